@@ -1,0 +1,19 @@
+"""Model compression inside PyTorch Lightning, tuned to an accuracy goal."""
+
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
+from lpot_lightning.callbacks.offline import quantize
+from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.errors import ArtifactError, ConfError, LpotError
+from lpot_lightning.quantization.storage import load
+
+__all__ = [
+    "ArtifactError",
+    "ConfError",
+    "LpotError",
+    "QuantizationCallback",
+    "TuningResult",
+    "load",
+    "load_from_checkpoint",
+    "quantize",
+]

@@ -1,0 +1,399 @@
+"""One post-training quantization, from conf to result; knows no Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.runner import Evaluation, Runner, measure_speedup
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError, did_you_mean
+from lpot_lightning.files import open_folder, write_file
+from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
+from lpot_lightning.quantization.calls import recorded
+from lpot_lightning.quantization.replace import put, replaced
+from lpot_lightning.recipe import FP32, Op, Recipe
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.loop import tune
+from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.space import Space, build_space
+from lpot_lightning.tuning.strategies.strategy import Search
+from lpot_lightning.tuning.strategies.table import find_strategy
+from lpot_lightning.tuning.trial import Budget, Outcome, Trial
+
+HISTORY, DEPLOY = "history.jsonl", "deploy.yaml"
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who wants to hear of a run while it goes on.
+
+    Args:
+        say: takes one line for people.
+        trial: takes each finished trial, with the run's criterion and baseline.
+        saved: takes the tune config and the tensors of a model the moment it is the best.
+    """
+
+    say: Callable[[str], None]
+    trial: Callable[[Trial], None] = lambda trial: None
+    saved: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] = lambda conf, plain: None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller asks for besides the conf.
+
+    Args:
+        modules: names or globs of submodules or ops to quantize; empty means everything.
+        workspace: where the files go; ``None`` writes none.
+        fingerprints: what else the trials depend on, by name.
+    """
+
+    modules: tuple[str, ...] = ()
+    workspace: Path | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def workspace_of(conf: Conf) -> Path:
+    """Return the folder that a conf asks for, by LPOT's rule where it names none."""
+    asked = conf.tuning.workspace
+    if asked.path is not None:
+        return Path(asked.path).expanduser()
+    if asked.resume is not None:
+        return _history_path(asked.resume).parent
+    return Path("lpot_workspace") / conf.model.framework / conf.model.name
+
+
+def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
+    """Return the backend of a conf, and say where a name stands for another one."""
+    backend = BACKENDS[conf.model.framework]()
+    if backend.name != conf.model.framework:
+        say(
+            f"`model.framework: {conf.model.framework}` is quantized by `{backend.name}`, which"
+            " takes models with and without QuantStub as they are"
+        )
+    return backend
+
+
+def _history_path(resume: str) -> Path:
+    path = Path(resume).expanduser()
+    return path / HISTORY if path.is_dir() else path
+
+
+def quantize_model(
+    model: nn.Module, conf: Conf, runner: Runner, options: Options, listener: Listener
+) -> TuningResult:
+    """Quantize ``model`` until the criterion of ``conf`` is met, or say how near it came.
+
+    Args:
+        model: in eval mode, float32, on the CPU. It is ours: it becomes the int8 model.
+        conf: checked.
+        runner: shows models data.
+        options: see there.
+        listener: see there.
+
+    Raises:
+        LpotError: of the kind that says what is wrong, before the first trial where possible.
+    """
+    return _Run(conf, runner, options, listener).go(model)
+
+
+class _Run:
+    """The steps of one run, in their order."""
+
+    def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
+        self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
+        self.backend = find_backend(conf, listener.say)
+        self.started = monotonic()
+        self.evaluations = 0.0
+        self.saved: Recipe | None = None
+        self.configure: dict[str, Any] = {}
+        self.size_ratio = 1.0
+
+    def go(self, model: nn.Module) -> TuningResult:
+        model, prepared = self._prepare(model)
+        self.fp32 = storage.fingerprint(model)
+        self.fp32_hash = storage.content_hash(dict(model.state_dict()))
+        self._space(self._chosen(prepared))  # names that match nothing are told here
+        self.baseline = self._judge_baseline(model)
+        self.criterion = self._criterion()
+        self._calibrate(model, prepared)
+        ops = self._chosen(prepared)
+        history = self._open_history()
+        self._announce(self.baseline, len(ops))
+        outcome = self._tune(model, prepared, self._space(ops), history)
+        return self._finish(model, prepared, outcome)
+
+    def _prepare(self, model: nn.Module) -> tuple[nn.Module, Prepared]:
+        _check_dtypes(model)
+        with recorded(model) as calls:
+            shown = self.runner.try_out(model)
+        if shown is not model:  # the first try left its traces in the model; this one is clean
+            with recorded(shown) as calls:
+                model = self.runner.try_out(shown)
+        prepared = self.backend.prepare(model, calls)
+        if not prepared.ops:
+            reasons = "; ".join(f"`{name}` {why}" for name, why in prepared.excluded.items())
+            raise QuantizationError(
+                f"no op of `{type(model).__name__}` can be quantized"
+                f" ({reasons or 'it has no Linear, Conv or Embedding'})"
+            )
+        return model, prepared
+
+    def _chosen(self, prepared: Prepared) -> list[Op]:
+        """Return the ops, those outside of ``modules`` held in floating point."""
+        patterns = self.options.modules
+        names = {op.name: _with_owners(op.name) for op in prepared.ops}
+        for pattern in patterns:
+            if not any(_matches(owners, [pattern]) for owners in names.values()):
+                known = {owner for owners in names.values() for owner in owners}
+                raise ConfError(
+                    f"`modules` has `{pattern}`, which matches no quantizable op"
+                    f" ({_some(list(names))}).{did_you_mean(pattern, known)}"
+                )
+        return [
+            op
+            if not patterns or _matches(names[op.name], patterns)
+            else dataclasses.replace(op, configs=(FP32,))
+            for op in prepared.ops
+        ]
+
+    def _space(self, ops: Sequence[Op]) -> Space:
+        asked = self.conf.quantization
+        return build_space(ops, asked.model_wise, asked.op_wise, asked.default_qconfig)
+
+    def _judge_baseline(self, model: nn.Module) -> Evaluation:
+        found = self.runner.evaluate(model, "baseline")
+        self.evaluations += 1
+        if not -float("inf") < found.accuracy < float("inf"):
+            raise EvaluationError(
+                f"the fp32 model's `{self.runner.monitor}` is {found.accuracy}, so there is nothing"
+                " to tune by; look at the weights, the validation data and the metric"
+            )
+        return found
+
+    def _criterion(self) -> Criterion:
+        asked = self.conf.tuning.accuracy_criterion
+        relative = asked.relative is not None
+        goal = asked.relative if asked.relative is not None else asked.absolute
+        criterion = Criterion(float(goal or 0.0), relative, self.runner.higher_is_better)
+        criterion.target(self.baseline.accuracy)  # a relative goal at a baseline of 0 is told here
+        return criterion
+
+    def _calibrate(self, model: nn.Module, prepared: Prepared) -> None:
+        with replaced(model, prepared.observed) as observed:
+            self.runner.calibrate(observed)
+        prepared.settle()
+        for name, reason in prepared.excluded.items():
+            self.listener.say(f"`{name}` stays in fp32: it {reason}")
+        if all(not op.int8_configs for op in prepared.ops):
+            raise QuantizationError(
+                "no op is left to quantize: "
+                + "; ".join(f"`{name}` {why}" for name, why in prepared.excluded.items())
+            )
+
+    def _open_history(self) -> History:
+        folder, resume = self.options.workspace, self.conf.tuning.workspace.resume
+        path = None if folder is None else folder / HISTORY
+        if folder is not None:
+            open_folder(folder)
+            path = path if resume is None else _history_path(resume)
+        history = History.open(path, self._fingerprints(), must_match=resume is not None)
+        history.check_baseline(self.baseline.accuracy)
+        for note in (history.repaired, history.archived):
+            if note:
+                self.listener.say(note)
+        if history.trials:
+            self.listener.say(f"going on after {len(history.trials)} finished trials in `{path}`")
+        return history
+
+    def _fingerprints(self) -> dict[str, str]:
+        asked = self.conf.to_dict()
+        asked["tuning"] = {
+            key: value
+            for key, value in asked["tuning"].items()
+            if key not in ("workspace", "exit_policy")
+        }
+        return {
+            "config": storage.content_hash([asked, list(self.options.modules)]),
+            "weights": self.fp32_hash,
+            "calibration data": storage.content_hash(self.runner.calibration),
+            "versions": f"lpot_lightning {VERSION}, torch {torch.__version__}",
+            "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            **self.options.fingerprints,
+        }
+
+    def _announce(self, baseline: Evaluation, ops: int) -> None:
+        budget = self.conf.tuning.exit_policy
+        most = min(budget.max_trials, ops.bit_length() + 5)
+        least = 1
+        self.listener.say(
+            f"fp32 `{self.runner.monitor}` = {baseline.accuracy:.4f}, one validation pass took"
+            f" {_duration(baseline.seconds)}; {least} to {most} trials of {ops} ops are expected to"
+            f" take {_duration(least * baseline.seconds)} to {_duration(most * baseline.seconds)}"
+        )
+
+    def _tune(
+        self, model: nn.Module, prepared: Prepared, space: Space, history: History
+    ) -> Outcome:
+        asked = self.conf.tuning
+        for note in space.notes:
+            self.listener.say(note)
+        self._space_ops = space.ops
+        budget = asked.exit_policy
+        return tune(
+            find_strategy(asked.strategy.name),
+            space,
+            lambda recipe: self._try(model, prepared, recipe),
+            search=Search(prepared.rank, self.criterion, self.baseline.accuracy, asked.random_seed),
+            budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
+            history=history,
+            cost=_cost(asked.objective, space.ops),
+            on_trial=self.listener.trial,
+            on_best=lambda trial: self._keep(model, prepared, trial),
+        )
+
+    def _try(self, model: nn.Module, prepared: Prepared, recipe: Recipe) -> Score:
+        started = monotonic()
+        with replaced(model, prepared.convert(recipe)) as quantized:
+            found = self.runner.evaluate(quantized, "int8")
+        share = found.batches / self.baseline.batches
+        self.evaluations += share
+        return Score.of(found.accuracy, monotonic() - started, share)
+
+    def _keep(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
+        """Write the best model so far; one that an earlier run found is written at the end."""
+        if self.options.workspace is None or trial.replayed:
+            return
+        with replaced(model, prepared.convert(trial.recipe)) as quantized:
+            plain = self.backend.to_plain(quantized)
+        configure = self._configure(prepared, trial)
+        self.configure = storage.save(self.options.workspace, configure, plain)
+        self.listener.saved(self.configure, plain)
+        self.saved = trial.recipe
+
+    def _configure(self, prepared: Prepared, trial: Trial) -> dict[str, Any]:
+        asked = self.conf.tuning.accuracy_criterion
+        described = prepared.describe(trial.recipe)
+        return {
+            "backend": self.backend.name,
+            "framework": self.conf.model.framework,
+            "model": self.conf.model.name,
+            "approach": self.conf.quantization.approach,
+            "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
+            "accuracy": {
+                "monitor": self.runner.monitor,
+                "higher_is_better": self.runner.higher_is_better,
+                "criterion": {
+                    "relative" if asked.relative is not None else "absolute": self.criterion.goal
+                },
+                "baseline": self.baseline.accuracy,
+                "int8": trial.score.accuracy,
+                "met": trial.accepted,
+            },
+            "calibration": {"samples": self.runner.samples},
+            **described,
+            "fp32_model": self.fp32,
+        }
+
+    def _finish(self, model: nn.Module, prepared: Prepared, outcome: Outcome) -> TuningResult:
+        best = outcome.best
+        if best is None or best.score.accuracy is None:
+            reasons = {trial.score.failure for trial in outcome.trials}
+            raise QuantizationError(f"every trial failed: {'; '.join(map(str, reasons))}")
+        if self.saved != best.recipe:
+            self._keep(model, prepared, dataclasses.replace(best, replayed=False))
+        parts = prepared.convert(best.recipe)
+        speedup = measure_speedup(self.runner, model, parts)
+        fp32_bytes = _bytes(model.state_dict())
+        if "" in parts:
+            model = parts[""]
+        else:
+            put(model, parts)
+        size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
+        if self.options.workspace is not None:
+            write_file(self.options.workspace / DEPLOY, self._deploy())
+        wrong = set(prepared.excluded)
+        return TuningResult(
+            status=outcome.status,
+            monitor=self.runner.monitor,
+            criterion=self.criterion,
+            baseline=self.baseline.accuracy,
+            accuracy=best.score.accuracy,
+            int8_ops=best.recipe.int8_ops,
+            fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
+            not_quantizable=dict(prepared.excluded),
+            trials=outcome.trials,
+            evaluations=self.evaluations,
+            speedup=speedup,
+            size_ratio=size_ratio,
+            model=model.requires_grad_(False).eval(),
+            workspace=self.options.workspace,
+        )
+
+    def _deploy(self) -> bytes:
+        """Return LPOT's ``deploy.yaml``: what a benchmark of the int8 model needs to know."""
+        asked = self.conf.to_dict()
+        evaluation = asked.get("evaluation") or {}
+        evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
+        plain = {
+            "version": asked["version"],
+            "model": asked["model"],
+            "device": asked["device"],
+            "evaluation": evaluation,
+        }
+        return yaml.safe_dump(plain, sort_keys=False).encode()
+
+
+def _check_dtypes(model: nn.Module) -> None:
+    for name, value in model.named_parameters():
+        if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
+            raise QuantizationError(
+                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
+                " call `model.float()` first, and train with `precision='32-true'` or `-mixed`"
+            )
+
+
+def _cost(objective: str, ops: Iterable[Op]) -> Callable[[Recipe], float]:
+    """Return what makes one accepted recipe better than another: fewer ops, or bytes, in fp32."""
+    weight = {op.name: op.weight_bytes if objective == "modelsize" else 1 for op in ops}
+    return lambda recipe: float(sum(weight[name] for name in recipe.fp32_ops))
+
+
+def _with_owners(op: str) -> list[str]:
+    """Return the op's name and the path of every module around it."""
+    path = op.partition("#")[0]
+    pieces = path.split(".")
+    return [op, *(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))]
+
+
+def _matches(owners: Iterable[str], patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(owner, pattern) for owner in owners for pattern in patterns)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return "they are " + ", ".join(f"`{name}`" for name in names[:6]) + rest
+
+
+def _bytes(tensors: Mapping[str, Any]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors.values() if isinstance(t, Tensor))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

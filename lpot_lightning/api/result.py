@@ -1,0 +1,85 @@
+"""What a tuning run came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.tuning.trial import Status, Trial
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What a tuning run came to.
+
+    Args:
+        status: ``"met"``, ``"not_met"`` or ``"budget_exhausted"``: whether the model is good
+            enough, and if not, whether more trials might have helped.
+        monitor: name of the metric that was tuned for.
+        criterion: how much worse than the baseline was allowed.
+        baseline: the fp32 model's accuracy.
+        accuracy: the int8 model's.
+        int8_ops: ops that are int8.
+        fp32_ops: quantizable ops that stay in floating point.
+        not_quantizable: what cannot be int8, with the reason.
+        trials: what was tried, each with its recipe and score.
+        evaluations: validation batches seen, divided by the batches of one full pass.
+        speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
+            of interleaved runs.
+        size_ratio: bytes of the state, fp32 over int8.
+        model: the int8 model, a second object, in eval mode, on the CPU.
+        workspace: where the files are; ``None`` where none were asked for.
+    """
+
+    status: Status
+    monitor: str
+    criterion: Criterion
+    baseline: float
+    accuracy: float
+    int8_ops: tuple[str, ...]
+    fp32_ops: tuple[str, ...]
+    not_quantizable: Mapping[str, str]
+    trials: tuple[Trial, ...]
+    evaluations: float
+    speedup: float
+    size_ratio: float
+    model: nn.Module
+    workspace: Path | None
+
+    @property
+    def drop(self) -> float:
+        """How much worse int8 is, in the unit of the criterion; negative is better."""
+        return self.criterion.drop(self.accuracy, self.baseline)
+
+    def table(self) -> str:
+        """Return the run as a table for people."""
+        rows = [
+            (f"fp32 {self.monitor}", f"{self.baseline:.4f}"),
+            (f"int8 {self.monitor}", f"{self.accuracy:.4f}"),
+            ("drop / allowed", f"{self._shown(self.drop)} / {self._shown(self.criterion.goal)}"),
+            ("status", self.status),
+            ("validation passes", f"{self.evaluations:.1f}"),
+            ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
+            ("speed-up", f"{self.speedup:.2f}x"),
+            ("size", f"{self.size_ratio:.2f}x smaller"),
+        ]
+        if self.fp32_ops:
+            rows.append(("in fp32", _shortened(self.fp32_ops)))
+        if self.not_quantizable:
+            rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
+        if self.workspace is not None:
+            rows.append(("workspace", str(self.workspace)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    def _shown(self, drop: float) -> str:
+        return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
+
+
+def _shortened(names: tuple[str, ...], most: int = 4) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,72 @@
+"""What a quantization run asks of whoever owns the data."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from torch import nn
+
+from lpot_lightning.quantization.replace import replaced
+
+WARM_UP, ROUNDS, SECONDS = 3, 21, 5.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over the validation data."""
+
+    accuracy: float
+    batches: int
+    seconds: float
+
+
+class Runner(Protocol):
+    """Shows models data: the validation loop of a Trainer, or plain loaders and an eval_func."""
+
+    @property
+    def monitor(self) -> str:
+        """The metric that is the accuracy; known after the first evaluation."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction; known after the first evaluation."""
+
+    @property
+    def calibration(self) -> Any:
+        """The calibration batches, for their fingerprint."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples the calibration batches hold."""
+
+    def try_out(self, model: nn.Module) -> nn.Module:
+        """Show ``model`` one calibration batch, and return the model to go on with."""
+
+    def calibrate(self, model: nn.Module) -> None:
+        """Show ``model`` all calibration batches."""
+
+    def evaluate(self, model: nn.Module, label: str) -> Evaluation:
+        """Judge ``model`` by one pass over the validation data."""
+
+    def step_seconds(self, model: nn.Module) -> float:
+        """Return the seconds of one step on one calibration batch."""
+
+
+def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, nn.Module]) -> float:
+    """Return fp32 time over int8 time of one step: medians of interleaved runs."""
+    fp32, int8 = [], []
+    started = monotonic()
+    for number in range(WARM_UP + ROUNDS):
+        a = runner.step_seconds(model)
+        with replaced(model, parts) as quantized:
+            b = runner.step_seconds(quantized)
+        if number >= WARM_UP:
+            fp32.append(a)
+            int8.append(b)
+        if fp32 and monotonic() - started > SECONDS:
+            break
+    return statistics.median(fp32) / statistics.median(int8)

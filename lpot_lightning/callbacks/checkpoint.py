@@ -1,0 +1,156 @@
+"""Lightning checkpoints: which weights are quantized, and int8 in one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import lightning
+from lightning.fabric.utilities.cloud_io import _load
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lpot_lightning.errors import ArtifactError, QuantizationError
+from lpot_lightning.files import write_file
+from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.replace import second_model
+
+Choice = Literal["best", "last", "current"]
+CHOICES = ("best", "last", "current")
+FILE = "best_quantized.ckpt"
+KEY = "lpot_lightning"
+
+Module = TypeVar("Module", bound=LightningModule)
+
+
+def saved_weights(trainer: Trainer, choice: Choice) -> str:
+    """Return the path of the checkpoint whose weights are asked for, ``""`` for the live ones."""
+    kept = trainer.checkpoint_callback
+    if choice == "current" or not isinstance(kept, ModelCheckpoint):
+        return ""
+    return kept.best_model_path if choice == "best" else kept.last_model_path
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint with ``weights_only=True``, local or remote.
+
+    Raises:
+        QuantizationError: if it cannot be read that way.
+    """
+    try:
+        found: dict[str, Any] = _load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise QuantizationError(
+            f"`{path}` cannot be read with `weights_only=True`: {reason} Keep hyperparameters to"
+            " plain numbers, texts, lists and dicts, or quantize the weights in memory with"
+            " `ckpt='current'`"
+        ) from error
+    return found
+
+
+def model_with(module: Module, path: str) -> Module:
+    """Return a second model, with the weights of the checkpoint at ``path`` where there is one."""
+    copied = second_model(module)
+    if path:
+        checkpoint = read_checkpoint(path)
+        copied.on_load_checkpoint(checkpoint)
+        copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
+    return copied
+
+
+def write_checkpoint(
+    folder: Path,
+    trainer: Trainer,
+    fp32: Mapping[str, Tensor],
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    say: Callable[[str], None],
+) -> None:
+    """Write ``best_quantized.ckpt``: fp32 for Lightning, int8 under our own key.
+
+    ``Cls.load_from_checkpoint`` alone gives the fp32 model; what it could not read with
+    ``weights_only=True`` is left out, and ``say`` told.
+    """
+    module = trainer.lightning_module
+    checkpoint: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": dict(fp32),
+        KEY: {"configure": dict(configure), "weights": dict(plain)},
+    }
+    if module.hparams:
+        if hasattr(module, "_hparams_name"):
+            checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module._hparams_name
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _readable(_plain(module), say)
+    known = set(checkpoint)
+    module.on_save_checkpoint(checkpoint)
+    theirs = {key: checkpoint.pop(key) for key in set(checkpoint) - known}
+    checkpoint.update(_readable(theirs, say))
+    write_file(folder / FILE, storage.to_bytes(checkpoint))
+
+
+def _plain(module: LightningModule) -> dict[str, Any]:
+    hparams = module.hparams
+    if isinstance(hparams, DictConfig):
+        return dict(OmegaConf.to_container(hparams))  # type: ignore[arg-type]
+    return dict(hparams)
+
+
+def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what ``weights_only=True`` can read back."""
+    kept: dict[str, Any] = {}
+    for name, value in items.items():
+        try:
+            storage.read_tensors(storage.to_bytes(value), name)
+        except Exception as error:  # what cannot be pickled raises whatever its class likes
+            say(f"`{name}` is left out of `{FILE}`: {str(error).splitlines()[0]}")
+        else:
+            kept[name] = value
+    return kept
+
+
+def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwargs: Any) -> Module:
+    """Restore the int8 model from the one file ``best_quantized.ckpt``.
+
+    Args:
+        cls: the LightningModule class that was quantized.
+        path: the checkpoint, local or remote.
+        kwargs: as for ``LightningModule.load_from_checkpoint``: hyperparameters to override.
+
+    Returns:
+        the int8 model, in eval mode and on the CPU.
+
+    Raises:
+        ArtifactError: if it is no checkpoint of ours, is damaged, or is of another class.
+
+    Example::
+
+        model = lpot_lightning.load_from_checkpoint(LitDigits, "workspace/best_quantized.ckpt")
+    """
+    name = os.fspath(path)
+    kwargs.setdefault("map_location", "cpu")
+    try:
+        checkpoint = _load(name, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"cannot read `{name}`: {reason}") from error
+    ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
+        raise ArtifactError(
+            f"`{name}` holds no quantized model: it has no key `{KEY}`; the file to give is"
+            f" `{FILE}` of a workspace"
+        )
+    try:
+        storage.check_configure(ours["configure"])
+        plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
+        storage.check_hash(ours["configure"], plain)
+        fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+        return storage.rebuild(ours["configure"], plain, fp32)
+    except ArtifactError as error:
+        raise ArtifactError(f"`{name}`: {error}") from error

@@ -1,0 +1,250 @@
+"""A LightningModule in, a score out: the user's validation loop, quietly."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from time import monotonic, perf_counter
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
+
+from lpot_lightning.api.runner import Evaluation
+from lpot_lightning.callbacks import calibration
+from lpot_lightning.callbacks.calibration import CalibrationData
+from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.progress import Progress
+from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, quiet, run
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import DataError, EvaluationError, LpotError
+
+
+class ValidationRunner:
+    """Judges, calibrates and times models with the validation loop of a trainer.
+
+    Args:
+        trainer: in ``on_fit_end``, or inside ``validate``; used quietly and given back.
+        owner: the user's module: data hooks are asked of it, nothing of it is changed.
+        fresh: gives a new copy of the model that is to be quantized.
+        conf: for sampling size, batches a pass, direction and seed.
+        monitor: the user's choice of metric, if any.
+        calib: ``"train"`` or ``"val"``.
+        watchers: the user's callbacks; one of them may name the metric.
+        warn: takes what the user should know.
+        train: training data, where it is not that of the trainer.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        owner: LightningModule,
+        fresh: Callable[[], LightningModule],
+        conf: Conf,
+        *,
+        monitor: str | None,
+        calib: calibration.Source,
+        watchers: Sequence[Callback],
+        warn: Callable[[str], None],
+        train: Any = None,
+    ) -> None:
+        self._trainer, self._owner, self._fresh, self._conf = trainer, owner, fresh, conf
+        self._asked_monitor, self._calib, self._warn = monitor, calib, warn
+        self._seed = conf.tuning.random_seed
+        self._found: Monitor | None = None
+        self._watchers, self._train = watchers, train
+        self._progress = Progress(trainer)
+        self._val, self._limits = self._validation_loader()
+        self._data = self._calibration_data()
+
+    @property
+    def monitor(self) -> str:
+        """The metric that is the accuracy; known after the first evaluation."""
+        return self._known.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction; known after the first evaluation."""
+        return self._known.higher_is_better
+
+    @property
+    def _known(self) -> Monitor:
+        assert self._found is not None, "nothing was evaluated yet"
+        return self._found
+
+    @property
+    def calibration(self) -> Any:
+        """The calibration batches."""
+        return self._data.batches
+
+    @property
+    def samples(self) -> int:
+        """How many samples they hold."""
+        return self._data.samples
+
+    def try_out(self, model: nn.Module) -> nn.Module:
+        """Show ``model`` the first calibration batch.
+
+        If ``validation_step`` cannot take a training batch, the validation data takes its place,
+        one warning says so, and a fresh model is returned.
+
+        Raises:
+            EvaluationError: if it cannot take a validation batch either.
+        """
+        try:
+            self._show(model, self._first())
+        except LpotError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if self._data.origin == calibration.VALIDATION:
+                raise EvaluationError(f"the validation loop fails: {reason}") from error
+            self._warn(
+                f"`validation_step` cannot take a batch of {self._data.origin} ({reason});"
+                " calibrating on the validation data"
+            )
+            self._data = self._validation_data()
+            return self._fresh()
+        return model
+
+    def calibrate(self, model: nn.Module) -> None:
+        """Show ``model`` all calibration batches."""
+        size = self._conf.quantization.calibration.sampling_size
+        quick = self._trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self._data.samples < size and not quick:
+            self._warn(
+                f"{self._data.origin} has {self._data.samples} samples,"
+                f" `quantization.calibration.sampling_size` asks for {size}: all are used"
+            )
+        with self._progress.over("calibration", sum(map(len, self._data.batches))) as bar:
+            self._show(model, self._data.batches, [bar])
+
+    def evaluate(self, model: nn.Module, label: str) -> Evaluation:
+        """Judge ``model`` by one pass over the validation data.
+
+        Raises:
+            EvaluationError: if nothing, or another metric than asked for, is logged.
+        """
+        loop = BorrowedLoop(self._trainer, self._val, self._limits)
+        started = monotonic()
+        with self._progress.over(label, sum(self._limits)) as bar:
+            logged = self._run(model, loop, [bar])
+        if self._found is None:
+            self._found = find_monitor(
+                self._asked_monitor,
+                self._conf.tuning.accuracy_criterion.higher_is_better,
+                self._watchers,
+                logged,
+                loop.directions(),
+            )
+        if self._found.name not in logged:
+            raise EvaluationError(f"`{self._found.name}` was logged before, and is not any more")
+        return Evaluation(logged[self._found.name], loop.batches_seen, monotonic() - started)
+
+    def step_seconds(self, model: nn.Module) -> float:
+        """Return the seconds of one ``validation_step`` on the first calibration batch."""
+        watch = StopWatch()
+        self._show(model, self._first(repeat=3), [watch])
+        return statistics.median(watch.seconds)
+
+    def _first(self, repeat: int = 1) -> tuple[tuple[Any, ...], ...]:
+        number = next(i for i, batches in enumerate(self._data.batches) if batches)
+        return tuple(
+            batches[:1] * repeat if i == number else ()
+            for i, batches in enumerate(self._data.batches)
+        )
+
+    def _show(
+        self,
+        model: nn.Module,
+        batches: Sequence[Sequence[Any]],
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        loader = CombinedLoader([HeldBatches(one) for one in batches], "sequential")
+        loop = BorrowedLoop(self._trainer, loader, [len(one) for one in batches])
+        self._run(model, loop, callbacks)
+
+    def _run(
+        self, model: nn.Module, loop: BorrowedLoop, callbacks: Sequence[Callback]
+    ) -> dict[str, float]:
+        assert isinstance(model, LightningModule)
+        with quiet(self._trainer, model, callbacks, self._seed):
+            return run(self._trainer, loop)
+
+    def _validation_loader(self) -> tuple[CombinedLoader, list[int | float]]:
+        """Return the user's validation loaders and how many batches of each a pass takes."""
+        if not is_overridden("validation_step", self._owner):
+            raise EvaluationError(
+                f"`{type(self._owner).__name__}` has no `validation_step`: the validation loop is"
+                " what int8 models are judged by"
+            )
+        loop = self._set_up_loop()
+        if loop._combined_loader is None:
+            raise EvaluationError(
+                "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`,"
+                " and leave `limit_val_batches` above 0"
+            )
+        asked = self._conf.evaluation.accuracy if self._conf.evaluation else None
+        most = asked.iteration if asked else -1
+        limits = [n if most < 0 else min(n, most) for n in loop._max_batches]
+        if not sum(limits):
+            raise DataError("the validation dataloader is empty: there is no batch to judge by")
+        return loop._combined_loader, limits
+
+    def _set_up_loop(self) -> _EvaluationLoop:
+        """Return a loop with the loaders of the trainer's own, or newly asked for ones."""
+        trainer = self._trainer
+        users = trainer._evaluation_loop
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting and users._combined_loader is not None and users._max_batches:
+            return users
+        assert trainer.state.fn is not None
+        loop = _EvaluationLoop(
+            trainer, trainer.state.fn, RunningStage.VALIDATING, verbose=False, inference_mode=False
+        )
+        loop._data_source = users._data_source
+        if loop._data_source.is_defined():
+            with isolate_rng():
+                loop.setup_data()
+        return loop
+
+    def _calibration_data(self) -> CalibrationData:
+        size = self._conf.quantization.calibration.sampling_size
+        with isolate_rng():
+            torch.manual_seed(self._seed)
+            data = calibration.collect_hook(self._trainer, self._owner, size)
+            if data is None and self._calib == "train":
+                data = calibration.collect_train(self._trainer, self._train, size)
+                if data is None:
+                    self._warn("there is no training data: calibrating on the validation data")
+        if data is None:
+            return self._validation_data()
+        return calibration.padded(data, len(self._val.flattened))
+
+    def _validation_data(self) -> CalibrationData:
+        with isolate_rng():
+            torch.manual_seed(self._seed)
+            size = self._conf.quantization.calibration.sampling_size
+            return calibration.collect_val(self._val, size)
+
+
+class StopWatch(Callback):
+    """Times ``validation_step``."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def on_validation_batch_start(self, *_: object, **__: object) -> None:
+        """Start."""
+        self._started = perf_counter()
+
+    def on_validation_batch_end(self, *_: object, **__: object) -> None:
+        """Stop."""
+        self.seconds.append(perf_counter() - self._started)

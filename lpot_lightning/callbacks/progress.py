@@ -1,0 +1,46 @@
+"""A bar over the batches of a pass, where the user wants bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from tqdm import tqdm
+
+
+class Progress:
+    """Bars for one run; none where ``enable_progress_bar=False``."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        shown = trainer.progress_bar_callback
+        self._on = shown is not None and getattr(shown, "is_enabled", True)
+        self._passes = 0
+
+    @contextmanager
+    def over(self, label: str, batches: float) -> Iterator[Bar]:
+        """Show a bar over ``batches`` batches, gone when the ``with`` ends.
+
+        Args:
+            label: what the pass is for; passes named ``int8`` are numbered as trials.
+            batches: how many batches are expected; infinite where nobody knows.
+        """
+        if label == "int8":
+            self._passes += 1
+            label = f"int8 trial {self._passes}"
+        total = None if math.isinf(batches) else int(batches)
+        with tqdm(total=total, desc=label, unit="batch", leave=False, disable=not self._on) as bar:
+            yield Bar(bar)
+
+
+class Bar(Callback):
+    """Moves a tqdm bar on with each validation batch."""
+
+    def __init__(self, bar: tqdm[Any]) -> None:
+        self._bar = bar
+
+    def on_validation_batch_end(self, *_: object, **__: object) -> None:
+        """One more batch is done."""
+        self._bar.update()

@@ -1,0 +1,253 @@
+"""Post-training quantization when a fit is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from typing_extensions import override
+
+from lpot_lightning.api.quantization import (
+    Listener,
+    Options,
+    quantize_model,
+    workspace_of,
+)
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.calibration import Source
+from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
+from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.conf.ownership import check_for_callback
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError, did_you_mean
+from lpot_lightning.files import open_folder
+from lpot_lightning.tuning.trial import Trial
+
+_TRUE_HALF = ("bf16-true", "16-true", "64-true", "transformer-engine", "transformer-engine-float16")
+
+
+class QuantizationCallback(Callback):
+    """Quantize the model when the fit is over, tuned to an accuracy goal.
+
+    At ``on_fit_end`` the weights of the best checkpoint are copied into a second model, calibrated
+    and converted to int8; your own validation loop judges each trial, and the search goes on until
+    the criterion of the YAML is met. Your module and your trainer are as they were afterwards.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        monitor: the logged metric that is the accuracy. If ``None``: what a ``ModelCheckpoint`` or
+            ``EarlyStopping`` monitors, else the only metric that the validation loop logs.
+        modules: names or globs of submodules or ops to quantize; default: everything quantizable.
+        calib: ``"train"`` (unshuffled) or ``"val"`` data to calibrate on, unless the datamodule or
+            the module has a ``calib_dataloader()``.
+        ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
+            Without a ``ModelCheckpoint`` all three are the current ones.
+
+    Attributes:
+        result: a ``TuningResult``; ``None`` before the fit is over.
+
+    Raises:
+        ConfError: when created, if the YAML or an argument asks for what cannot be done.
+        LpotError: when a fit begins, if this Trainer cannot be used or the workspace not written.
+
+    Example::
+
+        quantization = QuantizationCallback("ptq.yaml", monitor="val_acc")
+        Trainer(max_epochs=5, callbacks=[quantization]).fit(model, datamodule=data)
+        print(quantization.result.table())
+    """
+
+    def __init__(
+        self,
+        conf: str | Path | dict[str, Any],
+        *,
+        monitor: str | None = None,
+        modules: list[str] | None = None,
+        calib: Source = "train",
+        ckpt: Choice = "best",
+    ) -> None:
+        self.conf: Conf = read_conf(conf)
+        check_for_callback(self.conf, "QuantizationCallback")
+        _check_choice("calib", calib, ("train", "val"))
+        _check_choice("ckpt", ckpt, CHOICES)
+        if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
+            raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
+        self.monitor = monitor
+        self.modules = tuple(modules or ())
+        self.calib = calib
+        self.ckpt = ckpt
+        self.result: TuningResult | None = None
+        self._readable: str | None = None
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, before any training."""
+        if stage != "fit":
+            return
+        self.result = None
+        self._readable = None
+        check_trainer(trainer)
+        same = [one for one in _callbacks(trainer) if isinstance(one, QuantizationCallback)]
+        if len(same) > 1:
+            raise ConfError(
+                f"the Trainer has {len(same)} QuantizationCallbacks: the second would quantize the"
+                " same model again; keep one"
+            )
+        if (workspace := workspace_for(trainer, self.conf)) is not None:
+            open_folder(workspace)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make sure that the first checkpoint can be read again."""
+        self._check_readable(trainer)
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Make sure that the first checkpoint can be read again, also in the middle of an epoch."""
+        self._check_readable(trainer)
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Quantize, judge, tune, save."""
+        self.result = run_quantization(
+            trainer,
+            pl_module,
+            self.conf,
+            monitor=self.monitor,
+            modules=self.modules,
+            calib=self.calib,
+            weights=self._weights(trainer),
+            workspace=workspace_for(trainer, self.conf),
+            watchers=_callbacks(trainer),
+        )
+
+    def _check_readable(self, trainer: Trainer) -> None:
+        if self._readable is None and (path := checkpoint.saved_weights(trainer, self.ckpt)):
+            checkpoint.read_checkpoint(path)
+            self._readable = path
+
+    def _weights(self, trainer: Trainer) -> str:
+        path = checkpoint.saved_weights(trainer, self.ckpt)
+        if not path and self.ckpt != "current":
+            kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
+            why = f"no {self.ckpt} checkpoint was saved" if kept else "there is no ModelCheckpoint"
+            rank_zero_info(f"{why}: quantizing the current weights")
+        elif path:
+            rank_zero_info(f"quantizing the weights of `{path}`")
+        return path
+
+
+def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
+    """Return where files go; nowhere in a ``fast_dev_run``."""
+    quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
+    return None if quick else workspace_of(conf)
+
+
+def run_quantization(
+    trainer: Trainer,
+    module: LightningModule,
+    conf: Conf,
+    *,
+    monitor: str | None,
+    modules: tuple[str, ...],
+    calib: Source,
+    weights: str,
+    workspace: Path | None,
+    watchers: Sequence[Callback],
+    train: Any = None,
+) -> TuningResult:
+    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
+    fresh = partial(checkpoint.model_with, module, weights)
+    model = fresh()
+    fp32 = {name: value.clone() for name, value in model.state_dict().items()}
+    runner = ValidationRunner(
+        trainer,
+        module,
+        fresh,
+        conf,
+        monitor=monitor,
+        calib=calib,
+        watchers=watchers,
+        warn=rank_zero_warn,
+        train=train,
+    )
+
+    def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
+        assert workspace is not None
+        checkpoint.write_checkpoint(workspace, trainer, fp32, configure, plain, rank_zero_info)
+
+    result = quantize_model(
+        model,
+        conf,
+        runner,
+        Options(modules, workspace, {"monitor": str(monitor), "weights from": weights}),
+        Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+    )
+    rank_zero_info(f"\n{result.table()}")
+    _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
+    return result
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Raise a ``QuantizationError`` if int8 models cannot be judged by this trainer."""
+    if trainer.barebones:
+        raise EvaluationError(
+            "`Trainer(barebones=True)` logs nothing, so there is no accuracy to tune by; leave it"
+            " out"
+        )
+    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
+        raise QuantizationError(
+            f"`{type(trainer.strategy).__name__}` with {trainer.world_size} processes cannot be"
+            " quantized yet; train with it, then quantize the checkpoint in one process with"
+            " `lpot_lightning.quantize`"
+        )
+    if trainer.precision in _TRUE_HALF:
+        raise QuantizationError(
+            f"`precision='{trainer.precision}'` holds the weights in another type than float32,"
+            " which int8 is made from; use `32-true`, `bf16-mixed` or `16-mixed`"
+        )
+
+
+def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
+    """One line a trial, and its scalars to the loggers."""
+    recipe, score = trial.recipe, trial.score
+    shown = "failed: " + str(score.failure)
+    if score.accuracy is not None:
+        shown = f"{runner.monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
+    rank_zero_info(
+        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
+        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
+    )
+    scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
+    if score.accuracy is not None:
+        scalars[runner.monitor] = score.accuracy
+    _log(trainer, scalars, trial.number)
+
+
+def _log(trainer: Trainer, scalars: Mapping[str, float], number: int) -> None:
+    """Log under our own prefix, on steps that go on where the training ended."""
+    for logger in trainer.loggers:
+        named = {f"lpot/{name}": value for name, value in scalars.items()}
+        logger.log_metrics(named, step=trainer.global_step + number)
+        logger.save()
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return list(trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        known = ", ".join(f"`{one}`" for one in allowed)
+        raise ConfError(
+            f"`{name}` is `{value}`; allowed: {known}.{did_you_mean(str(value), allowed)}"
+        )

@@ -1,0 +1,97 @@
+"""The parts that several sections of LPOT's YAML share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Options(Mapping[str, Any]):
+    """The options of a dataset, transform, metric or pruner: a mapping that never changes."""
+
+    pairs: tuple[tuple[str, Any], ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return dict(self.pairs)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.pairs))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.pairs))
+
+
+@dataclass(frozen=True)
+class NamedConf:
+    """Something that LPOT calls by name, such as a dataset or a metric, with its options."""
+
+    name: str
+    options: Options = Options()
+
+
+@dataclass(frozen=True)
+class DataloaderConf:
+    """A ``dataloader`` block: which data, and how they are prepared."""
+
+    dataset: NamedConf
+    batch_size: int = 1
+    last_batch: str = "rollover"
+    shuffle: bool = False
+    filter: NamedConf | None = None
+    transform: tuple[NamedConf, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainConf:
+    """A ``train`` block: LPOT's own training loop. Under the callbacks Lightning owns all of it."""
+
+    optimizer: NamedConf | None = None
+    criterion: NamedConf | None = None
+    dataloader: DataloaderConf | None = None
+    start_epoch: int = 0
+    end_epoch: int | None = None
+    iteration: int | None = None
+    frequency: int | None = None
+    hostfile: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorWish:
+    """What may be chosen for one tensor, in the user's order; ``None`` leaves it open."""
+
+    dtype: tuple[str, ...] | None = None
+    scheme: tuple[str, ...] | None = None
+    granularity: tuple[str, ...] | None = None
+    algorithm: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PrecisionWish:
+    """What may be chosen for the weight and the activation of an op."""
+
+    weight: TensorWish = TensorWish()
+    activation: TensorWish = TensorWish()
+
+
+@dataclass(frozen=True)
+class ConfigsConf:
+    """A ``configs`` block: how many processes and threads a measurement takes."""
+
+    cores_per_instance: int | None = None
+    num_of_instance: int = 1
+    inter_num_of_threads: int | None = None
+    intra_num_of_threads: int | None = None
+    kmp_blocktime: int | None = None
+    kmp_affinity: str = "granularity=fine,verbose,compact,1,0"
+
+
+@dataclass(frozen=True)
+class PostprocessConf:
+    """A ``postprocess`` block: what is done to outputs and labels before the metric."""
+
+    transform: tuple[NamedConf, ...] = ()

@@ -1,0 +1,208 @@
+"""A cursor: one value of the YAML that knows its key and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lpot_lightning.conf.document import Document
+from lpot_lightning.conf.loader import Keys, printable, spell
+from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
+
+T = TypeVar("T")
+
+ANY = "(-inf, inf)"
+COUNT = "[1, inf)"
+NOT_NEGATIVE = "[0, inf)"
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z", re.ASCII)
+_PERCENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)%\Z", re.ASCII)
+_LARGEST_WHOLE = 2**63
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value of the YAML. Every reading method takes what stands for "not given" first."""
+
+    value: Any
+    document: Document
+    keys: Keys = ()
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The full key, such as ``tuning.exit_policy.timeout``."""
+        return spell(self.keys)
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a value; ``null`` is none."""
+        return self.value is not None
+
+    def error(self, problem: str) -> ConfError:
+        """Return the error that this value has this problem."""
+        return ConfError(f"{self.document.where(self.keys)}{self._name()} {problem}")
+
+    def not_yet(self, problem: str) -> NotYetError:
+        """Return the error that this value asks for something not built yet."""
+        return NotYetError(f"{self.document.where(self.keys)}{self._name()} {problem}")
+
+    def wrong(self, allowed: str, hint: str = "") -> ConfError:
+        """Return the error that the value is none of the allowed ones."""
+        return self.error(f"is {_shown(self.value)}; allowed: {allowed}.{hint}")
+
+    def note(self, remark: str) -> None:
+        """Remember something that is accepted and has no effect, for the one warning."""
+        self.notes.append(f"{self._name()} {remark}")
+
+    def required(self) -> Field:
+        """Return the field itself; an error if it is not given."""
+        if not self.given:
+            raise self.error("is missing.")
+        return self
+
+    def section(self, *known: str, refused: Mapping[str, str] | None = None) -> dict[str, Field]:
+        """Return a field for each known key; one that is not given has no value."""
+        entries = self.entries()
+        for name, entry in entries.items():
+            if refused and name in refused:
+                entry.refuse(refused[name])
+            elif name not in known:
+                allowed = f"allowed in {self._name()}: {_listed(known) or 'nothing'}"
+                raise entry.error(f"is not a known key; {allowed}.{suggest(name, known)}")
+        return {name: entries.get(name) or self._child(name, None) for name in known}
+
+    def entries(self) -> dict[str, Field]:
+        """Return all entries of a mapping, in their order."""
+        if not self.given:
+            return {}
+        if not isinstance(self.value, dict):
+            raise self.wrong("a mapping")
+        return {name: self._child(name, value) for name, value in self.value.items()}
+
+    def items(self) -> list[Field]:
+        """Return the entries of a list."""
+        if not self.given:
+            return []
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return [self._child(index, value) for index, value in enumerate(self.value)]
+
+    def refuse(self, reason: str) -> None:
+        """Raise the error that this is not supported, unless the value asks for nothing."""
+        if self.value is not None and self.value is not False and self.value not in ([], {}):
+            raise self.error(reason)
+
+    def text(self, default: T, allowed: Sequence[str] = ()) -> str | T:
+        """Return a text, one of the allowed ones if there are any."""
+        if not self.given:
+            return default
+        if not isinstance(self.value, str):
+            raise self.wrong(_listed(allowed) or "a text (put it in quotes)")
+        if allowed and self.value not in allowed:
+            raise self.wrong(_listed(allowed), suggest(self.value, allowed))
+        if not self.value.strip() or not self.value.isprintable():
+            raise self.wrong("printable text that is not empty")
+        return self.value
+
+    def words(self, default: T, allowed: Sequence[str] = ()) -> tuple[str, ...] | T:
+        """Return several texts, from a list or from one text with commas or blanks."""
+        if not self.given:
+            return default
+        parts = self._parts()
+        if not parts:
+            raise self.wrong(f"one or more of {_listed(allowed) or 'your own names'}")
+        items = [self.holding(part).required().text("", allowed) for part in parts]
+        return tuple(dict.fromkeys(items)) if allowed else tuple(items)
+
+    def mentions(self, word: str) -> bool:
+        """Whether one of the texts that ``words`` reads is this one."""
+        return word in self._parts()
+
+    def flag(self, default: T) -> bool | T:
+        """Return ``True`` or ``False``."""
+        if not self.given:
+            return default
+        if not isinstance(self.value, bool):
+            raise self.wrong("`true`, `false`")
+        return self.value
+
+    def integer(self, default: T, interval: str = ANY) -> int | T:
+        """Return a whole number inside an interval such as ``[1, inf)``."""
+        if not self.given:
+            return default
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int) or not _inside(value, interval):
+            raise self.wrong(_in_words("a whole number", interval))
+        return value
+
+    def number(self, default: T, interval: str = ANY, *, percent: bool = False) -> float | T:
+        """Return a number inside an interval; with ``percent`` also from ``"1%"``."""
+        if not self.given:
+            return default
+        value = _as_float(self.value, percent)
+        if value is None or not _inside(value, interval):
+            kind = 'a number or a percentage such as "1%"' if percent else "a number"
+            raise self.wrong(_in_words(kind, interval))
+        return value
+
+    def holding(self, value: Any) -> Field:
+        """Return a field with the same key and another value."""
+        return Field(value, self.document, self.keys, self.notes)
+
+    def _parts(self) -> list[Any]:
+        if isinstance(self.value, str):
+            return [part for part in re.split(r"[,\s]+", self.value) if part]
+        return self.value if isinstance(self.value, list) else []
+
+    def _child(self, key: str | int, value: Any) -> Field:
+        return Field(value, self.document, (*self.keys, key), self.notes)
+
+    def _name(self) -> str:
+        whole = "the mapping" if self.document.lines is None else "the file"
+        return f"`{self.key}`" if self.keys else whole
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return ``" Did you mean `x`?"`` for the nearest known name, whatever its case."""
+    same = [word for word in known if word.lower() == name.lower()]
+    return f" Did you mean `{same[0]}`?" if same else did_you_mean(name, known)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    if isinstance(value, int) and abs(value) >= _LARGEST_WHOLE:
+        return "a number with too many digits"
+    text = value if isinstance(value, str) else str(value)
+    return f"`{printable(text.lower() if isinstance(value, bool) else text)}`"
+
+
+def _as_float(value: Any, percent: bool) -> float | None:
+    if isinstance(value, str) and percent and _PERCENT.match(value):
+        return float(value[:-1]) / 100
+    if isinstance(value, str) and not _EXPONENT.match(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, int) and abs(value) >= _LARGEST_WHOLE:
+        return None
+    return float(value)
+
+
+def _inside(number: float, interval: str) -> bool:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = number >= low if interval[0] == "[" else number > low
+    below = number <= high if interval[-1] == "]" else number < high
+    return above and below and abs(number) < _LARGEST_WHOLE
+
+
+def _in_words(kind: str, interval: str) -> str:
+    return kind if interval == ANY else f"{kind} in {interval}"

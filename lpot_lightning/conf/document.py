@@ -1,0 +1,145 @@
+"""Step one: text or mapping in, bounded plain values out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lpot_lightning.conf.loader import Budget, Keys, Loader, printable, spell
+from lpot_lightning.errors import ConfError
+
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """What the user wrote: plain values, and the line of every key (none for a mapping)."""
+
+    value: Any
+    source: str = "<mapping>"
+    lines: Mapping[Keys, int] | None = None
+
+    def where(self, keys: Keys) -> str:
+        """Return ``"ptq.yaml:12: "`` for a key of a file, ``""`` for a key of a mapping."""
+        if self.lines is None:
+            return ""
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return f"{self.source}:{self.lines.get(keys, 1)}: "
+
+
+def read_document(conf: object) -> Document:
+    """Read a path, a mapping or an OmegaConf object; nothing is evaluated in the first two.
+
+    Raises:
+        ConfError: If there is no such file, or it is no YAML, or larger than a configuration is.
+    """
+    if isinstance(conf, DictConfig):
+        return Document(_plain(_resolved(conf), (), Budget("the OmegaConf object")))
+    if isinstance(conf, Mapping):
+        return Document(_plain(conf, (), Budget("the mapping")))
+    if isinstance(conf, (str, os.PathLike)):
+        return _read_file(os.fspath(conf))
+    raise ConfError(
+        f"conf is a `{type(conf).__name__}`; allowed: a path, a mapping or an OmegaConf DictConfig."
+    )
+
+
+def _read_file(name: str | bytes) -> Document:
+    source = os.fsdecode(name)
+    text = _decoded(_bytes(source), source)
+    try:
+        value, lines = Loader(text, source).load()
+    except yaml.YAMLError as error:
+        raise ConfError(_not_yaml(source, error)) from error
+    if value is None:
+        raise ConfError(f"{source} is empty; it needs `model` with `name` and `framework`.")
+    return Document(value, source, lines)
+
+
+def _bytes(source: str) -> bytes:
+    try:
+        with _existing(source).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfError(f"{printable(source)} cannot be read: {error.strerror}.") from error
+
+
+def _existing(source: str) -> Path:
+    try:
+        path = Path(source).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        is_file = is_folder = False
+    if is_file:
+        return path
+    if is_folder and source:
+        raise ConfError(f"{printable(source)} is a folder; allowed: a YAML file.")
+    raise ConfError(_no_such_file(source))
+
+
+def _no_such_file(source: str) -> str:
+    if "\n" in source or ": " in source:
+        return (
+            "conf is a text that looks like YAML, and no such file exists; "
+            "give the name of a file, or a mapping such as `yaml.safe_load(text)`."
+        )
+    return f"no such file: `{printable(source)}`."
+
+
+def _decoded(content: bytes, source: str) -> str:
+    if len(content) > MAX_BYTES:
+        raise ConfError(f"{source} is larger than 1 MiB; allowed: a YAML configuration.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfError(f"{source} is not UTF-8 text (byte {error.start}).") from error
+
+
+def _not_yaml(source: str, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    where = f"{source}:{mark.line + 1}" if mark else source
+    parts = (getattr(error, name, None) for name in ("context", "problem", "reason"))
+    return f"{where}: not valid YAML: {', '.join(part for part in parts if part)}."
+
+
+def _resolved(conf: DictConfig) -> Any:
+    try:
+        return OmegaConf.to_container(conf, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfError(f"the OmegaConf object cannot be resolved: {error}") from error
+
+
+def _plain(value: Any, keys: Keys, budget: Budget) -> Any:
+    with budget.level():
+        return _plain_value(value, keys, budget)
+
+
+def _plain_value(value: Any, keys: Keys, budget: Budget) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item, (*keys, key), budget) for key, item in _entries(value, keys)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*keys, index), budget) for index, item in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfError(f"`{spell(keys)}` is a `{type(value).__name__}`; allowed: plain YAML values.")
+
+
+def _entries(mapping: Mapping[Any, Any], keys: Keys) -> Iterator[tuple[str, Any]]:
+    seen = set()
+    for key, value in mapping.items():
+        if isinstance(key, bool) or not isinstance(key, (str, int)):
+            raise ConfError(f"`{spell(keys)}` has a key that is a `{type(key).__name__}`.")
+        if str(key) in seen:
+            raise ConfError(f"`{spell((*keys, str(key)))}` is given twice.")
+        seen.add(str(key))
+        yield str(key), value

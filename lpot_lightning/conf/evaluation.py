@@ -1,0 +1,121 @@
+"""The `evaluation` section, and `tuning.metric`, its older place."""
+
+from __future__ import annotations
+
+from lpot_lightning.conf.blocks import ConfigsConf, NamedConf, PostprocessConf
+from lpot_lightning.conf.cursor import COUNT, NOT_NEGATIVE, Field
+from lpot_lightning.conf.dataloader import read_dataloader
+from lpot_lightning.conf.named import Table, flag, integer, need, read_each, read_named
+from lpot_lightning.conf.schema import AccuracyConf, EvaluationConf, PerformanceConf
+
+_COMPARE = {"compare_label": flag}
+
+
+def _one_or_five(field: Field) -> int:
+    if field.integer(0) not in (1, 5):
+        raise field.wrong("`1`, `5`")
+    return field.integer(1)
+
+
+METRICS: Table = {
+    "topk": {"k": need(_one_or_five)},
+    "Accuracy": {},
+    "F1": {},
+    "Loss": {},
+    "MAE": _COMPARE,
+    "MSE": _COMPARE,
+    "RMSE": _COMPARE,
+}
+_OWN_METRIC = "another metric is logged in `validation_step` and named by `monitor`"
+OTHER_METRICS = dict.fromkeys(
+    ("mAP", "COCOmAP", "VOCmAP", "SquadF1", "BLEU", "mIOU", "GLUE"), _OWN_METRIC
+)
+POSTPROCESSES: Table = {"LabelShift": {"shift": need(integer())}}
+OTHER_POSTPROCESSES = {"SquadV1": "turn outputs into answers in `validation_step`"}
+
+
+def read_evaluation(field: Field, tuning: Field) -> EvaluationConf | None:
+    """Read ``evaluation``; the metric may also stand in ``tuning``, as in LPOT 1.3."""
+    older = tuning.entries().get("metric")
+    if not field.given and (older is None or not older.given):
+        return None
+    part = field.section("accuracy", "performance")
+    return EvaluationConf(_accuracy(part["accuracy"], older), _performance(part["performance"]))
+
+
+def _accuracy(field: Field, older: Field | None) -> AccuracyConf | None:
+    old_metric = _metric(older) if older is not None else None
+    if not field.given:
+        return None if old_metric is None else AccuracyConf(metric=old_metric)
+    part = field.section("metric", "iteration", "dataloader", "postprocess", "configs")
+    metric = _metric(part["metric"])
+    if older is not None and metric and old_metric:
+        raise older.error(
+            f"is the older place of `{part['metric'].key}`, and both are given: leave one out."
+        )
+    return AccuracyConf(
+        metric=metric or old_metric,
+        iteration=_iteration(part["iteration"]),
+        dataloader=read_dataloader(part["dataloader"]),
+        postprocess=_postprocess(part["postprocess"]),
+        configs=_configs(part["configs"]),
+    )
+
+
+def _performance(field: Field) -> PerformanceConf | None:
+    if not field.given:
+        return None
+    part = field.section("warmup", "iteration", "dataloader", "postprocess", "configs")
+    warmup, iteration = part["warmup"].integer(5, NOT_NEGATIVE), _iteration(part["iteration"])
+    if iteration != -1 and iteration <= warmup:
+        raise field.error(
+            f"counts {iteration} iterations, of which {warmup} are `warmup`; "
+            "allowed: an `iteration` larger than `warmup`."
+        )
+    return PerformanceConf(
+        warmup=warmup,
+        iteration=iteration,
+        dataloader=read_dataloader(part["dataloader"]),
+        postprocess=_postprocess(part["postprocess"]),
+        configs=_configs(part["configs"]),
+    )
+
+
+def _metric(field: Field) -> NamedConf | None:
+    if field.value in (None, {}):
+        return None
+    return read_named(field, METRICS, OTHER_METRICS, _OWN_METRIC)
+
+
+def _iteration(field: Field) -> int:
+    count = field.integer(-1)
+    if count != -1 and count < 1:
+        raise field.wrong("a whole number in [1, inf), or `-1` for all")
+    return count
+
+
+def _postprocess(field: Field) -> PostprocessConf | None:
+    if not field.given:
+        return None
+    transform = field.section("transform")["transform"]
+    entries = transform.entries()
+    if "Reshape" in entries:
+        entries["Reshape"].note("has no effect; outputs are judged as the model gives them")
+    rest = {name: entry.value for name, entry in entries.items() if name != "Reshape"}
+    instead = "outputs and labels are prepared in `validation_step`"
+    return PostprocessConf(
+        read_each(transform.holding(rest), POSTPROCESSES, OTHER_POSTPROCESSES, instead)
+    )
+
+
+def _configs(field: Field) -> ConfigsConf | None:
+    if not field.given:
+        return None
+    counts = ("cores_per_instance", "inter_num_of_threads", "intra_num_of_threads")
+    part = field.section(*counts, "num_of_instance", "kmp_blocktime", "kmp_affinity")
+    return ConfigsConf(
+        **{name: part[name].integer(None, COUNT) for name in counts},
+        num_of_instance=part["num_of_instance"].integer(1, COUNT),
+        kmp_blocktime=part["kmp_blocktime"].integer(None, NOT_NEGATIVE),
+        kmp_affinity=part["kmp_affinity"].text(ConfigsConf.kmp_affinity),
+    )

@@ -1,0 +1,111 @@
+"""What LPOT calls by name: tables of names and options, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lpot_lightning.conf.blocks import NamedConf, Options
+from lpot_lightning.conf.cursor import ANY, Field, suggest
+from lpot_lightning.conf.plain import BARE_OPTIONS
+
+Read = Callable[[Field], Any]
+Table = Mapping[str, Mapping[str, Read]]
+
+
+def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: str) -> NamedConf:
+    """Read a mapping that holds exactly one name of the table.
+
+    Args:
+        field: Where the mapping stands.
+        table: The names with their options, and how each option is read.
+        foreign: LPOT's names for other frameworks, and what to use here.
+        instead: What to do about a name that is in neither.
+    """
+    named = read_each(field.required(), table, foreign, instead)
+    if len(named) != 1:
+        allowed = ", ".join(f"`{name}`" for name in table)
+        raise field.error(f"holds {len(named)} names; allowed: exactly one of {allowed}.")
+    return named[0]
+
+
+def read_each(
+    field: Field, table: Table, foreign: Mapping[str, str], instead: str
+) -> tuple[NamedConf, ...]:
+    """Read a mapping of names of the table, in the user's order; arguments as ``read_named``."""
+    named = []
+    for name, entry in field.entries().items():
+        if name in foreign:
+            raise entry.error(f"is for other frameworks than PyTorch; {foreign[name]}.")
+        if name not in table:
+            allowed = ", ".join(f"`{known}`" for known in table)
+            raise entry.error(
+                f"is not known; allowed: {allowed}; {instead}.{suggest(name, tuple(table))}"
+            )
+        named.append(NamedConf(name, _options(entry, table[name])))
+    return tuple(named)
+
+
+def _options(field: Field, readers: Mapping[str, Read]) -> Options:
+    bare = BARE_OPTIONS.get(str(field.keys[-1]))
+    if bare:
+        return Options(((bare, readers[bare](field)),))
+    return read_options(field, readers)
+
+
+def read_options(field: Field, readers: Mapping[str, Read]) -> Options:
+    """Read a mapping of options; what is not given is left out."""
+    part = field.section(*readers)
+    values = {name: read(part[name]) for name, read in readers.items()}
+    return Options(tuple((name, value) for name, value in values.items() if value is not None))
+
+
+def need(read: Read) -> Read:
+    """Return a reader that refuses a missing value."""
+    return lambda field: read(field.required())
+
+
+def flag(field: Field) -> bool | None:
+    """Read ``True``, ``False`` or nothing."""
+    return field.flag(None)
+
+
+def text(field: Field) -> str | None:
+    """Read a text or nothing."""
+    return field.text(None)
+
+
+def words(field: Field) -> tuple[str, ...] | None:
+    """Read several texts or nothing."""
+    return field.words(None)
+
+
+def one_of(*allowed: str) -> Read:
+    """Return a reader of one of these texts."""
+    return lambda field: field.text(None, allowed)
+
+
+def integer(interval: str = ANY) -> Read:
+    """Return a reader of a whole number."""
+    return lambda field: field.integer(None, interval)
+
+
+def number(interval: str = ANY) -> Read:
+    """Return a reader of a number."""
+    return lambda field: field.number(None, interval)
+
+
+def integers(field: Field, interval: str = ANY) -> tuple[int, ...] | None:
+    """Read a list of whole numbers or nothing."""
+    return tuple(item.required().integer(0, interval) for item in _filled(field)) or None
+
+
+def numbers(field: Field, interval: str = ANY) -> tuple[float, ...] | None:
+    """Read a list of numbers or nothing."""
+    return tuple(item.required().number(0.0, interval) for item in _filled(field)) or None
+
+
+def _filled(field: Field) -> list[Field]:
+    if field.value == []:
+        raise field.wrong("a list of numbers")
+    return field.items()

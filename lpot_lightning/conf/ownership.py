@@ -1,0 +1,134 @@
+"""What a callback obeys in a Conf, and what Lightning has instead."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+from lpot_lightning.conf.blocks import TrainConf
+from lpot_lightning.conf.schema import AccuracyConf, Conf, TuningConf
+from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
+
+CALLBACKS = {
+    "post_training_static_quant": "QuantizationCallback",
+    "quant_aware_training": "QATCallback",
+    "pruning": "PruningCallback",
+}
+TRAIN_OWNERS = {
+    "optimizer": "`configure_optimizers` of the LightningModule",
+    "criterion": "the loss in `training_step` of the LightningModule",
+    "dataloader": "the train dataloader of the `Trainer`",
+    "start_epoch": "the checkpoint in `Trainer.fit(ckpt_path=...)`",
+    "end_epoch": "`Trainer(max_epochs=...)`",
+    "iteration": "`Trainer(limit_train_batches=...)`",
+    "frequency": "`Trainer(check_val_every_n_epoch=...)`",
+    "hostfile": "`Trainer(num_nodes=..., strategy='ddp')`",
+}
+ACCURACY_OWNERS = {
+    "metric": "the metric that `validation_step` logs, named by `monitor`",
+    "dataloader": "the validation dataloader of the `Trainer`",
+    "postprocess": "`validation_step` of the LightningModule",
+    "configs": "the process and the threads of the `Trainer`",
+}
+
+
+def check_for_callback(conf: Conf, callback: str) -> None:
+    """Check that a callback can do what a conf asks for; say what Lightning does in its place.
+
+    What is left to Lightning is named in one warning.
+
+    Args:
+        conf: What ``read_conf`` returned.
+        callback: ``QuantizationCallback``, ``QATCallback`` or ``PruningCallback``.
+
+    Raises:
+        ConfError: If the conf is for another callback, which is named.
+        NotYetError: If it asks for a part that is not built yet.
+
+    Example::
+
+        conf = read_conf("ptq.yaml")
+        check_for_callback(conf, "QuantizationCallback")
+    """
+    if callback not in CALLBACKS.values():
+        known = tuple(CALLBACKS.values())
+        raise ValueError(f"no callback is called `{callback}`.{did_you_mean(callback, known)}")
+    _check_kind(conf, callback)
+    if callback == "QuantizationCallback":
+        _check_post_training(conf)
+    remarks = list(_remarks(conf, callback))
+    if remarks:
+        text = f"{conf.source}: `{callback}` leaves this to others: {'; '.join(remarks)}."
+        warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def _check_kind(conf: Conf, callback: str) -> None:
+    pruner = CALLBACKS["pruning"]
+    if callback == pruner and conf.pruning is None:
+        right = CALLBACKS[conf.quantization.approach]
+        raise ConfError(f"{conf.source}: there is no `pruning` for `{pruner}`; use `{right}`.")
+    if callback != pruner and not conf.quantizes:
+        raise ConfError(f"{conf.source}: `pruning` is all that is asked for; use `{pruner}`.")
+    approach = conf.quantization.approach
+    if callback not in (pruner, CALLBACKS[approach]):
+        raise ConfError(
+            f"{conf.source}: `quantization.approach` is `{approach}`, which is not "
+            f"what `{callback}` does; use `{CALLBACKS[approach]}`."
+        )
+
+
+def _check_post_training(conf: Conf) -> None:
+    if conf.quantization.train is not None:
+        raise ConfError(
+            f"{conf.source}: `quantization.train` is given, and "
+            "`post_training_static_quant` does not train; leave it out, or set "
+            "`quantization.approach` to `quant_aware_training`."
+        )
+    if conf.quantization.calibration.dataloader is not None:
+        raise NotYetError(
+            f"{conf.source}: `quantization.calibration.dataloader` is not built yet "
+            "for `QuantizationCallback`, which calibrates on the data of the "
+            "`Trainer`: leave it out."
+        )
+
+
+def _remarks(conf: Conf, callback: str) -> Iterator[str]:
+    if callback == "QATCallback":
+        yield from _train(conf.quantization.train, "quantization.train")
+        yield from _calibration(conf)
+    if callback == "PruningCallback" and conf.pruning is not None:
+        yield from _train(conf.pruning.train, "pruning.train")
+    if callback != "QuantizationCallback":
+        yield from _search(conf.tuning, callback)
+    if conf.evaluation is not None:
+        yield from _accuracy(conf.evaluation.accuracy)
+        if conf.evaluation.performance is not None:
+            yield "`evaluation.performance` is for `Benchmark`, and carried into `deploy.yaml`"
+
+
+def _train(train: TrainConf | None, key: str) -> Iterator[str]:
+    if train is None:
+        return
+    for name, owner in TRAIN_OWNERS.items():
+        if getattr(train, name) not in (None, 0):
+            yield f"`{key}.{name}` is given by {owner}"
+
+
+def _calibration(conf: Conf) -> Iterator[str]:
+    if conf.quantization.calibration != type(conf.quantization.calibration)():
+        yield "`quantization.calibration` is given by the training itself"
+
+
+def _search(tuning: TuningConf, callback: str) -> Iterator[str]:
+    usual = TuningConf()
+    for name in ("strategy", "objective", "exit_policy"):
+        if getattr(tuning, name) != getattr(usual, name):
+            yield f"`tuning.{name}` is for a search, and `{callback}` trains one model"
+
+
+def _accuracy(accuracy: AccuracyConf | None) -> Iterator[str]:
+    if accuracy is None:
+        return
+    for name, owner in ACCURACY_OWNERS.items():
+        if getattr(accuracy, name) is not None:
+            yield f"`evaluation.accuracy.{name}` is given by {owner}"

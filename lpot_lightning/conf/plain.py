@@ -1,0 +1,45 @@
+"""Frozen values of the YAML back to plain dicts and lists."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from lpot_lightning.conf.blocks import NamedConf, Options, PrecisionWish
+
+# What LPOT writes with one bare value, as in `topk: 1`, and what we call that value.
+BARE_OPTIONS = {"topk": "k", "LabelShift": "shift"}
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as plain values; what is not given is left out."""
+    shown = [item.name for item in fields(value) if item.metadata.get("plain", True)]
+    given = {name: getattr(value, name) for name in shown if getattr(value, name) not in (None, ())}
+    return {name: _plain(content) for name, content in given.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, NamedConf):
+        return _named((value,))
+    if isinstance(value, Options):
+        return {key: _plain(option) for key, option in value.items()}
+    if isinstance(value, tuple):
+        return _plain_tuple(value)
+    return to_plain(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _plain_tuple(value: tuple[Any, ...]) -> Any:
+    if isinstance(value[0], NamedConf):
+        return _named(value)
+    if isinstance(value[0], tuple) and isinstance(value[0][-1], PrecisionWish):
+        return {name: to_plain(wish) for name, wish in value}
+    return [_plain(item) for item in value]
+
+
+def _named(value: tuple[NamedConf, ...]) -> dict[str, Any]:
+    return {item.name: _options(item) for item in value}
+
+
+def _options(named: NamedConf) -> Any:
+    bare = BARE_OPTIONS.get(named.name)
+    return named.options[bare] if bare else _plain(named.options)

@@ -1,0 +1,134 @@
+"""LPOT's YAML in, a checked Conf out."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lpot_lightning.conf.cursor import Field
+from lpot_lightning.conf.document import read_document
+from lpot_lightning.conf.evaluation import read_evaluation
+from lpot_lightning.conf.pruning import read_pruning
+from lpot_lightning.conf.quantization import read_quantization
+from lpot_lightning.conf.schema import Conf, ModelConf
+from lpot_lightning.conf.tuning import read_tuning
+
+FRAMEWORKS = ("pytorch_fx", "pytorch")
+OTHER_FRAMEWORKS = (
+    "tensorflow",
+    "tensorflow_itex",
+    "mxnet",
+    "onnxrt_qlinearops",
+    "onnxrt_integerops",
+    "onnxrt_qlinear",
+    "onnxrt_integer",
+)
+REFUSED = {
+    "graph_optimization": "is for TensorFlow only; mixed precision in PyTorch is "
+    "`Trainer(precision=...)`: leave it out.",
+    "model_conversion": "is for TensorFlow only; a QAT model is converted by `QATCallback`: "
+    "leave it out.",
+}
+MODEL_REFUSED = {
+    "inputs": "is for TensorFlow and ONNX only; in PyTorch the inputs are those of `forward`: "
+    "leave it out.",
+    "outputs": "is for TensorFlow and ONNX only; in PyTorch the outputs are those of `forward`: "
+    "leave it out.",
+}
+
+
+def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Conf) -> Conf:
+    """Read LPOT's user YAML and check all of it. The file is never written.
+
+    Every field is obeyed, refused with the reason, or refused as not built yet. What LPOT's own
+    templates hold without any effect is accepted with one warning for the file. What Lightning
+    owns is the matter of ``check_for_callback``.
+
+    Args:
+        conf: The name of a YAML file (``~`` is expanded), a mapping, an OmegaConf object, or a
+            ``Conf``, which is returned as it is.
+
+    Raises:
+        ConfError: If something cannot be done; with file, line, full key and what is allowed.
+        NotYetError: If a part of LPOT is asked for that is not built yet.
+
+    Example::
+
+        conf = read_conf("ptq.yaml")
+        conf = read_conf({"model": {"name": "resnet", "framework": "pytorch_fx"}})
+    """
+    if isinstance(conf, Conf):
+        return conf
+    document = read_document(conf)
+    field = Field(document.value, document)
+    checked = _read(field)
+    if field.notes:
+        warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)
+    return checked
+
+
+def _read(field: Field) -> Conf:
+    part = field.section(
+        "version",
+        "model",
+        "device",
+        "quantization",
+        "tuning",
+        "evaluation",
+        "pruning",
+        refused=REFUSED,
+    )
+    return Conf(
+        version=_version(part["version"]),
+        model=_model(part["model"].required()),
+        device=_device(part["device"]),
+        quantization=read_quantization(part["quantization"]),
+        tuning=read_tuning(part["tuning"]),
+        evaluation=read_evaluation(part["evaluation"], part["tuning"]),
+        pruning=read_pruning(part["pruning"]) if part["pruning"].given else None,
+        quantizes=part["quantization"].given or not part["pruning"].given,
+        source=field.document.source,
+    )
+
+
+def _version(field: Field) -> str:
+    version = str(field.number("1.0")) if not isinstance(field.value, str) else field.text("")
+    if not re.fullmatch(r"1(\.\d{1,3}){0,2}", version):
+        raise field.wrong("`1.0`, the version of LPOT's format")
+    return version if "." in version else f"{version}.0"
+
+
+def _model(field: Field) -> ModelConf:
+    part = field.section("name", "framework", refused=MODEL_REFUSED)
+    return ModelConf(_model_name(part["name"].required()), _framework(part["framework"].required()))
+
+
+def _model_name(field: Field) -> str:
+    name = field.text("")
+    if name.startswith(("/", "~")) or ".." in re.split(r"[/\\]", name):
+        raise field.wrong("a name; it becomes part of the path of the workspace")
+    return name
+
+
+def _framework(field: Field) -> str:
+    if field.value == "pytorch_pt2e":
+        raise field.not_yet("is `pytorch_pt2e`, a backend that is not built yet; use `pytorch_fx`.")
+    if field.value == "pytorch_ipex":
+        raise field.error("is `pytorch_ipex`, Intel's discontinued extension; use `pytorch_fx`.")
+    if field.value in OTHER_FRAMEWORKS:
+        raise field.error(f"is `{field.value}`, and this is for PyTorch only; use `pytorch_fx`.")
+    return field.text("", FRAMEWORKS)
+
+
+def _device(field: Field) -> str:
+    if field.value == "gpu":
+        raise field.error(
+            "is `gpu`, which LPOT had for Intel GPUs; int8 models run on the `cpu`, "
+            "and `Trainer(accelerator=...)` says where training runs."
+        )
+    return field.text("cpu", ("cpu",))

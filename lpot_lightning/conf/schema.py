@@ -1,0 +1,220 @@
+"""What a user may ask for: LPOT's YAML as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lpot_lightning.conf.blocks import (
+    ConfigsConf,
+    DataloaderConf,
+    NamedConf,
+    Options,
+    PostprocessConf,
+    PrecisionWish,
+    TrainConf,
+)
+from lpot_lightning.conf.plain import to_plain
+
+
+@dataclass(frozen=True)
+class ModelConf:
+    """``model``: how the model is called, and which backend quantizes it."""
+
+    name: str
+    framework: str
+
+
+@dataclass(frozen=True)
+class CalibrationConf:
+    """``quantization.calibration``: how many samples, and which."""
+
+    sampling_size: int = 100
+    dataloader: DataloaderConf | None = None
+
+
+@dataclass(frozen=True)
+class RecipesConf:
+    """``quantization.recipes``: repairs after calibration."""
+
+    fast_bias_correction: bool = False
+    weight_correction: bool = False
+
+
+@dataclass(frozen=True)
+class QuantizationConf:
+    """``quantization``: which way to int8, and what is allowed on it."""
+
+    approach: str = "post_training_static_quant"
+    calibration: CalibrationConf = CalibrationConf()
+    recipes: RecipesConf = RecipesConf()
+    model_wise: PrecisionWish = PrecisionWish()
+    op_wise: tuple[tuple[str, PrecisionWish], ...] = ()
+    default_qconfig: PrecisionWish | None = None
+    train: TrainConf | None = None
+
+
+@dataclass(frozen=True)
+class StrategyConf:
+    """``tuning.strategy``: in which order recipes are tried."""
+
+    name: str = "auto"
+
+
+@dataclass(frozen=True)
+class AccuracyCriterionConf:
+    """``tuning.accuracy_criterion``: how much accuracy may be lost; one of the first two is set."""
+
+    relative: float | None = None
+    absolute: float | None = None
+    higher_is_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class ExitPolicyConf:
+    """``tuning.exit_policy``: when to stop; a timeout of 0 stops at the first good model."""
+
+    timeout: float = 0
+    max_trials: int = 100
+    performance_only: bool = False
+
+
+@dataclass(frozen=True)
+class WorkspaceConf:
+    """``tuning.workspace``: where files go, which history is taken up; as written, with ``~``."""
+
+    path: str | None = None
+    resume: str | None = None
+
+
+@dataclass(frozen=True)
+class TuningConf:
+    """``tuning``: the goal, the order of the search and its budget."""
+
+    strategy: StrategyConf = StrategyConf()
+    accuracy_criterion: AccuracyCriterionConf = AccuracyCriterionConf(relative=0.01)
+    objective: str = "performance"
+    exit_policy: ExitPolicyConf = ExitPolicyConf()
+    random_seed: int = 1978
+    tensorboard: bool = False
+    workspace: WorkspaceConf = WorkspaceConf()
+
+
+@dataclass(frozen=True)
+class AccuracyConf:
+    """``evaluation.accuracy``: how good a model is; ``iteration`` counts batches, -1 is all."""
+
+    metric: NamedConf | None = None
+    iteration: int = -1
+    dataloader: DataloaderConf | None = None
+    postprocess: PostprocessConf | None = None
+    configs: ConfigsConf | None = None
+
+
+@dataclass(frozen=True)
+class PerformanceConf:
+    """``evaluation.performance``: how fast a model is."""
+
+    warmup: int = 5
+    iteration: int = -1
+    dataloader: DataloaderConf | None = None
+    postprocess: PostprocessConf | None = None
+    configs: ConfigsConf | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationConf:
+    """``evaluation``: how models are judged and timed."""
+
+    accuracy: AccuracyConf | None = None
+    performance: PerformanceConf | None = None
+
+
+@dataclass(frozen=True)
+class PrunerConf:
+    """One ``!Pruner``; ``None`` takes the value of the ``weight_compression`` around it."""
+
+    start_epoch: int | None = None
+    end_epoch: int | None = None
+    initial_sparsity: float | None = None
+    target_sparsity: float | None = None
+    update_frequency: int = 1
+    prune_type: str = "basic_magnitude"
+    method: str = "per_tensor"
+    names: tuple[str, ...] = ()
+    parameters: Options | None = None
+
+
+@dataclass(frozen=True)
+class WeightCompressionConf:
+    """``pruning.approach.weight_compression``: the pruners, and what they have in common."""
+
+    initial_sparsity: float = 0.0
+    target_sparsity: float = 0.97
+    start_epoch: int = 0
+    end_epoch: int = 4
+    pruners: tuple[PrunerConf, ...] = ()
+
+    def resolved(self) -> tuple[PrunerConf, ...]:
+        """Return the pruners with every ``None`` among the shared values filled in."""
+        return tuple(self._filled(pruner) for pruner in self.pruners)
+
+    def _filled(self, pruner: PrunerConf) -> PrunerConf:
+        shared = ("initial_sparsity", "target_sparsity", "start_epoch", "end_epoch")
+        missing = {name: getattr(self, name) for name in shared if getattr(pruner, name) is None}
+        return replace(pruner, **missing)
+
+
+@dataclass(frozen=True)
+class PruningApproachConf:
+    """``pruning.approach``."""
+
+    weight_compression: WeightCompressionConf
+
+
+@dataclass(frozen=True)
+class PruningConf:
+    """``pruning``: which weights go, and when."""
+
+    approach: PruningApproachConf
+    train: TrainConf | None = None
+
+
+@dataclass(frozen=True)
+class Conf:
+    """A checked LPOT YAML.
+
+    ``quantizes`` is false only where a file has a ``pruning`` section and no ``quantization``;
+    ``source`` is the file it came from, and takes no part in comparison.
+
+    Example::
+
+        conf = read_conf("ptq.yaml")
+        conf.tuning.accuracy_criterion.relative  # 0.01
+        yaml.safe_dump(conf.to_dict(), sort_keys=False)
+    """
+
+    model: ModelConf
+    version: str = "1.0"
+    device: str = "cpu"
+    quantization: QuantizationConf = QuantizationConf()
+    tuning: TuningConf = TuningConf()
+    evaluation: EvaluationConf | None = None
+    pruning: PruningConf | None = None
+    quantizes: bool = field(default=True, metadata={"plain": False})
+    source: str = field(default="<mapping>", compare=False, metadata={"plain": False})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dicts, lists and scalars that ``read_conf`` reads back as an equal Conf.
+
+        The order of ``op_wise`` and ``transform`` has a meaning, so dump it with
+        ``sort_keys=False``.
+        """
+        content = to_plain(self)
+        quantization = content["quantization"]
+        default = quantization.pop("default_qconfig", None)
+        if default is not None:
+            quantization.setdefault("op_wise", {})["default_qconfig"] = default
+        if not self.quantizes:
+            del content["quantization"]
+        return content

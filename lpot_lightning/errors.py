@@ -1,0 +1,48 @@
+"""The errors that this package raises."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LpotError(Exception):
+    """Base of every error that lpot_lightning raises on purpose.
+
+    Example::
+
+        try:
+            trainer.fit(model)
+        except LpotError as error:
+            print(error)  # one sentence each: where, what came, what is allowed, what to do
+    """
+
+
+class ConfError(LpotError, ValueError):
+    """The configuration asks for something that cannot be done."""
+
+
+class NotYetError(ConfError):
+    """The configuration asks for a part of LPOT that lpot_lightning does not have yet."""
+
+
+class DataError(LpotError):
+    """The data loaders give nothing, or nothing that can be used."""
+
+
+class EvaluationError(LpotError):
+    """The validation loop gives no accuracy to tune by."""
+
+
+class QuantizationError(LpotError):
+    """The model, or the way it is trained, cannot be quantized."""
+
+
+class ArtifactError(LpotError):
+    """A file of a workspace is missing, damaged or belongs to something else."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean `x`?"`` for the known name nearest to ``name``, or ``""``."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{near[0]}`?" if near else ""

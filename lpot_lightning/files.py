@@ -1,0 +1,79 @@
+"""One way to write a file: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from lpot_lightning.errors import ArtifactError
+
+TEMPORARY = ".lpot-"
+"""How the names of unfinished files begin."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``; a kill at any moment leaves the old file or the new one.
+
+    A temporary file in the same folder is written and synced, renamed, and the folder synced.
+
+    Raises:
+        ArtifactError: if the file cannot be written; the old one is still there.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        raise ArtifactError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of ``content`` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def open_folder(folder: Path) -> None:
+    """Create ``folder``, prove that it can be written and sweep unfinished files out.
+
+    Raises:
+        ArtifactError: if it cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            leftover.unlink()
+        with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write to the workspace `{folder}`: {error.strerror or error};"
+            " give another one in `tuning.workspace.path`"
+        ) from error
+
+
+def _umask() -> int:
+    """Return the process's umask; there is no way to read it without setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,64 @@
+"""What a backend must do, and the table of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.recipe import Op, Recipe
+
+
+class Prepared(Protocol):
+    """A model whose parts are observed; calibrate them, then convert once a trial."""
+
+    @property
+    def observed(self) -> Mapping[str, nn.Module]:
+        """The observed parts by their path: put them in place and show them data."""
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """What stays in floating point whatever is asked, with the reason."""
+
+    def settle(self) -> None:
+        """End the calibration and prove the int8 kernels."""
+
+    @property
+    def ops(self) -> Sequence[Op]:
+        """The quantizable ops and what each can be."""
+
+    def convert(self, recipe: Recipe) -> Mapping[str, nn.Module]:
+        """Return the int8 parts by their path; parts without an int8 op are left out."""
+
+    def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
+        """Return how much each int8 op of ``recipe`` hurts, alone."""
+
+    def describe(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""
+
+
+class Backend(Protocol):
+    """One way to int8."""
+
+    name: str
+
+    def prepare(self, model: nn.Module, calls: Mapping[int, Calls]) -> Prepared:
+        """Find the parts that can be quantized and observe them; ``model`` is left as it is."""
+
+    def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, nn.Module]:
+        """Return int8 parts of the right structure, to be filled with tensors."""
+
+    def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the whole state as dense tensors."""
+
+    def fill(self, model: nn.Module, plain: Mapping[str, Tensor]) -> None:
+        """Put such a state into a model of the same structure."""
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "pytorch_fx": FxBackend,
+    "pytorch": FxBackend,  # the eager flow is not built; FX takes models with stubs as they are
+}

@@ -1,0 +1,41 @@
+"""What each kind of op can be in FX graph mode."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
+
+OP_LAYERS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.Linear, nn.Embedding, nn.EmbeddingBag,
+)  # fmt: skip
+"""Layers worth quantizing alone, where nothing around them can be traced."""
+
+_ACTIVATIONS = tuple(
+    TensorConfig("uint8", scheme, "per_tensor", algorithm)
+    for scheme in ("asym", "sym")
+    for algorithm in ("kl", "minmax")
+)
+_EMBEDDING = OpConfig(
+    TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
+    TensorConfig("uint8", "asym_float", "per_channel", "minmax"),
+)
+_FIXED = {"sigmoid", "Sigmoid", "tanh", "Tanh", "softmax", "Softmax", "hardsigmoid", "Hardsigmoid"}
+
+
+def configs_of(kind: str) -> tuple[OpConfig, ...]:
+    """Return the choices for an op of ``kind``, LPOT's first choice first, ``FP32`` last.
+
+    The table is LPOT 1.6's for torch >= 1.7: four settings for weighted layers (activation
+    asymmetric or symmetric, range by ``kl`` or ``minmax``), one for everything else.
+    """
+    if kind in ("Embedding", "EmbeddingBag"):
+        return (_EMBEDDING, FP32)
+    if kind.startswith("Conv") or kind == "Linear":
+        granularity = "per_tensor" if "Transpose" in kind else "per_channel"
+        weight = TensorConfig("int8", "sym", granularity, "minmax")
+        return (*(OpConfig(activation, weight) for activation in _ACTIVATIONS), FP32)
+    algorithm = "minmax" if kind in _FIXED else "kl"
+    return (OpConfig(TensorConfig("uint8", "asym", "per_tensor", algorithm)), FP32)

@@ -1,0 +1,82 @@
+"""What the calibration data looked like at one point of a graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.ao.quantization.observer import HistogramObserver, ObserverBase
+
+from lpot_lightning.errors import DataError
+
+QParams = tuple[float, int]
+_SCHEMES = {"asym": torch.per_tensor_affine, "sym": torch.per_tensor_symmetric}
+
+
+class RangeObserver(HistogramObserver):
+    """Watches a tensor once and answers for every scheme and algorithm afterwards.
+
+    ``minmax`` is the observed range; ``kl`` is torch's search for the range with the least
+    squared error over the histogram, which LPOT's ``kl`` also stood for on PyTorch.
+    """
+
+    def __init__(self, reduce_range: bool = False) -> None:
+        super().__init__(
+            dtype=torch.quint8, qscheme=torch.per_tensor_affine, reduce_range=reduce_range
+        )
+        self.batches = 0
+        self.foreign = False
+        self._known: dict[tuple[str, str], QParams] = {}
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Take in one batch; integers are noted and let through."""
+        if not isinstance(x_orig, Tensor) or not x_orig.is_floating_point():
+            self.foreign = True
+            return x_orig
+        if x_orig.numel():
+            low, high = torch.aminmax(x_orig.detach())
+            if not torch.isfinite(high - low):
+                raise DataError(
+                    f"calibration batch {self.batches}: an activation is not finite"
+                    f" (from {float(low)} to {float(high)}); look for NaN, infinity or overflow in"
+                    " the data or the weights"
+                )
+            self.batches += 1
+        return super().forward(x_orig)
+
+    @property
+    def usable(self) -> bool:
+        """Whether floating-point data was seen, and nothing else."""
+        return self.batches > 0 and not self.foreign
+
+    def qparams(self, scheme: str, algorithm: str) -> QParams:
+        """Return scale and zero point for ``asym``/``sym`` and ``minmax``/``kl``."""
+        wish = (scheme, algorithm)
+        if wish not in self._known:
+            self._known[wish] = self._search(scheme, algorithm)
+        return self._known[wish]
+
+    def _search(self, scheme: str, algorithm: str) -> QParams:
+        low, high = self.min_val, self.max_val
+        if algorithm == "kl":
+            low, high = self._non_linear_param_search()
+        self.qscheme = _SCHEMES[scheme]
+        scale, zero_point = self._calculate_qparams(low, high)
+        return float(scale), int(zero_point)
+
+
+class SettledObserver(ObserverBase):
+    """Stands where a ``RangeObserver`` stood and gives the chosen scale and zero point."""
+
+    def __init__(self, scale: float = 1.0, zero_point: int = 0) -> None:
+        super().__init__(dtype=torch.quint8, is_dynamic=False)
+        self.qscheme = torch.per_tensor_affine
+        self.quant_min, self.quant_max = 0, 255
+        self.scale, self.zero_point = scale, zero_point
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let the tensor through."""
+        return x
+
+    def calculate_qparams(self, **_: object) -> tuple[Tensor, Tensor]:
+        """Return what was chosen, in the form that torch's convert reads."""
+        return torch.tensor([self.scale]), torch.tensor([self.zero_point])

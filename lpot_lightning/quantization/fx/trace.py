@@ -1,0 +1,92 @@
+"""A module in, its graph out, proved equal."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao.quantization.fx.tracer import QuantizationTracer
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from lpot_lightning.errors import QuantizationError
+from lpot_lightning.quantization.calls import Calls, Scalar
+
+Scopes = dict[str, tuple[str, type]]
+
+
+class NotTraceable(QuantizationError):
+    """This module cannot become one graph; its parts may."""
+
+
+def trace(module: nn.Module, fixed: Mapping[str, Scalar]) -> tuple[GraphModule, Scopes]:
+    """Trace ``module`` in eval mode, with the arguments in ``fixed`` taken as constants.
+
+    Args:
+        module: left as it is; the graph shares nothing with it.
+        fixed: values of ``forward``'s arguments that are no tensors, as seen in a dry run.
+
+    Raises:
+        NotTraceable: with torch's own reason.
+    """
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise NotTraceable(f"`forward` takes `{parameter}`, which a graph cannot hold")
+    tracer = QuantizationTracer([], [])
+    try:
+        root = copy.deepcopy(module).eval()
+        graph = tracer.trace(root, dict(fixed) or None)
+    except Exception as error:  # whatever the user's forward does with a Proxy
+        raise NotTraceable(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    _give_names_back(graph, fixed)
+    for node in graph.nodes:
+        tracer.node_name_to_scope.setdefault(node.name, ("", type(root)))
+    return GraphModule(root, graph), tracer.node_name_to_scope
+
+
+def _give_names_back(graph: torch.fx.Graph, fixed: Mapping[str, Scalar]) -> None:
+    """Undo torch's renaming of constant arguments, so that keyword calls still work.
+
+    Torch's check for ``None`` is dead code to its own clean-up; ``torch._assert`` is not.
+    """
+    renamed = {f"{name}_1": name for name in fixed}
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and node.target in renamed:
+            node.target = renamed[node.target]
+        elif getattr(node.target, "__name__", "") == "_assert_is_none":
+            value, message = node.args
+            with graph.inserting_before(node):
+                is_none = graph.call_function(operator.is_, (value, None))
+                graph.call_function(torch._assert, (is_none, message))
+            graph.erase_node(node)
+
+
+def check_equal(graph: GraphModule, module: nn.Module, calls: Calls) -> None:
+    """Raise ``NotTraceable`` unless the graph computes what the module computes."""
+    try:
+        with torch.no_grad():
+            ours = graph(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
+            theirs = module(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
+    except Exception as error:
+        raise NotTraceable(f"its graph does not run: {type(error).__name__}: {error}") from error
+    if not _same(ours, theirs):
+        raise NotTraceable("its graph gives other values than the module itself")
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    mine, my_tree = pytree.tree_flatten(ours)
+    yours, your_tree = pytree.tree_flatten(theirs)
+    return my_tree == your_tree and all(map(_equal, mine, yours))
+
+
+def _equal(mine: Any, yours: Any) -> bool:
+    if not isinstance(mine, torch.Tensor) or not isinstance(yours, torch.Tensor):
+        return bool(mine == yours) if type(mine) is type(yours) else False
+    return mine.shape == yours.shape and torch.allclose(
+        mine, yours, rtol=1e-4, atol=1e-5, equal_nan=True
+    )

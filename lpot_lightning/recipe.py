@@ -1,0 +1,183 @@
+"""Which op gets which precision: frozen, to and from plain dict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lpot_lightning.errors import ConfError
+
+DTYPES = ("int8", "uint8", "fp32")
+SCHEMES = ("sym", "asym", "asym_float", "placeholder")
+GRANULARITIES = ("per_tensor", "per_channel")
+ALGORITHMS = ("minmax", "kl")
+
+
+@dataclass(frozen=True)
+class TensorConfig:
+    """How one tensor of an op, its activation or its weight, is held.
+
+    Args:
+        dtype: ``"int8"``, ``"uint8"`` or ``"fp32"``; with ``"fp32"`` the other fields are ``None``.
+        scheme: ``"sym"``, ``"asym"``, ``"asym_float"`` or ``"placeholder"``.
+        granularity: ``"per_tensor"`` or ``"per_channel"``.
+        algorithm: ``"minmax"`` or ``"kl"``, LPOT's names for how the range is found.
+
+    Raises:
+        ConfError: if a field holds something else.
+    """
+
+    dtype: str
+    scheme: str | None = None
+    granularity: str | None = None
+    algorithm: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("dtype", self.dtype, DTYPES)
+        for name, allowed in (
+            ("scheme", SCHEMES),
+            ("granularity", GRANULARITIES),
+            ("algorithm", ALGORITHMS),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                _check(name, value, allowed)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields that are given."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class OpConfig:
+    """How one op computes: its activation, and its weight where it has one."""
+
+    activation: TensorConfig
+    weight: TensorConfig | None = None
+
+    @property
+    def is_fp32(self) -> bool:
+        """Whether the op stays in floating point."""
+        return self.activation.dtype == "fp32"
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Return ``{"activation": {…}, "weight": {…}}``, without ``weight`` where there is none."""
+        found = {"activation": self.activation.to_dict()}
+        if self.weight is not None:
+            found["weight"] = self.weight.to_dict()
+        return found
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> OpConfig:
+        """Build from what ``to_dict`` gave; unknown keys raise ``ConfError``."""
+        unknown = set(plain) - {"activation", "weight"}
+        if unknown or "activation" not in plain:
+            raise ConfError(f"an op needs `activation` and may have `weight`, got {sorted(plain)}")
+        weight = plain.get("weight")
+        return cls(
+            activation=_tensor(plain["activation"]),
+            weight=None if weight is None else _tensor(weight),
+        )
+
+
+@dataclass(frozen=True)
+class Op:
+    """A quantizable layer and what it can be: capability, not yet a choice.
+
+    Args:
+        name: dotted path in the user's module, or ``owner#add_0`` for a functional op.
+        kind: the type that ops of the same capability share, such as ``Conv2d`` or ``add``.
+        configs: what the op can be, int8 choices first and in order of preference; where the op
+            may stay in floating point, ``FP32`` is among them.
+        weight_bytes: bytes of its fp32 weight and bias; 0 for an op without parameters.
+    """
+
+    name: str
+    kind: str
+    configs: tuple[OpConfig, ...]
+    weight_bytes: int = 0
+
+    @property
+    def int8_configs(self) -> tuple[OpConfig, ...]:
+        """The choices that are not fp32."""
+        return tuple(config for config in self.configs if not config.is_fp32)
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether both an int8 and an fp32 choice are there."""
+        return bool(self.int8_configs) and any(config.is_fp32 for config in self.configs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One choice for every op: what a trial converts and a file records.
+
+    Example::
+
+        recipe = Recipe.of({"net.fc": int8, "net.head": int8})
+        recipe.with_fp32(["net.head"]).fp32_ops  # ("net.head",)
+    """
+
+    ops: tuple[tuple[str, OpConfig], ...]
+
+    @classmethod
+    def of(cls, ops: Mapping[str, OpConfig]) -> Recipe:
+        """Build from a mapping of op name to config; the order is kept."""
+        return cls(tuple(ops.items()))
+
+    def as_mapping(self) -> dict[str, OpConfig]:
+        """Return op name to config."""
+        return dict(self.ops)
+
+    @property
+    def fp32_ops(self) -> tuple[str, ...]:
+        """Names of the ops that stay in floating point."""
+        return tuple(name for name, config in self.ops if config.is_fp32)
+
+    @property
+    def int8_ops(self) -> tuple[str, ...]:
+        """Names of the ops that become int8."""
+        return tuple(name for name, config in self.ops if not config.is_fp32)
+
+    def with_fp32(self, names: Iterable[str]) -> Recipe:
+        """Return a copy in which ``names`` stay in floating point."""
+        chosen = set(names)
+        return Recipe(tuple((n, FP32 if n in chosen else config) for n, config in self.ops))
+
+    def with_config(self, name: str, config: OpConfig) -> Recipe:
+        """Return a copy in which one op has another config."""
+        return Recipe(tuple((n, config if n == name else old) for n, old in self.ops))
+
+    @property
+    def key(self) -> str:
+        """A short name that is equal exactly for equal choices, whatever their order."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return op name to plain dict."""
+        return {name: config.to_dict() for name, config in self.ops}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Recipe:
+        """Build from what ``to_dict`` gave."""
+        return cls(tuple((str(name), OpConfig.from_dict(op)) for name, op in plain.items()))
+
+
+def _tensor(plain: Mapping[str, Any]) -> TensorConfig:
+    unknown = set(plain) - {"dtype", "scheme", "granularity", "algorithm"}
+    if unknown or "dtype" not in plain:
+        raise ConfError(f"a tensor needs `dtype`, `scheme`, `granularity`, `algorithm`: {plain}")
+    return TensorConfig(**plain)
+
+
+def _check(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        names = ", ".join(f"`{name}`" for name in allowed)
+        raise ConfError(f"`{field}` is `{value}`; allowed: {names}")
+
+
+FP32 = OpConfig(TensorConfig("fp32"))

@@ -1,0 +1,224 @@
+"""What was tried and how it scored; survives a kill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning import journal
+from lpot_lightning.tuning.score import Score
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a history belongs to: it counts for nothing else.
+
+    Args:
+        fingerprints: a name, such as ``"config"`` or ``"weights"``, and its fingerprint each.
+        format: the version of the file format.
+    """
+
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the first line."""
+        return {"kind": "header", "format": self.format, "fingerprints": dict(self.fingerprints)}
+
+    def differences(self, other: Header) -> tuple[str, ...]:
+        """Return the names of what is not the same in both."""
+        if self.format != other.format:
+            return ("format",)
+        mine, theirs = self.fingerprints, other.fingerprints
+        names = dict.fromkeys([*mine, *theirs])
+        return tuple(name for name in names if mine.get(name) != theirs.get(name))
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """A finished trial, as the history keeps it."""
+
+    recipe: Recipe
+    score: Score
+    accepted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a line."""
+        return {
+            "kind": "trial",
+            "accepted": self.accepted,
+            "score": asdict(self.score),
+            "recipe": self.recipe.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> PastTrial:
+        """Build from what ``to_dict`` gave."""
+        recipe = Recipe.from_dict(plain["recipe"])
+        return cls(recipe, Score(**plain["score"]), bool(plain["accepted"]))
+
+
+class History:
+    """The finished trials of one model under one configuration; ``History()`` is kept in memory.
+
+    On disk it is a file of JSON lines: the header, the baseline, then one line a finished trial,
+    each with its number and a CRC-32. A line is appended with one write and is on disk before
+    ``append`` returns, so that a killed run loses nothing that was finished.
+
+    Attributes:
+        repaired: one sentence if a torn last line had to be cut off, else ``None``.
+        archived: one sentence if an older history did not match and was renamed, else ``None``.
+
+    Example::
+
+        history = History.open(workspace / "history.jsonl", {"config": "5f1c…", "weights": "09ab…"})
+        history.check_baseline(0.93)
+        history.append(recipe, Score.of(0.92, seconds=1.2), accepted=True)
+        history.find(recipe.key).accuracy  # 0.92
+    """
+
+    def __init__(self, path: Path | None = None, header: Header | None = None) -> None:
+        self.path = path
+        self.header = header or Header()
+        self.must_match = False
+        self.baseline: float | None = None
+        self.repaired: str | None = None
+        self.archived: str | None = None
+        self._lines = 0
+        self._trials: dict[str, PastTrial] = {}
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | None,
+        fingerprints: Mapping[str, str],
+        *,
+        must_match: bool = False,
+    ) -> History:
+        """Go on with the history at ``path`` if it has the same fingerprints, else begin one.
+
+        Args:
+            path: the file; ``None`` keeps the history in memory.
+            fingerprints: what the trials depend on.
+            must_match: whether a history that is missing or belongs to something else is an error.
+                Otherwise it is renamed to ``history.1.jsonl``, or the next free number.
+
+        Raises:
+            ArtifactError: if a line that is not the last is damaged, the folder cannot be written,
+                or ``must_match`` is not met.
+        """
+        history = cls(path, Header(fingerprints))
+        history.must_match = must_match
+        if path is None:
+            return history
+        if path.exists():
+            history._resume(path)
+        elif must_match:
+            raise ArtifactError(f"`{path}` is not there, and so there is nothing to resume")
+        else:
+            history._begin()
+        return history
+
+    @property
+    def trials(self) -> tuple[PastTrial, ...]:
+        """The finished trials, in the order in which they were tried."""
+        return tuple(self._trials.values())
+
+    def find(self, key: str) -> Score | None:
+        """Return the score of the recipe with this ``key``, or ``None`` if it was not tried."""
+        past = self._trials.get(key)
+        return None if past is None else past.score
+
+    def append(self, recipe: Recipe, score: Score, accepted: bool) -> None:
+        """Keep a finished trial, a failed one too.
+
+        Raises:
+            ArtifactError: if it cannot be written.
+        """
+        past = PastTrial(recipe, score, accepted)
+        self._write(past.to_dict())
+        self._trials[recipe.key] = past
+
+    def check_baseline(self, accuracy: float) -> None:
+        """Keep the accuracy of the fp32 model, or compare it with the one that was kept.
+
+        Equal means equal to the last bit: it is what shows that the data and the evaluation are
+        still the same. Otherwise the trials are archived and a new history begins.
+
+        Raises:
+            EvaluationError: if ``accuracy`` is not finite.
+            ArtifactError: if it differs and the history must match, or it cannot be written.
+        """
+        if not math.isfinite(accuracy):
+            raise EvaluationError(
+                f"the accuracy of the fp32 model is `{accuracy}`, which nothing can be compared "
+                "with; check the monitored metric and the validation data"
+            )
+        if self.baseline is not None and self.baseline != accuracy:
+            self._set_aside(f"baseline ({self.baseline} then, {accuracy} now)")
+        if self.baseline is None:
+            self._write({"kind": "baseline", "accuracy": float(accuracy)})
+            self.baseline = float(accuracy)
+
+    def _resume(self, path: Path) -> None:
+        records, self.repaired = journal.read(path)
+        if names := _header(path, records[0]).differences(self.header):
+            self._set_aside(", ".join(names))
+            return
+        for number, record in enumerate(records[1:], start=1):
+            self._take(path, number, record)
+        self._lines = len(records)
+
+    def _take(self, path: Path, number: int, record: Mapping[str, Any]) -> None:
+        try:
+            if record["kind"] == "baseline":
+                self.baseline = float(record["accuracy"])
+            else:
+                past = PastTrial.from_dict(record)
+                self._trials[past.recipe.key] = past
+        except (KeyError, TypeError, ValueError, AttributeError, ConfError) as error:
+            raise _not_ours(path, number) from error
+
+    def _set_aside(self, names: str) -> None:
+        if self.must_match:
+            raise ArtifactError(
+                f"`{self.path}` belongs to another run: different are {names}; restore what it was "
+                "made with, or leave `tuning.workspace.resume` out to start anew"
+            )
+        if self.path is not None:
+            kept = journal.archive(self.path)
+            self.archived = f"the history of another run is kept as `{kept}`: different are {names}"
+        self.baseline = None
+        self._trials = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.path is not None:
+            journal.create(self.path, self.header.to_dict())
+        self._lines = 1
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        if self.path is not None:
+            journal.append(self.path, self._lines, content)
+        self._lines += 1
+
+
+def _header(path: Path, record: Mapping[str, Any]) -> Header:
+    found, version = record.get("fingerprints"), record.get("format")
+    if record.get("kind") != "header" or not isinstance(found, dict) or type(version) is not int:
+        raise _not_ours(path, 0)
+    return Header(found, version)
+
+
+def _not_ours(path: Path, number: int) -> ArtifactError:
+    return ArtifactError(
+        f"`{path}`, line {number + 1}: not a line that lpot_lightning writes; "
+        "restore the file from a copy, or move it away to start anew"
+    )

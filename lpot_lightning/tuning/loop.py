@@ -1,0 +1,201 @@
+"""Ask, try, tell, until good enough or out of budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from time import monotonic
+
+from lpot_lightning.errors import LpotError, QuantizationError
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.space import Space
+from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.trial import Budget, Outcome, Status, Trial
+
+_SAME_FAILURES = 3
+_REPEATS = 1000
+
+
+def tune(
+    strategy: Strategy,
+    space: Space,
+    run_trial: Callable[[Recipe], Score],
+    *,
+    search: Search,
+    budget: Budget,
+    history: History,
+    cost: Callable[[Recipe], float],
+    on_trial: Callable[[Trial], None] | None = None,
+    on_best: Callable[[Trial], None] | None = None,
+) -> Outcome:
+    """Try what ``strategy`` proposes until it is good enough, at an end, or out of budget.
+
+    A recipe is tried once. If the strategy proposes it again it is told the same score, which is
+    no new trial. If the history of an earlier run knows it, that score is taken; this counts as a
+    trial, so that a run that was killed and resumed ends as one that was not.
+
+    Args:
+        strategy: in which order recipes are tried.
+        space: which recipes there are.
+        run_trial: converts and judges. An exception makes the trial a failed one, but an
+            ``LpotError`` ends the search.
+        search: criterion, baseline and ranking, also for the strategy.
+        budget: how long to search.
+        history: what was tried; appended to after each trial.
+        cost: how expensive a recipe is to use; the cheapest accepted one is the best.
+        on_trial: called after each trial, replayed ones too.
+        on_best: called at once when a trial is the best so far, before ``on_trial``.
+
+    Raises:
+        QuantizationError: if the first three trials raise the same exception: that is not a fault
+            of the recipes. They are not kept, so that they are tried again when it is mended.
+        LpotError: what ``run_trial`` raised.
+
+    Example::
+
+        outcome = tune(
+            find_strategy("auto"), space, lambda recipe: Score.of(accuracy_of(recipe), 1.0),
+            search=search, budget=Budget(), history=History(), cost=lambda r: len(r.fp32_ops),
+        )
+        outcome.status  # "met"
+    """
+    ledger = _Ledger(
+        run_trial=run_trial,
+        search=search,
+        history=history,
+        cost=cost,
+        on_trial=on_trial,
+        on_best=on_best,
+    )
+    clock = _Clock(budget.timeout)
+    patience = _REPEATS + 10 * len(space.ops)
+    exhausted = False
+    with closing(strategy.search(space, search)) as proposals:
+        recipe = next(proposals, None)
+        while recipe is not None and patience > 0:
+            score = ledger.known.get(recipe.key)
+            if score is not None:
+                patience -= 1
+            elif len(ledger.trials) >= budget.max_trials or clock.is_over():
+                exhausted = True
+                break
+            else:
+                score = ledger.try_once(recipe)
+                if _is_enough(ledger, strategy, budget):
+                    break
+            if clock.is_over():
+                exhausted = True
+                break
+            recipe = _tell(proposals, Verdict(score, ledger.accepts(score)))
+    ledger.keep_held()
+    return Outcome(tuple(ledger.trials), ledger.best, _status(ledger.best, exhausted))
+
+
+class _Clock:
+    def __init__(self, timeout: float) -> None:
+        self._end = monotonic() + timeout if timeout > 0 else None
+
+    def is_over(self) -> bool:
+        return self._end is not None and monotonic() >= self._end
+
+
+@dataclass
+class _Ledger:
+    """Tries each recipe once, and writes down what came of it."""
+
+    run_trial: Callable[[Recipe], Score]
+    search: Search
+    history: History
+    cost: Callable[[Recipe], float]
+    on_trial: Callable[[Trial], None] | None
+    on_best: Callable[[Trial], None] | None
+    trials: list[Trial] = field(default_factory=list)
+    known: dict[str, Score] = field(default_factory=dict)
+    best: Trial | None = None
+    _held: list[Trial] = field(default_factory=list)
+
+    def accepts(self, score: Score) -> bool:
+        if score.accuracy is None:
+            return False
+        return self.search.criterion.accepts(score.accuracy, self.search.baseline)
+
+    def try_once(self, recipe: Recipe) -> Score:
+        score = self.history.find(recipe.key)
+        replayed = score is not None
+        error: Exception | None = None
+        if score is None:
+            score, error = self._attempt(recipe)
+        number = len(self.trials) + 1
+        trial = Trial(number, recipe, score, self.accepts(score), replayed)
+        self._keep(trial, error)
+        self._announce(trial)
+        return score
+
+    def keep_held(self) -> None:
+        for trial in self._held:
+            self.history.append(trial.recipe, trial.score, trial.accepted)
+        self._held = []
+
+    def _attempt(self, recipe: Recipe) -> tuple[Score, Exception | None]:
+        started = monotonic()
+        try:
+            return self.run_trial(recipe), None
+        except LpotError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            return Score.failing(reason, seconds=monotonic() - started), error
+
+    def _keep(self, trial: Trial, error: Exception | None) -> None:
+        """Write the trial down, unless so far nothing but the same exception was seen."""
+        self.known[trial.recipe.key] = trial.score
+        first = len(self._held) == len(self.trials)
+        same = all(held.score.failure == trial.score.failure for held in self._held)
+        self.trials.append(trial)
+        if error is not None and first and same:
+            self._held.append(trial)
+            self._refuse_if_hopeless(error)
+            return
+        self.keep_held()
+        if not trial.replayed:
+            self.history.append(trial.recipe, trial.score, trial.accepted)
+
+    def _refuse_if_hopeless(self, error: Exception) -> None:
+        if len(self._held) >= _SAME_FAILURES:
+            raise QuantizationError(
+                f"the first {_SAME_FAILURES} trials all failed with `{self._held[0].score.failure}`"
+                ", which is no fault of a recipe; mend it, or leave the part that raises it out "
+                "with `modules`"
+            ) from error
+
+    def _announce(self, trial: Trial) -> None:
+        if trial.beats(self.best, self.search.criterion, self.cost):
+            self.best = trial
+            if self.on_best is not None:
+                self.on_best(trial)
+        if self.on_trial is not None:
+            self.on_trial(trial)
+
+
+def _is_enough(ledger: _Ledger, strategy: Strategy, budget: Budget) -> bool:
+    if ledger.best is None:
+        return False
+    if budget.performance_only:
+        return True
+    return ledger.best.accepted and budget.timeout == 0 and not strategy.finishes
+
+
+def _tell(proposals: Generator[Recipe, Verdict, None], verdict: Verdict) -> Recipe | None:
+    try:
+        return proposals.send(verdict)
+    except StopIteration:
+        return None
+
+
+def _status(best: Trial | None, exhausted: bool) -> Status:
+    if best is not None and best.accepted:
+        return "met"
+    return "budget_exhausted" if exhausted else "not_met"

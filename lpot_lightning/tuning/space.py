@@ -1,0 +1,154 @@
+"""Which recipes are worth trying: wishes met with capability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lpot_lightning.errors import ConfError
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
+from lpot_lightning.tuning.wish import Line, Wish, first_dtypes, lines_of, matching
+
+_MODEL_WISE = "quantization.model_wise"
+_OP_WISE = "quantization.op_wise"
+_DEFAULT = f"{_OP_WISE}.default_qconfig"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What every op may be, after the user was heard.
+
+    Args:
+        ops: each with the choices that are left: int8 ones in the order of preference, ``FP32``
+            last where the op may fall back.
+        notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet.
+
+    Example::
+
+        space = build_space(ops, model_wise=None, op_wise=[])
+        space.all_int8().with_fp32(space.fallback_candidates[:1])
+    """
+
+    ops: tuple[Op, ...]
+    notes: tuple[str, ...] = ()
+
+    def all_int8(self) -> Recipe:
+        """Return the recipe in which each op has its first choice."""
+        return Recipe.of({op.name: op.configs[0] for op in self.ops})
+
+    @property
+    def fallback_candidates(self) -> tuple[str, ...]:
+        """Names of the ops that are int8 in ``all_int8`` and may stay in floating point."""
+        return tuple(op.name for op in self.ops if op.may_fall_back)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of op, in the order in which they first come."""
+        return tuple(dict.fromkeys(op.kind for op in self.ops))
+
+    def int8_configs_of(self, kind: str) -> tuple[OpConfig, ...]:
+        """Return the int8 choices of all ops of one kind, in the order in which they first come."""
+        ops = (op for op in self.ops if op.kind == kind)
+        return tuple(dict.fromkeys(config for op in ops for config in op.int8_configs))
+
+
+def build_space(
+    ops: Sequence[Op],
+    model_wise: Wish | None,
+    op_wise: Sequence[tuple[str, Wish]],
+    default: Wish | None = None,
+) -> Space:
+    """Return what is left of the capability of ``ops`` when the wishes are met.
+
+    The rules are LPOT 1.x's (``lpot/conf/config.py``): every given list is intersected with the
+    capability and sets the order of preference; ``model_wise`` first, then each matching entry of
+    ``op_wise`` in its order. Unlike there, an intersection that leaves nothing is never silent.
+
+    A dtype without ``fp32`` forbids an op of ``op_wise`` to fall back. In ``model_wise`` it only
+    chooses among the int8 dtypes: LPOT's templates ship ``model_wise.activation.dtype: uint8``, and
+    nobody who copies them means to give up the fallback of the whole model.
+
+    Args:
+        ops: what the model has and can.
+        model_wise: a wish for all ops; a kind that cannot meet a line of it keeps its capability,
+            and ``Space.notes`` says so.
+        op_wise: wishes for single ops by name or regular expression.
+        default: LPOT's ``default_qconfig``: its first dtype is meant for the ops that no entry of
+            ``op_wise`` names; ``fp32`` leaves them all in floating point.
+
+    Raises:
+        ConfError: if an entry of ``op_wise`` matches no op or asks for what its op cannot be, or
+            if no op at all can be what ``model_wise`` asks for.
+
+    Example::
+
+        space = build_space(ops, conf.model_wise, [("net.head", head_wish)])
+        space.fallback_candidates  # ("net.conv1", "net.conv2")
+    """
+    merged = {op.name: _fp32_last(op) for op in ops}
+    names = tuple(merged)
+    keyed = [(f"{_OP_WISE}.{key}", key, wish) for key, wish in op_wise]
+    hits = [(where, matching(key, where, names), wish) for where, key, wish in keyed]
+    listed = {name for _, found, _ in hits for name in found}
+
+    notes: list[str] = []
+    if model_wise is not None:
+        notes += _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
+    if default is not None:
+        unlisted = [name for name in names if name not in listed]
+        notes += _ask(first_dtypes(_DEFAULT, default), unlisted, merged)
+    for where, found, wish in hits:
+        _demand(lines_of(where, wish), found, merged)
+    return Space(tuple(merged.values()), tuple(dict.fromkeys(notes)))
+
+
+def _fp32_last(op: Op) -> Op:
+    if not op.configs:
+        raise ConfError(f"`{op.name}` can be nothing at all, neither int8 nor fp32")
+    fp32 = (FP32,) if any(config.is_fp32 for config in op.configs) else ()
+    return replace(op, configs=op.int8_configs + fp32)
+
+
+def _ask(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) -> list[str]:
+    """Narrow where it can be done; return a note for each kind where it cannot."""
+    notes: list[str] = []
+    for line in lines:
+        concerned = [merged[name] for name in names if _can_be_asked(line, merged[name])]
+        narrowed = {op.name: line.narrow(op, strict=False) for op in concerned}
+        unmet = [op for op in concerned if narrowed[op.name] is None]
+        if unmet and len(unmet) == len(concerned):
+            raise ConfError(
+                f"`{line}` asks for {line.asked()}, which no op of this model can be; "
+                f"they can be {line.can_be(unmet[0])} (`{unmet[0].name}`)"
+            )
+        notes += [
+            f"`{op.kind}` keeps {line.side} {line.field} {line.can_be(op)}: "
+            f"`{line}` asks for {line.asked()}, which it cannot be"
+            for op in unmet
+        ]
+        merged.update(_met(narrowed))
+    return notes
+
+
+def _demand(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) -> None:
+    """Narrow, or say which op cannot be what is asked for."""
+    for line in lines:
+        concerned = [merged[name] for name in names if line.concerns(merged[name])]
+        if not concerned and any(merged[name].int8_configs for name in names):
+            raise ConfError(f"`{line}` speaks of a {line.side}, and `{names[0]}` has none")
+        narrowed = {op.name: line.narrow(op, strict=True) for op in concerned}
+        for op in concerned:
+            if narrowed[op.name] is None:
+                raise ConfError(
+                    f"`{line}` asks `{op.name}` for {line.asked()}; with what is asked before, it "
+                    f"can be {line.can_be(op)}: choose among these or leave the line out"
+                )
+        merged.update(_met(narrowed))
+
+
+def _can_be_asked(line: Line, op: Op) -> bool:
+    return bool(op.int8_configs) and line.concerns(op)
+
+
+def _met(narrowed: Mapping[str, Op | None]) -> dict[str, Op]:
+    return {name: op for name, op in narrowed.items() if op is not None}

@@ -1,0 +1,63 @@
+"""What a strategy is, is given and is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a recipe that a strategy proposed.
+
+    Args:
+        score: what the trial gave.
+        accepted: whether the criterion is met; never true for a failed trial.
+    """
+
+    score: Score
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a strategy may ask while it searches.
+
+    Args:
+        rank: how much each int8 op of a recipe hurts, in any order; measured only when called.
+        criterion: when an accuracy is good enough.
+        baseline: the accuracy of the fp32 model.
+        seed: for strategies that draw.
+    """
+
+    rank: Callable[[Recipe], Sequence[tuple[str, float]]]
+    criterion: Criterion
+    baseline: float
+    seed: int = 1978
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """In which order recipes are tried.
+
+    Args:
+        name: as in ``tuning.strategy.name`` of the YAML.
+        search: a generator function: it yields a ``Recipe`` and is sent its ``Verdict``.
+        finishes: whether the search is bounded and ends by itself, so that the first success need
+            not be its end.
+
+    Example::
+
+        def only_all_int8(space, search):
+            yield space.all_int8()
+
+        strategy = Strategy("only_all_int8", only_all_int8, finishes=True)
+    """
+
+    name: str
+    search: Callable[[Space, Search], Generator[Recipe, Verdict, None]]
+    finishes: bool = False

@@ -1,0 +1,109 @@
+"""One trial, what all of them came to, and the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lpot_lightning.errors import ConfError
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Criterion, Score
+
+Status = Literal["met", "not_met", "budget_exhausted"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to search.
+
+    Args:
+        max_trials: how many different recipes are tried at most.
+        timeout: seconds to go on improving, checked before each trial, one in flight is finished;
+            0 stops at the first recipe that is accepted.
+        performance_only: stop at the first recipe that can be judged, whatever its accuracy.
+
+    Raises:
+        ConfError: if ``max_trials`` is less than 1, or ``timeout`` negative or not finite.
+
+    Example::
+
+        Budget(max_trials=20, timeout=600)  # the best of what ten minutes give
+    """
+
+    max_trials: int = 100
+    timeout: float = 0.0
+    performance_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_trials < 1:
+            raise ConfError(
+                f"`tuning.exit_policy.max_trials` is `{self.max_trials}`; allowed: 1 or more"
+            )
+        if not (math.isfinite(self.timeout) and self.timeout >= 0):
+            raise ConfError(
+                f"`tuning.exit_policy.timeout` is `{self.timeout}`; allowed: 0, which stops at the "
+                "first success, or more seconds"
+            )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that was tried.
+
+    Args:
+        number: from 1, in the order of trying.
+        recipe: what was tried.
+        score: what it gave.
+        accepted: whether the criterion is met.
+        replayed: whether the score comes from the history of an earlier run; two trials that
+            differ only in this are equal.
+    """
+
+    number: int
+    recipe: Recipe
+    score: Score
+    accepted: bool
+    replayed: bool = field(default=False, compare=False)
+
+    def beats(
+        self, other: Trial | None, criterion: Criterion, cost: Callable[[Recipe], float]
+    ) -> bool:
+        """Return whether this later trial is the better choice than ``other``.
+
+        Accepted comes before not accepted. Among accepted ones the lower cost decides, then the
+        better accuracy; among the others the better accuracy, then the lower cost. A failed trial
+        is never chosen.
+        """
+        mine = self.score.accuracy
+        if mine is None:
+            return False
+        if other is None or other.score.accuracy is None:
+            return True
+        if self.accepted != other.accepted:
+            return self.accepted
+        better = _order(criterion.is_better, mine, other.score.accuracy)
+        costs = cost(self.recipe), cost(other.recipe)
+        cheaper = int(costs[0] < costs[1]) - int(costs[0] > costs[1])
+        return ((cheaper, better) if self.accepted else (better, cheaper)) > (0, 0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search came to.
+
+    Args:
+        trials: all of them, in the order of trying.
+        best: the one to use, ``None`` if every trial failed.
+        status: ``"met"``; ``"not_met"`` if the search ended without; ``"budget_exhausted"`` if the
+            budget ended it before there was an accepted one.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    status: Status
+
+
+def _order(is_better: Callable[[float, float], bool], a: float, b: float) -> int:
+    return int(is_better(a, b)) - int(is_better(b, a))

@@ -1,0 +1,139 @@
+"""Every field against hostile values, every key against a slip of the finger."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conf_scenes import everything
+
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError
+
+HOSTILE: list[Any] = [
+    True,
+    -1,
+    0,
+    1.5,
+    10**5000,
+    float("nan"),
+    float("-inf"),
+    "",
+    " ",
+    "x",
+    "1",
+    "None",
+    "\0",
+    "\ud800",
+    "a\nb",
+    [],
+    [[]],
+    [None],
+    [1, "x"],
+    {},
+    {"": None},
+    b"x",
+    object(),
+]
+
+
+def places(value: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every value of a nested mapping."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in entries:
+        yield (*keys, key)
+        if isinstance(item, (dict, list)):
+            yield from places(item, (*keys, key))
+
+
+def with_value(keys: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    conf = everything()
+    parent: Any = conf
+    for key in keys[:-1]:
+        parent = parent[key]
+    parent[keys[-1]] = value
+    return conf
+
+
+def renamed(keys: tuple[Any, ...], name: str) -> dict[str, Any]:
+    conf = everything()
+    parent: Any = conf
+    for key in keys[:-1]:
+        parent = parent[key]
+    parent[name] = parent.pop(keys[-1])
+    return conf
+
+
+def problem_of(conf: dict[str, Any]) -> str:
+    """Return the text of the error or warning, or nothing if the conf survives a round trip."""
+    try:
+        read = read_conf(conf)
+    except (ConfError, UserWarning) as problem:
+        return str(problem)
+    return "" if read_conf(read.to_dict()) == read else "`the round trip` is broken"
+
+
+def spelled(keys: tuple[Any, ...]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)[1:]
+
+
+PLACES = list(places(everything()))
+NAMED = [keys for keys in PLACES if isinstance(keys[-1], str) and "op_wise" not in keys[-2:-1]]
+
+
+def slips(name: str) -> set[str]:
+    """Return the name with one letter lost, doubled, swapped or in the wrong case."""
+    lost = {name[:i] + name[i + 1 :] for i in range(len(name))}
+    doubled = {name[:i] + name[i] + name[i:] for i in range(len(name))}
+    swapped = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+    return {slip for slip in lost | doubled | swapped | {name.upper()} if slip not in ("", name)}
+
+
+def test_everything_is_everything():
+    assert len(PLACES) > 150
+
+
+@pytest.mark.parametrize("keys", PLACES, ids=spelled)
+def test_a_hostile_value_is_refused_by_name_or_taken_for_what_it_is(keys):
+    for value in HOSTILE:
+        said = problem_of(with_value(keys, value))
+        assert said.isprintable()
+        assert len(said) < 500
+        assert not said or f"`{keys[0]}" in said
+
+
+@pytest.mark.parametrize(
+    "keys", [keys for keys in PLACES if not isinstance(keys[-1], int)], ids=spelled
+)
+def test_a_value_of_no_kind_is_refused_with_its_key(keys):
+    with pytest.raises(ConfError) as caught:
+        read_conf(with_value(keys, {"no such key": [1]}))
+    assert f"`{spelled(keys)[:20]}" in str(caught.value)
+
+
+def test_a_slip_of_the_finger_is_refused_and_understood():
+    right, wrong = 0, []
+    for keys in NAMED:
+        for slip in sorted(slips(keys[-1])):
+            with pytest.raises(ConfError) as caught:
+                read_conf(renamed(keys, slip))
+            if f"Did you mean `{keys[-1]}`?" in str(caught.value):
+                right += 1
+            else:
+                wrong.append((slip, str(caught.value)))
+    assert right / (right + len(wrong)) >= 0.99, wrong
+
+
+@pytest.mark.parametrize("keys", [keys for keys in NAMED if len(keys) > 1], ids=spelled)
+def test_a_key_that_moved_up_one_level_is_refused(keys):
+    conf: Any = everything()
+    parent = grandparent = conf
+    for key in keys[:-1]:
+        grandparent, parent = parent, parent[key]
+    if keys[-1] in grandparent or isinstance(grandparent, list) or keys[-3:-2] == ("op_wise",):
+        return
+    grandparent[keys[-1]] = copy.deepcopy(parent.pop(keys[-1]))
+    with pytest.raises(ConfError):
+        read_conf(conf)

@@ -1,0 +1,170 @@
+"""What a callback obeys, and what it leaves to Lightning."""
+
+from __future__ import annotations
+
+import pytest
+from conf_scenes import LOADER, TRAIN, conf_of, everything
+
+from lpot_lightning.conf.ownership import check_for_callback
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError, NotYetError
+
+PRUNING = {"approach": {"weight_compression": {"pruners": [{}]}}}
+QAT = "quant_aware_training"
+
+
+def check(callback, **sections):
+    check_for_callback(read_conf(conf_of(**sections)), callback)
+
+
+def warning_of(callback, **sections):
+    with pytest.warns(UserWarning, match="leaves this to others") as caught:
+        check(callback, **sections)
+    assert len(caught) == 1
+    return str(caught[0].message)
+
+
+def refusal_of(callback, kind=ConfError, **sections):
+    with pytest.raises(kind) as caught:
+        check(callback, **sections)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("callback", "sections"),
+    [
+        ("QuantizationCallback", {}),
+        ("QuantizationCallback", {"pruning": PRUNING, "quantization": {}}),
+        ("QuantizationCallback", {"evaluation": {"accuracy": {"iteration": 5}}}),
+        ("QuantizationCallback", {"tuning": {"strategy": {"name": "basic"}}}),
+        ("QATCallback", {"quantization": {"approach": QAT}}),
+        ("PruningCallback", {"pruning": PRUNING}),
+        ("PruningCallback", {"pruning": PRUNING, "quantization": {"approach": QAT}}),
+    ],
+)
+def test_a_conf_for_a_callback_passes_without_a_warning(callback, sections):
+    check(callback, **sections)
+
+
+@pytest.mark.parametrize(
+    ("callback", "sections", "said"),
+    [
+        (
+            "QuantizationCallback",
+            {"quantization": {"approach": QAT}},
+            "`quantization.approach` is `quant_aware_training`, which is not what `QuantizationCallback` "
+            "does; use `QATCallback`.",
+        ),
+        (
+            "QATCallback",
+            {},
+            "`quantization.approach` is `post_training_static_quant`, which is not "
+            "what `QATCallback` does; use `QuantizationCallback`.",
+        ),
+        (
+            "QuantizationCallback",
+            {"pruning": PRUNING},
+            "`pruning` is all that is asked for; use `PruningCallback`.",
+        ),
+        (
+            "QATCallback",
+            {"pruning": PRUNING},
+            "`pruning` is all that is asked for; use `PruningCallback`.",
+        ),
+        (
+            "PruningCallback",
+            {},
+            "there is no `pruning` for `PruningCallback`; use `QuantizationCallback`.",
+        ),
+        (
+            "PruningCallback",
+            {"quantization": {"approach": QAT}},
+            "there is no `pruning` for `PruningCallback`; use `QATCallback`.",
+        ),
+    ],
+)
+def test_a_conf_for_another_callback_names_it(callback, sections, said):
+    assert refusal_of(callback, **sections) == f"<mapping>: {said}"
+
+
+def test_the_error_names_the_file(write):
+    conf = read_conf(write("model: {name: net, framework: pytorch}"))
+    with pytest.raises(ConfError, match=r"^ptq.yaml: there is no `pruning`"):
+        check_for_callback(conf, "PruningCallback")
+
+
+def test_a_training_after_training_is_refused():
+    said = refusal_of("QuantizationCallback", quantization={"train": TRAIN})
+    assert said == (
+        "<mapping>: `quantization.train` is given, and `post_training_static_quant` "
+        "does not train; leave it out, or set `quantization.approach` to "
+        "`quant_aware_training`."
+    )
+
+
+def test_calibration_data_of_its_own_are_not_built_yet():
+    said = refusal_of(
+        "QuantizationCallback", NotYetError, quantization={"calibration": {"dataloader": LOADER}}
+    )
+    assert said == (
+        "<mapping>: `quantization.calibration.dataloader` is not built yet for "
+        "`QuantizationCallback`, which calibrates on the data of the `Trainer`: "
+        "leave it out."
+    )
+
+
+def test_one_warning_names_all_that_the_validation_loop_owns():
+    accuracy = {
+        "metric": {"topk": 1},
+        "dataloader": LOADER,
+        "configs": {},
+        "postprocess": {"transform": {"LabelShift": 1}},
+    }
+    said = warning_of("QuantizationCallback", evaluation={"accuracy": accuracy, "performance": {}})
+    assert said == (
+        "<mapping>: `QuantizationCallback` leaves this to others: "
+        "`evaluation.accuracy.metric` is given by the metric that `validation_step` logs, named by "
+        "`monitor`; "
+        "`evaluation.accuracy.dataloader` is given by the validation dataloader of the `Trainer`; "
+        "`evaluation.accuracy.postprocess` is given by `validation_step` of the LightningModule; "
+        "`evaluation.accuracy.configs` is given by the process and the threads of the `Trainer`; "
+        "`evaluation.performance` is for `Benchmark`, and carried into `deploy.yaml`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("callback", "section"), [("QATCallback", "quantization"), ("PruningCallback", "pruning")]
+)
+def test_one_warning_names_all_of_the_training_that_lightning_owns(callback, section):
+    extra = {"approach": QAT} if section == "quantization" else PRUNING
+    said = warning_of(callback, **{section: {**extra, "train": TRAIN}})
+    for name, owner in [
+        ("optimizer", "configure_optimizers"),
+        ("criterion", "training_step"),
+        ("dataloader", "dataloader"),
+        ("start_epoch", "ckpt_path"),
+        ("end_epoch", "max_epochs"),
+        ("iteration", "limit_train_batches"),
+        ("frequency", "check_val_every_n_epoch"),
+        ("hostfile", "num_nodes"),
+    ]:
+        entry = said.split(f"`{section}.train.{name}` is given by ")[1].split(";")[0]
+        assert owner in entry
+
+
+def test_what_is_for_a_search_does_nothing_in_a_training():
+    said = warning_of(
+        "QATCallback",
+        quantization={"approach": QAT, "calibration": {"sampling_size": 7}},
+        tuning={"exit_policy": {"max_trials": 3}},
+    )
+    assert said == (
+        "<mapping>: `QATCallback` leaves this to others: `quantization.calibration` is "
+        "given by the training itself; `tuning.exit_policy` is for a search, and "
+        "`QATCallback` trains one model."
+    )
+
+
+def test_a_callback_that_does_not_exist_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="Did you mean `QATCallback`?"):
+        check_for_callback(read_conf(everything()), "QatCallback")

@@ -1,0 +1,169 @@
+"""The `pruning` section."""
+
+from __future__ import annotations
+
+import pytest
+from conf_scenes import conf_of, refusal
+
+from lpot_lightning.conf.reader import read_conf
+
+PLACE = "pruning.approach.weight_compression"
+
+
+def pruning_of(*pruners, **shared):
+    weights = {**shared, "pruners": list(pruners)}
+    return conf_of(pruning={"approach": {"weight_compression": weights}})
+
+
+def weights_of(conf):
+    return read_conf(conf).pruning.approach.weight_compression
+
+
+def test_a_tagged_pruner_and_a_plain_mapping_mean_the_same(write):
+    name = write(
+        "model: {name: net, framework: pytorch_fx}\npruning:\n  approach:\n"
+        "    weight_compression:\n      end_epoch: 6\n      pruners:\n"
+        "        - !Pruner\n            names: ['a.weight', 'b.weight']\n"
+        "            initial_sparsity: 0\n"
+        "        - !Pruner {prune_type: pattern_lock}\n"
+    )
+    plain = pruning_of(
+        {"names": "a.weight, b.weight", "initial_sparsity": 0.0},
+        {"prune_type": "pattern_lock"},
+        end_epoch=6,
+    )
+    assert read_conf(name) == read_conf(plain)
+    assert read_conf(name).quantizes is False
+
+
+def test_zero_is_an_answer():
+    weights = weights_of(
+        pruning_of(
+            {"start_epoch": 0, "initial_sparsity": 0, "target_sparsity": 0},
+            start_epoch=1,
+            initial_sparsity=0.5,
+        )
+    )
+    pruner = weights.resolved()[0]
+    assert (pruner.start_epoch, pruner.initial_sparsity, pruner.target_sparsity) == (0, 0.0, 0.0)
+
+
+def test_the_defaults_are_lpots():
+    weights = weights_of(pruning_of({}))
+    assert (weights.initial_sparsity, weights.target_sparsity) == (0.0, 0.97)
+    assert (weights.start_epoch, weights.end_epoch) == (0, 4)
+    pruner = weights.pruners[0]
+    assert (pruner.prune_type, pruner.method) == ("basic_magnitude", "per_tensor")
+    assert (pruner.update_frequency, pruner.names, pruner.parameters) == (1, (), None)
+
+
+def test_a_structured_pruner_has_parameters():
+    parameters = {"target": 8, "stride": 64, "transpose": True, "importance_inputs": ["head_mask"]}
+    pruner = weights_of(
+        pruning_of({"prune_type": "gradient_sensitivity", "parameters": parameters})
+    ).pruners[0]
+    assert pruner.parameters["target"] == 8
+    assert pruner.parameters["importance_inputs"] == ("head_mask",)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "said"),
+    [
+        (
+            {"target_sparsity": 1.1},
+            f"`{PLACE}.pruners[0].target_sparsity` is `1.1`; allowed: a number in [0, 1].",
+        ),
+        (
+            {"initial_sparsity": 1},
+            f"`{PLACE}.pruners[0].initial_sparsity` is `1`; allowed: a number in [0, 1).",
+        ),
+        (
+            {"start_epoch": 5},
+            f"`{PLACE}.pruners[0]` goes from `start_epoch` 5 to `end_epoch` 4; "
+            "allowed: `start_epoch` not above `end_epoch`.",
+        ),
+        (
+            {"initial_sparsity": 0.98},
+            f"`{PLACE}.pruners[0]` goes from `initial_sparsity` 0.98 to "
+            "`target_sparsity` 0.97; allowed: `initial_sparsity` not above `target_sparsity`.",
+        ),
+        (
+            {"update_frequency": 0},
+            f"`{PLACE}.pruners[0].update_frequency` is `0`; allowed: a whole number in [1, inf).",
+        ),
+        (
+            {"update_frequency": 0.1},
+            f"`{PLACE}.pruners[0].update_frequency` is `0.1`; allowed: a whole number in [1, inf).",
+        ),
+        (
+            {"prune_type": "magnitude"},
+            f"`{PLACE}.pruners[0].prune_type` is `magnitude`; allowed: "
+            "`basic_magnitude`, `gradient_sensitivity`, `pattern_lock`. Did you mean `basic_magnitude`?",
+        ),
+        (
+            {"method": "per_layer"},
+            f"`{PLACE}.pruners[0].method` is `per_layer`; allowed: `per_tensor`, "
+            "`per_channel`. Did you mean `per_tensor`?",
+        ),
+        (
+            {"parameters": {"target": 8}},
+            f"`{PLACE}.pruners[0].parameters` is for `prune_type: "
+            "gradient_sensitivity`, and this is `basic_magnitude`: leave it out.",
+        ),
+        ({"names": [1]}, f"`{PLACE}.pruners[0].names` is `1`; allowed: a text (put it in quotes)."),
+        (None, f"`{PLACE}.pruners[0]` is missing."),
+        ("conv1", f"`{PLACE}.pruners[0]` is `conv1`; allowed: a mapping."),
+    ],
+)
+def test_a_pruner_that_cannot_prune_is_refused(pruner, said):
+    assert refusal(pruning_of(pruner)) == said
+
+
+def test_an_unknown_key_of_a_pruner_is_refused_with_its_line(write):
+    name = write(
+        "model: {name: net, framework: pytorch_fx}\npruning:\n  approach:\n"
+        "    weight_compression:\n      pruners:\n        - !Pruner\n"
+        "            pattern: 4x1\n"
+    )
+    assert refusal(name).startswith(f"ptq.yaml:7: `{PLACE}.pruners[0].pattern` is not a known key;")
+
+
+@pytest.mark.parametrize(
+    "pruning",
+    [
+        {"magnitude": {"prune1": {"weights": ["conv1.weight"], "target_sparsity": 0.5}}},
+        {"start_epoch": 0, "magnitude": {}},
+        {"init_sparsity": 0.1},
+        {"approach": {"weight_magnitude": {"target_sparsity": 0.3}}},
+    ],
+)
+def test_the_older_form_is_refused_and_the_new_one_is_shown(pruning):
+    assert refusal(conf_of(pruning=pruning)).endswith(
+        "is LPOT 1.3's form; write `approach: {weight_compression: {target_sparsity: 0.97, "
+        "pruners: [{prune_type: basic_magnitude, names: [conv1.weight]}]}}` under `pruning`."
+    )
+
+
+def test_the_new_form_that_is_shown_is_read():
+    weights = weights_of(
+        pruning_of(
+            {"prune_type": "basic_magnitude", "names": ["conv1.weight"]}, target_sparsity=0.97
+        )
+    )
+    assert weights.pruners[0].names == ("conv1.weight",)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "said"),
+    [
+        ({}, "`pruning.approach` is missing."),
+        ({"approach": {}}, f"`{PLACE}` is missing."),
+        (
+            {"approach": {"weight_compression": {"target_sparsity": 0.5}}},
+            f"`{PLACE}` has no `pruners`, "
+            "so nothing would be pruned; `pruners: [{}]` prunes every weight.",
+        ),
+    ],
+)
+def test_pruning_that_prunes_nothing_is_refused(pruning, said):
+    assert refusal(conf_of(pruning=pruning)) == said

@@ -1,0 +1,290 @@
+"""The `model`, `device`, `version` and `quantization` sections."""
+
+from __future__ import annotations
+
+import pytest
+from conf_scenes import conf_of, not_yet, quantized, refusal
+
+from lpot_lightning.conf.reader import read_conf
+
+
+def op(wish):
+    return conf_of(quantization={"op_wise": {"conv1": wish}})
+
+
+@pytest.mark.parametrize("version", [1, 1.0, "1", "1.0", "1.6", "1.6.0"])
+def test_every_version_1_is_read(version):
+    assert read_conf(conf_of(version=version)).version.startswith("1.")
+
+
+@pytest.mark.parametrize("version", [2, 0.9, "2.0", "latest", "1.x"])
+def test_another_version_is_refused(version):
+    said = f"`version` is `{version}`; allowed: `1.0`, the version of LPOT's format."
+    assert refusal(conf_of(version=version)) == said
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "pytorch_fx"])
+def test_the_frameworks_that_are_built(framework):
+    conf = read_conf({"model": {"name": "net", "framework": framework}})
+    assert conf.model.framework == framework
+
+
+@pytest.mark.parametrize(
+    ("framework", "said"),
+    [
+        (
+            "tensorflow",
+            "`model.framework` is `tensorflow`, and this is for PyTorch only; use `pytorch_fx`.",
+        ),
+        (
+            "onnxrt_qlinearops",
+            "`model.framework` is `onnxrt_qlinearops`, and this is for PyTorch only; "
+            "use `pytorch_fx`.",
+        ),
+        (
+            "pytorch_ipex",
+            "`model.framework` is `pytorch_ipex`, Intel's discontinued extension; "
+            "use `pytorch_fx`.",
+        ),
+        (
+            "pytorchfx",
+            "`model.framework` is `pytorchfx`; allowed: `pytorch_fx`, `pytorch`. "
+            "Did you mean `pytorch_fx`?",
+        ),
+        (
+            "PyTorch",
+            "`model.framework` is `PyTorch`; allowed: `pytorch_fx`, `pytorch`. "
+            "Did you mean `pytorch`?",
+        ),
+    ],
+)
+def test_other_frameworks_are_refused(framework, said):
+    assert refusal({"model": {"name": "net", "framework": framework}}) == said
+
+
+def test_pt2e_is_not_built_yet():
+    assert not_yet({"model": {"name": "net", "framework": "pytorch_pt2e"}}) == (
+        "`model.framework` is `pytorch_pt2e`, a backend that is not built yet; use `pytorch_fx`."
+    )
+
+
+@pytest.mark.parametrize("name", ["/etc", "~root", "../up", "a/../../b", ".."])
+def test_a_name_that_leads_out_of_the_workspace_is_refused(name):
+    said = refusal({"model": {"name": name, "framework": "pytorch"}})
+    assert said == (
+        f"`model.name` is `{name}`; allowed: a name; it becomes part of the path of the workspace."
+    )
+
+
+def test_a_name_with_a_slash_or_dots_is_fine():
+    conf = read_conf({"model": {"name": "org/resnet50_v1.5..", "framework": "pytorch"}})
+    assert conf.model.name == "org/resnet50_v1.5.."
+
+
+@pytest.mark.parametrize("key", ["inputs", "outputs"])
+def test_the_tensors_of_a_tensorflow_graph_are_refused(key):
+    said = refusal({"model": {"name": "net", "framework": "pytorch", key: "image"}})
+    assert said.startswith(f"`model.{key}` is for TensorFlow and ONNX only; in PyTorch the {key} ")
+    assert read_conf({"model": {"name": "net", "framework": "pytorch", key: []}})
+
+
+def test_the_gpu_is_refused():
+    assert read_conf(conf_of(device="cpu")).device == "cpu"
+    assert refusal(conf_of(device="gpu")) == (
+        "`device` is `gpu`, which LPOT had for Intel GPUs; int8 models run on the `cpu`, and "
+        "`Trainer(accelerator=...)` says where training runs."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("graph_optimization", {"precisions": ["bf16"]}),
+        ("model_conversion", {"source": "qat", "destination": "default"}),
+    ],
+)
+def test_sections_for_tensorflow_are_refused(key, value):
+    assert refusal(conf_of(**{key: value})).startswith(f"`{key}` is for TensorFlow only; ")
+
+
+@pytest.mark.parametrize("approach", ["post_training_static_quant", "quant_aware_training"])
+def test_the_approaches_that_are_built(approach):
+    assert quantized(approach=approach).quantization.approach == approach
+
+
+def test_dynamic_quantization_is_not_built_yet():
+    said = not_yet(conf_of(quantization={"approach": "post_training_dynamic_quant"}))
+    assert said == (
+        "`quantization.approach` is `post_training_dynamic_quant`, and dynamic "
+        "quantization is not built yet; use `post_training_static_quant`."
+    )
+
+
+@pytest.mark.parametrize("size", [300, "300", [300], " 300 "])
+def test_one_sampling_size_is_taken(size):
+    conf = quantized(calibration={"sampling_size": size})
+    assert conf.quantization.calibration.sampling_size == 300
+
+
+@pytest.mark.parametrize("sizes", ["1000, 2000", "1000 2000", [2000, 1000]])
+def test_several_sampling_sizes_are_not_built_yet(sizes):
+    assert not_yet(conf_of(quantization={"calibration": {"sampling_size": sizes}})) == (
+        "`quantization.calibration.sampling_size` lists several sizes, and trying them in turn is "
+        "not built yet; calibration happens once: use `2000`."
+    )
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "many", [], "", ["a"], [None], {"a": 1}])
+def test_no_other_sampling_size_is_taken(size):
+    said = refusal(conf_of(quantization={"calibration": {"sampling_size": size}}))
+    assert said.startswith("`quantization.calibration.sampling_size")
+
+
+def test_calibration_data_must_not_be_shuffled():
+    loader = {"dataset": {"CIFAR10": {"root": "/data"}}, "shuffle": True}
+    said = refusal(conf_of(quantization={"calibration": {"dataloader": loader}}))
+    assert said == (
+        "`quantization.calibration` has a dataloader with `shuffle: true`, and what is "
+        "calibrated depends on the order of the data; leave `shuffle` out."
+    )
+
+
+@pytest.mark.parametrize("recipe", ["fast_bias_correction", "weight_correction"])
+def test_corrections_are_not_built_yet(recipe):
+    assert quantized(recipes={recipe: False})
+    said = not_yet(conf_of(quantization={"recipes": {recipe: True}}))
+    assert said == f"`quantization.recipes.{recipe}` is not built yet: leave it out."
+
+
+@pytest.mark.parametrize("recipe", ["scale_propagation_max_pooling", "scale_propagation_concat"])
+def test_passes_over_tensorflow_graphs_are_refused(recipe):
+    assert quantized(recipes={recipe: False})
+    said = refusal(conf_of(quantization={"recipes": {recipe: True}}))
+    assert said == (
+        f"`quantization.recipes.{recipe}` is a pass over TensorFlow graphs; PyTorch "
+        "has no such pass: leave it out."
+    )
+
+
+def test_the_first_op_is_kept_in_fp32_by_its_name():
+    recipe = "first_conv_or_matmul_quantization"
+    assert quantized(recipes={recipe: True})
+    said = refusal(conf_of(quantization={"recipes": {recipe: False}}))
+    assert said.endswith(
+        "keep the first op in fp32 by its name: `op_wise: {conv1: {weight: {dtype: fp32}}}`."
+    )
+
+
+def test_advance_is_refused():
+    said = refusal(conf_of(quantization={"advance": {"bias_correction": "weight_empirical"}}))
+    assert said.startswith("`quantization.advance` is for TensorFlow only; ")
+
+
+def test_wishes_are_lists_or_texts_with_commas_or_blanks():
+    wish = quantized(
+        model_wise={
+            "weight": {"granularity": "per_channel, per_tensor", "scheme": ["sym", "asym"]},
+            "activation": {"dtype": "int8 fp32", "algorithm": "kl,minmax"},
+        }
+    ).quantization.model_wise
+    assert wish.weight.granularity == ("per_channel", "per_tensor")
+    assert wish.weight.scheme == ("sym", "asym")
+    assert wish.weight.dtype is None
+    assert wish.activation.dtype == ("int8", "fp32")
+    assert wish.activation.algorithm == ("kl", "minmax")
+
+
+def test_op_wise_keeps_order_and_patterns_and_takes_bare_texts():
+    names = ["z.conv", "a.*", "net.blocks.2#add_0", "_private", "0"]
+    conf = quantized(op_wise={name: {"weight": {"dtype": "fp32"}} for name in names})
+    assert [name for name, _ in conf.quantization.op_wise] == names
+    assert {wish.weight.dtype for _, wish in conf.quantization.op_wise} == {("fp32",)}
+
+
+def test_the_default_is_no_op():
+    conf = quantized(op_wise={"default_qconfig": {"weight": {"dtype": ["fp32"]}}})
+    assert conf.quantization.op_wise == ()
+    assert conf.quantization.default_qconfig.weight.dtype == ("fp32",)
+
+
+def test_embeddings_have_schemes_of_their_own():
+    wish = {"weight": {"scheme": ["asym_float", "placeholder"]}}
+    assert read_conf(op(wish)).quantization.op_wise[0][1].weight.scheme == (
+        "asym_float",
+        "placeholder",
+    )
+    assert refusal(conf_of(quantization={"model_wise": wish})) == (
+        "`quantization.model_wise.weight.scheme` is `asym_float`; allowed: `asym`, `sym`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (
+            {"weight": {"algorithm": "kl"}},
+            "`quantization.op_wise.conv1.weight.algorithm` names `kl`, "
+            "which is for activations; use `minmax`.",
+        ),
+        (
+            {"weight": {"dtype": []}},
+            "`quantization.op_wise.conv1.weight.dtype` is an empty list; "
+            "allowed: one or more of `int8`, `uint8`, `fp32`.",
+        ),
+        (
+            {"weight": {"dtype": "int4"}},
+            "`quantization.op_wise.conv1.weight.dtype` is `int4`; allowed: "
+            "`int8`, `uint8`, `fp32`. Did you mean `int8`?",
+        ),
+        (
+            {"weight": {"bit": 4.0}},
+            "`quantization.op_wise.conv1.weight.bit` is `4.0`; allowed: `7.0`; "
+            "PyTorch's int8 kernels always use the whole int8.",
+        ),
+        (
+            {"activation": {"bit": 7.0}},
+            "`quantization.op_wise.conv1.activation.bit` is not a known "
+            "key; allowed in `quantization.op_wise.conv1.activation`: `dtype`, `scheme`, `granularity`, "
+            "`algorithm`.",
+        ),
+        ({}, "`quantization.op_wise.conv1` asks for nothing; allowed: `weight` and `activation`."),
+        (
+            None,
+            "`quantization.op_wise.conv1` asks for nothing; allowed: `weight` and `activation`.",
+        ),
+        ("fp32", "`quantization.op_wise.conv1` is `fp32`; allowed: a mapping."),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused(wish, said):
+    assert refusal(op(wish)) == said
+
+
+@pytest.mark.parametrize("bit", [7.0, 7, [7.0], None])
+def test_seven_bits_are_the_whole_int8(bit):
+    assert read_conf(op({"weight": {"bit": bit, "dtype": "int8"}}))
+
+
+def test_bf16_is_not_built_yet():
+    said = not_yet(conf_of(quantization={"model_wise": {"activation": {"dtype": "int8, bf16"}}}))
+    assert said == (
+        "`quantization.model_wise.activation.dtype` names `bf16`, which is not built "
+        "yet; use `fp32`."
+    )
+
+
+def test_an_invalid_pattern_is_refused_with_its_line(write):
+    name = write(
+        "model: {name: net, framework: pytorch}\nquantization:\n  op_wise:\n"
+        "    '*.conv':\n      weight: {dtype: [fp32]}\n"
+    )
+    assert refusal(name) == (
+        "ptq.yaml:4: `quantization.op_wise.*.conv` is no valid name and no valid regular "
+        "expression: nothing to repeat at position 0."
+    )
+
+
+@pytest.mark.parametrize("pattern", ["(" * 3000, "a{99999999999999999999}", "[", " ", "a\nb"])
+def test_a_hostile_pattern_is_refused(pattern):
+    wish = {"weight": {"dtype": "fp32"}}
+    said = refusal(conf_of(quantization={"op_wise": {pattern: wish}}))
+    assert said.startswith("`quantization.op_wise.")

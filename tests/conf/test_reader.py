@@ -1,0 +1,160 @@
+"""What may be handed to `read_conf`, and what it never does."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from conf_scenes import conf_of, everything, refusal
+from omegaconf import OmegaConf
+
+from lpot_lightning.conf.reader import read_conf
+
+MINIMAL = "model: {name: net, framework: pytorch_fx}\n"
+
+
+def test_a_model_is_enough(write):
+    conf = read_conf(write(MINIMAL))
+    assert (conf.model.name, conf.model.framework) == ("net", "pytorch_fx")
+    assert (conf.version, conf.device, conf.quantizes) == ("1.0", "cpu", True)
+    assert conf.quantization.calibration.sampling_size == 100
+    assert conf.tuning.accuracy_criterion.relative == 0.01
+    assert (conf.tuning.strategy.name, conf.tuning.random_seed) == ("auto", 1978)
+    assert (conf.evaluation, conf.pruning, conf.source) == (None, None, "ptq.yaml")
+
+
+def test_file_path_mapping_and_omegaconf_mean_the_same(write):
+    name = write(yaml.safe_dump(everything(), sort_keys=False))
+    from_file = read_conf(name)
+    assert from_file == read_conf(Path(name)) == read_conf(everything())
+    assert from_file == read_conf(OmegaConf.create(everything()))
+
+
+def test_a_conf_is_returned_as_it_is():
+    conf = read_conf(conf_of())
+    assert read_conf(conf) is conf
+
+
+def test_a_tilde_is_the_home_folder(write, monkeypatch, tmp_path):
+    write(MINIMAL)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_conf("~/ptq.yaml").source == "~/ptq.yaml"
+
+
+def test_omegaconf_resolves_the_users_own_interpolation():
+    conf = OmegaConf.create({"seed": 3, **conf_of(tuning={"random_seed": "${seed}"})})
+    inner = OmegaConf.masked_copy(conf, ["model"])
+    inner.tuning = {"random_seed": conf.tuning.random_seed}
+    assert read_conf(inner).tuning.random_seed == 3
+
+
+def test_an_interpolation_that_leads_nowhere_is_an_error():
+    text = refusal(OmegaConf.create(conf_of(device="${nowhere}")))
+    assert text.startswith("the OmegaConf object cannot be resolved: Interpolation key 'nowhere'")
+
+
+def test_nothing_is_interpolated_in_a_file(write, monkeypatch):
+    monkeypatch.setenv("SECRET", "42")
+    name = write("model: {name: '${oc.env:SECRET}', framework: pytorch}")
+    assert read_conf(name).model.name == "${oc.env:SECRET}"
+
+
+def test_the_file_is_not_touched(write):
+    text = "# model: old\nmodel:   {name: net, framework: pytorch}  # model: here\n"
+    name = write(text)
+    read_conf(name)
+    assert Path(name).read_bytes() == text.encode()
+
+
+def test_the_mapping_is_not_touched():
+    given = everything()
+    read_conf(given)
+    assert given == everything()
+
+
+def test_the_global_safe_loader_is_not_touched(write):
+    before = (
+        copy.copy(yaml.SafeLoader.yaml_constructors),
+        copy.copy(yaml.SafeLoader.yaml_implicit_resolvers),
+    )
+    read_conf(write(MINIMAL))
+    assert before == (yaml.SafeLoader.yaml_constructors, yaml.SafeLoader.yaml_implicit_resolvers)
+    assert yaml.safe_load("[~, 012, 1e-2]") == [None, 10, "1e-2"]
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load("!Pruner {}")
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ("no/such.yaml", "no such file: `no/such.yaml`."),
+        ("", "no such file: ``."),
+        ("a\0b", "no such file: `a\\x00b`."),
+        ("x" * 5000, f"no such file: `{'x' * 57}...`."),
+        (
+            "model:\n  name: net",
+            "conf is a text that looks like YAML, and no such file exists; give "
+            "the name of a file, or a mapping such as `yaml.safe_load(text)`.",
+        ),
+        (3, "conf is a `int`; allowed: a path, a mapping or an OmegaConf DictConfig."),
+        (None, "conf is a `NoneType`; allowed: a path, a mapping or an OmegaConf DictConfig."),
+        (
+            OmegaConf.create([1]),
+            "conf is a `ListConfig`; allowed: a path, a mapping or an OmegaConf DictConfig.",
+        ),
+        ({"model": object()}, "`model` is a `object`; allowed: plain YAML values."),
+        ({"model": {None: 1}}, "`model` has a key that is a `NoneType`."),
+        (
+            {"quantization": {"op_wise": {0: {}, "0": {}}}},
+            "`quantization.op_wise.0` is given twice.",
+        ),
+    ],
+)
+def test_what_is_no_configuration_is_refused(conf, said):
+    assert refusal(conf) == said
+
+
+def test_a_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    assert refusal("run") == "run is a folder; allowed: a YAML file."
+
+
+def test_errors_of_a_file_name_the_line_and_errors_of_a_mapping_the_key(write):
+    name = write(MINIMAL + "tuning:\n  strategy:\n    name: basicc\n")
+    problem = "`tuning.strategy.name` is `basicc`; allowed: `auto`, `basic`. Did you mean `basic`?"
+    assert refusal(name) == f"ptq.yaml:4: {problem}"
+    assert refusal(conf_of(tuning={"strategy": {"name": "basicc"}})) == problem
+
+
+def test_a_missing_key_names_the_line_of_its_section(write):
+    assert refusal(write("\nmodel:\n  name: net\n")) == "ptq.yaml:2: `model.framework` is missing."
+    assert refusal(write("device: cpu\n")) == "ptq.yaml:1: `model` is missing."
+
+
+def test_null_means_not_given(write):
+    name = write(
+        MINIMAL + "device:\nquantization: ~\nevaluation: null\n"
+        "tuning:\n  workspace:\n    path: null\n    resume: a.jsonl\n"
+    )
+    conf = read_conf(name)
+    assert conf == read_conf(conf_of(tuning={"workspace": {"resume": "a.jsonl"}}))
+    assert (conf.tuning.workspace.path, conf.tuning.workspace.resume) == (None, "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "model:\n  name: blendcnn\n  framework: pytorch\n\ntuning:\n  accuracy_criterion:\n"
+        "    relative:  0.01\n  exit_policy:\n    timeout: 0\n  random_seed: 9527\n",
+        "model:\n  name: blendcnn\n  framework: pytorch\ntuning:\n  workspace:\n"
+        "    path: /path/to/saving/directory\n",
+    ],
+)
+def test_the_files_of_lpots_users_are_read(write, document):
+    conf = read_conf(write(document))
+    assert conf.model.framework == "pytorch"
+    assert conf.tuning.exit_policy.timeout == 0
+    assert conf.tuning.accuracy_criterion.relative == 0.01

@@ -1,0 +1,85 @@
+"""Recipes: frozen, checked at birth, to and from plain dict."""
+
+import dataclasses
+import json
+
+import pytest
+
+from lpot_lightning.errors import ConfError
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
+
+INT8 = OpConfig(
+    TensorConfig("uint8", "asym", "per_tensor", "kl"),
+    TensorConfig("int8", "sym", "per_channel", "minmax"),
+)
+ADD = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "minmax"))
+RECIPE = Recipe.of({"net.conv": INT8, "net.fc": FP32, "net#add_0": ADD})
+
+
+def test_a_recipe_survives_json():
+    assert Recipe.from_dict(json.loads(json.dumps(RECIPE.to_dict()))) == RECIPE
+
+
+def test_a_plain_dict_holds_only_what_is_given():
+    assert RECIPE.to_dict()["net.fc"] == {"activation": {"dtype": "fp32"}}
+    assert "weight" not in RECIPE.to_dict()["net#add_0"]
+
+
+def test_ops_are_told_apart_by_what_they_are():
+    assert RECIPE.fp32_ops == ("net.fc",)
+    assert RECIPE.int8_ops == ("net.conv", "net#add_0")
+
+
+def test_a_change_is_a_copy():
+    changed = RECIPE.with_fp32(["net.conv"]).with_config("net.fc", INT8)
+    assert changed.fp32_ops == ("net.conv",)
+    assert RECIPE.fp32_ops == ("net.fc",)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RECIPE.ops = ()
+
+
+def test_a_generator_of_names_is_read_once():
+    assert RECIPE.with_fp32(name for name in ["net.conv", "net#add_0"]).int8_ops == ()
+
+
+def test_the_key_is_equal_exactly_for_equal_choices():
+    backward = Recipe(tuple(reversed(RECIPE.ops)))
+    assert backward.key == RECIPE.key
+    assert RECIPE.with_fp32(["net.conv"]).key != RECIPE.key
+    assert Recipe.of({"net.conv": INT8}).key != Recipe.of({"net.conw": INT8}).key
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dtype": "int4"}, "`dtype` is `int4`; allowed: `int8`, `uint8`, `fp32`"),
+        ({"dtype": "int8", "scheme": "odd"}, "`scheme` is `odd`"),
+        ({"dtype": "int8", "granularity": "per_group"}, "`granularity` is `per_group`"),
+        ({"dtype": "int8", "algorithm": "mse"}, "`algorithm` is `mse`; allowed: `minmax`, `kl`"),
+    ],
+)
+def test_a_tensor_is_checked_at_birth(given, message):
+    with pytest.raises(ConfError, match=message):
+        TensorConfig(**given)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {},
+        {"weight": {"dtype": "int8"}},
+        {"activation": {"dtype": "int8"}, "bias": {}},
+        {"activation": {"scheme": "sym"}},
+        {"activation": {"dtype": "int8", "bit": 7}},
+    ],
+)
+def test_a_plain_dict_with_other_keys_is_refused(plain):
+    with pytest.raises(ConfError, match="needs `"):
+        OpConfig.from_dict(plain)
+
+
+def test_an_op_tells_whether_it_may_fall_back():
+    assert Op("a", "Linear", (INT8, FP32)).may_fall_back
+    assert not Op("a", "Linear", (INT8,)).may_fall_back
+    assert not Op("a", "Linear", (FP32,)).may_fall_back
+    assert Op("a", "Linear", (INT8, FP32)).int8_configs == (INT8,)

@@ -1,0 +1,91 @@
+"""What every strategy keeps: one contract, run by all."""
+
+import random
+
+import pytest
+from made_up import FOUR, INT8, Damaged, linear, proposals, search_for, space_of, tuned, verdict
+
+from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.tuning.space import Space
+from lpot_lightning.tuning.strategies.table import STRATEGIES, find_strategy
+
+MIXED = Space(
+    (
+        Op("conv.a", "Conv2d", (*FOUR, FP32)),
+        Op("conv.b", "Conv2d", (*FOUR[:2], FP32)),
+        linear("fc"),
+        linear("stub", [INT8]),
+        linear("gru", [FP32]),
+    )
+)
+
+each_strategy = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+
+
+def random_judge(seed):
+    draw = random.Random(seed)
+    return lambda _: verdict(draw.choice([None, draw.random()]), accepted=False)
+
+
+@each_strategy
+def test_it_begins_with_all_int8(strategy):
+    assert next(strategy.search(MIXED, search_for())) == MIXED.all_int8()
+
+
+@each_strategy
+def test_it_proposes_for_every_op_what_the_op_can_be(strategy):
+    for seed in range(20):
+        for recipe in proposals(strategy.search, MIXED, search_for(), random_judge(seed)):
+            assert [name for name, _ in recipe.ops] == [op.name for op in MIXED.ops]
+            assert all(recipe.as_mapping()[op.name] in op.configs for op in MIXED.ops)
+
+
+@each_strategy
+def test_it_always_leaves_something_int8(strategy):
+    space = space_of("abcde")
+    for seed in range(20):
+        for recipe in proposals(strategy.search, space, search_for(), random_judge(seed)):
+            assert recipe.int8_ops
+
+
+@each_strategy
+def test_the_same_verdicts_give_the_same_proposals(strategy):
+    once = proposals(strategy.search, MIXED, search_for(), random_judge(3))
+    assert proposals(strategy.search, MIXED, search_for(), random_judge(3)) == once
+
+
+@each_strategy
+def test_it_ends_when_every_trial_fails(strategy):
+    found = proposals(strategy.search, MIXED, search_for(), lambda _: verdict(None))
+    assert 1 < len(found) < 50
+
+
+@each_strategy
+def test_it_can_be_closed_at_any_time(strategy):
+    generator = strategy.search(MIXED, search_for())
+    next(generator)
+    generator.close()
+
+
+@each_strategy
+@pytest.mark.parametrize("higher", [True, False])
+def test_it_finds_the_one_op_that_hurts(strategy, higher):
+    damages = dict.fromkeys("abcdefgh", 0.0001) | {"e": 0.3}
+    model = Damaged(damages, higher_is_better=higher)
+    search = search_for(damages, higher_is_better=higher)
+    outcome = tuned(strategy, space_of(damages), model, search)
+    assert outcome.status == "met"
+    assert outcome.best.recipe.fp32_ops == ("e",)
+
+
+@each_strategy
+def test_it_is_found_by_its_name(strategy):
+    assert find_strategy(strategy.name) is strategy
+
+
+def test_a_name_that_is_not_there_says_what_is():
+    with pytest.raises(ConfError, match=r"is `basci`; allowed: `auto`, `basic`\. Did you mean `ba"):
+        find_strategy("basci")
+    with pytest.raises(NotYetError, match="is `tpe`, not there yet; allowed: `auto`"):
+        find_strategy("tpe")
