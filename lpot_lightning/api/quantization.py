@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
@@ -59,12 +59,10 @@ class Options:
     Args:
         modules: names or globs of submodules or ops to quantize; empty means everything.
         workspace: where the files go; ``None`` writes none.
-        fingerprints: what else the trials depend on, by name.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def workspace_of(conf: Conf) -> Path:
@@ -229,11 +227,11 @@ class _Run:
         }
         return {
             "config": storage.content_hash([asked, list(self.options.modules)]),
+            "monitor": f"{self.runner.monitor} {self.runner.higher_is_better}",
             "weights": self.fp32_hash,
             "calibration data": storage.content_hash(self.runner.calibration),
             "versions": f"lpot_lightning {VERSION}, torch {torch.__version__}",
             "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-            **self.options.fingerprints,
         }
 
     def _announce(self, baseline: Evaluation, ops: int) -> None:

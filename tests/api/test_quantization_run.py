@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_run import Agreement, Net, net, run
+from torch import nn
+
+import lpot_lightning
+from lpot_lightning.api.quantization import workspace_of
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
+from lpot_lightning.tuning.trial import Trial
+
+FRAGILE = {"wide", "narrow"}
+
+
+def test_a_good_natured_net_needs_two_passes() -> None:
+    result = run(net())
+    assert (result.status, result.evaluations, result.fp32_ops) == ("met", 2.0, ())
+    assert result.int8_ops == ("first", "wide", "narrow", "last")
+
+
+def test_auto_leaves_exactly_the_fragile_ops_in_fp32() -> None:
+    result = run(net(fragile=True))
+    assert result.status == "met"
+    assert set(result.fp32_ops) == FRAGILE
+    assert result.evaluations <= 6
+
+
+def test_basic_meets_the_goal_in_its_own_order() -> None:
+    result = run(net(fragile=True), strategy={"name": "basic"})
+    assert result.status == "met"
+    assert set(result.fp32_ops) >= FRAGILE
+
+
+def test_the_model_that_comes_back_is_the_one_that_was_judged() -> None:
+    model = net(fragile=True)
+    judge = Agreement(model)
+    result = run(model, judge)
+    assert judge.evaluate(result.model, "int8").accuracy == result.accuracy
+    assert not any(p.requires_grad for p in result.model.parameters())
+
+
+def test_the_files_give_the_same_model_whatever_weights_the_class_starts_with(
+    tmp_path: Path,
+) -> None:
+    model = net(fragile=True)
+    judge = Agreement(model)
+    result = run(model, judge, folder=tmp_path)
+    torch.manual_seed(7)
+    files = tmp_path / "best_configure.yaml", tmp_path / "best_model_weights.pt"
+    restored = lpot_lightning.load(*files, Net())
+    assert torch.equal(restored(judge.inputs), result.model(judge.inputs))
+
+
+def test_the_tune_config_is_plain_yaml_for_people(tmp_path: Path) -> None:
+    run(net(fragile=True), folder=tmp_path)
+    found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
+    assert found["op"]["wide"]["activation"] == {"dtype": "fp32"}
+    assert found["op"]["first"]["activation"]["scale"] > 0
+    assert found["accuracy"]["met"] is True
+
+
+def test_deploy_yaml_is_a_conf_again(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    conf = read_conf(tmp_path / "deploy.yaml")
+    assert conf.model.name == "small"
+    assert conf.evaluation is not None
+    assert conf.evaluation.performance is not None
+
+
+def test_a_second_run_repeats_no_trial(tmp_path: Path) -> None:
+    first = run(net(fragile=True), folder=tmp_path)
+    judge = Agreement(net(fragile=True))
+    said: list[str] = []
+    second = run(net(fragile=True), judge, folder=tmp_path, said=said)
+    assert judge.passes == 1
+    assert (second.accuracy, second.fp32_ops) == (first.accuracy, first.fp32_ops)
+    assert [t.recipe for t in second.trials] == [t.recipe for t in first.trials]
+    assert any("finished trials" in line for line in said)
+
+
+def test_a_run_that_died_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(trial: Trial) -> None:
+        if trial.number == 2:
+            raise Killed
+
+    whole = run(net(fragile=True), folder=tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(net(fragile=True), folder=tmp_path / "cut", on_trial=die)
+    judge = Agreement(net(fragile=True))
+    resumed = run(net(fragile=True), judge, folder=tmp_path / "cut")
+    assert judge.passes == 1 + len(whole.trials) - 2
+    assert resumed.fp32_ops == whole.fp32_ops
+    for file in ("best_model_weights.pt", "deploy.yaml"):
+        ours, theirs = tmp_path / "cut" / file, tmp_path / "whole" / file
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_the_best_model_is_on_disk_the_moment_it_is_best(tmp_path: Path) -> None:
+    def look(trial: Trial) -> None:
+        found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
+        if trial.number == 1:
+            assert found["accuracy"]["int8"] == trial.score.accuracy
+        seen.append(found["accuracy"]["met"])
+
+    seen: list[bool] = []
+    run(net(fragile=True), folder=tmp_path, on_trial=look)
+    assert seen[0] is False
+    assert seen[-1] is True
+
+
+def test_files_of_a_better_trial_that_a_kill_left_unwritten_are_written_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    run(net(), folder=tmp_path)
+    for file in ("best_configure.yaml", "best_model_weights.pt"):
+        (tmp_path / file).unlink()
+    run(net(), folder=tmp_path)
+    files = tmp_path / "best_configure.yaml", tmp_path / "best_model_weights.pt"
+    lpot_lightning.load(*files, Net())
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"random_seed": 3}, "config"),
+        ({"accuracy_criterion": {"relative": 0.2}}, "config"),
+    ],
+)
+def test_another_conf_starts_anew_and_keeps_the_old_history(
+    tmp_path: Path, change: dict[str, object], what: str
+) -> None:
+    run(net(fragile=True), folder=tmp_path)
+    said: list[str] = []
+    judge = Agreement(net(fragile=True))
+    run(net(fragile=True), judge, folder=tmp_path, said=said, **change)
+    assert judge.passes >= 2
+    assert any("history.1.jsonl" in line and what in line for line in said)
+    assert (tmp_path / "history.1.jsonl").exists()
+
+
+def test_other_weights_start_anew(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    other = net()
+    with torch.no_grad():
+        other.last.bias += 0.1
+    said: list[str] = []
+    run(other, folder=tmp_path, said=said)
+    assert any("weights" in line and "history.1.jsonl" in line for line in said)
+
+
+def test_more_trials_than_before_go_on_with_the_history(tmp_path: Path) -> None:
+    short = run(net(fragile=True), folder=tmp_path, exit_policy={"max_trials": 1})
+    assert short.status == "budget_exhausted"
+    judge = Agreement(net(fragile=True))
+    longer = run(net(fragile=True), judge, folder=tmp_path, exit_policy={"max_trials": 50})
+    assert longer.status == "met"
+    assert judge.passes == len(longer.trials)  # the baseline, and all trials but the first
+
+
+def test_resume_of_a_history_that_does_not_match_is_an_error(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    resume = {"path": str(tmp_path), "resume": str(tmp_path / "history.jsonl")}
+    with pytest.raises(ArtifactError, match=r"history\.jsonl"):
+        run(net(), folder=tmp_path, workspace=resume, random_seed=3)
+    assert not (tmp_path / "history.1.jsonl").exists()
+
+
+def test_resume_goes_on_in_the_history_it_names(tmp_path: Path) -> None:
+    run(net(fragile=True), folder=tmp_path / "old")
+    judge = Agreement(net(fragile=True))
+    resume = {"path": str(tmp_path / "new"), "resume": str(tmp_path / "old")}
+    run(net(fragile=True), judge, folder=tmp_path / "new", workspace=resume)
+    assert judge.passes == 1
+    assert (tmp_path / "new" / "best_configure.yaml").exists()
+
+
+def test_an_unreachable_goal_gives_the_best_there_is_and_says_so() -> None:
+    result = run(net(fragile=True), accuracy_criterion={"absolute": -1.0})
+    assert result.status == "not_met"
+    assert result.accuracy == max(t.score.accuracy or 0 for t in result.trials)
+
+
+def test_performance_only_takes_the_first_trial() -> None:
+    result = run(net(fragile=True), exit_policy={"performance_only": True})
+    assert (len(result.trials), result.fp32_ops, result.status) == (1, (), "not_met")
+
+
+def test_modelsize_gives_up_the_fewest_bytes() -> None:
+    result = run(net(fragile=True), objective="modelsize")
+    assert set(result.fp32_ops) == FRAGILE
+
+
+@pytest.mark.parametrize(
+    ("modules", "int8"),
+    [
+        (("first",), ("first",)),
+        (("*w*",), ("wide", "narrow")),
+        (("first", "last"), ("first", "last")),
+    ],
+)
+def test_modules_names_what_may_be_quantized(
+    modules: tuple[str, ...], int8: tuple[str, ...]
+) -> None:
+    assert run(net(), modules=modules).int8_ops == int8
+
+
+def test_modules_that_match_nothing_are_told_before_the_first_pass() -> None:
+    judge = Agreement(net())
+    with pytest.raises(ConfError, match=r"`modules` has `frist`.*Did you mean `first`\?"):
+        run(net(), judge, modules=("frist",))
+    assert judge.passes == 0
+
+
+def test_op_wise_is_obeyed() -> None:
+    fp32 = {"weight": {"dtype": ["fp32"]}, "activation": {"dtype": ["fp32"]}}
+    result = run(net(), quantization={"op_wise": {"first": fp32, "l.*": fp32}})
+    assert result.fp32_ops == ("first", "last")
+
+
+def test_op_wise_that_matches_nothing_is_told_before_the_first_pass() -> None:
+    judge = Agreement(net())
+    fp32 = {"activation": {"dtype": ["fp32"]}}
+    with pytest.raises(ConfError, match=r"op_wise\.frist` matches no op.*`first`"):
+        run(net(), judge, quantization={"op_wise": {"frist": fp32}})
+    assert judge.passes == 0
+
+
+def test_a_baseline_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    judge = Agreement(net(), spoil_all=lambda right: float("nan"))
+    with pytest.raises(EvaluationError, match="`agreement` is nan"):
+        run(net(), judge, folder=tmp_path / "ws")
+    assert not (tmp_path / "ws").exists()
+
+
+def test_a_relative_goal_at_a_baseline_of_zero_is_refused(tmp_path: Path) -> None:
+    judge = Agreement(net(), spoil_all=lambda right: 0.0)
+    with pytest.raises(ConfError, match="use `absolute`"):
+        run(net(), judge, folder=tmp_path / "ws")
+    assert not (tmp_path / "ws").exists()
+
+
+def test_nan_in_a_trial_fails_that_trial_only() -> None:
+    scores = iter([float("nan"), 0.999, 0.999, 0.999, 0.999])
+    model = net(fragile=True)
+    result = run(model, Agreement(model, spoil=lambda right: next(scores)))
+    assert result.trials[0].score.failure == "the accuracy is `nan`"
+    assert result.accuracy == 0.999
+
+
+def test_a_model_without_an_op_says_so() -> None:
+    class Sum(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([x.sum(1)] * 4, 1)
+
+    with pytest.raises(QuantizationError, match="no op of `Sum` can be quantized"):
+        run(Sum())
+
+
+def test_half_precision_is_refused() -> None:
+    model = net()
+    judge = Agreement(model)
+    with pytest.raises(QuantizationError, match=r"`first.weight` is float64.*`model.float\(\)`"):
+        run(model.double(), judge)
+
+
+def test_the_expected_duration_is_said_after_the_baseline() -> None:
+    said: list[str] = []
+    run(net(), said=said)
+    assert any("one validation pass took" in line and "expected" in line for line in said)
+
+
+def test_the_table_tells_the_run() -> None:
+    table = run(net(fragile=True)).table()
+    for piece in ("fp32 agreement", "validation passes", "ops int8 / fp32", "wide, narrow"):
+        assert piece in table
+
+
+@pytest.mark.parametrize(
+    ("asked", "folder"),
+    [
+        ({}, "lpot_workspace/pytorch/net"),
+        ({"path": "here"}, "here"),
+        ({"resume": "old/history.jsonl"}, "old"),
+        ({"path": "here", "resume": "old/history.jsonl"}, "here"),
+    ],
+)
+def test_where_files_go(asked: dict[str, str], folder: str) -> None:
+    tuning = {"workspace": asked} if asked else {}
+    model = {"name": "net", "framework": "pytorch"}
+    assert workspace_of(read_conf({"model": model, "tuning": tuning})) == Path(folder)
