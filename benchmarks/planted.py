@@ -154,7 +154,7 @@ def lines(rows: list[Row], planted: list[str]) -> Iterator[str]:
             f" | {hit} of {len(planted)} |"
         )
     yield ""
-    yield "| strategy | status | fp32 accuracy | int8 accuracy | step: fp32 time / int8 time | size |"
+    yield "| strategy | status | fp32 accuracy | int8 accuracy | fp32 time / int8 time | size |"
     yield "|---|---|---|---|---|---|"
     for strategy, _, result in rows:
         yield (

@@ -13,6 +13,7 @@ import lpot_lightning
 ROOT = Path(lpot_lightning.__file__).parent
 FLOORS = {
     "errors": 0,
+    "version": 0,
     "files": 1,
     "recipe": 1,
     "conf": 1,

@@ -30,7 +30,7 @@ def main() -> None:
     best = ModelCheckpoint(monitor="val_acc", mode="max")
     quantization = QuantizationCallback(HERE / "ptq.yaml")
     trainer = Trainer(
-        max_epochs=6,
+        max_epochs=10,
         accelerator="cpu",
         callbacks=[best, quantization],
         logger=False,

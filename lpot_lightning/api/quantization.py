@@ -32,9 +32,9 @@ from lpot_lightning.tuning.space import Space, build_space
 from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Trial
+from lpot_lightning.version import VERSION
 
 HISTORY, DEPLOY = "history.jsonl", "deploy.yaml"
-VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -235,13 +235,13 @@ class _Run:
         }
 
     def _announce(self, baseline: Evaluation, ops: int) -> None:
-        budget = self.conf.tuning.exit_policy
-        most = min(budget.max_trials, ops.bit_length() + 5)
-        least = 1
+        most = self.conf.tuning.exit_policy.max_trials
+        if find_strategy(self.conf.tuning.strategy.name).finishes:
+            most = min(most, ops.bit_length() + 5)
         self.listener.say(
             f"fp32 `{self.runner.monitor}` = {baseline.accuracy:.4f}, one validation pass took"
-            f" {_duration(baseline.seconds)}; {least} to {most} trials of {ops} ops are expected to"
-            f" take {_duration(least * baseline.seconds)} to {_duration(most * baseline.seconds)}"
+            f" {_duration(baseline.seconds)}; at most {most} trials of {ops} ops are expected to"
+            f" take {_duration(most * baseline.seconds)} or less"
         )
 
     def _tune(
@@ -250,7 +250,6 @@ class _Run:
         asked = self.conf.tuning
         for note in space.notes:
             self.listener.say(note)
-        self._space_ops = space.ops
         budget = asked.exit_policy
         return tune(
             find_strategy(asked.strategy.name),

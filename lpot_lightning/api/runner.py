@@ -12,7 +12,7 @@ from torch import nn
 
 from lpot_lightning.quantization.replace import replaced
 
-WARM_UP, ROUNDS, SECONDS = 3, 21, 5.0
+WARM_UP, ROUNDS, LEAST, SECONDS = 2, 15, 5, 1.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,6 @@ def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, nn.Mod
         if number >= WARM_UP:
             fp32.append(a)
             int8.append(b)
-        if fp32 and monotonic() - started > SECONDS:
+        if len(fp32) >= LEAST and monotonic() - started > SECONDS:
             break
     return statistics.median(fp32) / statistics.median(int8)
