@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner, measure_speedup
+from lpot_lightning.api.selection import select
+from lpot_lightning.api.workspace import (
+    DEPLOY,
+    deploy_yaml,
+    history_of,
+    what_trials_depend_on,
+)
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError, did_you_mean
+from lpot_lightning.errors import EvaluationError, QuantizationError
 from lpot_lightning.files import open_folder, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.calls import recorded
 from lpot_lightning.quantization.replace import put, replaced
-from lpot_lightning.recipe import FP32, Op, Recipe
+from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
@@ -33,8 +37,6 @@ from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Trial
 from lpot_lightning.version import VERSION
-
-HISTORY, DEPLOY = "history.jsonl", "deploy.yaml"
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,6 @@ class Options:
     workspace: Path | None = None
 
 
-def workspace_of(conf: Conf) -> Path:
-    """Return the folder that a conf asks for, by LPOT's rule where it names none."""
-    asked = conf.tuning.workspace
-    if asked.path is not None:
-        return Path(asked.path).expanduser()
-    if asked.resume is not None:
-        return _history_path(asked.resume).parent
-    return Path("lpot_workspace") / conf.model.framework / conf.model.name
-
-
 def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
     """Return the backend of a conf, and say where a name stands for another one."""
     backend = BACKENDS[conf.model.framework]()
@@ -84,11 +76,6 @@ def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
             " takes models with and without QuantStub as they are"
         )
     return backend
-
-
-def _history_path(resume: str) -> Path:
-    path = Path(resume).expanduser()
-    return path / HISTORY if path.is_dir() else path
 
 
 def quantize_model(
@@ -115,21 +102,17 @@ class _Run:
     def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
         self.backend = find_backend(conf, listener.say)
-        self.started = monotonic()
-        self.evaluations = 0.0
         self.saved: Recipe | None = None
-        self.configure: dict[str, Any] = {}
-        self.size_ratio = 1.0
 
     def go(self, model: nn.Module) -> TuningResult:
         model, prepared = self._prepare(model)
         self.fp32 = storage.fingerprint(model)
         self.fp32_hash = storage.content_hash(dict(model.state_dict()))
-        self._space(self._chosen(prepared))  # names that match nothing are told here
+        self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()
         self._calibrate(model, prepared)
-        ops = self._chosen(prepared)
+        ops = self._ops(prepared)
         history = self._open_history()
         self._announce(self.baseline, len(ops))
         outcome = self._tune(model, prepared, self._space(ops), history)
@@ -144,30 +127,15 @@ class _Run:
                 model = self.runner.try_out(shown)
         prepared = self.backend.prepare(model, calls)
         if not prepared.ops:
-            reasons = "; ".join(f"`{name}` {why}" for name, why in prepared.excluded.items())
+            reasons = "; ".join(f"`{name}`: {why}" for name, why in prepared.excluded.items())
             raise QuantizationError(
                 f"no op of `{type(model).__name__}` can be quantized"
                 f" ({reasons or 'it has no Linear, Conv or Embedding'})"
             )
         return model, prepared
 
-    def _chosen(self, prepared: Prepared) -> list[Op]:
-        """Return the ops, those outside of ``modules`` held in floating point."""
-        patterns = self.options.modules
-        names = {op.name: _with_owners(op.name) for op in prepared.ops}
-        for pattern in patterns:
-            if not any(_matches(owners, [pattern]) for owners in names.values()):
-                known = {owner for owners in names.values() for owner in owners}
-                raise ConfError(
-                    f"`modules` has `{pattern}`, which matches no quantizable op"
-                    f" ({_some(list(names))}).{did_you_mean(pattern, known)}"
-                )
-        return [
-            op
-            if not patterns or _matches(names[op.name], patterns)
-            else dataclasses.replace(op, configs=(FP32,))
-            for op in prepared.ops
-        ]
+    def _ops(self, prepared: Prepared) -> list[Op]:
+        return select(prepared.ops, self.options.modules)
 
     def _space(self, ops: Sequence[Op]) -> Space:
         asked = self.conf.quantization
@@ -175,7 +143,6 @@ class _Run:
 
     def _judge_baseline(self, model: nn.Module) -> Evaluation:
         found = self.runner.evaluate(model, "baseline")
-        self.evaluations += 1
         if not -float("inf") < found.accuracy < float("inf"):
             raise EvaluationError(
                 f"the fp32 model's `{self.runner.monitor}` is {found.accuracy}, so there is nothing"
@@ -196,20 +163,27 @@ class _Run:
             self.runner.calibrate(observed)
         prepared.settle()
         for name, reason in prepared.excluded.items():
-            self.listener.say(f"`{name}` stays in fp32: it {reason}")
+            self.listener.say(f"`{name}` stays in fp32: {reason}")
         if all(not op.int8_configs for op in prepared.ops):
             raise QuantizationError(
                 "no op is left to quantize: "
-                + "; ".join(f"`{name}` {why}" for name, why in prepared.excluded.items())
+                + "; ".join(f"`{name}`: {why}" for name, why in prepared.excluded.items())
             )
 
     def _open_history(self) -> History:
-        folder, resume = self.options.workspace, self.conf.tuning.workspace.resume
-        path = None if folder is None else folder / HISTORY
+        folder = self.options.workspace
         if folder is not None:
             open_folder(folder)
-            path = path if resume is None else _history_path(resume)
-        history = History.open(path, self._fingerprints(), must_match=resume is not None)
+        path = history_of(self.conf, folder)
+        fingerprints = what_trials_depend_on(
+            self.conf,
+            modules=self.options.modules,
+            monitor=[self.runner.monitor, self.runner.higher_is_better],
+            weights=self.fp32_hash,
+            calibration_data=self.runner.calibration,
+        )
+        resume = self.conf.tuning.workspace.resume
+        history = History.open(path, fingerprints, must_match=resume is not None)
         history.check_baseline(self.baseline.accuracy)
         for note in (history.repaired, history.archived):
             if note:
@@ -217,22 +191,6 @@ class _Run:
         if history.trials:
             self.listener.say(f"going on after {len(history.trials)} finished trials in `{path}`")
         return history
-
-    def _fingerprints(self) -> dict[str, str]:
-        asked = self.conf.to_dict()
-        asked["tuning"] = {
-            key: value
-            for key, value in asked["tuning"].items()
-            if key not in ("workspace", "exit_policy")
-        }
-        return {
-            "config": storage.content_hash([asked, list(self.options.modules)]),
-            "monitor": f"{self.runner.monitor} {self.runner.higher_is_better}",
-            "weights": self.fp32_hash,
-            "calibration data": storage.content_hash(self.runner.calibration),
-            "versions": f"lpot_lightning {VERSION}, torch {torch.__version__}",
-            "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        }
 
     def _announce(self, baseline: Evaluation, ops: int) -> None:
         most = self.conf.tuning.exit_policy.max_trials
@@ -268,7 +226,6 @@ class _Run:
         with replaced(model, prepared.convert(recipe)) as quantized:
             found = self.runner.evaluate(quantized, "int8")
         share = found.batches / self.baseline.batches
-        self.evaluations += share
         return Score.of(found.accuracy, monotonic() - started, share)
 
     def _keep(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
@@ -278,8 +235,8 @@ class _Run:
         with replaced(model, prepared.convert(trial.recipe)) as quantized:
             plain = self.backend.to_plain(quantized)
         configure = self._configure(prepared, trial)
-        self.configure = storage.save(self.options.workspace, configure, plain)
-        self.listener.saved(self.configure, plain)
+        written = storage.save(self.options.workspace, configure, plain)
+        self.listener.saved(written, plain)
         self.saved = trial.recipe
 
     def _configure(self, prepared: Prepared, trial: Trial) -> dict[str, Any]:
@@ -322,7 +279,7 @@ class _Run:
             put(model, parts)
         size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
         if self.options.workspace is not None:
-            write_file(self.options.workspace / DEPLOY, self._deploy())
+            write_file(self.options.workspace / DEPLOY, deploy_yaml(self.conf))
         wrong = set(prepared.excluded)
         return TuningResult(
             status=outcome.status,
@@ -334,25 +291,12 @@ class _Run:
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
             not_quantizable=dict(prepared.excluded),
             trials=outcome.trials,
-            evaluations=self.evaluations,
+            evaluations=1 + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speedup,
             size_ratio=size_ratio,
             model=model.requires_grad_(False).eval(),
             workspace=self.options.workspace,
         )
-
-    def _deploy(self) -> bytes:
-        """Return LPOT's ``deploy.yaml``: what a benchmark of the int8 model needs to know."""
-        asked = self.conf.to_dict()
-        evaluation = asked.get("evaluation") or {}
-        evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
-        plain = {
-            "version": asked["version"],
-            "model": asked["model"],
-            "device": asked["device"],
-            "evaluation": evaluation,
-        }
-        return yaml.safe_dump(plain, sort_keys=False).encode()
 
 
 def _check_dtypes(model: nn.Module) -> None:
@@ -368,22 +312,6 @@ def _cost(objective: str, ops: Iterable[Op]) -> Callable[[Recipe], float]:
     """Return what makes one accepted recipe better than another: fewer ops, or bytes, in fp32."""
     weight = {op.name: op.weight_bytes if objective == "modelsize" else 1 for op in ops}
     return lambda recipe: float(sum(weight[name] for name in recipe.fp32_ops))
-
-
-def _with_owners(op: str) -> list[str]:
-    """Return the op's name and the path of every module around it."""
-    path = op.partition("#")[0]
-    pieces = path.split(".")
-    return [op, *(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))]
-
-
-def _matches(owners: Iterable[str], patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(owner, pattern) for owner in owners for pattern in patterns)
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return "they are " + ", ".join(f"`{name}`" for name in names[:6]) + rest
 
 
 def _bytes(tensors: Mapping[str, Any]) -> int:

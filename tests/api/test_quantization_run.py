@@ -9,7 +9,7 @@ from small_run import Agreement, Net, net, run
 from torch import nn
 
 import lpot_lightning
-from lpot_lightning.api.quantization import workspace_of
+from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
 from lpot_lightning.tuning.trial import Trial
