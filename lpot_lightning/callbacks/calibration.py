@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.data import _update_dataloader, extract_batch_size
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler
 
+from lpot_lightning.callbacks.quiet import generators_kept
 from lpot_lightning.errors import DataError
 
 Source = Literal["train", "val"]
@@ -53,6 +56,8 @@ def collect_hook(trainer: Trainer, module: LightningModule, size: int) -> Calibr
 def collect_train(trainer: Trainer, given: Any, size: int) -> CalibrationData | None:
     """Take ``size`` samples of the training data, unshuffled; ``None`` if there is none.
 
+    There is none, too, in a generator that the training has read to its end.
+
     The loaders are the ``given`` ones, else those of the fit, else newly asked for.
 
     A ``CombinedLoader``, or a collection of loaders, gives its combined batches; an iterable
@@ -65,13 +70,19 @@ def collect_train(trainer: Trainer, given: Any, size: int) -> CalibrationData | 
         if not source.is_defined():
             return None
         loader = _combined(source.dataloader(), mode="max_size_cycle")
-    return _collect(_unshuffled(loader), size, "the training data", trainer)
+    try:
+        return _collect(_unshuffled(loader), size, "the training data", trainer)
+    except DataError:
+        if any(isinstance(one, Iterator) for one in loader.flattened):
+            return None
+        raise
 
 
 def collect_val(loader: CombinedLoader, size: int) -> CalibrationData:
     """Take ``size`` samples of the validation data, an equal share from each loader."""
     share = math.ceil(size / max(1, len(loader.flattened)))
-    taken = [_take(one, share) for one in loader.flattened]
+    with _given_back(loader):
+        taken = [_take(one, share) for one in loader.flattened]
     return _checked(
         tuple(tuple(batches) for batches, _ in taken),
         sum(samples for _, samples in taken),
@@ -86,11 +97,21 @@ def padded(data: CalibrationData, loaders: int) -> CalibrationData:
 
 
 def _collect(loader: CombinedLoader, size: int, origin: str, trainer: Trainer) -> CalibrationData:
-    limit = trainer.limit_train_batches if trainer.fast_dev_run else None  # type: ignore[attr-defined]
-    if isinstance(limit, int):
-        loader.limits = [limit] * len(loader.flattened)
-    batches, samples = _take((batch for batch, _, _ in loader), size)
+    limit = int(trainer.limit_train_batches) if trainer.fast_dev_run else None  # type: ignore[attr-defined]
+    with _given_back(loader):  # not by `loader.limits`: a cycle does not obey them
+        all_batches = (batch for batch, _, _ in loader)
+        batches, samples = _take(islice(all_batches, limit), size)
     return _checked((tuple(batches),), samples, origin)
+
+
+@contextmanager
+def _given_back(loader: CombinedLoader) -> Iterator[None]:
+    """End workers, and leave generators as they were found."""
+    with generators_kept(loader.flattened):
+        try:
+            yield
+        finally:
+            loader.reset()
 
 
 def _checked(batches: tuple[tuple[Any, ...], ...], samples: int, origin: str) -> CalibrationData:
@@ -132,6 +153,16 @@ def _unshuffled(loader: CombinedLoader) -> CombinedLoader:
 
 
 def _in_order(loader: Any) -> Any:
-    if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, RandomSampler):
+    if not isinstance(loader, DataLoader):
         return loader
-    return _update_dataloader(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]
+    sampler: Any = loader.sampler
+    if isinstance(sampler, RandomSampler):
+        sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]
+    elif isinstance(sampler, SubsetRandomSampler):
+        sampler = sampler.indices
+    else:
+        return loader
+    try:
+        return _update_dataloader(loader, sampler)
+    except MisconfigurationException:
+        return loader  # a class of the user's that cannot be made again: shuffled, by our seed

@@ -39,33 +39,52 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a checkpoint with ``weights_only=True``, local or remote.
 
     Raises:
-        QuantizationError: if it cannot be read that way.
+        QuantizationError: if it cannot be read that way, or is no checkpoint of Lightning.
     """
     try:
-        found: dict[str, Any] = _load(path, map_location="cpu", weights_only=True)
+        found = _load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise QuantizationError(
-            f"`{path}` cannot be read with `weights_only=True`: {reason} Keep hyperparameters to"
-            " plain numbers, texts, lists and dicts, or quantize the weights in memory with"
-            " `ckpt='current'`"
+            f"`{path}` cannot be read with `weights_only=True`: {first_line(error)} Keep"
+            " hyperparameters to plain numbers, texts, lists and dicts, or quantize the weights in"
+            " memory with `ckpt='current'`"
         ) from error
+    if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
+        raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what ``error`` says, or else its name."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def model_with(module: Module, path: str) -> Module:
-    """Return a second model, with the weights of the checkpoint at ``path`` where there is one."""
+    """Return a second model, with the weights of the checkpoint at ``path`` where there is one.
+
+    Raises:
+        QuantizationError: if the module cannot be copied, or the checkpoint is not its own.
+    """
     copied = second_model(module)
     if path:
         checkpoint = read_checkpoint(path)
         copied.on_load_checkpoint(checkpoint)
-        copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
+        try:
+            copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise QuantizationError(
+                f"`{path}` is not of this `{type(module).__name__}`: {reason}"
+            ) from error
     return copied
 
 
 def write_checkpoint(
     folder: Path,
     trainer: Trainer,
+    module: LightningModule,
     fp32: Mapping[str, Tensor],
     configure: Mapping[str, Any],
     plain: Mapping[str, Tensor],
@@ -75,8 +94,10 @@ def write_checkpoint(
 
     ``Cls.load_from_checkpoint`` alone gives the fp32 model; what it could not read with
     ``weights_only=True`` is left out, and ``say`` told.
+
+    Args:
+        module: a copy of the user's, to ask for hyperparameters and for what it adds itself.
     """
-    module = trainer.lightning_module
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
@@ -89,6 +110,7 @@ def write_checkpoint(
             checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module._hparams_name
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _readable(_plain(module), say)
     known = set(checkpoint)
+    module.trainer = trainer
     module.on_save_checkpoint(checkpoint)
     theirs = {key: checkpoint.pop(key) for key in set(checkpoint) - known}
     checkpoint.update(_readable(theirs, say))
@@ -109,7 +131,7 @@ def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str,
         try:
             storage.read_tensors(storage.to_bytes(value), name)
         except Exception as error:  # what cannot be pickled raises whatever its class likes
-            say(f"`{name}` is left out of `{FILE}`: {str(error).splitlines()[0]}")
+            say(f"`{name}` is left out of `{FILE}`: {first_line(error)}")
         else:
             kept[name] = value
     return kept
@@ -138,8 +160,7 @@ def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
     try:
         checkpoint = _load(name, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"cannot read `{name}`: {reason}") from error
+        raise ArtifactError(f"cannot read `{name}`: {first_line(error)}") from error
     ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
         raise ArtifactError(
@@ -154,3 +175,6 @@ def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
         return storage.rebuild(ours["configure"], plain, fp32)
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error

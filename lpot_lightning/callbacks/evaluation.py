@@ -7,13 +7,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
-from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from lpot_lightning.api.runner import Evaluation
@@ -21,7 +16,8 @@ from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import CalibrationData
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
 from lpot_lightning.callbacks.progress import Progress
-from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, quiet, run
+from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, quiet, run, seeded
+from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError
 
@@ -59,8 +55,11 @@ class ValidationRunner:
         self._seed = conf.tuning.random_seed
         self._found: Monitor | None = None
         self._watchers, self._train = watchers, train
-        self._progress = Progress(trainer)
-        self._val, self._limits = self._validation_loader()
+        self._progress, self._warned = Progress(trainer), Warned()
+        check_step(owner)
+        judge = conf.evaluation.accuracy if conf.evaluation else None
+        most = judge.iteration if judge else -1
+        self._val, self._limits = find_loaders(trainer, most, self._seed)
         self._data = self._calibration_data()
 
     @property
@@ -97,24 +96,37 @@ class ValidationRunner:
         Raises:
             EvaluationError: if it cannot take a validation batch either.
         """
+        fault = self._fault(model)
+        if fault is None:
+            return model
+        origin, reason = self._data.origin, _shown(fault)
+        if origin != calibration.VALIDATION:
+            self._data = self._validation_data()
+            fault = self._fault(self._fresh())
+            if fault is None:
+                self._warn(
+                    f"`validation_step` cannot take a batch of {origin} ({reason}); calibrating on"
+                    " the validation data"
+                )
+                return self._fresh()
+        raise EvaluationError(f"the validation loop fails: {_shown(fault)}") from fault
+
+    def _fault(self, model: nn.Module) -> Exception | None:
+        """Return what ``validation_step`` says against the first calibration batch."""
         try:
             self._show(model, self._first())
         except LpotError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            if self._data.origin == calibration.VALIDATION:
-                raise EvaluationError(f"the validation loop fails: {reason}") from error
-            self._warn(
-                f"`validation_step` cannot take a batch of {self._data.origin} ({reason});"
-                " calibrating on the validation data"
-            )
-            self._data = self._validation_data()
-            return self._fresh()
-        return model
+            return error
+        return None
 
     def calibrate(self, model: nn.Module) -> None:
-        """Show ``model`` all calibration batches."""
+        """Show ``model`` all calibration batches.
+
+        Raises:
+            DataError: if ``validation_step`` fails on one that is not the first.
+        """
         size = self._conf.quantization.calibration.sampling_size
         quick = self._trainer.fast_dev_run  # type: ignore[attr-defined]
         if self._data.samples < size and not quick:
@@ -122,19 +134,31 @@ class ValidationRunner:
                 f"{self._data.origin} has {self._data.samples} samples,"
                 f" `quantization.calibration.sampling_size` asks for {size}: all are used"
             )
-        with self._progress.over("calibration", sum(map(len, self._data.batches))) as bar:
-            self._show(model, self._data.batches, [bar])
+        try:
+            with self._progress.over("calibration", sum(map(len, self._data.batches))) as bar:
+                self._show(model, self._data.batches, [bar])
+        except Exception as error:
+            raise DataError(
+                f"`validation_step` fails on a batch of {self._data.origin} ({_shown(error)});"
+                " calibrate on other data, with `calib='val'` or a `calib_dataloader()`"
+            ) from error
 
     def evaluate(self, model: nn.Module, label: str) -> Evaluation:
         """Judge ``model`` by one pass over the validation data.
 
         Raises:
+            DataError: if the validation data gives no batch.
             EvaluationError: if nothing, or another metric than asked for, is logged.
         """
         loop = BorrowedLoop(self._trainer, self._val, self._limits)
         started = monotonic()
-        with self._progress.over(label, sum(self._limits)) as bar:
+        with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
             logged = self._run(model, loop, [bar])
+        if not loop.batches_seen:
+            raise DataError(
+                "the validation data gave no batch this time: it seems that it can be read only"
+                " once; pass a `DataLoader`, which starts anew each time"
+            )
         if self._found is None:
             self._found = find_monitor(
                 self._asked_monitor,
@@ -166,9 +190,10 @@ class ValidationRunner:
         batches: Sequence[Sequence[Any]],
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        loader = CombinedLoader([HeldBatches(one) for one in batches], "sequential")
-        loop = BorrowedLoop(self._trainer, loader, [len(one) for one in batches])
-        self._run(model, loop, callbacks)
+        with self._warned.once():
+            loader = CombinedLoader([HeldBatches(one) for one in batches], "sequential")
+            loop = BorrowedLoop(self._trainer, loader, [len(one) for one in batches])
+            self._run(model, loop, callbacks)
 
     def _run(
         self, model: nn.Module, loop: BorrowedLoop, callbacks: Sequence[Callback]
@@ -177,59 +202,23 @@ class ValidationRunner:
         with quiet(self._trainer, model, callbacks, self._seed):
             return run(self._trainer, loop)
 
-    def _validation_loader(self) -> tuple[CombinedLoader, list[int | float]]:
-        """Return the user's validation loaders and how many batches of each a pass takes."""
-        if not is_overridden("validation_step", self._owner):
-            raise EvaluationError(
-                f"`{type(self._owner).__name__}` has no `validation_step`: the validation loop is"
-                " what int8 models are judged by"
-            )
-        loop = self._set_up_loop()
-        if loop._combined_loader is None:
-            raise EvaluationError(
-                "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`,"
-                " and leave `limit_val_batches` above 0"
-            )
-        asked = self._conf.evaluation.accuracy if self._conf.evaluation else None
-        most = asked.iteration if asked else -1
-        limits = [n if most < 0 else min(n, most) for n in loop._max_batches]
-        if not sum(limits):
-            raise DataError("the validation dataloader is empty: there is no batch to judge by")
-        return loop._combined_loader, limits
-
-    def _set_up_loop(self) -> _EvaluationLoop:
-        """Return a loop with the loaders of the trainer's own, or newly asked for ones."""
-        trainer = self._trainer
-        users = trainer._evaluation_loop
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        if fitting and users._combined_loader is not None and users._max_batches:
-            return users
-        assert trainer.state.fn is not None
-        loop = _EvaluationLoop(
-            trainer, trainer.state.fn, RunningStage.VALIDATING, verbose=False, inference_mode=False
-        )
-        loop._data_source = users._data_source
-        if loop._data_source.is_defined():
-            with isolate_rng():
-                loop.setup_data()
-        return loop
-
     def _calibration_data(self) -> CalibrationData:
         size = self._conf.quantization.calibration.sampling_size
-        with isolate_rng():
-            torch.manual_seed(self._seed)
+        with seeded(self._seed):
             data = calibration.collect_hook(self._trainer, self._owner, size)
             if data is None and self._calib == "train":
                 data = calibration.collect_train(self._trainer, self._train, size)
                 if data is None:
-                    self._warn("there is no training data: calibrating on the validation data")
+                    self._warn(
+                        "there is no training data that can be read: calibrating on the"
+                        " validation data"
+                    )
         if data is None:
             return self._validation_data()
         return calibration.padded(data, len(self._val.flattened))
 
     def _validation_data(self) -> CalibrationData:
-        with isolate_rng():
-            torch.manual_seed(self._seed)
+        with seeded(self._seed):
             size = self._conf.quantization.calibration.sampling_size
             return calibration.collect_val(self._val, size)
 
@@ -248,3 +237,7 @@ class StopWatch(Callback):
     def on_validation_batch_end(self, *_: object, **__: object) -> None:
         """Stop."""
         self.seconds.append(perf_counter() - self._started)
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -68,8 +68,10 @@ def _default(modes: Mapping[str, bool], logged: Mapping[str, float]) -> str:
     watched = [name for name in modes if name in logged]
     if len(watched) == 1:
         return watched[0]
-    if not watched and len(logged) == 1:
-        return next(iter(logged))
+    # logged by step and by epoch, a metric has its name twice
+    single = [name for name in logged if name.removesuffix("_epoch") not in set(logged) - {name}]
+    if not watched and len(single) == 1:
+        return single[0]
     raise EvaluationError(
         f"the validation loop logs {_names(logged)}: say which one is the accuracy with `monitor`"
     )

@@ -9,19 +9,24 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger, Logger
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
-from lpot_lightning.callbacks.checkpoint import saved_weights
+from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
 from lpot_lightning.callbacks.quantization import (
     QuantizationCallback,
     check_trainer,
     run_quantization,
     workspace_for,
 )
-from lpot_lightning.callbacks.quiet import saved_metrics
+from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
+from lpot_lightning.callbacks.validation import check_step
 from lpot_lightning.errors import DataError, EvaluationError
 from lpot_lightning.files import open_folder
 
@@ -42,14 +47,16 @@ def quantize(
     """Quantize a model that needs no training, tuned to an accuracy goal.
 
     The model needs a ``validation_step`` and data for it, but no optimizer and no
-    ``training_step``. It is left as it is.
+    ``training_step``. It is left as it is, and so is the trainer.
 
     Args:
-        trainer: whose validation loop judges; single process. Its callbacks and loggers stay quiet.
+        trainer: whose validation loop judges; single process. Its callbacks stay quiet, its
+            loggers get one line of scalars a trial.
         model: the trained model.
         train_dataloaders: to calibrate on, unshuffled; the validation data where there are none.
         val_dataloaders: to judge on.
-        datamodule: gives both; its ``setup`` is called for ``validate`` and for ``fit``.
+        datamodule: gives both; its ``setup`` and ``teardown`` are called for ``validate`` and
+            for ``fit``.
         conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
         monitor: as for ``QuantizationCallback``; so are ``modules`` and ``calib``.
         ckpt_path: a checkpoint whose weights are quantized instead of those in memory; ``"best"``
@@ -69,11 +76,10 @@ def quantize(
     """
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
     check_trainer(trainer)
-    if not is_overridden("validation_step", model):
-        raise EvaluationError(f"`{type(model).__name__}` has no `validation_step` to judge by")
+    _check_judge(model, val_dataloaders, datamodule)
+    weights = _weights(trainer, ckpt_path)
     if (workspace := workspace_for(trainer, asked.conf)) is not None:
         open_folder(workspace)
-    users: list[Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
     driver = _Driver(
         partial(
             run_quantization,
@@ -81,15 +87,17 @@ def quantize(
             monitor=monitor,
             modules=asked.modules,
             calib=calib,
-            weights=_weights(trainer, ckpt_path),
+            weights=weights,
             workspace=workspace,
-            watchers=users,
+            watchers=list(trainer.callbacks),  # type: ignore[attr-defined]
             train=train_dataloaders,
         ),
-        trainer.limit_val_batches,
+        trainer,
     )
-    with _short_and_silent(trainer, driver):
-        trainer.validate(model, val_dataloaders, datamodule=datamodule, verbose=False)
+    stand_in = model_with(model, "")
+    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
+    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver):
+        trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
@@ -98,31 +106,86 @@ def quantize(
 class _Driver(Callback):
     """Starts the run from inside ``validate``, where the data and the module are set up."""
 
-    def __init__(self, start: partial[TuningResult], limit: int | float) -> None:
-        self._start, self._limit = start, limit
+    def __init__(self, start: partial[TuningResult], trainer: Trainer) -> None:
+        self._start, self._limit = start, trainer.limit_val_batches
+        self._loggers: list[Logger] = trainer.loggers
         self.result: TuningResult | None = None
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.limit_val_batches = self._limit
+        del vars(pl_module)["configure_callbacks"]
         data: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
         if data is not None:
             data.setup("fit")
-        self.result = self._start(trainer, pl_module)
+        silent, trainer.loggers = trainer.loggers, self._loggers
+        trainer.limit_val_batches = self._limit
+        try:
+            self.result = self._start(trainer, pl_module)
+        finally:
+            trainer.loggers = silent
+            if data is not None:
+                data.teardown("fit")
 
 
 @contextmanager
-def _short_and_silent(trainer: Trainer, driver: _Driver) -> Iterator[None]:
-    """Let ``validate`` see one batch and nobody but ``driver``."""
-    before = trainer.callbacks, trainer.limit_val_batches  # type: ignore[attr-defined]
-    connector, metrics = trainer._logger_connector, saved_metrics(trainer)
-    trainer.callbacks = [driver]  # type: ignore[attr-defined]
-    trainer.limit_val_batches = 1
+def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iterator[None]:
+    """Let ``validate`` see one batch of ``model`` on the CPU, and nobody but ``driver``.
+
+    The loop is one that leaves inference mode off: what is created there is in the result.
+    """
+    names = ("callbacks", "loggers", "limit_val_batches", "profiler", "validate_loop", "datamodule")
+    before = {name: getattr(trainer, name) for name in names}
+    before["_last_val_time"] = getattr(trainer, "_last_val_time", None)
+    state, data = vars(trainer.state).copy(), _attached_data(trainer)
+    connector, metrics, strategy = (
+        trainer._logger_connector,
+        saved_metrics(trainer),
+        trainer.strategy,
+    )
     try:
+        trainer.callbacks = [driver]  # type: ignore[attr-defined]
+        trainer.loggers = [DummyLogger() for _ in trainer.loggers]
+        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
+        trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+        trainer.limit_val_batches = 1
+        trainer.validate_loop = _EvaluationLoop(
+            trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False
+        )
         yield
     finally:
-        trainer.callbacks, trainer.limit_val_batches = before  # type: ignore[attr-defined]
+        for key, value in before.items():
+            setattr(trainer, key, value)
+        trainer._accelerator_connector.strategy = strategy
+        for owner, attributes in data:
+            vars(owner).update(attributes)
+        vars(trainer.state).update(state)
         vars(connector).update(metrics)
+
+
+def _attached_data(trainer: Trainer) -> list[tuple[object, dict[str, Any]]]:
+    """Return what ``validate`` attaches data to, with what is attached there now."""
+    fit = trainer.fit_loop
+    loops = fit, fit.epoch_loop.val_loop, trainer.test_loop, trainer.predict_loop
+    found: list[tuple[object, dict[str, Any]]] = [
+        (
+            trainer._data_connector,
+            {"_datahook_selector": trainer._data_connector._datahook_selector},
+        )
+    ]
+    for loop in loops:
+        found.append((loop, {"_combined_loader": loop._combined_loader}))
+        found.append((loop._data_source, {"instance": loop._data_source.instance}))
+    return found
+
+
+def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule | None) -> None:
+    check_step(model)
+    owner = model if data is None else data
+    if loaders is None and not is_overridden("val_dataloader", owner):
+        raise EvaluationError(
+            "there is no validation data: pass `val_dataloaders`, or define `val_dataloader()` in"
+            f" `{type(owner).__name__}`"
+        )
 
 
 def _weights(trainer: Trainer, path: str | os.PathLike[str] | None) -> str:

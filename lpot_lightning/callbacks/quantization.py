@@ -18,13 +18,14 @@ from lpot_lightning.api.quantization import (
     Listener,
     Options,
     quantize_model,
-    workspace_of,
 )
 from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
@@ -183,15 +184,18 @@ def run_quantization(
 
     def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
         assert workspace is not None
-        checkpoint.write_checkpoint(workspace, trainer, fp32, configure, plain, rank_zero_info)
+        checkpoint.write_checkpoint(
+            workspace, trainer, fresh(), fp32, configure, plain, rank_zero_info
+        )
 
-    result = quantize_model(
-        model,
-        conf,
-        runner,
-        Options(modules, workspace, {"monitor": str(monitor), "weights from": weights}),
-        Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
-    )
+    with seeded(conf.tuning.random_seed):  # building layers takes random numbers, too
+        result = quantize_model(
+            model,
+            conf,
+            runner,
+            Options(modules, workspace),
+            Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+        )
     rank_zero_info(f"\n{result.table()}")
     _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
     return result

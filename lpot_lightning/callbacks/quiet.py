@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+import dataclasses
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
 Batches = Sequence[int | float]
@@ -41,11 +47,12 @@ class BorrowedLoop(_EvaluationLoop):
         return int(self.batch_progress.total.completed)
 
     def directions(self) -> dict[str, bool | None]:
-        """Return for each logged torchmetrics object whether higher is better."""
+        """Return for each name of a logged torchmetrics object whether higher is better."""
         return {
-            item.meta.name: item.value.higher_is_better
+            name: item.value.higher_is_better
             for item in self._results.result_metrics
             if isinstance(item.value, Metric)
+            for name in self._results._forked_name(item, on_step=False)
         }
 
 
@@ -69,8 +76,8 @@ def quiet(
     """Let ``trainer`` validate ``model`` on the CPU in float32, unseen by anybody else.
 
     For the time of the ``with`` the trainer has only ``callbacks``, no loggers, no profiler, a
-    plain CPU strategy in 32 bits and fresh metrics; random numbers start from ``seed``. All of it
-    is put back on every path.
+    plain CPU strategy in 32 bits and fresh metrics; random numbers start from ``seed``. Optimizers
+    and schedulers can be read, and are copies. All of it is put back on every path.
     """
     connector = trainer._logger_connector
     before = {
@@ -81,16 +88,20 @@ def quiet(
         "_last_val_time": getattr(trainer, "_last_val_time", None),
     }
     strategy, stage = trainer.strategy, trainer.state.stage
+    data = trainer._data_connector
+    selector = data._datahook_selector
     metrics = saved_metrics(trainer)
     loops = trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop
     try:
-        with isolate_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-            trainer._accelerator_connector.strategy = _cpu(model)
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy)
             trainer.state.stage = RunningStage.VALIDATING
+            data._datahook_selector = _DataHookSelector(
+                model, selector.datamodule if selector else None
+            )
             vars(connector).update({key: _empty(key) for key in metrics})
             model.trainer = trainer
             yield
@@ -98,10 +109,65 @@ def quiet(
         trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop = loops
         trainer._accelerator_connector.strategy = strategy
         trainer.state.stage = stage
+        data._datahook_selector = selector
         for key, value in before.items():
             setattr(trainer, key, value)
         vars(connector).update(metrics)
         model.trainer = None
+        model.eval()  # a module's own `on_validation_model_train` may have left another mode
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Start the random numbers of torch, NumPy and Python from ``seed``, and put them back.
+
+    Lightning's ``isolate_rng`` does not put them back after an error.
+    """
+    before = _collect_rng_states()
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        yield
+    finally:
+        _set_rng_states(before)
+
+
+@contextmanager
+def generators_kept(loaders: Iterable[Any]) -> Iterator[None]:
+    """Put the random generators back that belong to ``loaders`` themselves."""
+    owners = [owner for one in loaders for owner in (one, getattr(one, "sampler", None))]
+    found = [getattr(owner, "generator", None) for owner in owners]
+    before = [(one, one.get_state()) for one in found if isinstance(one, torch.Generator)]
+    try:
+        yield
+    finally:
+        for generator, state in before:
+            generator.set_state(state)
+
+
+class Warned:
+    """Shows a warning once, however many loops raise it."""
+
+    def __init__(self) -> None:
+        self._shown: set[tuple[type[Warning], str]] = set()
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Hold the warnings of the ``with`` back, and show the new ones when it ends."""
+        caught: list[warnings.WarningMessage] = []
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                yield
+        finally:
+            for one in filter(self._is_new, caught):
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+    def _is_new(self, warning: warnings.WarningMessage) -> bool:
+        key = (warning.category, str(warning.message))
+        known = key in self._shown
+        self._shown.add(key)
+        return not known
 
 
 def saved_metrics(trainer: Trainer) -> dict[str, Any]:
@@ -131,16 +197,35 @@ def run(trainer: Trainer, loop: BorrowedLoop) -> dict[str, float]:
     else:
         trainer.validate_loop = loop
     try:
-        loop.run()
+        with generators_kept(loader.flattened):
+            loop.run()
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
     finally:
         loop.teardown()
         loader.limits = limits
 
 
-def _cpu(model: LightningModule) -> SingleDeviceStrategy:
+def on_cpu(model: LightningModule, users: Strategy) -> SingleDeviceStrategy:
+    """Return a plain strategy for ``model`` that shows copies of the user's optimizers."""
     strategy = SingleDeviceStrategy(
         device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=Precision()
     )
     strategy.connect(model)
+    copies = {id(one): _readable(one) for one in users.optimizers}
+    strategy.optimizers = list(copies.values())
+    for config in users.lr_scheduler_configs:
+        scheduler = copy.copy(config.scheduler)
+        if own := copies.get(id(getattr(scheduler, "optimizer", None))):
+            scheduler.optimizer = own
+        strategy.lr_scheduler_configs.append(dataclasses.replace(config, scheduler=scheduler))
     return strategy
+
+
+def _readable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return a copy whose learning rates can be changed; its state is shared."""
+    try:
+        copied = copy.copy(optimizer)
+        copied.param_groups = [dict(group) for group in optimizer.param_groups]
+    except Exception:  # a wrapper around another optimizer may refuse either
+        return optimizer
+    return copied

@@ -1,0 +1,62 @@
+"""Which batches a model is judged by."""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.errors import DataError, EvaluationError
+
+
+def check_step(module: LightningModule) -> None:
+    """Raise an ``EvaluationError`` if ``module`` cannot be validated."""
+    if not is_overridden("validation_step", module):
+        raise EvaluationError(
+            f"`{type(module).__name__}` has no `validation_step`: the validation loop is what int8"
+            " models are judged by"
+        )
+
+
+def find_loaders(
+    trainer: Trainer, most: int, seed: int
+) -> tuple[CombinedLoader, list[int | float]]:
+    """Return the user's validation loaders and how many batches of each a pass takes.
+
+    Args:
+        most: of each loader; -1 for all that ``limit_val_batches`` allows.
+        seed: for loaders that are asked for now.
+
+    Raises:
+        EvaluationError: if there are none.
+        DataError: if they are empty.
+    """
+    loop = _set_up_loop(trainer, seed)
+    if loop._combined_loader is None:
+        raise EvaluationError(
+            "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`,"
+            " and leave `limit_val_batches` above 0"
+        )
+    limits = [n if most < 0 else min(n, most) for n in loop._max_batches]
+    if not sum(limits):
+        raise DataError("the validation dataloader is empty: there is no batch to judge by")
+    return loop._combined_loader, limits
+
+
+def _set_up_loop(trainer: Trainer, seed: int) -> _EvaluationLoop:
+    """Return a loop with the loaders of the trainer's own, or newly asked for ones."""
+    users, fn = trainer._evaluation_loop, trainer.state.fn
+    if fn == TrainerFn.FITTING and users._combined_loader is not None and users._max_batches:
+        return users
+    assert fn is not None
+    loop = _EvaluationLoop(
+        trainer, fn, RunningStage.VALIDATING, verbose=False, inference_mode=False
+    )
+    loop._data_source = users._data_source
+    if loop._data_source.is_defined():
+        with seeded(seed):
+            loop.setup_data()
+    return loop

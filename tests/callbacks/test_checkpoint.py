@@ -1,0 +1,206 @@
+"""Whose weights are quantized, and int8 in one Lightning checkpoint."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lit_scenes import Lit, fitted, same, train_loader, trainer, val_loader, weights_of
+
+import lpot_lightning
+from lpot_lightning.errors import ArtifactError, QuantizationError
+
+FILE = "best_quantized.ckpt"
+
+
+class Drifting(Lit):
+    """Each epoch its weights become other ones; it is best after the first, by ``val_loss``."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * 0.0
+
+    def on_train_epoch_start(self):
+        self.net[0].weight.data += 0.01
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("val_loss", float(self.current_epoch))
+
+
+def drift(callback, ckpt, tmp_path):
+    """Fit three epochs and return the module and the fp32 weights that were quantized."""
+    quantization, module = callback(monitor="val_acc", ckpt=ckpt), Drifting(lr=0.01)
+    saver = ModelCheckpoint(tmp_path / "kept", monitor="val_loss", save_last=True, save_top_k=-1)
+    fitted(quantization, module, others=(saver,), enable_checkpointing=True, max_epochs=3)
+    content = torch.load(quantization.result.workspace / FILE, weights_only=True)
+    return module, content["state_dict"], saver
+
+
+@pytest.mark.parametrize("ckpt", ["best", "last", "current"])
+def test_the_weights_asked_for_are_quantized_and_the_module_keeps_its_own(
+    callback, ckpt, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    module, quantized, saver = drift(callback, ckpt, tmp_path)
+    best = torch.load(saver.best_model_path, weights_only=True)["state_dict"]
+    last = torch.load(saver.last_model_path, weights_only=True)["state_dict"]
+    assert not same(best, last)
+    assert same(weights_of(module), last)
+    assert same(quantized, best if ckpt == "best" else last)
+    path = {"best": saver.best_model_path, "last": saver.last_model_path}.get(ckpt)
+    assert (f"quantizing the weights of `{path}`" in caplog.text) == (ckpt != "current")
+
+
+def test_without_a_model_checkpoint_the_current_weights_are_taken_and_said(callback, caplog):
+    caplog.set_level(logging.INFO)
+    fitted(callback())
+    assert "there is no ModelCheckpoint: quantizing the current weights" in caplog.text
+
+
+def test_where_no_checkpoint_was_saved_that_is_said(callback, caplog, tmp_path):
+    caplog.set_level(logging.INFO)
+    saver = ModelCheckpoint(tmp_path / "kept")
+    fitted(callback(), others=(saver,), enable_checkpointing=True)
+    assert "no best checkpoint was saved: quantizing the current weights" in caplog.text
+
+
+def test_one_file_gives_the_fp32_model_to_lightning_and_int8_to_us(callback, workspace):
+    quantization = callback()
+    fitted(quantization)
+    x = next(iter(val_loader()))[0]
+    fp32 = Lit.load_from_checkpoint(workspace / FILE)
+    int8 = lpot_lightning.load_from_checkpoint(Lit, workspace / FILE)
+    assert same(weights_of(fp32), weights_of(Lit()))
+    assert torch.equal(int8(x), quantization.result.model(x))
+    assert not torch.equal(int8(x), fp32(x))
+    two = (workspace / "best_configure.yaml", workspace / "best_model_weights.pt")
+    assert torch.equal(lpot_lightning.load(*two, fp32)(x), int8(x))
+
+
+def test_hyperparameters_come_back_and_can_be_overridden(callback, workspace):
+    fitted(callback(), Lit(lr=0.25))
+    assert lpot_lightning.load_from_checkpoint(Lit, workspace / FILE).hparams.lr == 0.25
+    assert lpot_lightning.load_from_checkpoint(Lit, workspace / FILE, lr=1.0).hparams.lr == 1.0
+
+
+class Odd:
+    """Something that ``weights_only=True`` refuses."""
+
+
+class Kept(Lit):
+    def __init__(self, lr=0.0, folder=None, odd=None):
+        super().__init__(lr)
+        self.save_hyperparameters()
+
+    def on_save_checkpoint(self, checkpoint):
+        assert self.trainer is not None
+        checkpoint["own"] = {"epochs": 3}
+        checkpoint["odd"] = Odd()
+
+
+def test_what_weights_only_cannot_read_is_left_out_and_said(callback, workspace, caplog):
+    caplog.set_level(logging.INFO)
+    fitted(callback(), Kept(0.5, Path("somewhere"), Odd()))
+    restored = Kept.load_from_checkpoint(workspace / FILE)
+    assert restored.hparams == {"lr": 0.5, "folder": None, "odd": None}
+    content = torch.load(workspace / FILE, weights_only=True)
+    assert content["own"] == {"epochs": 3}
+    for name in ("folder", "odd"):
+        assert f"`{name}` is left out of `{FILE}`" in caplog.text
+
+
+def test_an_omegaconf_config_is_kept_as_plain_values(callback, workspace):
+    from omegaconf import OmegaConf
+
+    class Configured(Lit):
+        def __init__(self, lr=0.0, **rest):
+            super().__init__(lr)
+            self.save_hyperparameters(OmegaConf.create({"lr": lr, "widths": [1, 2]}))
+
+    fitted(callback(), Configured(0.5))
+    content = torch.load(workspace / FILE, weights_only=True)
+    assert content["hyper_parameters"] == {"lr": 0.5, "widths": [1, 2]}
+    assert Configured.load_from_checkpoint(workspace / FILE).hparams.lr == 0.5
+
+
+def test_saving_asks_a_copy_of_the_module_and_leaves_the_users_alone(callback):
+    class Counting(Lit):
+        saved = 0
+
+        def on_save_checkpoint(self, checkpoint):
+            self.saved += 1
+
+    module = Counting()
+    fitted(callback(), module)
+    assert module.saved == 0
+
+
+def test_a_checkpoint_that_cannot_be_read_is_told_after_the_first_epoch(callback, tmp_path):
+    class Unreadable(Lit):
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["odd"] = Odd()
+
+        def on_train_epoch_start(self):
+            epochs.append(self.current_epoch)
+
+    epochs = []
+    saver = ModelCheckpoint(tmp_path / "kept")
+    quantization = callback()
+    with pytest.raises(QuantizationError, match="cannot be read with `weights_only=True`") as told:
+        trainer(quantization, saver, enable_checkpointing=True, max_epochs=5).fit(
+            Unreadable(lr=0.01), train_loader(), val_loader()
+        )
+    assert epochs == [0]
+    assert "quantize the weights in memory with `ckpt='current'`" in str(told.value)
+    assert quantization.result is None
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_is_looked_at_at_once(callback, tmp_path):
+    class Unreadable(Lit):
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["odd"] = Odd()
+
+    saver = ModelCheckpoint(tmp_path / "kept", every_n_train_steps=2)
+    one = trainer(callback(), saver, enable_checkpointing=True, max_epochs=1)
+    with pytest.raises(QuantizationError, match="weights_only"):
+        one.fit(Unreadable(lr=0.01), train_loader(), val_loader())
+    assert one.global_step <= 3
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", None])
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(callback, tmp_path, content):
+    path = tmp_path / "other.ckpt"
+    if content is None:
+        torch.save({"state_dict": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"other.ckpt"):
+        lpot_lightning.load_from_checkpoint(Lit, path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"cannot read `.*none.ckpt`: .*No such file"):
+        lpot_lightning.load_from_checkpoint(Lit, tmp_path / "none.ckpt")
+
+
+def test_a_changed_int8_tensor_is_noticed(callback, workspace):
+    fitted(callback())
+    content = torch.load(workspace / FILE, weights_only=True)
+    weights = content["lpot_lightning"]["weights"]
+    name = next(key for key, value in weights.items() if value.numel() > 3)
+    weights[name] = weights[name] + 1
+    torch.save(content, workspace / FILE)
+    with pytest.raises(ArtifactError, match=f"{FILE}`: .* the file is damaged"):
+        lpot_lightning.load_from_checkpoint(Lit, workspace / FILE)
+
+
+def test_another_class_is_refused(callback, workspace):
+    class Other(Lit):
+        def __init__(self, lr=0.0):
+            super().__init__(lr)
+            self.net = torch.nn.Linear(8, 3)
+
+    fitted(callback())
+    with pytest.raises(ArtifactError, match=f"{FILE}` is not of `Other`"):
+        lpot_lightning.load_from_checkpoint(Other, workspace / FILE)
