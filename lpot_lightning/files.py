@@ -17,30 +17,42 @@ TEMPORARY = ".lpot-"
 def write_file(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``; a kill at any moment leaves the old file or the new one.
 
-    A temporary file in the same folder is written and synced, renamed, and the folder synced.
-
     Raises:
         ArtifactError: if the file cannot be written; the old one is still there.
     """
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        replace_file(path, content)
+    except OSError as error:
+        raise ArtifactError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Do what ``write_file`` does, for callers with an error of their own.
+
+    A temporary file in the same folder is written and synced, renamed, and the folder synced.
+
+    Raises:
+        OSError: if the file cannot be written; the old one is still there.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        raise ArtifactError(f"cannot write `{path}`: {error.strerror or error}") from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` last."""
+    if os.name == "nt":  # Windows cannot open a folder to sync it.
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -27,7 +27,8 @@ class TuningResult:
         fp32_ops: quantizable ops that stay in floating point.
         not_quantizable: what cannot be int8, with the reason.
         trials: what was tried, each with its recipe and score.
-        evaluations: validation batches seen, divided by the batches of one full pass.
+        evaluations: validation batches seen by the baseline and all trials, those of the runs
+            that this one went on from included, divided by the batches of one full pass.
         speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
             of interleaved runs.
         size_ratio: bytes of the state, fp32 over int8.

@@ -13,6 +13,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.data import _update_dataloader, extract_batch_size
+from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 from lpot_lightning.callbacks.quiet import generators_kept
@@ -94,6 +96,18 @@ def padded(data: CalibrationData, loaders: int) -> CalibrationData:
     """Return ``data`` with as many lists as the user has validation loaders."""
     missing = max(0, loaders - len(data.batches))
     return CalibrationData(data.batches + ((),) * missing, data.samples, data.origin)
+
+
+def shortened(batch: Any, most: int = 32) -> Any:
+    """Return the first samples of ``batch`` where its tensors all hold as many, else all of it.
+
+    Single ops are tried on it with every activation kept: 256 large images would not fit.
+    """
+    leaves, tree = pytree.tree_flatten(batch)
+    sizes = {len(leaf) if isinstance(leaf, Tensor) and leaf.dim() else -1 for leaf in leaves}
+    if len(sizes) != 1 or -1 in sizes:
+        return batch
+    return pytree.tree_unflatten([leaf[:most] for leaf in leaves], tree)
 
 
 def _collect(loader: CombinedLoader, size: int, origin: str, trainer: Trainer) -> CalibrationData:

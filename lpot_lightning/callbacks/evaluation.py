@@ -16,7 +16,15 @@ from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import CalibrationData
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
 from lpot_lightning.callbacks.progress import Progress
-from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, quiet, run, seeded
+from lpot_lightning.callbacks.quiet import (
+    BorrowedLoop,
+    HeldBatches,
+    Warned,
+    directions_in,
+    quiet,
+    run,
+    seeded,
+)
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError
@@ -88,7 +96,7 @@ class ValidationRunner:
         return self._data.samples
 
     def try_out(self, model: nn.Module) -> nn.Module:
-        """Show ``model`` the first calibration batch.
+        """Show ``model`` the first samples of the first calibration batch.
 
         If ``validation_step`` cannot take a training batch, the validation data takes its place,
         one warning says so, and a fresh model is returned.
@@ -114,7 +122,7 @@ class ValidationRunner:
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
-            self._show(model, self._first())
+            self._show(model, [list(map(calibration.shortened, one)) for one in self._first()])
         except LpotError:
             raise
         except Exception as error:
@@ -165,7 +173,7 @@ class ValidationRunner:
                 self._conf.tuning.accuracy_criterion.higher_is_better,
                 self._watchers,
                 logged,
-                loop.directions(),
+                directions_in(loop),
             )
         if self._found.name not in logged:
             raise EvaluationError(f"`{self._found.name}` was logged before, and is not any more")

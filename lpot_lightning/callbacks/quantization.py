@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
@@ -25,7 +27,8 @@ from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.evaluation import ValidationRunner
-from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.callbacks.monitor import find_monitor
+from lpot_lightning.callbacks.quiet import directions_in, seeded
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
@@ -88,6 +91,7 @@ class QuantizationCallback(Callback):
         self.ckpt = ckpt
         self.result: TuningResult | None = None
         self._readable: str | None = None
+        self._monitor_found = False
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -96,6 +100,7 @@ class QuantizationCallback(Callback):
             return
         self.result = None
         self._readable = None
+        self._monitor_found = False
         check_trainer(trainer)
         same = [one for one in _callbacks(trainer) if isinstance(one, QuantizationCallback)]
         if len(same) > 1:
@@ -115,6 +120,27 @@ class QuantizationCallback(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Make sure that the first checkpoint can be read again, also in the middle of an epoch."""
         self._check_readable(trainer)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the metric to tune by at the first validation, not after the last."""
+        if self._monitor_found or trainer.state.fn != TrainerFn.FITTING:
+            return
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        logged = loop._results.metrics(on_step=False)["callback"]
+        try:
+            find_monitor(
+                self.monitor,
+                self.conf.tuning.accuracy_criterion.higher_is_better,
+                _callbacks(trainer),
+                {name: float(value) for name, value in logged.items()},
+                directions_in(loop),
+            )
+        except EvaluationError:
+            if not trainer.sanity_checking:  # many a module logs nothing in the sanity check
+                raise
+        else:
+            self._monitor_found = True
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,6 +193,8 @@ def run_quantization(
     train: Any = None,
 ) -> TuningResult:
     """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        conf = _one_trial(conf)
     fresh = partial(checkpoint.model_with, module, weights)
     model = fresh()
     fp32 = {name: value.clone() for name, value in model.state_dict().items()}
@@ -199,6 +227,11 @@ def run_quantization(
     rank_zero_info(f"\n{result.table()}")
     _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
     return result
+
+
+def _one_trial(conf: Conf) -> Conf:
+    policy = dataclasses.replace(conf.tuning.exit_policy, max_trials=1)
+    return dataclasses.replace(conf, tuning=dataclasses.replace(conf.tuning, exit_policy=policy))
 
 
 def check_trainer(trainer: Trainer) -> None:

@@ -46,14 +46,15 @@ class BorrowedLoop(_EvaluationLoop):
         """How many batches went through the last run."""
         return int(self.batch_progress.total.completed)
 
-    def directions(self) -> dict[str, bool | None]:
-        """Return for each name of a logged torchmetrics object whether higher is better."""
-        return {
-            name: item.value.higher_is_better
-            for item in self._results.result_metrics
-            if isinstance(item.value, Metric)
-            for name in self._results._forked_name(item, on_step=False)
-        }
+
+def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
+    """Return ``higher_is_better`` of the torchmetrics objects that ``loop`` logged, by name."""
+    return {
+        name: item.value.higher_is_better
+        for item in loop._results.result_metrics
+        if isinstance(item.value, Metric)
+        for name in loop._results._forked_name(item, on_step=False)
+    }
 
 
 class HeldBatches:

@@ -54,8 +54,8 @@ class Backend(Protocol):
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""
 
-    def fill(self, model: nn.Module, plain: Mapping[str, Tensor]) -> None:
-        """Put such a state into a model of the same structure."""
+    def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
+        """Put such a state into a model of the same structure, packed for ``engine``."""
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {

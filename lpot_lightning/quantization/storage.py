@@ -16,8 +16,8 @@ import yaml
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.errors import ArtifactError, ConfError, did_you_mean
-from lpot_lightning.files import sha256, sync_folder, write_file
+from lpot_lightning.errors import ArtifactError, did_you_mean
+from lpot_lightning.files import sha256, write_file
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.replace import put, second_model
 
@@ -72,7 +72,7 @@ def save(folder: Path, configure: Mapping[str, Any], plain: Mapping[str, Tensor]
         "weights": {
             "file": WEIGHTS,
             "sha256": sha256(content),
-            "content": content_hash(dict(plain)),
+            "content": _seal(configure, plain),
         },
     }
     _keep_previous(folder)
@@ -90,19 +90,21 @@ def save_configure(folder: Path, configure: Mapping[str, Any]) -> None:
 
 
 def _keep_previous(folder: Path) -> None:
-    """Hold on to the weights that the tune config on disk names, until it names others."""
-    weights, previous = folder / WEIGHTS, folder / PREVIOUS
-    if not (folder / CONFIGURE).exists() or not weights.exists():
-        return
-    named = read_configure(folder / CONFIGURE)["weights"]["sha256"]
-    if sha256(_read(weights)) != named:
-        return  # killed between the two files before: the previous ones are the ones to keep
-    try:
-        previous.unlink(missing_ok=True)
-        os.link(weights, previous)
-        sync_folder(folder)
-    except OSError as error:
-        raise ArtifactError(f"cannot write `{previous}`: {error.strerror}") from error
+    """Hold on to the weights that the tune config on disk names, until it names others.
+
+    Killed between the two files before, the previous ones are the ones to keep: they are left
+    alone. What cannot be loaded, an LPOT file for one, is not worth keeping.
+    """
+    with suppress(ArtifactError):
+        named = read_configure(folder / CONFIGURE)["weights"]["sha256"]
+        content = _read(folder / WEIGHTS)
+        if sha256(content) == named:
+            write_file(folder / PREVIOUS, content)
+
+
+def _seal(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> str:
+    """Return a hash over all that decides what the restored model computes."""
+    return content_hash([{field: configure[field] for field in _SEALED}, dict(plain)])
 
 
 def to_bytes(content: object) -> bytes:
@@ -156,8 +158,10 @@ def read_configure(path: Path) -> dict[str, Any]:
     """
     try:
         found = yaml.safe_load(_read(path))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except ArtifactError:
+        raise
+    except Exception as error:  # PyYAML 6 gives five kinds of them for damaged files
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ArtifactError(f"`{path}` is no readable tune config: {reason}") from error
     try:
         check_configure(found)
@@ -175,12 +179,15 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "fp32_model": dict,
     "weights": dict,
 }
+_PART = {"path": str, "wrapped": bool, "fixed": dict}
+_SEALED = ("backend", "parts", "op", "fp32_model")
 
 
 def check_configure(found: object) -> None:
     """Raise ``ArtifactError`` unless ``found`` has the fields that ``rebuild`` reads."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        came = found.get("format") if isinstance(found, dict) else type(found).__name__
+        came = found.get("format") if isinstance(found, dict) else None
+        came = came if isinstance(came, str) else type(found).__name__
         raise ArtifactError(
             f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
             " file cannot be read: quantize the model again"
@@ -196,14 +203,26 @@ def check_configure(found: object) -> None:
     if not isinstance(found["weights"].get("sha256"), str):
         raise ArtifactError("`weights.sha256` is missing")
     for part in found["parts"]:
-        if not isinstance(part, dict) or set(part) != {"path", "wrapped", "fixed"}:
-            raise ArtifactError(f"`parts` needs `path`, `wrapped` and `fixed`, got {part}")
+        if not isinstance(part, dict) or not _fits(part, _PART):
+            raise ArtifactError("each of `parts` needs `path`, `wrapped` and `fixed`")
+    for name, op in found["op"].items():
+        if not isinstance(op, dict) or not isinstance(op.get("activation"), dict):
+            raise ArtifactError(f"op `{name}` needs `activation`")
+
+
+def _fits(plain: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    return set(plain) == set(fields) and all(
+        isinstance(plain[name], kind) for name, kind in fields.items()
+    )
 
 
 def check_hash(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
     """Raise ``ArtifactError`` unless the tensors are those that the tune config was written for."""
-    if configure["weights"].get("content") != content_hash(dict(plain)):
-        raise ArtifactError("the int8 tensors are damaged or belong to another tune config")
+    if configure["weights"].get("content") != _seal(configure, plain):
+        raise ArtifactError(
+            f"one of {', '.join(f'`{field}`' for field in _SEALED)}, or an int8 tensor, is not what"
+            " was written: the file is damaged, was edited, or belongs to other weights"
+        )
 
 
 def _read_weights(path: Path, expected: str) -> dict[str, Tensor]:
@@ -255,17 +274,21 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Mo
         ArtifactError: if the model is of another structure, or the tensors do not fit it.
     """
     _check_fingerprint(configure["fp32_model"], fingerprint(model))
+    check_hash(configure, plain)
     backend = BACKENDS[configure["backend"]]()
     restored = second_model(model)
     try:
         parts = backend.rebuild(restored, configure)
-    except (ConfError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"the tune config is damaged: {error}") from error
+    except ArtifactError:
+        raise
+    except Exception as error:  # torch's own, about a model or a tune config that it cannot follow
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ArtifactError(f"the model cannot be rebuilt from it: {reason}") from error
     if "" in parts:
         restored = cast(Model, parts[""])
     else:
         put(restored, parts)
-    backend.fill(restored, plain)
+    backend.fill(restored, plain, configure["engine"])
     return restored.requires_grad_(False).eval()
 
 

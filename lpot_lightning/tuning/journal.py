@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.files import replace_file, sync_folder
 
 
 def create(path: Path, content: Mapping[str, Any]) -> None:
@@ -19,17 +20,9 @@ def create(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: if the folder cannot be written.
     """
-    temp = path.with_name(f".{path.name}.tmp")
     with _told(path, "begun"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-        try:
-            _write(temp, flags, _encode(0, content))
-            os.replace(temp, path)
-        except OSError:
-            temp.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        replace_file(path, _encode(0, content))
 
 
 def append(path: Path, number: int, content: Mapping[str, Any]) -> None:
@@ -41,7 +34,7 @@ def append(path: Path, number: int, content: Mapping[str, Any]) -> None:
     with _told(path, "written"):
         size = path.stat().st_size
         try:
-            _write(path, os.O_WRONLY | os.O_APPEND, _encode(number, content))
+            _append(path, _encode(number, content))
         except OSError:
             os.truncate(path, size)
             raise
@@ -81,7 +74,7 @@ def archive(path: Path) -> Path:
         number += 1
     with _told(path, "renamed"):
         os.rename(path, kept)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return kept
 
 
@@ -112,12 +105,12 @@ def _refuse_unless_last(path: Path, data: bytes, good: int, number: int) -> None
 def _cut_off(path: Path, good: int, number: int) -> str:
     with _told(path, "repaired"):
         os.truncate(path, good)
-        _sync(path, os.O_RDWR)
+        _sync(path)
     return f"`{path}`, line {number}: the last line was not written to its end and is cut off"
 
 
-def _write(path: Path, flags: int, line: bytes) -> None:
-    handle = os.open(path, flags, 0o666)
+def _append(path: Path, line: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         if os.write(handle, line) != len(line):
             raise OSError("no room for the whole line")
@@ -126,13 +119,8 @@ def _write(path: Path, flags: int, line: bytes) -> None:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "nt":  # Windows cannot open a folder to sync it.
-        _sync(folder, os.O_RDONLY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -25,6 +25,15 @@ _EMBEDDING = OpConfig(
 _FIXED = {"sigmoid", "Sigmoid", "tanh", "Tanh", "softmax", "Softmax", "hardsigmoid", "Hardsigmoid"}
 
 
+def has_kernel(module: nn.Module) -> bool:
+    """Whether the settings of ``module``, of whatever kind, are such that int8 can follow."""
+    if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        return module.affine and module.track_running_stats
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return module.padding_mode in ("zeros", "reflect") and not isinstance(module.padding, str)
+    return True
+
+
 def configs_of(kind: str) -> tuple[OpConfig, ...]:
     """Return the choices for an op of ``kind``, LPOT's first choice first, ``FP32`` last.
 

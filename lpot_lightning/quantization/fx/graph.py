@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -19,6 +19,8 @@ from lpot_lightning.quantization.fx.trace import Scopes
 
 _NAMES = {operator.iadd: "add", operator.imul: "mul", torch.concat: "cat"}
 _ALSO_FOLLOW: tuple[object, ...] = (nn.Dropout, torch.nn.functional.dropout)
+WEIGHT_ONLY = ("Embedding", "EmbeddingBag")
+"""Kinds that read integers and give floating point, whatever their weight is."""
 
 
 @dataclass
@@ -32,27 +34,31 @@ class GraphOps:
     followers: list[Node] = field(default_factory=list)
     bystanders: list[Node] = field(default_factory=list)
 
-    def touching(self, observer: Node) -> set[str]:
-        """Return the ops whose input or output ``observer`` is."""
-        around = [node for node in (*observer.all_input_nodes, *observer.users)]
-        return {op for op, nodes in self.nodes.items() if any(node in nodes for node in around)}
+    def around(self, observer: Node) -> frozenset[str]:
+        """Return the nearest ops before and after ``observer`` that work on activations."""
+        return self.producers[observer.name] | self.consumers[observer.name]
 
-    def owner(self, observer: Node) -> str | None:
-        """Return the op whose config decides the qparams: the producer, else a consumer."""
-        for near, far in ((observer.all_input_nodes, self.producers), (observer.users, None)):
-            for node in near:
-                for op, nodes in self.nodes.items():
-                    if node in nodes:
-                        return op
-                if far is not None and far[node.name]:
-                    return min(far[node.name])
-        after = self.consumers[observer.name]
-        return min(after) if after else None
+    def owners(self, observer: Node) -> list[str]:
+        """Return the ops whose config may decide the qparams: the producers first."""
+        before, after = self.producers[observer.name], self.consumers[observer.name]
+        return [*sorted(before), *sorted(after - before)]
 
-    def follows_fp32(self, node: Node, fp32: set[str]) -> bool:
-        """Whether a pass-through node (relu, pooling, reshape) is to stay in floating point."""
-        before, after = self.producers[node.name], self.consumers[node.name]
-        return before <= fp32 if before else after <= fp32
+    def int8_nodes(self, fp32: Collection[str]) -> frozenset[str]:
+        """Return the names of the nodes that read and give int8 where ``fp32`` stay as they are.
+
+        A pass-through node (relu, pooling, reshape) goes with what comes before it, else with
+        what comes after it.
+        """
+        found = [
+            node.name
+            for op, nodes in self.nodes.items()
+            if op not in fp32 and self.kinds[op] not in WEIGHT_ONLY
+            for node in nodes
+        ]
+        for node in self.followers:
+            near = self.producers[node.name] or self.consumers[node.name]
+            found += [node.name] if near - set(fp32) else []
+        return frozenset(found)
 
 
 def read_ops(graph: GraphModule, scopes: Scopes, name_of: Callable[[str], str]) -> GraphOps:
@@ -142,14 +148,23 @@ def follows(target: object) -> bool:
 
 
 def _connect(ops: GraphOps, graph: GraphModule) -> None:
-    """Fill ``producers`` and ``consumers``: the nearest ops before and after every node."""
-    op_of = {node: name for name, nodes in ops.nodes.items() for node in nodes}
+    """Fill ``producers`` and ``consumers``: the nearest ops, seen through pass-through nodes."""
+    op_of = {
+        node: name
+        for name, nodes in ops.nodes.items()
+        if ops.kinds[name] not in WEIGHT_ONLY
+        for node in nodes
+    }
+    through = {*ops.followers, *observer_nodes(graph)}
     order = list(graph.graph.nodes)
 
     def near(node: Node, neighbours: list[Node], known: dict[str, frozenset[str]]) -> None:
         found: set[str] = set()
         for other in neighbours:
-            found |= {op_of[other]} if other in op_of else known.get(other.name, frozenset())
+            if other in op_of:
+                found.add(op_of[other])
+            elif other in through:
+                found |= known[other.name]
         known[node.name] = frozenset(found)
 
     for node in order:

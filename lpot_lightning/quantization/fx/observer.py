@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.ao.quantization.observer import HistogramObserver, ObserverBase
@@ -24,29 +26,37 @@ class RangeObserver(HistogramObserver):
             dtype=torch.quint8, qscheme=torch.per_tensor_affine, reduce_range=reduce_range
         )
         self.batches = 0
-        self.foreign = False
+        self.refused = ""
         self._known: dict[tuple[str, str], QParams] = {}
 
     def forward(self, x_orig: Tensor) -> Tensor:
-        """Take in one batch; integers are noted and let through."""
-        if not isinstance(x_orig, Tensor) or not x_orig.is_floating_point():
-            self.foreign = True
-            return x_orig
-        if x_orig.numel():
-            low, high = torch.aminmax(x_orig.detach())
-            if not torch.isfinite(high - low):
-                raise DataError(
-                    f"calibration batch {self.batches}: an activation is not finite"
-                    f" (from {float(low)} to {float(high)}); look for NaN, infinity or overflow in"
-                    " the data or the weights"
-                )
-            self.batches += 1
-        return super().forward(x_orig)
+        """Take in one batch; what int8 cannot hold is noted and let through."""
+        if not isinstance(x_orig, Tensor):
+            self.refused = "works on a list of tensors that is made elsewhere"
+        elif not x_orig.is_floating_point():
+            self.refused = "works on integers"
+        elif x_orig.numel():
+            self._take_in(x_orig)
+        return x_orig
+
+    def _take_in(self, x: Tensor) -> None:
+        low, high = torch.aminmax(x.detach())
+        if low == -math.inf and high < math.inf:  # how attention masks what is not to be seen
+            self.refused = "works on minus infinity, as masks do"
+            return
+        if not torch.isfinite(high - low):
+            raise DataError(
+                f"calibration batch {self.batches}: an activation is not finite"
+                f" (from {float(low)} to {float(high)}); look for NaN, infinity or overflow in"
+                " the data or the weights"
+            )
+        self.batches += 1
+        super().forward(x)
 
     @property
-    def usable(self) -> bool:
-        """Whether floating-point data was seen, and nothing else."""
-        return self.batches > 0 and not self.foreign
+    def unusable(self) -> str:
+        """Why int8 cannot hold what was seen; empty if it can."""
+        return self.refused or ("" if self.batches else "saw no calibration data")
 
     def qparams(self, scheme: str, algorithm: str) -> QParams:
         """Return scale and zero point for ``asym``/``sym`` and ``minmax``/``kl``."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from lpot_lightning.errors import ArtifactError
 
 _DTYPES = {torch.qint8: torch.int8, torch.quint8: torch.uint8, torch.qint32: torch.int32}
+_SCALE, _ZERO_POINT = re.compile(r"_scale_\d+$"), re.compile(r"_zero_point_\d+$")
 _AFFINE = (torch.per_tensor_affine, torch.per_tensor_symmetric)
 
 
@@ -54,12 +57,22 @@ def check_plain(plain: Mapping[str, Tensor], module: nn.Module) -> None:
             dtype, or whose scale is not finite and positive.
     """
     expected = to_plain(module)
+    scales, zero_points = _qparams(module, expected)
     for name in (*expected, *plain):
         if name not in plain:
             raise ArtifactError(f"tensor `{name}` is missing")
         if name not in expected:
             raise ArtifactError(f"tensor `{name}` is unknown to this model")
         _check_tensor(name, plain[name], expected[name])
+    for name in scales:
+        if not bool((torch.isfinite(plain[name]) & (plain[name] > 0)).all()):
+            raise ArtifactError(f"tensor `{name}` holds a scale that is not finite and positive")
+    for name in {f"{scale.removesuffix('scale')}axis" for scale in scales} & expected.keys():
+        if not torch.equal(plain[name], expected[name]):
+            raise ArtifactError(f"tensor `{name}` is {plain[name]}, must be {expected[name]}")
+    for name in zero_points:
+        if not _in_range(plain[name]):
+            raise ArtifactError(f"tensor `{name}` holds a zero point outside of 8 bits")
 
 
 def _check_tensor(name: str, found: Tensor, expected: Tensor) -> None:
@@ -69,22 +82,23 @@ def _check_tensor(name: str, found: Tensor, expected: Tensor) -> None:
         raise ArtifactError(
             f"tensor `{name}` is {_shown(found)}, but this model has {_shown(expected)}"
         )
-    if _is_scale(name) and not bool((torch.isfinite(found) & (found > 0)).all()):
-        raise ArtifactError(f"tensor `{name}` holds a scale that is not finite and positive")
-    if name.endswith(".axis") and not torch.equal(found, expected):
-        raise ArtifactError(f"tensor `{name}` is {int(found)}, must be {int(expected)}")
-    if _is_zero_point(name) and not _in_range(found):
-        raise ArtifactError(f"tensor `{name}` holds a zero point outside of 8 bits")
 
 
-def _is_scale(name: str) -> bool:
-    last = name.rpartition(".")[2]
-    return last == "scale" or "_scale_" in last
-
-
-def _is_zero_point(name: str) -> bool:
-    last = name.rpartition(".")[2]
-    return last == "zero_point" or "_zero_point_" in last
+def _qparams(module: nn.Module, expected: Mapping[str, Tensor]) -> tuple[set[str], set[str]]:
+    """Return the names of all scales and of all zero points; a user's may be called so, too."""
+    scales = {name for name in expected if f"{name.removesuffix('.scale')}.int_repr" in expected}
+    scales = {name for name in scales if name.endswith(".scale")}
+    points = {f"{name.removesuffix('.scale')}.zero_point" for name in scales}
+    for path, part in module.named_modules():
+        owner = f"{path}." if path else ""
+        if type(part).__module__.startswith("torch.ao.nn"):
+            scales |= {f"{owner}scale"} & expected.keys()
+            points |= {f"{owner}zero_point"} & expected.keys()
+        elif isinstance(part, GraphModule):
+            found = [f"{owner}{name}" for name, _ in part.named_buffers(recurse=False)]
+            scales |= {name for name in found if _SCALE.search(name)}
+            points |= {name for name in found if _ZERO_POINT.search(name)}
+    return scales, points
 
 
 def _in_range(found: Tensor) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +25,18 @@ class NotTraceable(QuantizationError):
     """This module cannot become one graph; its parts may."""
 
 
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn whatever torch raises about a user's model into ``NotTraceable``."""
+    try:
+        yield
+    except NotTraceable:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise NotTraceable(f"{what}: {reason}") from error
+
+
 def trace(module: nn.Module, fixed: Mapping[str, Scalar]) -> tuple[GraphModule, Scopes]:
     """Trace ``module`` in eval mode, with the arguments in ``fixed`` taken as constants.
 
@@ -34,15 +47,16 @@ def trace(module: nn.Module, fixed: Mapping[str, Scalar]) -> tuple[GraphModule, 
     Raises:
         NotTraceable: with torch's own reason.
     """
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks:
+            raise NotTraceable(f"`{name}` has forward hooks, which a graph would lose")
     for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise NotTraceable(f"`forward` takes `{parameter}`, which a graph cannot hold")
     tracer = QuantizationTracer([], [])
-    try:
+    with told("it cannot be traced"):
         root = copy.deepcopy(module).eval()
         graph = tracer.trace(root, dict(fixed) or None)
-    except Exception as error:  # whatever the user's forward does with a Proxy
-        raise NotTraceable(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     _give_names_back(graph, fixed)
     for node in graph.nodes:
         tracer.node_name_to_scope.setdefault(node.name, ("", type(root)))
@@ -68,12 +82,9 @@ def _give_names_back(graph: torch.fx.Graph, fixed: Mapping[str, Scalar]) -> None
 
 def check_equal(graph: GraphModule, module: nn.Module, calls: Calls) -> None:
     """Raise ``NotTraceable`` unless the graph computes what the module computes."""
-    try:
-        with torch.no_grad():
-            ours = graph(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
-            theirs = module(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
-    except Exception as error:
-        raise NotTraceable(f"its graph does not run: {type(error).__name__}: {error}") from error
+    with told("its graph does not run"), torch.no_grad():
+        ours = graph(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
+        theirs = module(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
     if not _same(ours, theirs):
         raise NotTraceable("its graph gives other values than the module itself")
 

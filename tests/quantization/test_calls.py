@@ -1,0 +1,75 @@
+"""One dry run: who was called, with what, and by whom."""
+
+import torch
+from int8_scenes import state_of
+from torch import nn
+from zoo import CalledTwice, Made, Rich, seeded
+
+from lpot_lightning.quantization.calls import (
+    entered_only_through_forward,
+    fixed_arguments,
+    holds_tensor,
+    recorded,
+)
+
+
+def calls_of(model, *args, **kwargs):
+    with recorded(model) as calls, torch.no_grad():
+        model(*args, **kwargs)
+    return calls
+
+
+def test_every_module_that_is_called_is_counted():
+    model = seeded(CalledTwice)
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.shared)].count == 2
+    assert calls[id(model.fc)].count == 1
+    assert torch.equal(calls[id(model)].args[0], torch.ones(2, 8))
+
+
+def test_what_is_not_called_is_not_there():
+    model = Made(lambda m, x: m.used(x), used=nn.Linear(8, 2), unused=nn.Linear(8, 2))
+    assert id(model.unused) not in calls_of(model, torch.ones(2, 8))
+
+
+def test_numbers_and_none_are_fixed_and_defaults_are_filled_in():
+    inputs = {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)}
+    assert fixed_arguments(Rich(), (inputs,), {"scale": 2.0}) == {
+        "extra": None, "scale": 2.0, "tag": "x",
+    }  # fmt: skip
+    assert fixed_arguments(Rich(), (inputs, torch.ones(1)), {}) == {"scale": 1.0, "tag": "x"}
+    assert fixed_arguments(Rich(), (), {"unknown": 1}) == {}
+
+
+def test_changing_numbers_are_told():
+    model = Made(lambda m, x: m.rich(x) and m.rich(x, scale=2.0), rich=seeded(Rich))
+    calls = calls_of(model, {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)})
+    assert not calls[id(model.rich)].same_shape
+    assert calls[id(model)].same_shape
+
+
+def test_reaching_past_a_forward_is_told():
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    through = Made(lambda m, x: m.net(x), net=net)
+    past = Made(lambda m, x: m.net(x) + m.net[0](x), net=net)
+    assert entered_only_through_forward(net, calls_of(through, torch.ones(2, 8)))
+    calls = calls_of(past, torch.ones(2, 8))
+    assert not entered_only_through_forward(net, calls)
+    assert entered_only_through_forward(past, calls)
+    assert not entered_only_through_forward(nn.Linear(1, 1), calls)
+
+
+def test_the_model_is_left_without_hooks_even_on_an_error():
+    model = Made(lambda m, x: m.fc(x)[99], fc=nn.Linear(8, 2))
+    before = state_of(model)
+    try:
+        calls_of(model, torch.ones(2, 8))
+    except IndexError:
+        assert state_of(model) == before
+    else:
+        raise AssertionError
+
+
+def test_tensors_are_found_at_any_depth():
+    assert holds_tensor({"a": [1, (torch.ones(1),)]})
+    assert not holds_tensor({"a": [1, ("x",)], "b": None})
