@@ -61,10 +61,12 @@ class Options:
     Args:
         modules: names or globs of submodules or ops to quantize; empty means everything.
         workspace: where the files go; ``None`` writes none.
+        whole: whether the model itself may be replaced by a graph, and not only what it holds.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
+    whole: bool = True
 
 
 def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
@@ -107,7 +109,7 @@ class _Run:
     def go(self, model: nn.Module) -> TuningResult:
         model, prepared = self._prepare(model)
         self.fp32 = storage.fingerprint(model)
-        self.fp32_hash = storage.content_hash(dict(model.state_dict()))
+        self.fp32_hash = storage.content_hash(dict(nn.Module.state_dict(model)))
         self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()
@@ -125,7 +127,7 @@ class _Run:
         if shown is not model:  # the first try left its traces in the model; this one is clean
             with recorded(shown) as calls:
                 model = self.runner.try_out(shown)
-        prepared = self.backend.prepare(model, calls)
+        prepared = self.backend.prepare(model, calls, whole=self.options.whole)
         if not prepared.ops:
             reasons = "; ".join(f"`{name}`: {why}" for name, why in prepared.excluded.items())
             raise QuantizationError(
@@ -272,7 +274,7 @@ class _Run:
             self._keep(model, prepared, dataclasses.replace(best, replayed=False))
         parts = prepared.convert(best.recipe)
         speedup = measure_speedup(self.runner, model, parts)
-        fp32_bytes = _bytes(model.state_dict())
+        fp32_bytes = _bytes(nn.Module.state_dict(model))
         if "" in parts:
             model = parts[""]
         else:

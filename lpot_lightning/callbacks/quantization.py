@@ -221,7 +221,7 @@ def run_quantization(
             model,
             conf,
             runner,
-            Options(modules, workspace),
+            Options(modules, workspace, whole=False),
             Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
         )
     rank_zero_info(f"\n{result.table()}")

@@ -45,8 +45,11 @@ class Backend(Protocol):
 
     name: str
 
-    def prepare(self, model: nn.Module, calls: Mapping[int, Calls]) -> Prepared:
-        """Find the parts that can be quantized and observe them; ``model`` is left as it is."""
+    def prepare(self, model: nn.Module, calls: Mapping[int, Calls], *, whole: bool) -> Prepared:
+        """Find the parts that can be quantized and observe them; ``model`` is left as it is.
+
+        ``whole`` says whether the model itself may be one, and not only what it holds.
+        """
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, nn.Module]:
         """Return int8 parts of the right structure, to be filled with tensors."""

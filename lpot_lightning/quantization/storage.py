@@ -48,7 +48,7 @@ def fingerprint(model: nn.Module) -> dict[str, str]:
     """Return name to dtype and shape of every tensor of the fp32 model, as ``float32[8, 3]``."""
     return {
         name: f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-        for name, value in model.state_dict().items()
+        for name, value in nn.Module.state_dict(model).items()
         if isinstance(value, Tensor)
     }
 

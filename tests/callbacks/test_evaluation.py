@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lit_scenes import (
     KINDS,
@@ -28,7 +29,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lpot_lightning.errors import DataError, QuantizationError
+from lpot_lightning import load_from_checkpoint
+from lpot_lightning.callbacks.calibration import shortened
+from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 
 
 def counting(module_class):
@@ -420,3 +423,62 @@ class LowMetric(MulticlassAccuracy):
 
     def compute(self):
         return torch.stack(self.losses).mean()
+
+
+def test_a_module_that_is_called_as_a_whole_stays_a_lightning_module(callback):
+    class Whole(Lit):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.acc
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    result = judged(callback(), Whole())
+    assert isinstance(result.model, Whole)
+    assert result.int8_ops == ("net.0", "net.2")
+
+
+@pytest.mark.filterwarnings("ignore:Found keys that are in the model state dict")
+def test_a_state_dict_that_leaves_a_frozen_part_out_loses_nothing(callback, workspace):
+    class Frozen(Lit):
+        strict_loading = False
+
+        def state_dict(self, *args, **kwargs):
+            whole = super().state_dict(*args, **kwargs)
+            return {name: value for name, value in whole.items() if not name.startswith("net.0")}
+
+    result = judged(callback(), Frozen())
+    restored = load_from_checkpoint(Frozen, workspace / "best_quantized.ckpt")
+    x = points(8).tensors[0]
+    assert torch.equal(restored(x), result.model(x))
+
+
+def test_a_contradicted_direction_is_told_before_any_training(callback):
+    class Trained(Lit):
+        steps = 0
+
+        def training_step(self, batch, batch_idx):
+            Trained.steps += 1
+            return super().training_step(batch, batch_idx)
+
+    watching = ModelCheckpoint(monitor="val_acc", mode="min")
+    given = {"max_epochs": 1, "num_sanity_val_steps": 1, "enable_checkpointing": True}
+    with pytest.raises(ConfError, match="whether a higher `val_acc` is better is contradicted"):
+        trainer(callback(), watching, **given).fit(Trained(), datamodule=Points())
+    assert Trained.steps == 0
+
+
+def test_a_wrong_monitor_is_told_at_the_first_validation(callback):
+    one = trainer(callback(monitor="val_ac"), max_epochs=5)
+    with pytest.raises(EvaluationError, match=r"Did you mean `val_acc`\?"):
+        one.fit(Lit(), datamodule=Points())
+    assert one.current_epoch == 0
+
+
+def test_single_ops_are_tried_on_a_few_samples_only():
+    big = {"x": torch.zeros(256, 3), "y": torch.zeros(256)}
+    assert len(shortened(big)["x"]) == len(shortened(big)["y"]) == 32
+    odd = {"x": torch.zeros(256, 3), "edges": torch.zeros(2, 900)}
+    assert shortened(odd) is odd
+    assert shortened([torch.zeros(256), "text"])[0].shape == (256,)

@@ -133,18 +133,21 @@ class FxBackend:
 
     name = "pytorch_fx"
 
-    def prepare(self, model: nn.Module, calls: Mapping[int, Calls]) -> FxPrepared:
+    def prepare(
+        self, model: nn.Module, calls: Mapping[int, Calls], *, whole: bool = True
+    ) -> FxPrepared:
         """Trace and observe what can be traced, from the outside in; ``model`` is left alone.
 
         Args:
             model: in eval mode, on the CPU, in float32.
             calls: of every module, from a dry run.
+            whole: whether the model itself may become a graph; if not, only what it holds.
 
         Raises:
             QuantizationError: if the machine has no int8 engine.
         """
         choose_engine()
-        search = Search(calls, reduce_range=needs_reduced_range())
+        search = Search(calls, reduce_range=needs_reduced_range(), whole=whole)
         with quiet(), torch.no_grad():
             search.visit("", model)
         return FxPrepared(search.parts, search.kept_calls, search.excluded)

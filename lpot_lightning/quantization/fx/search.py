@@ -15,9 +15,10 @@ from lpot_lightning.quantization.fx.trace import NotTraceable
 class Search:
     """Walks a model from the outside in and takes the largest modules that can be traced."""
 
-    def __init__(self, calls: Mapping[int, Calls], *, reduce_range: bool) -> None:
+    def __init__(self, calls: Mapping[int, Calls], *, reduce_range: bool, whole: bool) -> None:
         self._known = calls
         self._reduce_range = reduce_range
+        self._whole = whole
         self._seen: set[int] = set()
         self.parts: list[Part] = []
         self.kept_calls: list[Calls] = []
@@ -30,7 +31,7 @@ class Search:
         self._seen.add(id(module))
         calls = self._known.get(id(module))
         reason = "is never called by the validation loop"
-        if calls is not None:
+        if calls is not None and (path or self._whole):
             reason = self._take(path, module, calls)
             if not reason:
                 return

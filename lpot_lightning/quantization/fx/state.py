@@ -22,10 +22,11 @@ def to_plain(module: nn.Module) -> dict[str, Tensor]:
 
     A quantized tensor becomes ``name.int_repr``, ``name.scale`` and ``name.zero_point``, per
     channel also ``name.axis``; everything else is as it was. What is no tensor (a dtype, an
-    absent bias) follows from the structure and is left out.
+    absent bias) follows from the structure and is left out. A ``state_dict`` that the user's class
+    overrides, to leave a frozen part out, is passed by.
     """
     plain: dict[str, Tensor] = {}
-    for name, value in module.state_dict().items():
+    for name, value in nn.Module.state_dict(module).items():
         pieces = value if isinstance(value, tuple) else (value,)
         for number, piece in enumerate(pieces):
             full = f"{name}.{number}" if isinstance(value, tuple) else name
@@ -118,7 +119,7 @@ def fill(module: nn.Module, plain: Mapping[str, Tensor]) -> None:
         ArtifactError: as ``check_plain``.
     """
     check_plain(plain, module)
-    state = module.state_dict()
+    state = nn.Module.state_dict(module)
     for name, value in state.items():
         if isinstance(value, tuple):
             state[name] = tuple(
@@ -126,7 +127,7 @@ def fill(module: nn.Module, plain: Mapping[str, Tensor]) -> None:
             )
         else:
             state[name] = _real_tensor(name, value, plain)
-    module.load_state_dict(state, strict=True)
+    nn.Module.load_state_dict(module, state, strict=True)
 
 
 def _real_tensor(name: str, like: Any, plain: Mapping[str, Tensor]) -> Any:
