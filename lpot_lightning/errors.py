@@ -46,3 +46,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the known name nearest to ``name``, or ``""``."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def in_short(error: BaseException, most: int = 160) -> str:
+    """Return the type and the first words of an error that is not ours."""
+    text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -14,6 +14,18 @@ TEMPORARY = ".lpot-"
 """How the names of unfinished files begin."""
 
 
+def read_file(path: Path) -> bytes:
+    """Return what is in ``path``.
+
+    Raises:
+        ArtifactError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"cannot read `{path}`: {error.strerror}") from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``; a kill at any moment leaves the old file or the new one.
 

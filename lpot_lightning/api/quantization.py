@@ -27,6 +27,7 @@ from lpot_lightning.files import open_folder, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.calls import recorded
+from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.replace import put, replaced
 from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.tuning.history import History
@@ -108,8 +109,8 @@ class _Run:
 
     def go(self, model: nn.Module) -> TuningResult:
         model, prepared = self._prepare(model)
-        self.fp32 = storage.fingerprint(model)
-        self.fp32_hash = storage.content_hash(dict(nn.Module.state_dict(model)))
+        self.fp32 = fingerprint(model)
+        self.fp32_hash = content_hash(dict(nn.Module.state_dict(model)))
         self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()

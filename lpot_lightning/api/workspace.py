@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.quantization.storage import content_hash
+from lpot_lightning.quantization.fingerprint import content_hash
 from lpot_lightning.version import VERSION
 
 HISTORY, DEPLOY = "history.jsonl", "deploy.yaml"

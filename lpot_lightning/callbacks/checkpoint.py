@@ -14,9 +14,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lpot_lightning.errors import ArtifactError, QuantizationError
+from lpot_lightning.errors import ArtifactError, QuantizationError, in_short
 from lpot_lightning.files import write_file
 from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.configure import check_configure
 from lpot_lightning.quantization.replace import second_model
 
 Choice = Literal["best", "last", "current"]
@@ -47,18 +48,13 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
     except Exception as error:
         raise QuantizationError(
-            f"`{path}` cannot be read with `weights_only=True`: {first_line(error)} Keep"
+            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)} Keep"
             " hyperparameters to plain numbers, texts, lists and dicts, or quantize the weights in"
             " memory with `ckpt='current'`"
         ) from error
     if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
         raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or else its name."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def model_with(module: Module, path: str) -> Module:
@@ -131,7 +127,7 @@ def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str,
         try:
             storage.read_tensors(storage.to_bytes(value), name)
         except Exception as error:  # what cannot be pickled raises whatever its class likes
-            say(f"`{name}` is left out of `{FILE}`: {first_line(error)}")
+            say(f"`{name}` is left out of `{FILE}`: {in_short(error)}")
         else:
             kept[name] = value
     return kept
@@ -160,7 +156,7 @@ def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
     try:
         checkpoint = _load(name, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ArtifactError(f"cannot read `{name}`: {first_line(error)}") from error
+        raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error
     ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
         raise ArtifactError(
@@ -168,9 +164,8 @@ def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
             f" `{FILE}` of a workspace"
         )
     try:
-        storage.check_configure(ours["configure"])
+        check_configure(ours["configure"])
         plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
-        storage.check_hash(ours["configure"], plain)
         fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
         return storage.rebuild(ours["configure"], plain, fp32)
     except ArtifactError as error:

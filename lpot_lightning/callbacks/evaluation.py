@@ -27,7 +27,7 @@ from lpot_lightning.callbacks.quiet import (
 )
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import DataError, EvaluationError, LpotError
+from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 
 
 class ValidationRunner:
@@ -107,7 +107,7 @@ class ValidationRunner:
         fault = self._fault(model)
         if fault is None:
             return model
-        origin, reason = self._data.origin, _shown(fault)
+        origin, reason = self._data.origin, in_short(fault)
         if origin != calibration.VALIDATION:
             self._data = self._validation_data()
             fault = self._fault(self._fresh())
@@ -117,7 +117,7 @@ class ValidationRunner:
                     " the validation data"
                 )
                 return self._fresh()
-        raise EvaluationError(f"the validation loop fails: {_shown(fault)}") from fault
+        raise EvaluationError(f"the validation loop fails: {in_short(fault)}") from fault
 
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
@@ -147,7 +147,7 @@ class ValidationRunner:
                 self._show(model, self._data.batches, [bar])
         except Exception as error:
             raise DataError(
-                f"`validation_step` fails on a batch of {self._data.origin} ({_shown(error)});"
+                f"`validation_step` fails on a batch of {self._data.origin} ({in_short(error)});"
                 " calibrate on other data, with `calib='val'` or a `calib_dataloader()`"
             ) from error
 
@@ -245,7 +245,3 @@ class StopWatch(Callback):
     def on_validation_batch_end(self, *_: object, **__: object) -> None:
         """Stop."""
         self.seconds.append(perf_counter() - self._started)
-
-
-def _shown(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning.pytorch import Callback
@@ -25,7 +25,7 @@ def find_monitor(
     given: str | None,
     asked_direction: bool | None,
     watchers: Sequence[Callback],
-    logged: Mapping[str, float],
+    logged: Collection[str],
     directions: Mapping[str, bool | None],
 ) -> Monitor:
     """Return the metric to tune by.
@@ -34,7 +34,7 @@ def find_monitor(
         given: the callback's ``monitor`` argument.
         asked_direction: ``tuning.accuracy_criterion.higher_is_better`` of the YAML.
         watchers: callbacks, of which a ``ModelCheckpoint`` or ``EarlyStopping`` may name a metric.
-        logged: what one validation pass logged.
+        logged: the names that one validation pass logged.
         directions: ``higher_is_better`` of the torchmetrics objects among them.
 
     Raises:
@@ -64,7 +64,7 @@ def _modes(watchers: Sequence[Callback]) -> dict[str, bool]:
     return found
 
 
-def _default(modes: Mapping[str, bool], logged: Mapping[str, float]) -> str:
+def _default(modes: Mapping[str, bool], logged: Collection[str]) -> str:
     watched = [name for name in modes if name in logged]
     if len(watched) == 1:
         return watched[0]
@@ -100,5 +100,5 @@ def _direction(
     return True
 
 
-def _names(logged: Mapping[str, float]) -> str:
+def _names(logged: Collection[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(logged))

@@ -126,15 +126,14 @@ class QuantizationCallback(Callback):
         """Find the metric to tune by at the first validation, not after the last."""
         if self._monitor_found or trainer.state.fn != TrainerFn.FITTING:
             return
-        loop = trainer.fit_loop.epoch_loop.val_loop
-        logged = loop._results.metrics(on_step=False)["callback"]
+        directions = directions_in(trainer.fit_loop.epoch_loop.val_loop)
         try:
             find_monitor(
                 self.monitor,
                 self.conf.tuning.accuracy_criterion.higher_is_better,
                 _callbacks(trainer),
-                {name: float(value) for name, value in logged.items()},
-                directions_in(loop),
+                directions,
+                directions,
             )
         except EvaluationError:
             if not trainer.sanity_checking:  # many a module logs nothing in the sanity check

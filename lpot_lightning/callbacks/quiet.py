@@ -48,11 +48,10 @@ class BorrowedLoop(_EvaluationLoop):
 
 
 def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
-    """Return ``higher_is_better`` of the torchmetrics objects that ``loop`` logged, by name."""
+    """Return all names that ``loop`` logged, with ``higher_is_better`` of torchmetrics objects."""
     return {
-        name: item.value.higher_is_better
+        name: item.value.higher_is_better if isinstance(item.value, Metric) else None
         for item in loop._results.result_metrics
-        if isinstance(item.value, Metric)
         for name in loop._results._forked_name(item, on_step=False)
     }
 

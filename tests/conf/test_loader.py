@@ -85,8 +85,8 @@ def test_a_value_means_what_was_written(write, text, value):
         (
             "model: !!python/object/apply:os.system [ls]",
             "ptq.yaml:1: the tag "
-            "`!!python/object/apply:os.system` is not allowed here; allowed: `!Pruner` before a mapping "
-            "in `pruners`.",
+            "`!!python/object/apply:os.system` is not allowed here; allowed: `!Pruner` before a "
+            "mapping in `pruners`.",
         ),
         (
             "model: !!binary aGk=",

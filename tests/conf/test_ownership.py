@@ -52,8 +52,8 @@ def test_a_conf_for_a_callback_passes_without_a_warning(callback, sections):
         (
             "QuantizationCallback",
             {"quantization": {"approach": QAT}},
-            "`quantization.approach` is `quant_aware_training`, which is not what `QuantizationCallback` "
-            "does; use `QATCallback`.",
+            "`quantization.approach` is `quant_aware_training`, which is not what "
+            "`QuantizationCallback` does; use `QATCallback`.",
         ),
         (
             "QATCallback",

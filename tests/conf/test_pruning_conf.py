@@ -98,7 +98,8 @@ def test_a_structured_pruner_has_parameters():
         (
             {"prune_type": "magnitude"},
             f"`{PLACE}.pruners[0].prune_type` is `magnitude`; allowed: "
-            "`basic_magnitude`, `gradient_sensitivity`, `pattern_lock`. Did you mean `basic_magnitude`?",
+            "`basic_magnitude`, `gradient_sensitivity`, `pattern_lock`. Did you mean "
+            "`basic_magnitude`?",
         ),
         (
             {"method": "per_layer"},

@@ -244,8 +244,8 @@ def test_embeddings_have_schemes_of_their_own():
         (
             {"activation": {"bit": 7.0}},
             "`quantization.op_wise.conv1.activation.bit` is not a known "
-            "key; allowed in `quantization.op_wise.conv1.activation`: `dtype`, `scheme`, `granularity`, "
-            "`algorithm`.",
+            "key; allowed in `quantization.op_wise.conv1.activation`: `dtype`, `scheme`, "
+            "`granularity`, `algorithm`.",
         ),
         ({}, "`quantization.op_wise.conv1` asks for nothing; allowed: `weight` and `activation`."),
         (

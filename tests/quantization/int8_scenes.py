@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.calls import recorded
+from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.quantization.fx.graph import kind_of
 from lpot_lightning.quantization.replace import put, replaced, second_model
@@ -84,7 +85,7 @@ def save(folder: Path, model, found, recipe=None):
     configure = {
         "backend": BACKEND.name,
         **found.describe(recipe),
-        "fp32_model": storage.fingerprint(model),
+        "fp32_model": fingerprint(model),
     }
     storage.save(folder, configure, BACKEND.to_plain(int8))
     return int8
@@ -121,7 +122,7 @@ def distance(one, two) -> float:
 
 def state_of(model):
     """Return everything about a model that has to be the same afterwards."""
-    return storage.content_hash(
+    return content_hash(
         [
             dict(model.state_dict()),
             {

@@ -14,7 +14,9 @@ from zoo import Residual, made, rows, seeded
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.files import TEMPORARY, sha256
+from lpot_lightning.quantization import configure as configure_file
 from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.fingerprint import content_hash
 
 BOTH = (storage.CONFIGURE, storage.WEIGHTS)
 
@@ -62,7 +64,7 @@ def rewrite(folder, change, weights=None):
         (folder / storage.WEIGHTS).write_bytes(content)
         configure["weights"] |= {
             "sha256": sha256(content),
-            "content": storage._seal(configure, weights),
+            "content": configure_file.seal(configure, weights),
         }
     path.write_text(yaml.safe_dump(configure, sort_keys=False))
 
@@ -283,10 +285,10 @@ def test_another_yaml_is_refused(saved, scene, text):
     refused(saved, scene[0], storage.CONFIGURE)
 
 
-@pytest.mark.parametrize("field", storage._FIELDS)
+@pytest.mark.parametrize("field", configure_file._FIELDS)
 def test_every_field_is_asked_for_by_name(saved, scene, field):
     for value in (None, 3, "x", [], {"a": 3}, [[]]):
-        kinds = storage._FIELDS[field]
+        kinds = configure_file._FIELDS[field]
         rewrite(saved, lambda c, value=value: c.update({field: value}))
         if not isinstance(value, kinds):
             refused(saved, scene[0], f"`{field}` is missing or no {kinds.__name__}")
@@ -366,5 +368,5 @@ def test_the_restored_model_is_a_second_one_in_eval_mode(saved, scene):
 def test_a_content_hash_tells_dtype_shape_and_place_apart():
     one = torch.zeros(4)
     values = [one, one.view(2, 2), one.int(), [one], {"a": one}, {"b": one}, 0, 0.0, "0", None]
-    assert len({storage.content_hash(value) for value in values}) == len(values)
-    assert storage.content_hash(torch.ones(2, 3).T) == storage.content_hash(torch.ones(3, 2))
+    assert len({content_hash(value) for value in values}) == len(values)
+    assert content_hash(torch.ones(2, 3).T) == content_hash(torch.ones(3, 2))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.quantization.calls import Calls
 from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.capability import configs_of
@@ -51,7 +51,7 @@ class FxPrepared:
             try:
                 converted = part.convert(choice)
             except Exception as error:  # whatever torch's convert meets in a user's layer
-                why = f"cannot be converted ({type(error).__name__}: {error})".splitlines()[0]
+                why = f"cannot be converted ({in_short(error)})"
                 return {op: why for op, config in choice.items() if not config.is_fp32}
             if converted is None:
                 return {}

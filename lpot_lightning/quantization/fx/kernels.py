@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
+from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.fx.graph import GraphOps, kind_of
 from lpot_lightning.quantization.fx.observe import EMBEDDINGS
 from lpot_lightning.quantization.fx.part import Part
@@ -48,7 +49,7 @@ class KernelFails(Exception):
     def __init__(self, node: Node, error: Exception) -> None:
         super().__init__(node.name)
         self.node = node
-        self.reason = f"{type(error).__name__}: {error}".splitlines()[0].partition(". ")[0]
+        self.reason = in_short(error).partition(". ")[0]
 
 
 class KernelCheck(Interpreter):

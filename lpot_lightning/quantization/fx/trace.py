@@ -15,7 +15,7 @@ from torch.ao.quantization.fx.tracer import QuantizationTracer
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.errors import QuantizationError
+from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.quantization.calls import Calls, Scalar
 
 Scopes = dict[str, tuple[str, type]]
@@ -33,7 +33,7 @@ def told(what: str) -> Iterator[None]:
     except NotTraceable:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = in_short(error)
         raise NotTraceable(f"{what}: {reason}") from error
 
 

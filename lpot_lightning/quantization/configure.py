@@ -1,0 +1,95 @@
+"""The tune config: what is in it, and whether it can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from torch import Tensor
+
+from lpot_lightning.errors import ArtifactError, did_you_mean, in_short
+from lpot_lightning.files import read_file
+from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.quantization.fingerprint import content_hash
+
+FORMAT = "lpot_lightning/1"
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "backend": str,
+    "engine": str,
+    "reduce_range": bool,
+    "parts": list,
+    "op": dict,
+    "fp32_model": dict,
+    "weights": dict,
+}
+_PART = {"path": str, "wrapped": bool, "fixed": dict}
+_SEALED = ("backend", "parts", "op", "fp32_model")
+
+
+def read_configure(path: Path) -> dict[str, Any]:
+    """Read and check a ``best_configure.yaml``.
+
+    Raises:
+        ArtifactError: if it is missing, no YAML, of another format or lacks a field.
+    """
+    try:
+        found = yaml.safe_load(read_file(path))
+    except ArtifactError:
+        raise
+    except Exception as error:  # PyYAML 6 gives five kinds of them for damaged files
+        reason = in_short(error)
+        raise ArtifactError(f"`{path}` is no readable tune config: {reason}") from error
+    try:
+        check_configure(found)
+    except ArtifactError as error:
+        raise ArtifactError(f"`{path}`: {error}") from error
+    return cast(dict[str, Any], found)
+
+
+def check_configure(found: object) -> None:
+    """Raise ``ArtifactError`` unless ``found`` has the fields that ``rebuild`` reads."""
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        came = found.get("format") if isinstance(found, dict) else None
+        came = came if isinstance(came, str) else type(found).__name__
+        raise ArtifactError(
+            f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
+            " file cannot be read: quantize the model again"
+        )
+    for field, kind in _FIELDS.items():
+        if not isinstance(found.get(field), kind):
+            raise ArtifactError(f"`{field}` is missing or no {getattr(kind, '__name__', kind)}")
+    if found["backend"] not in BACKENDS:
+        raise ArtifactError(
+            f"`backend` is `{found['backend']}`; this version has {', '.join(sorted(BACKENDS))}."
+            + did_you_mean(str(found["backend"]), BACKENDS)
+        )
+    if not isinstance(found["weights"].get("sha256"), str):
+        raise ArtifactError("`weights.sha256` is missing")
+    for part in found["parts"]:
+        if not isinstance(part, dict) or not _fits(part, _PART):
+            raise ArtifactError("each of `parts` needs `path`, `wrapped` and `fixed`")
+    for name, op in found["op"].items():
+        if not isinstance(op, dict) or not isinstance(op.get("activation"), dict):
+            raise ArtifactError(f"op `{name}` needs `activation`")
+
+
+def _fits(plain: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    return set(plain) == set(fields) and all(
+        isinstance(plain[name], kind) for name, kind in fields.items()
+    )
+
+
+def check_hash(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
+    """Raise ``ArtifactError`` unless the tensors are those that the tune config was written for."""
+    if configure["weights"].get("content") != seal(configure, plain):
+        raise ArtifactError(
+            f"one of {', '.join(f'`{field}`' for field in _SEALED)}, or an int8 tensor, is not what"
+            " was written: the file is damaged, was edited, or belongs to other weights"
+        )
+
+
+def seal(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> str:
+    """Return a hash over all that decides what the restored model computes."""
+    return content_hash([{field: configure[field] for field in _SEALED}, dict(plain)])

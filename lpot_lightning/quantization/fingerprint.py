@@ -1,0 +1,62 @@
+"""What makes two models, or two data sets, the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lpot_lightning.errors import ArtifactError
+
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
+
+
+def content_hash(value: object) -> str:
+    """Return a SHA-256 over all tensors, arrays, numbers and texts in ``value``, at any depth."""
+    digest = hashlib.sha256()
+    leaves, tree = pytree.tree_flatten(value)
+    digest.update(str(tree).encode())
+    for leaf in leaves:
+        digest.update(_leaf_content(leaf))
+    return digest.hexdigest()
+
+
+def _leaf_content(leaf: Any) -> bytes:
+    if isinstance(leaf, np.ndarray) and leaf.dtype != object:
+        leaf = torch.from_numpy(np.ascontiguousarray(leaf)) if leaf.dtype.kind in "biuf" else leaf
+    if isinstance(leaf, Tensor):
+        plain = leaf.detach().cpu().contiguous().reshape(-1)
+        return (
+            f"{leaf.dtype}{list(leaf.shape)}".encode() + plain.view(torch.uint8).numpy().tobytes()
+        )
+    if isinstance(leaf, _PLAIN):
+        return f"{type(leaf).__name__}{leaf!r}".encode()
+    inside = getattr(leaf, "__dict__", {})  # its `repr` may be an address, and no content
+    return f"{type(leaf).__name__}{content_hash(inside) if inside else ''}".encode()
+
+
+def fingerprint(model: nn.Module) -> dict[str, str]:
+    """Return name to dtype and shape of every tensor of the fp32 model, as ``float32[8, 3]``."""
+    return {
+        name: f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        for name, value in nn.Module.state_dict(model).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def check_fingerprint(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Raise ``ArtifactError`` at the first tensor in which two fingerprints differ."""
+    for name in (*expected, *found):
+        if name not in found:
+            raise ArtifactError(f"the model has no `{name}`, the quantized one had")
+        if name not in expected:
+            raise ArtifactError(f"the model has `{name}`, the quantized one had not")
+        if found[name] != expected[name]:
+            raise ArtifactError(
+                f"`{name}` of the model is {found[name]}, the quantized one's was {expected[name]}"
+            )
