@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.result import TuningResult, by_reason
 from lpot_lightning.api.runner import Evaluation, Runner, measure_speedup
 from lpot_lightning.api.selection import select
 from lpot_lightning.api.workspace import (
@@ -130,7 +130,7 @@ class _Run:
                 model = self.runner.try_out(shown)
         prepared = self.backend.prepare(model, calls, whole=self.options.whole)
         if not prepared.ops:
-            reasons = "; ".join(f"`{name}`: {why}" for name, why in prepared.excluded.items())
+            reasons = "; ".join(by_reason(prepared.excluded))
             raise QuantizationError(
                 f"no op of `{type(model).__name__}` can be quantized"
                 f" ({reasons or 'it has no Linear, Conv or Embedding'})"
@@ -165,13 +165,11 @@ class _Run:
         with replaced(model, prepared.observed) as observed:
             self.runner.calibrate(observed)
         prepared.settle()
-        for name, reason in prepared.excluded.items():
-            self.listener.say(f"`{name}` stays in fp32: {reason}")
+        reasons = by_reason(prepared.excluded)
+        for line in reasons:
+            self.listener.say(f"stays in fp32: {line}")
         if all(not op.int8_configs for op in prepared.ops):
-            raise QuantizationError(
-                "no op is left to quantize: "
-                + "; ".join(f"`{name}`: {why}" for name, why in prepared.excluded.items())
-            )
+            raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
     def _open_history(self) -> History:
         folder = self.options.workspace

@@ -81,6 +81,19 @@ class TuningResult:
         return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
 
 
+def by_reason(excluded: Mapping[str, str]) -> list[str]:
+    """Return one line a reason, with the names that it holds for.
+
+    Example::
+
+        by_reason({"a": "no kernel", "b": "no kernel"})  # ["a, b: no kernel"]
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in excluded.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{_shortened(tuple(those))}: {reason}" for reason, those in names.items()]
+
+
 def _shortened(names: tuple[str, ...], most: int = 4) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

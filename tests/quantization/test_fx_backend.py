@@ -230,3 +230,22 @@ def test_tokens_may_be_reshaped_on_their_way():
 def test_images_may_be_padded_to_the_same_size():
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU()))
     assert int8_ops(calibrated(model, *images(8, 8)())) == ("0",)
+
+
+class Recurrent(nn.Module):
+    """Holds a layer that nobody can trace around, and one that has no int8 kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(6, 6, batch_first=True)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x):
+        features, _ = self.rnn(x[:, None])
+        return self.out(features) if features.sum() < 1e9 else features
+
+
+def test_a_layer_without_a_kernel_is_named_where_no_graph_is_made_around_it():
+    found = prepared(seeded(Recurrent).eval(), Batch(torch.randn(4, 6)))
+    assert found.excluded == {"rnn": "a `GRU` alone is not quantized"}
+    assert [op.name for op in found.ops] == ["out"]

@@ -26,7 +26,10 @@ class Search:
 
     def visit(self, path: str, module: nn.Module) -> None:
         """Make a part of ``module``, or of what it holds."""
-        if id(module) in self._seen or not _holds_op(module):
+        if id(module) in self._seen:
+            return
+        if not _holds_op(module):
+            self._leave(path, module)
             return
         self._seen.add(id(module))
         calls = self._known.get(id(module))
@@ -39,6 +42,14 @@ class Search:
             self.excluded[path] = reason
         for name, child in module.named_children():
             self.visit(f"{path}.{name}" if path else name, child)
+
+    def _leave(self, path: str, module: nn.Module) -> None:
+        """Name the layers with weights that nobody makes a graph for."""
+        for name, layer in module.named_modules():
+            if layer._parameters and id(layer) in self._known and id(layer) not in self._seen:
+                self._seen.add(id(layer))
+                full = ".".join(piece for piece in (path, name) if piece)
+                self.excluded[full] = f"a `{type(layer).__name__}` alone is not quantized"
 
     def _take(self, path: str, module: nn.Module, calls: Calls) -> str:
         """Make a part of ``module`` and return ``""``, or return why it cannot be one."""

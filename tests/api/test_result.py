@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from small_run import net, run
+
+from lpot_lightning.api.result import by_reason
+
+
+def test_names_with_the_same_reason_share_a_line() -> None:
+    found = by_reason({"a": "no kernel", "b": "never called", "c": "no kernel"})
+    assert found == ["a, c: no kernel", "b: never called"]
+
+
+def test_many_names_are_shortened() -> None:
+    (line,) = by_reason({f"layers.{number}": "no kernel" for number in range(40)})
+    assert line == "layers.0, layers.1, layers.2, layers.3 and 36 more: no kernel"
+
+
+def test_the_table_shows_a_relative_drop_as_a_share_and_an_absolute_one_as_points() -> None:
+    assert "drop / allowed     0.00% / 1.00%" in run(net()).table()
+    absolute = run(net(), accuracy_criterion={"absolute": 0.02})
+    assert "drop / allowed     0.0000 / 0.0200" in absolute.table()
+
+
+def test_the_drop_is_positive_where_int8_is_worse() -> None:
+    result = run(net(fragile=True), exit_policy={"performance_only": True})
+    assert result.accuracy < result.baseline
+    assert result.drop > 0
