@@ -147,10 +147,6 @@ class Recipe:
         chosen = set(names)
         return Recipe(tuple((n, FP32 if n in chosen else config) for n, config in self.ops))
 
-    def with_config(self, name: str, config: OpConfig) -> Recipe:
-        """Return a copy in which one op has another config."""
-        return Recipe(tuple((n, config if n == name else old) for n, old in self.ops))
-
     @property
     def key(self) -> str:
         """A short name that is equal exactly for equal choices, whatever their order."""

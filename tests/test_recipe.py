@@ -31,8 +31,8 @@ def test_ops_are_told_apart_by_what_they_are():
 
 
 def test_a_change_is_a_copy():
-    changed = RECIPE.with_fp32(["net.conv"]).with_config("net.fc", INT8)
-    assert changed.fp32_ops == ("net.conv",)
+    changed = RECIPE.with_fp32(["net.conv"])
+    assert changed.fp32_ops == ("net.conv", "net.fc")
     assert RECIPE.fp32_ops == ("net.fc",)
     with pytest.raises(dataclasses.FrozenInstanceError):
         RECIPE.ops = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.api.result import TuningResult, by_reason
-from lpot_lightning.api.runner import Evaluation, Runner, measure_speedup
+from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select
+from lpot_lightning.api.speed import measure_speedup
 from lpot_lightning.api.workspace import (
     DEPLOY,
     deploy_yaml,
@@ -22,7 +22,7 @@ from lpot_lightning.api.workspace import (
     what_trials_depend_on,
 )
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import EvaluationError, QuantizationError
+from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError
 from lpot_lightning.files import open_folder, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
@@ -99,6 +99,9 @@ def quantize_model(
     return _Run(conf, runner, options, listener).go(model)
 
 
+Ranked = list[tuple[str, float]]
+
+
 class _Run:
     """The steps of one run, in their order."""
 
@@ -106,6 +109,7 @@ class _Run:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
         self.backend = find_backend(conf, listener.say)
         self.saved: Recipe | None = None
+        self.tried = 0
 
     def go(self, model: nn.Module) -> TuningResult:
         model, prepared = self._prepare(model)
@@ -117,12 +121,13 @@ class _Run:
         self._calibrate(model, prepared)
         ops = self._ops(prepared)
         history = self._open_history()
+        self.most = self._most_trials(len(ops))
         self._announce(self.baseline, len(ops))
         outcome = self._tune(model, prepared, self._space(ops), history)
         return self._finish(model, prepared, outcome)
 
     def _prepare(self, model: nn.Module) -> tuple[nn.Module, Prepared]:
-        _check_dtypes(model)
+        check_fp32(model)
         with recorded(model) as calls:
             shown = self.runner.try_out(model)
         if shown is not model:  # the first try left its traces in the model; this one is clean
@@ -142,7 +147,13 @@ class _Run:
 
     def _space(self, ops: Sequence[Op]) -> Space:
         asked = self.conf.quantization
-        return build_space(ops, asked.model_wise, asked.op_wise, asked.default_qconfig)
+        space = build_space(ops, asked.model_wise, asked.op_wise, asked.default_qconfig)
+        if not any(op.int8_configs for op in space.ops):
+            raise ConfError(
+                "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise`"
+                " or `modules` keep all of them in fp32"
+            )
+        return space
 
     def _judge_baseline(self, model: nn.Module) -> Evaluation:
         found = self.runner.evaluate(model, "baseline")
@@ -194,14 +205,22 @@ class _Run:
         return history
 
     def _announce(self, baseline: Evaluation, ops: int) -> None:
-        most = self.conf.tuning.exit_policy.max_trials
-        if find_strategy(self.conf.tuning.strategy.name).finishes:
-            most = min(most, ops.bit_length() + 5)
         self.listener.say(
             f"fp32 `{self.runner.monitor}` = {baseline.accuracy:.4f}, one validation pass took"
-            f" {_duration(baseline.seconds)}; at most {most} trials of {ops} ops are expected to"
-            f" take {_duration(most * baseline.seconds)} or less"
+            f" {_duration(baseline.seconds)}; at most {self.most} trials of {ops} ops are expected"
+            f" to take {_duration(self.most * baseline.seconds)} or less"
         )
+
+    def _most_trials(self, ops: int) -> int:
+        policy = self.conf.tuning.exit_policy
+        if policy.performance_only:
+            return 1
+        bounded = find_strategy(self.conf.tuning.strategy.name).finishes
+        return min(policy.max_trials, ops.bit_length() + 5) if bounded else policy.max_trials
+
+    def _rank(self, prepared: Prepared, costs: Mapping[str, float], recipe: Recipe) -> Ranked:
+        self.listener.say(f"ranking {len(recipe.int8_ops)} ops by the error each causes alone")
+        return [(op, error / costs[op]) for op, error in prepared.rank(recipe)]
 
     def _tune(
         self, model: nn.Module, prepared: Prepared, space: Space, history: History
@@ -210,28 +229,41 @@ class _Run:
         for note in space.notes:
             self.listener.say(note)
         budget = asked.exit_policy
+        costs = costs_of(space.ops, asked.objective)
         return tune(
             find_strategy(asked.strategy.name),
             space,
             lambda recipe: self._try(model, prepared, recipe),
-            search=Search(prepared.rank, self.criterion, self.baseline.accuracy, asked.random_seed),
+            search=Search(
+                lambda recipe: self._rank(prepared, costs, recipe),
+                self.criterion,
+                self.baseline.accuracy,
+                asked.random_seed,
+            ),
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
-            cost=_cost(asked.objective, space.ops),
+            cost=lambda recipe: sum(costs[op] for op in recipe.fp32_ops),
             on_trial=self.listener.trial,
             on_best=lambda trial: self._keep(model, prepared, trial),
         )
 
     def _try(self, model: nn.Module, prepared: Prepared, recipe: Recipe) -> Score:
         started = monotonic()
+        self.tried += 1
         with replaced(model, prepared.convert(recipe)) as quantized:
-            found = self.runner.evaluate(quantized, "int8")
+            found = self.runner.evaluate(
+                quantized, f"int8 trial {self.tried} of at most {self.most}"
+            )
         share = found.batches / self.baseline.batches
         return Score.of(found.accuracy, monotonic() - started, share)
 
     def _keep(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
         """Write the best model so far; one that an earlier run found is written at the end."""
-        if self.options.workspace is None or trial.replayed:
+        if not trial.replayed:
+            self._write(model, prepared, trial)
+
+    def _write(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
+        if self.options.workspace is None:
             return
         with replaced(model, prepared.convert(trial.recipe)) as quantized:
             plain = self.backend.to_plain(quantized)
@@ -270,9 +302,15 @@ class _Run:
             reasons = {trial.score.failure for trial in outcome.trials}
             raise QuantizationError(f"every trial failed: {'; '.join(map(str, reasons))}")
         if self.saved != best.recipe:
-            self._keep(model, prepared, dataclasses.replace(best, replayed=False))
+            self._write(model, prepared, best)
         parts = prepared.convert(best.recipe)
+        self.listener.say("measuring the speed-up")
         speedup = measure_speedup(self.runner, model, parts)
+        if speedup < 1:
+            self.listener.say(
+                f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
+                " work saved is less than the work of going to int8 and back"
+            )
         fp32_bytes = _bytes(nn.Module.state_dict(model))
         if "" in parts:
             model = parts[""]
@@ -300,7 +338,11 @@ class _Run:
         )
 
 
-def _check_dtypes(model: nn.Module) -> None:
+def check_fp32(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if ``model`` is int8 already, or not in float32."""
+    for name, held in nn.Module.state_dict(model).items():
+        if isinstance(held, tuple) or getattr(held, "is_quantized", False):
+            raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
     for name, value in model.named_parameters():
         if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
             raise QuantizationError(
@@ -309,10 +351,9 @@ def _check_dtypes(model: nn.Module) -> None:
             )
 
 
-def _cost(objective: str, ops: Iterable[Op]) -> Callable[[Recipe], float]:
-    """Return what makes one accepted recipe better than another: fewer ops, or bytes, in fp32."""
-    weight = {op.name: op.weight_bytes if objective == "modelsize" else 1 for op in ops}
-    return lambda recipe: float(sum(weight[name] for name in recipe.fp32_ops))
+def costs_of(ops: Iterable[Op], objective: str) -> dict[str, float]:
+    """Return what each op costs when it stays in fp32: 1, or its bytes for ``modelsize``."""
+    return {op.name: max(1.0, op.weight_bytes) if objective == "modelsize" else 1.0 for op in ops}
 
 
 def _bytes(tensors: Mapping[str, Any]) -> int:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, Protocol
 
 from torch import nn
-
-from lpot_lightning.quantization.replace import replaced
-
-WARM_UP, ROUNDS, LEAST, SECONDS = 2, 15, 5, 1.0
 
 
 @dataclass(frozen=True)
@@ -54,19 +47,3 @@ class Runner(Protocol):
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one step on one calibration batch."""
-
-
-def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, nn.Module]) -> float:
-    """Return fp32 time over int8 time of one step: medians of interleaved runs."""
-    fp32, int8 = [], []
-    started = monotonic()
-    for number in range(WARM_UP + ROUNDS):
-        a = runner.step_seconds(model)
-        with replaced(model, parts) as quantized:
-            b = runner.step_seconds(quantized)
-        if number >= WARM_UP:
-            fp32.append(a)
-            int8.append(b)
-        if len(fp32) >= LEAST and monotonic() - started > SECONDS:
-            break
-    return statistics.median(fp32) / statistics.median(int8)

@@ -81,7 +81,7 @@ def write_checkpoint(
     folder: Path,
     trainer: Trainer,
     module: LightningModule,
-    fp32: Mapping[str, Tensor],
+    fp32: Mapping[str, Any],
     configure: Mapping[str, Any],
     plain: Mapping[str, Tensor],
     say: Callable[[str], None],
@@ -98,7 +98,7 @@ def write_checkpoint(
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "pytorch-lightning_version": lightning.__version__,
-        "state_dict": dict(fp32),
+        "state_dict": _readable_state(fp32, say),
         KEY: {"configure": dict(configure), "weights": dict(plain)},
     }
     if module.hparams:
@@ -118,6 +118,13 @@ def _plain(module: LightningModule) -> dict[str, Any]:
     if isinstance(hparams, DictConfig):
         return dict(OmegaConf.to_container(hparams))  # type: ignore[arg-type]
     return dict(hparams)
+
+
+def _readable_state(state: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return a state_dict of which only what is no tensor needs a look: a module's extra state."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    others = {name: value for name, value in state.items() if name not in tensors}
+    return tensors | _readable(others, say)
 
 
 def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any
@@ -145,6 +144,8 @@ class ValidationRunner:
         try:
             with self._progress.over("calibration", sum(map(len, self._data.batches))) as bar:
                 self._show(model, self._data.batches, [bar])
+        except LpotError:
+            raise
         except Exception as error:
             raise DataError(
                 f"`validation_step` fails on a batch of {self._data.origin} ({in_short(error)});"
@@ -182,14 +183,13 @@ class ValidationRunner:
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
         watch = StopWatch()
-        self._show(model, self._first(repeat=3), [watch])
-        return statistics.median(watch.seconds)
+        self._show(model, self._first(), [watch])
+        return watch.seconds
 
-    def _first(self, repeat: int = 1) -> tuple[tuple[Any, ...], ...]:
+    def _first(self) -> tuple[tuple[Any, ...], ...]:
         number = next(i for i, batches in enumerate(self._data.batches) if batches)
         return tuple(
-            batches[:1] * repeat if i == number else ()
-            for i, batches in enumerate(self._data.batches)
+            batches[:1] if i == number else () for i, batches in enumerate(self._data.batches)
         )
 
     def _show(
@@ -235,7 +235,7 @@ class StopWatch(Callback):
     """Times ``validation_step``."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.seconds = 0.0
         self._started = 0.0
 
     def on_validation_batch_start(self, *_: object, **__: object) -> None:
@@ -244,4 +244,4 @@ class StopWatch(Callback):
 
     def on_validation_batch_end(self, *_: object, **__: object) -> None:
         """Stop."""
-        self.seconds.append(perf_counter() - self._started)
+        self.seconds = perf_counter() - self._started

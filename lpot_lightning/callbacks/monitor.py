@@ -43,7 +43,8 @@ def find_monitor(
     """
     if not logged:
         raise EvaluationError(
-            "the validation loop logs nothing: call `self.log('val_acc', …)` in `validation_step`"
+            "the validation loop logs nothing for the epoch: call `self.log('val_acc', …)` in"
+            " `validation_step`, with `on_epoch=True` where `on_step` is given"
         )
     modes = _modes(watchers)
     name = given if given is not None else _default(modes, logged)

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
+from lpot_lightning.api.quantization import check_fp32
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
@@ -77,6 +78,7 @@ def quantize(
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
+    check_fp32(model)
     weights = _weights(trainer, ckpt_path)
     if (workspace := workspace_for(trainer, asked.conf)) is not None:
         open_folder(workspace)

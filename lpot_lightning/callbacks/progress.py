@@ -17,19 +17,15 @@ class Progress:
     def __init__(self, trainer: Trainer) -> None:
         shown = trainer.progress_bar_callback
         self._on = shown is not None and getattr(shown, "is_enabled", True)
-        self._passes = 0
 
     @contextmanager
     def over(self, label: str, batches: float) -> Iterator[Bar]:
         """Show a bar over ``batches`` batches, gone when the ``with`` ends.
 
         Args:
-            label: what the pass is for; passes named ``int8`` are numbered as trials.
+            label: what the pass is for.
             batches: how many batches are expected; infinite where nobody knows.
         """
-        if label == "int8":
-            self._passes += 1
-            label = f"int8 trial {self._passes}"
         total = None if math.isinf(batches) else int(batches)
         with tqdm(total=total, desc=label, unit="batch", leave=False, disable=not self._on) as bar:
             yield Bar(bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +29,9 @@ from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.monitor import find_monitor
+from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.quiet import directions_in, seeded
+from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
@@ -83,6 +86,8 @@ class QuantizationCallback(Callback):
         check_for_callback(self.conf, "QuantizationCallback")
         _check_choice("calib", calib, ("train", "val"))
         _check_choice("ckpt", ckpt, CHOICES)
+        if monitor is not None and not isinstance(monitor, str):
+            raise ConfError(f"`monitor` is `{monitor!r}`; allowed: the name of a logged metric")
         if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
             raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
         self.monitor = monitor
@@ -102,6 +107,10 @@ class QuantizationCallback(Callback):
         self._readable = None
         self._monitor_found = False
         check_trainer(trainer)
+        check_step(pl_module)
+        if not trainer.enable_validation:
+            raise EvaluationError(NO_VALIDATION_DATA)
+        self._check_last(trainer)
         same = [one for one in _callbacks(trainer) if isinstance(one, QuantizationCallback)]
         if len(same) > 1:
             raise ConfError(
@@ -110,6 +119,11 @@ class QuantizationCallback(Callback):
             )
         if (workspace := workspace_for(trainer, self.conf)) is not None:
             open_folder(workspace)
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse names that the model has not, before any training."""
+        check_names(pl_module, self.modules, [key for key, _ in self.conf.quantization.op_wise])
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,6 +170,14 @@ class QuantizationCallback(Callback):
             watchers=_callbacks(trainer),
         )
 
+    def _check_last(self, trainer: Trainer) -> None:
+        kept = trainer.checkpoint_callback
+        if self.ckpt == "last" and isinstance(kept, ModelCheckpoint) and not kept.save_last:
+            raise ConfError(
+                "`ckpt` is `last`, and the ModelCheckpoint keeps no last one: give it"
+                " `save_last=True`, or quantize the weights in memory with `ckpt='current'`"
+            )
+
     def _check_readable(self, trainer: Trainer) -> None:
         if self._readable is None and (path := checkpoint.saved_weights(trainer, self.ckpt)):
             checkpoint.read_checkpoint(path)
@@ -196,7 +218,7 @@ def run_quantization(
         conf = _one_trial(conf)
     fresh = partial(checkpoint.model_with, module, weights)
     model = fresh()
-    fp32 = {name: value.clone() for name, value in model.state_dict().items()}
+    fp32 = copy.deepcopy(model.state_dict())
     runner = ValidationRunner(
         trainer,
         module,

@@ -11,9 +11,19 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.errors import DataError, EvaluationError
 
+NO_VALIDATION_DATA = (
+    "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`, and leave"
+    " `limit_val_batches` above 0"
+)
+
 
 def check_step(module: LightningModule) -> None:
     """Raise an ``EvaluationError`` if ``module`` cannot be validated."""
+    if not isinstance(module, LightningModule):
+        raise EvaluationError(
+            f"a `{type(module).__name__}` is no LightningModule: wrap it in one with a"
+            " `validation_step`"
+        )
     if not is_overridden("validation_step", module):
         raise EvaluationError(
             f"`{type(module).__name__}` has no `validation_step`: the validation loop is what int8"
@@ -36,10 +46,7 @@ def find_loaders(
     """
     loop = _set_up_loop(trainer, seed)
     if loop._combined_loader is None:
-        raise EvaluationError(
-            "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`,"
-            " and leave `limit_val_batches` above 0"
-        )
+        raise EvaluationError(NO_VALIDATION_DATA)
     limits = [n if most < 0 else min(n, most) for n in loop._max_batches]
     if not sum(limits):
         raise DataError("the validation dataloader is empty: there is no batch to judge by")

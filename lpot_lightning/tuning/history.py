@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError
+from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning import journal
 from lpot_lightning.tuning.score import Score
@@ -153,14 +152,8 @@ class History:
         still the same. Otherwise the trials are archived and a new history begins.
 
         Raises:
-            EvaluationError: if ``accuracy`` is not finite.
             ArtifactError: if it differs and the history must match, or it cannot be written.
         """
-        if not math.isfinite(accuracy):
-            raise EvaluationError(
-                f"the accuracy of the fp32 model is `{accuracy}`, which nothing can be compared "
-                "with; check the monitored metric and the validation data"
-            )
         if self.baseline is not None and self.baseline != accuracy:
             self._set_aside(f"baseline ({self.baseline} then, {accuracy} now)")
         if self.baseline is None:

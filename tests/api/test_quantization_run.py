@@ -9,9 +9,11 @@ from small_run import Agreement, Net, net, run
 from torch import nn
 
 import lpot_lightning
+from lpot_lightning.api.quantization import costs_of
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
+from lpot_lightning.recipe import Op
 from lpot_lightning.tuning.trial import Trial
 
 FRAGILE = {"wide", "narrow"}
@@ -193,9 +195,46 @@ def test_performance_only_takes_the_first_trial() -> None:
     assert (len(result.trials), result.fp32_ops, result.status) == (1, (), "not_met")
 
 
-def test_modelsize_gives_up_the_fewest_bytes() -> None:
-    result = run(net(fragile=True), objective="modelsize")
-    assert set(result.fp32_ops) == FRAGILE
+def test_what_an_op_costs_in_fp32_is_its_bytes_or_one() -> None:
+    ops = [Op("conv", "Conv2d", (), weight_bytes=400), Op("add", "add", ())]
+    assert costs_of(ops, "performance") == {"conv": 1.0, "add": 1.0}
+    assert costs_of(ops, "modelsize") == {"conv": 400.0, "add": 1.0}
+
+
+def test_modelsize_gives_up_small_layers_before_large_ones() -> None:
+    tried: list[tuple[str, ...]] = []
+    unmet = {"accuracy_criterion": {"absolute": -1.0}, "exit_policy": {"max_trials": 6}}
+    for objective in ("performance", "modelsize"):
+        result = run(net(), objective=objective, **unmet)
+        tried.append(tuple(trial.recipe.fp32_ops for trial in result.trials))
+    assert tried[0] != tried[1]
+
+
+def test_other_calibration_data_starts_anew(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    other, said = Agreement(net()), []
+    other.calibration = other.calibration[:1]
+    run(net(), other, folder=tmp_path, said=said)
+    assert any("calibration data" in line and "history.1.jsonl" in line for line in said)
+
+
+def test_everything_in_fp32_is_no_quantization(tmp_path: Path) -> None:
+    judge = Agreement(net())
+    fp32 = {"activation": {"dtype": ["fp32"]}}
+    with pytest.raises(ConfError, match="no op is left that may be int8"):
+        run(net(), judge, folder=tmp_path / "ws", quantization={"op_wise": {".*": fp32}})
+    assert judge.passes == 0
+    assert not (tmp_path / "ws").exists()
+
+
+def test_int8_that_is_slower_is_said() -> None:
+    said: list[str] = []
+    judge = Agreement(net())
+    seconds = iter([1.0, 2.0] * 40)
+    judge.step_seconds = lambda model: next(seconds)  # type: ignore[method-assign]
+    result = run(net(), judge, said=said)
+    assert result.speedup == 0.5
+    assert any("slower than fp32 here (0.50x)" in line for line in said)
 
 
 @pytest.mark.parametrize(

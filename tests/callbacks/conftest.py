@@ -18,8 +18,8 @@ from lpot_lightning import QuantizationCallback
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, with the same random numbers, and time as briefly as can be."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lpot_lightning.api.runner.WARM_UP", 0)
-    monkeypatch.setattr("lpot_lightning.api.runner.ROUNDS", 1)
+    monkeypatch.setattr("lpot_lightning.api.speed.WARM_UP", 0)
+    monkeypatch.setattr("lpot_lightning.api.speed.MOST", 1)
     torch.manual_seed(0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from lit_scenes import (
     Lit,
@@ -18,6 +18,7 @@ from lit_scenes import (
     trainer,
     val_loader,
 )
+from torch import nn
 from torch.utils.data import DataLoader
 
 from lpot_lightning import QuantizationCallback, quantize
@@ -153,7 +154,7 @@ def test_no_quantizable_op(callback):
 
 def test_modules_that_match_nothing(callback):
     said = refused(callback(modules=["nett"]), ConfError)
-    assert "`modules` has `nett`, which matches no quantizable op" in said
+    assert "`modules` has `nett`, which matches no module" in said
     assert "Did you mean `net`?" in said
 
 
@@ -313,3 +314,88 @@ def test_a_failed_run_is_no_obstacle_for_the_next(callback):
     quantization.monitor = "val_acc"
     fitted(quantization, datamodule=Points())
     assert quantization.result.status == "met"
+
+
+class Trained(Lit):
+    """Counts its training steps."""
+
+    steps = 0
+
+    def training_step(self, batch, batch_idx):
+        Trained.steps += 1
+        return super().training_step(batch, batch_idx)
+
+
+def refused_untrained(one, module, error, match, **data):
+    Trained.steps = 0
+    with pytest.raises(error, match=match):
+        one.fit(module, **data)
+    assert Trained.steps == 0
+
+
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
+def test_a_validation_that_cannot_be_is_told_before_any_training(callback):
+    class Blind(Trained):
+        validation_step = pl.LightningModule.validation_step
+
+    once = {"max_epochs": 1}
+    refused_untrained(
+        trainer(callback(), **once), Blind(), EvaluationError, "no `validation_step`",
+        datamodule=Points(),
+    )  # fmt: skip
+    refused_untrained(
+        trainer(callback(), **once), Trained(), EvaluationError, "there is no validation data",
+        train_dataloaders=train_loader(),
+    )  # fmt: skip
+    off = trainer(callback(), limit_val_batches=0, **once)
+    refused_untrained(
+        off, Trained(), EvaluationError, "`limit_val_batches` above 0", datamodule=Points()
+    )
+
+
+def test_names_that_no_module_has_are_told_before_any_training(callback):
+    wish = {"activation": {"dtype": ["fp32"]}}
+    bad_key = callback(quantization={"op_wise": {"net.O": wish}})
+    for one, match in ((bad_key, "op_wise.net.O` matches"), (callback(modules=["nit"]), "`nit`")):
+        refused_untrained(
+            trainer(one, max_epochs=1), Trained(), ConfError, match, datamodule=Points()
+        )
+
+
+def test_the_last_checkpoint_of_a_checkpoint_that_keeps_none(callback):
+    keeping = ModelCheckpoint(monitor="val_acc", mode="max")
+    one = trainer(callback(ckpt="last"), keeping, max_epochs=1, enable_checkpointing=True)
+    refused_untrained(one, Trained(), ConfError, "`save_last=True`", datamodule=Points())
+
+
+def test_a_monitor_that_is_no_name(callback):
+    with pytest.raises(ConfError, match="`monitor` is `3`"):
+        callback(monitor=3)
+
+
+def test_a_conf_that_keeps_everything_in_fp32(callback, workspace):
+    wish = {"weight": {"dtype": ["fp32"]}}
+    said = refused(callback(quantization={"op_wise": {".*": wish}}), ConfError)
+    assert "no op is left that may be int8" in said
+    assert not list(workspace.glob("*"))
+
+
+def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(callback):
+    module = Lit()
+    with torch.no_grad():
+        module.net[0].weight[0, 0] = float("nan")
+    with pytest.raises(DataError, match="an activation is not finite") as told:
+        trainer(callback()).fit(module, train_loader(), val_loader())
+    assert "fails on a batch" not in str(told.value)
+
+
+def test_a_model_that_is_int8_already(tmp_path, callback):
+    one = callback()
+    trainer(one).fit(Lit(), train_loader(), val_loader())
+    with pytest.raises(QuantizationError, match="is int8 already; quantize the fp32 model"):
+        quantize(trainer(), one.result.model, val_dataloaders=val_loader(), conf=conf(tmp_path))
+
+
+def test_a_module_that_is_no_lightning_module(tmp_path):
+    with pytest.raises(EvaluationError, match="a `Linear` is no LightningModule"):
+        quantize(trainer(), nn.Linear(2, 2), val_dataloaders=val_loader(), conf=conf(tmp_path))

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lit_scenes import Lit, fitted, same, train_loader, trainer, val_loader, weights_of
+from lit_scenes import Lit, fitted, points, same, train_loader, trainer, val_loader, weights_of
 
 import lpot_lightning
+from lpot_lightning import load_from_checkpoint
 from lpot_lightning.errors import ArtifactError, QuantizationError
 
 FILE = "best_quantized.ckpt"
@@ -204,3 +205,19 @@ def test_another_class_is_refused(callback, workspace):
     fitted(callback())
     with pytest.raises(ArtifactError, match=f"{FILE}` is not of `Other`"):
         lpot_lightning.load_from_checkpoint(Other, workspace / FILE)
+
+
+def test_extra_state_of_a_module_goes_with_the_checkpoint(callback, workspace):
+    class Extra(Lit):
+        def get_extra_state(self):
+            return {"labels": ["a", "b"]}
+
+        def set_extra_state(self, state):
+            self.labels = state["labels"]
+
+    one = callback()
+    fitted(one, Extra())
+    assert Extra.load_from_checkpoint(workspace / "best_quantized.ckpt").labels == ["a", "b"]
+    restored = load_from_checkpoint(Extra, workspace / "best_quantized.ckpt")
+    x = points(8).tensors[0]
+    assert torch.equal(restored(x), one.result.model(x))

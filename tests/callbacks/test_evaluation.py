@@ -156,14 +156,14 @@ def test_limit_val_batches_is_obeyed(callback, limit, batches):
     judging = [size for size in module.seen if size == 16]
     assert result.evaluations == 2
     assert judging[:batches] == [16] * batches
-    # a first look, baseline, calibration on 7 batches, one trial, and 2 x 3 steps of timing
-    assert len(module.seen) == 1 + batches + 7 + batches + 6
+    # a first look, baseline, calibration on 7 batches, one trial, and 2 steps of timing
+    assert len(module.seen) == 1 + batches + 7 + batches + 2
 
 
 def test_evaluation_accuracy_iteration_limits_the_batches_of_a_pass(callback):
     module = counting(Lit)()
     judged(callback(evaluation={"accuracy": {"iteration": 2}}), module)
-    assert len(module.seen) == 1 + 2 + 7 + 2 + 6
+    assert len(module.seen) == 1 + 2 + 7 + 2 + 2
 
 
 def test_shuffled_validation_data_gives_every_trial_the_same_batches(callback):

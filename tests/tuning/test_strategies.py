@@ -5,7 +5,7 @@ import random
 import pytest
 from made_up import FOUR, INT8, Damaged, linear, proposals, search_for, space_of, tuned, verdict
 
-from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.table import STRATEGIES, find_strategy
@@ -87,5 +87,3 @@ def test_it_is_found_by_its_name(strategy):
 def test_a_name_that_is_not_there_says_what_is():
     with pytest.raises(ConfError, match=r"is `basci`; allowed: `auto`, `basic`\. Did you mean `ba"):
         find_strategy("basci")
-    with pytest.raises(NotYetError, match="is `tpe`, not there yet; allowed: `auto`"):
-        find_strategy("tpe")

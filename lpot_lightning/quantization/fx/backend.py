@@ -108,11 +108,14 @@ class FxPrepared:
         configs = recipe.as_mapping()
         ops: dict[str, Any] = {}
         for part in self._parts:
-            scales = part.output_qparams({op: configs[op] for op in part.ops.nodes})
-            for op in part.ops.nodes:
-                ops[op] = {"kind": part.ops.kinds[op], **configs[op].to_dict()}
-                if op in scales and not configs[op].is_fp32:
-                    ops[op]["activation"] |= {"scale": scales[op][0], "zero_point": scales[op][1]}
+            own = {op: configs[op] for op in part.ops.nodes}
+            given, taken = part.output_qparams(own), part.input_qparams(own)
+            for op, config in own.items():
+                ops[op] = {"kind": part.ops.kinds[op], **config.to_dict()}
+                if op in given and not config.is_fp32:
+                    ops[op]["activation"] |= _named(given[op])
+                if op in taken and not config.is_fp32:
+                    ops[op]["input"] = _named(taken[op])
         return {
             "engine": choose_engine(),
             "reduce_range": needs_reduced_range(),
@@ -211,6 +214,10 @@ def _error(noisy: list[Tensor], clean: list[Tensor]) -> float:
         for a, b in zip(noisy, clean, strict=True)
     ]
     return sum(shares) / len(shares) if shares else 0.0
+
+
+def _named(qparams: tuple[float, int]) -> dict[str, float]:
+    return {"scale": qparams[0], "zero_point": qparams[1]}
 
 
 def _config(plain: Mapping[str, Any]) -> OpConfig:

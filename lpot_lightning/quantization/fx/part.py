@@ -127,6 +127,16 @@ class Part:
                     found.setdefault(op, chosen[str(node.target)])
         return found
 
+    def input_qparams(self, configs: Mapping[str, OpConfig]) -> dict[str, QParams]:
+        """Return scale and zero point of what the ops read that nothing int8 comes before."""
+        chosen = self.chosen_qparams(configs)
+        found: dict[str, QParams] = {}
+        for node in observer_nodes(self.graph):
+            if not self.ops.producers[node.name] and str(node.target) in chosen:
+                for op in self.ops.consumers[node.name]:
+                    found.setdefault(op, chosen[str(node.target)])
+        return found
+
     def weight_bytes(self, op: str) -> int:
         """Return the bytes of the fp32 parameters of ``op``."""
         layers = {str(n.target) for n in self.ops.nodes[op] if n.op == "call_module"}

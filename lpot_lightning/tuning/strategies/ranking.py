@@ -53,11 +53,13 @@ class Ranking:
         head, a single op a little above a smooth ranking: the ops above the cliff have to hold half
         of the whole damage, else keeping them in fp32 would not even halve it. In the tail, where
         values are next to nothing and their ratios mean nothing: the ops from the cliff's edge on
-        have to hold 1 % of it, and what is below a millionth of the whole counts as equal.
+        have to hold 1 % of it, and what is below a millionth of the whole counts as equal. Where
+        there is no cliff, it is the middle, which bisection would try first.
         """
         total = sum(self.damages)
+        middle = max(1, (last + 1) // 2)
         if total == 0:
-            return max(1, (last + 1) // 2)
+            return middle
         floor = _NOTHING * total
         heads = list(accumulate(self.damages))
         falls = {
@@ -66,7 +68,7 @@ class Ranking:
             if heads[size - 1] >= _HALF * total
             and total - heads[size - 1] + self.damages[size - 1] >= _TAIL * total
         }
-        return max(falls, key=lambda size: (falls[size], -size), default=last)
+        return max(falls, key=lambda size: (falls[size], -size), default=middle)
 
     def damage_after(self, size: int) -> float:
         """Return the summed damage of all ops but the first ``size``."""

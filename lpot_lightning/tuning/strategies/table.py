@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.tuning.strategies.auto import search_auto
 from lpot_lightning.tuning.strategies.basic import search_basic
 from lpot_lightning.tuning.strategies.strategy import Strategy
@@ -12,14 +12,11 @@ STRATEGIES = {
     "basic": Strategy("basic", search_basic),
 }
 
-_NOT_YET = ("bayesian", "exhaustive", "mse", "random", "sigopt", "tpe")
-
 
 def find_strategy(name: str) -> Strategy:
     """Return the strategy of this name.
 
     Raises:
-        NotYetError: if LPOT has it and lpot_lightning does not yet.
         ConfError: if there is none of this name.
 
     Example::
@@ -29,7 +26,5 @@ def find_strategy(name: str) -> Strategy:
     if name in STRATEGIES:
         return STRATEGIES[name]
     known = ", ".join(f"`{known}`" for known in STRATEGIES)
-    if name in _NOT_YET:
-        raise NotYetError(f"`tuning.strategy.name` is `{name}`, not there yet; allowed: {known}")
     hint = did_you_mean(name, STRATEGIES)
     raise ConfError(f"`tuning.strategy.name` is `{name}`; allowed: {known}.{hint}")
