@@ -14,4 +14,4 @@ if __name__ == "__main__":
     }
     asked = conf(sys.argv[1], tuning=tuning)
     result = quantize(trainer(), Lit(), train_loader(), val_loader(), conf=asked)
-    print("done", result.status, len(result.trials))
+    sys.stdout.write(f"done {result.status} {len(result.trials)}\n")

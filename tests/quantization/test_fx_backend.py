@@ -249,3 +249,24 @@ def test_a_layer_without_a_kernel_is_named_where_no_graph_is_made_around_it():
     found = prepared(seeded(Recurrent).eval(), Batch(torch.randn(4, 6)))
     assert found.excluded == {"rnn": "a `GRU` alone is not quantized"}
     assert [op.name for op in found.ops] == ["out"]
+
+
+def test_another_engine_is_taken_where_it_has_fewer_wrong_kernels(monkeypatch, tmp_path):
+    from lpot_lightning.quantization.fx import backend
+
+    def broken_on_x86(part, converted, args, kwargs):
+        wrong = torch.backends.quantized.engine == "x86"
+        return dict.fromkeys(part.ops.nodes, "is wrong" if wrong else "")
+
+    monkeypatch.setattr(backend, "check_kernels", broken_on_x86)
+    if backend.engines()[:2] != ["x86", "onednn"]:
+        pytest.skip("needs an x86 torch with two engines")
+    before = torch.backends.quantized.engine
+    model, batch = seeded(lambda: nn.Sequential(nn.Linear(4, 4))).eval(), Batch(torch.randn(8, 4))
+    found = calibrated(model, batch)
+    assert found.describe(all_int8(found))["engine"] == "onednn"
+    assert int8_ops(found) == ("0",)
+    int8 = converted(model, found)
+    save(tmp_path, model, found)
+    assert same(batch(load(tmp_path, other_weights(model))), batch(int8))
+    assert torch.backends.quantized.engine == before

@@ -12,7 +12,7 @@ from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.quantization.calls import Calls
 from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.capability import configs_of
-from lpot_lightning.quantization.fx.engine import choose_engine, needs_reduced_range, quiet
+from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
 from lpot_lightning.quantization.fx.kernels import check_kernels
 from lpot_lightning.quantization.fx.part import Part, PartSpec
 from lpot_lightning.quantization.fx.probe import ToggleRun
@@ -29,6 +29,7 @@ class FxPrepared:
         self._calls = calls
         self.excluded = excluded
         self._wrong: dict[str, str] = {}
+        self._engine = choose_engine()
 
     @property
     def observed(self) -> dict[str, nn.Module]:
@@ -36,33 +37,44 @@ class FxPrepared:
         return {part.spec.path: part.graph for part in self._parts}
 
     def settle(self) -> None:
-        """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32."""
-        for part, calls in zip(self._parts, self._calls, strict=True):
+        """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32.
+
+        Where the best engine has wrong kernels, the one with the fewest is taken.
+        """
+        for part in self._parts:
             part.settle()
             self._wrong.update(part.unusable())
-            while wrong := self._unproved(part, calls):
-                self._wrong.update(wrong)
+        found: dict[str, dict[str, str]] = {}
+        for engine in engines():
+            found[engine] = self._wrong_kernels(engine)
+            if not found[engine]:
+                break
+        self._engine = min(found, key=lambda engine: len(found[engine]))
+        self._wrong.update(found[self._engine])
         self.excluded.update(self._wrong)
 
-    def _unproved(self, part: Part, calls: Calls) -> dict[str, str]:
-        """Return ops that cannot be int8 though nothing was known against them, with reasons."""
-        choice = self._first_choice(part)
-        with quiet():
-            try:
-                converted = part.convert(choice)
-            except Exception as error:  # whatever torch's convert meets in a user's layer
-                why = f"cannot be converted ({in_short(error)})"
-                return {op: why for op, config in choice.items() if not config.is_fp32}
-            if converted is None:
-                return {}
-            wrong = check_kernels(part, converted, calls.args, calls.kwargs)
-        return {op: why for op, why in wrong.items() if why and op not in self._wrong}
+    def _wrong_kernels(self, engine: str) -> dict[str, str]:
+        """Return ops that cannot be int8 on ``engine`` though nothing was known against them."""
+        wrong: dict[str, str] = {}
+        for part, calls in zip(self._parts, self._calls, strict=True):
+            with quiet(engine):
+                while more := self._unproved(part, calls, self._wrong | wrong):
+                    wrong.update(more)
+        return wrong
 
-    def _first_choice(self, part: Part) -> dict[str, OpConfig]:
-        return {
-            op: FP32 if op in self._wrong else configs_of(kind)[0]
-            for op, kind in part.ops.kinds.items()
+    def _unproved(self, part: Part, calls: Calls, known: Mapping[str, str]) -> dict[str, str]:
+        choice = {
+            op: FP32 if op in known else configs_of(kind)[0] for op, kind in part.ops.kinds.items()
         }
+        try:
+            converted = part.convert(choice)
+        except Exception as error:  # whatever torch's convert meets in a user's layer
+            why = f"cannot be converted ({in_short(error)})"
+            return {op: why for op, config in choice.items() if not config.is_fp32}
+        if converted is None:
+            return {}
+        wrong = check_kernels(part, converted, calls.args, calls.kwargs)
+        return {op: why for op, why in wrong.items() if why and op not in known}
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -82,7 +94,7 @@ class FxPrepared:
         """Return the int8 graphs by path."""
         configs = recipe.as_mapping()
         found = {}
-        with quiet():
+        with quiet(self._engine):
             for part in self._parts:
                 module = part.convert({op: configs[op] for op in part.ops.nodes})
                 if module is not None:
@@ -117,7 +129,7 @@ class FxPrepared:
                 if op in taken and not config.is_fp32:
                     ops[op]["input"] = _named(taken[op])
         return {
-            "engine": choose_engine(),
+            "engine": self._engine,
             "reduce_range": needs_reduced_range(),
             "parts": [
                 {

@@ -16,17 +16,28 @@ from lpot_lightning.errors import QuantizationError
 ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")
 
 
+def engines() -> list[str]:
+    """Return the int8 engines of this machine's torch, the best one first.
+
+    QNNPACK is made for ARM and counts only where it is the only one.
+
+    Raises:
+        QuantizationError: if there is none.
+    """
+    supported = torch.backends.quantized.supported_engines
+    found = [engine for engine in ENGINES if engine in supported]
+    if not found:
+        raise QuantizationError(f"this torch has no int8 engine: it supports {supported}")
+    return [engine for engine in found if engine != "qnnpack"] or found
+
+
 def choose_engine() -> str:
     """Return the best int8 engine of this machine's torch.
 
     Raises:
         QuantizationError: if there is none.
     """
-    supported = torch.backends.quantized.supported_engines
-    for engine in ENGINES:
-        if engine in supported:
-            return engine
-    raise QuantizationError(f"this torch has no int8 engine: it supports {supported}")
+    return engines()[0]
 
 
 def needs_reduced_range() -> bool:

@@ -159,8 +159,8 @@ class Part:
         Args:
             configs: of every op of this part.
         """
-        key = tuple((op, configs[op]) for op in self.ops.nodes)
-        fp32 = {op for op, config in key if config.is_fp32}
+        key = (torch.backends.quantized.engine, *(configs[op] for op in self.ops.nodes))
+        fp32 = {op for op in self.ops.nodes if configs[op].is_fp32}
         if fp32 >= set(self.ops.nodes):
             return None
         if self._last is None or self._last[0] != key:
