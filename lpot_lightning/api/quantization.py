@@ -22,11 +22,11 @@ from lpot_lightning.api.workspace import (
     what_trials_depend_on,
 )
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError
+from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError, in_short
 from lpot_lightning.files import open_folder, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
-from lpot_lightning.quantization.calls import recorded
+from lpot_lightning.quantization.calls import Calls, recorded
 from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.replace import put, replaced
 from lpot_lightning.recipe import Op, Recipe
@@ -128,12 +128,15 @@ class _Run:
 
     def _prepare(self, model: nn.Module) -> tuple[nn.Module, Prepared]:
         check_fp32(model)
-        with recorded(model) as calls:
-            shown = self.runner.try_out(model)
-        if shown is not model:  # the first try left its traces in the model; this one is clean
-            with recorded(shown) as calls:
-                model = self.runner.try_out(shown)
-        prepared = self.backend.prepare(model, calls, whole=self.options.whole)
+        avoid = set() if self.options.whole else {""}
+        while True:
+            model, calls = self._called(model)
+            prepared = self.backend.prepare(model, calls, avoid=avoid)
+            broken = self._broken(model, prepared)
+            if not broken:
+                break
+            avoid |= broken
+            model = self.runner.fresh()
         if not prepared.ops:
             reasons = "; ".join(by_reason(prepared.excluded))
             raise QuantizationError(
@@ -141,6 +144,41 @@ class _Run:
                 f" ({reasons or 'it has no Linear, Conv or Embedding'})"
             )
         return model, prepared
+
+    def _called(self, model: nn.Module) -> tuple[nn.Module, Mapping[int, Calls]]:
+        """Return a model that works on the calibration data, and who called what in it."""
+        with recorded(model) as calls:
+            works = self.runner.try_out(model)
+        if works is not model:  # the data was changed, and the model with it
+            with recorded(works) as calls:
+                self.runner.try_out(works)
+        return works, calls
+
+    def _broken(self, model: nn.Module, prepared: Prepared) -> set[str]:
+        """Return the parts that do not work as graphs where they stand.
+
+        A graph has no more than its ``forward``: code around it that reads an attribute or calls a
+        method of the module fails. Such a part is entered deeper.
+        """
+        parts = prepared.observed
+        if not parts:
+            return set()
+        with prepared.asleep():
+            if self._fault(model, parts) is None:
+                return set()
+            faults = {path: self._fault(model, {path: part}) for path, part in parts.items()}
+        broken = {path: fault for path, fault in faults.items() if fault is not None}
+        for path, fault in broken.items():
+            self.listener.say(f"`{path}` does not work as one graph, entering it: {fault}")
+        return set(broken or parts)
+
+    def _fault(self, model: nn.Module, parts: Mapping[str, nn.Module]) -> str | None:
+        try:
+            with replaced(model, parts) as changed:
+                self.runner.step_seconds(changed)
+        except Exception as error:  # whatever the user's code says when a graph stands in
+            return in_short(error)
+        return None
 
     def _ops(self, prepared: Prepared) -> list[Op]:
         return select(prepared.ops, self.options.modules)

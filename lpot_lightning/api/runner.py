@@ -36,6 +36,9 @@ class Runner(Protocol):
     def samples(self) -> int:
         """How many samples the calibration batches hold."""
 
+    def fresh(self) -> nn.Module:
+        """Return a new copy of the model that is to be quantized."""
+
     def try_out(self, model: nn.Module) -> nn.Module:
         """Show ``model`` one calibration batch, and return the model to go on with."""
 

@@ -94,6 +94,10 @@ class ValidationRunner:
         """How many samples they hold."""
         return self._data.samples
 
+    def fresh(self) -> nn.Module:
+        """Return a new copy of the model that is to be quantized."""
+        return self._fresh()
+
     def try_out(self, model: nn.Module) -> nn.Module:
         """Show ``model`` the first samples of the first calibration batch.
 

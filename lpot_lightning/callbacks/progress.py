@@ -31,6 +31,17 @@ class Progress:
             yield Bar(bar)
 
 
+def end_live_bar(trainer: Trainer) -> None:
+    """Let a bar that a thread redraws rest, as its own ``teardown`` is about to.
+
+    The thread of ``RichProgressBar`` looks for its bar among the trainer's callbacks (Lightning
+    2.6), from where it is gone while ours run.
+    """
+    stop = getattr(trainer.progress_bar_callback, "_stop_progress", None)
+    if callable(stop):
+        stop()
+
+
 class Bar(Callback):
     """Moves a tqdm bar on with each validation batch."""
 

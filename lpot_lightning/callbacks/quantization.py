@@ -30,6 +30,7 @@ from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
+from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.quiet import directions_in, seeded
 from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step
 from lpot_lightning.conf.ownership import check_for_callback
@@ -158,6 +159,7 @@ class QuantizationCallback(Callback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
+        end_live_bar(trainer)
         self.result = run_quantization(
             trainer,
             pl_module,

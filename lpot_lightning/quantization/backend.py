@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ class Prepared(Protocol):
     @property
     def excluded(self) -> Mapping[str, str]:
         """What stays in floating point whatever is asked, with the reason."""
+
+    def asleep(self) -> AbstractContextManager[None]:
+        """Let data through the observed parts that the calibration is not to count."""
 
     def settle(self) -> None:
         """End the calibration and prove the int8 kernels."""
@@ -45,10 +49,12 @@ class Backend(Protocol):
 
     name: str
 
-    def prepare(self, model: nn.Module, calls: Mapping[int, Calls], *, whole: bool) -> Prepared:
+    def prepare(
+        self, model: nn.Module, calls: Mapping[int, Calls], *, avoid: Collection[str]
+    ) -> Prepared:
         """Find the parts that can be quantized and observe them; ``model`` is left as it is.
 
-        ``whole`` says whether the model itself may be one, and not only what it holds.
+        Modules whose paths are in ``avoid`` are not replaced; what they hold may be.
         """
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, nn.Module]:

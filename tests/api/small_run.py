@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Agreement:
         spoil: Callable[[float], float] = lambda right: right,
         spoil_all: Callable[[float], float] = lambda right: right,
     ) -> None:
+        self.model = copy.deepcopy(model)
         draw = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(512, 8, generator=draw)
         self.calibration: Any = (self.inputs[:64], self.inputs[64:128])
@@ -70,6 +72,9 @@ class Agreement:
     def _classes(self, model: nn.Module) -> Tensor:
         with torch.no_grad():
             return model(self.inputs).argmax(1)
+
+    def fresh(self) -> nn.Module:
+        return copy.deepcopy(self.model)
 
     def try_out(self, model: nn.Module) -> nn.Module:
         with torch.no_grad():

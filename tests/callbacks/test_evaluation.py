@@ -156,14 +156,14 @@ def test_limit_val_batches_is_obeyed(callback, limit, batches):
     judging = [size for size in module.seen if size == 16]
     assert result.evaluations == 2
     assert judging[:batches] == [16] * batches
-    # a first look, baseline, calibration on 7 batches, one trial, and 2 steps of timing
-    assert len(module.seen) == 1 + batches + 7 + batches + 2
+    # two first looks, baseline, calibration on 7 batches, one trial, and 2 steps of timing
+    assert len(module.seen) == 2 + batches + 7 + batches + 2
 
 
 def test_evaluation_accuracy_iteration_limits_the_batches_of_a_pass(callback):
     module = counting(Lit)()
     judged(callback(evaluation={"accuracy": {"iteration": 2}}), module)
-    assert len(module.seen) == 1 + 2 + 7 + 2 + 2
+    assert len(module.seen) == 2 + 2 + 7 + 2 + 2
 
 
 def test_shuffled_validation_data_gives_every_trial_the_same_batches(callback):
@@ -482,3 +482,52 @@ def test_single_ops_are_tried_on_a_few_samples_only():
     odd = {"x": torch.zeros(256, 3), "edges": torch.zeros(2, 900)}
     assert shortened(odd) is odd
     assert shortened([torch.zeros(256), "text"])[0].shape == (256,)
+
+
+class Rich(nn.Module):
+    """A net with more to it than its ``forward``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1.0
+        self.body = small_net()
+        self.body.load_state_dict(Lit().net.state_dict())
+
+    def forward(self, x):
+        return self.body(x)
+
+    def soften(self, logits):
+        return logits / 2
+
+
+class Reaching(Lit):
+    """Reads an attribute of its net, and calls a method that is not ``forward``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Rich()
+        self.outputs: list[int] = []
+
+    def validation_step(self, batch, batch_idx):
+        self.outputs.append(len(batch[1]))
+        logits = self.net.soften(self.net(batch[0])) * self.net.scale
+        self.log("val_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+    def on_validation_epoch_end(self):
+        assert sum(self.outputs) in (16, 48, 112)
+        self.outputs.clear()
+
+
+def test_a_net_of_which_more_is_used_than_its_forward_is_entered(callback):
+    result = judged(callback(), Reaching())
+    assert result.int8_ops == ("net.body.0", "net.body.2")
+    assert is_int8(result.model.net.body)
+    assert type(result.model.net) is Rich
+    assert result.status == "met"
+
+
+def test_such_a_net_is_restored_the_same(callback, workspace):
+    result = judged(callback(), Reaching())
+    restored = load_from_checkpoint(Reaching, workspace / "best_quantized.ckpt")
+    x = points(8).tensors[0]
+    assert torch.equal(restored.net(x), result.model.net(x))

@@ -1,10 +1,11 @@
 """Bars for those who want bars."""
 
 import math
+import time
 
 import pytest
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
-from lit_scenes import fitted, trainer
+from lit_scenes import Lit, fitted, trainer
 
 from lpot_lightning.callbacks.progress import Progress
 
@@ -51,7 +52,13 @@ def test_a_rich_bar_is_left_in_peace(callback, capsys):
     pytest.importorskip("rich")
     from lightning.pytorch.callbacks import RichProgressBar
 
-    fitted(callback(), others=(RichProgressBar(),), enable_progress_bar=True, max_epochs=1)
+    class Busy(Lit):
+        def validation_step(self, batch, batch_idx):
+            time.sleep(0.02)  # long enough for the thread that redraws the bar
+            super().validation_step(batch, batch_idx)
+
+    given = {"enable_progress_bar": True, "max_epochs": 1}
+    fitted(callback(), Busy(), others=(RichProgressBar(refresh_rate=1),), **given)
     assert "int8 trial 1" in capsys.readouterr().err
 
 

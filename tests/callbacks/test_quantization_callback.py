@@ -243,7 +243,7 @@ def test_a_kill_between_trials_loses_none_of_them(callback):
     class Killed(Lit):
         def on_validation_epoch_start(self):
             passes.append(1)
-            if len(passes) == 5:  # a first look, baseline, calibration, one trial, and now
+            if len(passes) == 6:  # two first looks, baseline, calibration, one trial, and now
                 raise KeyboardInterrupt
 
     passes = []

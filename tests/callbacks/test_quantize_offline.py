@@ -226,7 +226,7 @@ def test_limit_val_batches_is_obeyed(workspace):
 
     seen = []
     quantized(workspace, Counting(), one=trainer(limit_val_batches=2))
-    assert seen[:3] == [1, 1, 2]
+    assert seen[:4] == [1, 1, 1, 2]
 
 
 def test_the_callbacks_result_and_quantize_agree(workspace, callback):

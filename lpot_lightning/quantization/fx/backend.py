@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.capability import configs_of
 from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
 from lpot_lightning.quantization.fx.kernels import check_kernels
+from lpot_lightning.quantization.fx.observer import RangeObserver
 from lpot_lightning.quantization.fx.part import Part, PartSpec
 from lpot_lightning.quantization.fx.probe import ToggleRun
 from lpot_lightning.quantization.fx.search import Search
@@ -35,6 +37,23 @@ class FxPrepared:
     def observed(self) -> dict[str, nn.Module]:
         """The observed graphs by the path of the module they stand for."""
         return {part.spec.path: part.graph for part in self._parts}
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let data through the observed graphs that the calibration is not to count."""
+        observers = [
+            observer
+            for part in self._parts
+            for observer in part.graph.modules()
+            if isinstance(observer, RangeObserver)
+        ]
+        for observer in observers:
+            observer.awake = False
+        try:
+            yield
+        finally:
+            for observer in observers:
+                observer.awake = True
 
     def settle(self) -> None:
         """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32.
@@ -149,20 +168,20 @@ class FxBackend:
     name = "pytorch_fx"
 
     def prepare(
-        self, model: nn.Module, calls: Mapping[int, Calls], *, whole: bool = True
+        self, model: nn.Module, calls: Mapping[int, Calls], *, avoid: Collection[str] = ()
     ) -> FxPrepared:
         """Trace and observe what can be traced, from the outside in; ``model`` is left alone.
 
         Args:
             model: in eval mode, on the CPU, in float32.
             calls: of every module, from a dry run.
-            whole: whether the model itself may become a graph; if not, only what it holds.
+            avoid: paths of modules that may not become graphs; what they hold may.
 
         Raises:
             QuantizationError: if the machine has no int8 engine.
         """
         choose_engine()
-        search = Search(calls, reduce_range=needs_reduced_range(), whole=whole)
+        search = Search(calls, reduce_range=needs_reduced_range(), avoid=avoid)
         with quiet(), torch.no_grad():
             search.visit("", model)
         return FxPrepared(search.parts, search.kept_calls, search.excluded)

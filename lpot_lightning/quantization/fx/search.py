@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -15,10 +15,12 @@ from lpot_lightning.quantization.fx.trace import NotTraceable
 class Search:
     """Walks a model from the outside in and takes the largest modules that can be traced."""
 
-    def __init__(self, calls: Mapping[int, Calls], *, reduce_range: bool, whole: bool) -> None:
+    def __init__(
+        self, calls: Mapping[int, Calls], *, reduce_range: bool, avoid: Collection[str]
+    ) -> None:
         self._known = calls
         self._reduce_range = reduce_range
-        self._whole = whole
+        self._avoid = avoid
         self._seen: set[int] = set()
         self.parts: list[Part] = []
         self.kept_calls: list[Calls] = []
@@ -34,7 +36,9 @@ class Search:
         self._seen.add(id(module))
         calls = self._known.get(id(module))
         reason = "is never called by the validation loop"
-        if calls is not None and (path or self._whole):
+        if calls is not None and path in self._avoid:
+            reason = "does not work as a graph where it stands"
+        elif calls is not None:
             reason = self._take(path, module, calls)
             if not reason:
                 return
