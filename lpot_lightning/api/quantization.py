@@ -105,6 +105,12 @@ Ranked = list[tuple[str, float]]
 class _Run:
     """The steps of one run, in their order."""
 
+    fp32: dict[str, str]
+    fp32_hash: str
+    baseline: Evaluation
+    criterion: Criterion
+    most: int
+
     def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
         self.backend = find_backend(conf, listener.say)

@@ -97,7 +97,7 @@ class QuantizationCallback(Callback):
         self.ckpt = ckpt
         self.result: TuningResult | None = None
         self._readable: str | None = None
-        self._monitor_found = False
+        self._monitor_sought = False
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -106,7 +106,7 @@ class QuantizationCallback(Callback):
             return
         self.result = None
         self._readable = None
-        self._monitor_found = False
+        self._monitor_sought = False
         check_trainer(trainer)
         check_step(pl_module)
         if not trainer.enable_validation:
@@ -139,7 +139,7 @@ class QuantizationCallback(Callback):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to tune by at the first validation, not after the last."""
-        if self._monitor_found or trainer.state.fn != TrainerFn.FITTING:
+        if self._monitor_sought or trainer.state.fn != TrainerFn.FITTING:
             return
         directions = directions_in(trainer.fit_loop.epoch_loop.val_loop)
         try:
@@ -150,11 +150,13 @@ class QuantizationCallback(Callback):
                 directions,
                 directions,
             )
-        except EvaluationError:
-            if not trainer.sanity_checking:  # many a module logs nothing in the sanity check
+        except EvaluationError as error:
+            if trainer.sanity_checking:  # many a module logs nothing there
+                return
+            if self.monitor and did_you_mean(self.monitor, directions):
                 raise
-        else:
-            self._monitor_found = True
+            rank_zero_warn(f"{error} It is looked for again when the fit is over.")
+        self._monitor_sought = True
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -531,3 +531,16 @@ def test_such_a_net_is_restored_the_same(callback, workspace):
     restored = load_from_checkpoint(Reaching, workspace / "best_quantized.ckpt")
     x = points(8).tensors[0]
     assert torch.equal(restored.net(x), result.model.net(x))
+
+
+def test_a_metric_that_is_logged_later_is_waited_for(callback):
+    class Later(Lit):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            if self.current_epoch > 0:
+                self.log("map", 0.5)
+
+    quantization = callback(monitor="map")
+    with pytest.warns(UserWarning, match="does not log.*looked for again when the fit is over"):
+        trainer(quantization, max_epochs=2).fit(Later(), datamodule=Points())
+    assert quantization.result.monitor == "map"
