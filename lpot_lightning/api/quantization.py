@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.api.result import TuningResult, by_reason
+from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.preparation import calibrate, prepare
+from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select
 from lpot_lightning.api.speed import measure_speedup
@@ -22,11 +22,10 @@ from lpot_lightning.api.workspace import (
     what_trials_depend_on,
 )
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError, in_short
+from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError
 from lpot_lightning.files import open_folder, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
-from lpot_lightning.quantization.calls import Calls, recorded
 from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.replace import put, replaced
 from lpot_lightning.recipe import Op, Recipe
@@ -38,36 +37,6 @@ from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Trial
 from lpot_lightning.version import VERSION
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who wants to hear of a run while it goes on.
-
-    Args:
-        say: takes one line for people.
-        trial: takes each finished trial, with the run's criterion and baseline.
-        saved: takes the tune config and the tensors of a model the moment it is the best.
-    """
-
-    say: Callable[[str], None]
-    trial: Callable[[Trial], None] = lambda trial: None
-    saved: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] = lambda conf, plain: None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a caller asks for besides the conf.
-
-    Args:
-        modules: names or globs of submodules or ops to quantize; empty means everything.
-        workspace: where the files go; ``None`` writes none.
-        whole: whether the model itself may be replaced by a graph, and not only what it holds.
-    """
-
-    modules: tuple[str, ...] = ()
-    workspace: Path | None = None
-    whole: bool = True
 
 
 def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
@@ -118,73 +87,20 @@ class _Run:
         self.tried = 0
 
     def go(self, model: nn.Module) -> TuningResult:
-        model, prepared = self._prepare(model)
+        say, whole = self.listener.say, self.options.whole
+        model, prepared = prepare(model, self.backend, self.runner, whole=whole, say=say)
         self.fp32 = fingerprint(model)
         self.fp32_hash = content_hash(dict(nn.Module.state_dict(model)))
         self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()
-        self._calibrate(model, prepared)
+        calibrate(model, prepared, self.runner, say)
         ops = self._ops(prepared)
         history = self._open_history()
         self.most = self._most_trials(len(ops))
         self._announce(self.baseline, len(ops))
         outcome = self._tune(model, prepared, self._space(ops), history)
         return self._finish(model, prepared, outcome)
-
-    def _prepare(self, model: nn.Module) -> tuple[nn.Module, Prepared]:
-        check_fp32(model)
-        avoid = set() if self.options.whole else {""}
-        while True:
-            model, calls = self._called(model)
-            prepared = self.backend.prepare(model, calls, avoid=avoid)
-            broken = self._broken(model, prepared)
-            if not broken:
-                break
-            avoid |= broken
-            model = self.runner.fresh()
-        if not prepared.ops:
-            reasons = "; ".join(by_reason(prepared.excluded))
-            raise QuantizationError(
-                f"no op of `{type(model).__name__}` can be quantized"
-                f" ({reasons or 'it has no Linear, Conv or Embedding'})"
-            )
-        return model, prepared
-
-    def _called(self, model: nn.Module) -> tuple[nn.Module, Mapping[int, Calls]]:
-        """Return a model that works on the calibration data, and who called what in it."""
-        with recorded(model) as calls:
-            works = self.runner.try_out(model)
-        if works is not model:  # the data was changed, and the model with it
-            with recorded(works) as calls:
-                self.runner.try_out(works)
-        return works, calls
-
-    def _broken(self, model: nn.Module, prepared: Prepared) -> set[str]:
-        """Return the parts that do not work as graphs where they stand.
-
-        A graph has no more than its ``forward``: code around it that reads an attribute or calls a
-        method of the module fails. Such a part is entered deeper.
-        """
-        parts = prepared.observed
-        if not parts:
-            return set()
-        with prepared.asleep():
-            if self._fault(model, parts) is None:
-                return set()
-            faults = {path: self._fault(model, {path: part}) for path, part in parts.items()}
-        broken = {path: fault for path, fault in faults.items() if fault is not None}
-        for path, fault in broken.items():
-            self.listener.say(f"`{path}` does not work as one graph, entering it: {fault}")
-        return set(broken or parts)
-
-    def _fault(self, model: nn.Module, parts: Mapping[str, nn.Module]) -> str | None:
-        try:
-            with replaced(model, parts) as changed:
-                self.runner.step_seconds(changed)
-        except Exception as error:  # whatever the user's code says when a graph stands in
-            return in_short(error)
-        return None
 
     def _ops(self, prepared: Prepared) -> list[Op]:
         return select(prepared.ops, self.options.modules)
@@ -215,16 +131,6 @@ class _Run:
         criterion = Criterion(float(goal or 0.0), relative, self.runner.higher_is_better)
         criterion.target(self.baseline.accuracy)  # a relative goal at a baseline of 0 is told here
         return criterion
-
-    def _calibrate(self, model: nn.Module, prepared: Prepared) -> None:
-        with replaced(model, prepared.observed) as observed:
-            self.runner.calibrate(observed)
-        prepared.settle()
-        reasons = by_reason(prepared.excluded)
-        for line in reasons:
-            self.listener.say(f"stays in fp32: {line}")
-        if all(not op.int8_configs for op in prepared.ops):
-            raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
     def _open_history(self) -> History:
         folder = self.options.workspace
@@ -380,19 +286,6 @@ class _Run:
             model=model.requires_grad_(False).eval(),
             workspace=self.options.workspace,
         )
-
-
-def check_fp32(model: nn.Module) -> None:
-    """Raise a ``QuantizationError`` if ``model`` is int8 already, or not in float32."""
-    for name, held in nn.Module.state_dict(model).items():
-        if isinstance(held, tuple) or getattr(held, "is_quantized", False):
-            raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
-    for name, value in model.named_parameters():
-        if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
-            raise QuantizationError(
-                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
-                " call `model.float()` first, and train with `precision='32-true'` or `-mixed`"
-            )
 
 
 def costs_of(ops: Iterable[Op], objective: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from lpot_lightning.api.quantization import check_fp32
+from lpot_lightning.api.preparation import check_fp32
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpot_lightning.api.quantization import Listener, Options, quantize_model
+from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.quantization import quantize_model
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.conf.reader import read_conf

@@ -335,3 +335,14 @@ def test_where_files_go(asked: dict[str, str], folder: str) -> None:
     tuning = {"workspace": asked} if asked else {}
     model = {"name": "net", "framework": "pytorch"}
     assert workspace_of(read_conf({"model": model, "tuning": tuning})) == Path(folder)
+
+
+def test_a_step_that_fails_by_itself_is_not_blamed_on_the_graphs() -> None:
+    judge = Agreement(net())
+
+    def fail(model: nn.Module) -> float:
+        raise RuntimeError("out of patience")
+
+    judge.step_seconds = fail  # type: ignore[method-assign]
+    with pytest.raises(EvaluationError, match="fails on a calibration batch: .*out of patience"):
+        run(net(), judge)

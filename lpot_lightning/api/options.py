@@ -1,0 +1,42 @@
+"""What a caller gives to a run besides model, conf and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lpot_lightning.tuning.trial import Trial
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who wants to hear of a run while it goes on.
+
+    Args:
+        say: takes one line for people.
+        trial: takes each finished trial, with the run's criterion and baseline.
+        saved: takes the tune config and the tensors of a model the moment it is the best.
+    """
+
+    say: Callable[[str], None]
+    trial: Callable[[Trial], None] = lambda trial: None
+    saved: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] = lambda conf, plain: None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller asks for besides the conf.
+
+    Args:
+        modules: names or globs of submodules or ops to quantize; empty means everything.
+        workspace: where the files go; ``None`` writes none.
+        whole: whether the model itself may be replaced by a graph, and not only what it holds.
+    """
+
+    modules: tuple[str, ...] = ()
+    workspace: Path | None = None
+    whole: bool = True

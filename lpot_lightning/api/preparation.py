@@ -1,0 +1,123 @@
+"""From a model to observed parts that have seen the calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from lpot_lightning.api.result import by_reason
+from lpot_lightning.api.runner import Runner
+from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
+from lpot_lightning.quantization.backend import Backend, Prepared
+from lpot_lightning.quantization.calls import Calls, recorded
+from lpot_lightning.quantization.replace import replaced
+
+Say = Callable[[str], None]
+
+
+def prepare(
+    model: nn.Module, backend: Backend, runner: Runner, *, whole: bool, say: Say
+) -> tuple[nn.Module, Prepared]:
+    """Find the parts of ``model`` that can be quantized where they stand.
+
+    Args:
+        model: in eval mode.
+        backend: traces and observes.
+        runner: shows the model one calibration batch, and gives a new one where that spoiled it.
+        whole: whether the model itself may be a part, and not only what it holds.
+        say: takes what the user should know.
+
+    Returns:
+        the model to go on with, and its parts.
+
+    Raises:
+        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
+    """
+    check_fp32(model)
+    avoid: set[str] = set() if whole else {""}
+    while True:
+        model, calls = _called(model, runner)
+        prepared = backend.prepare(model, calls, avoid=avoid)
+        broken = _broken(model, prepared, runner, say)
+        if not broken:
+            break
+        avoid |= broken
+        model = runner.fresh()
+    if not prepared.ops:
+        reasons = "; ".join(by_reason(prepared.excluded))
+        raise QuantizationError(
+            f"no op of `{type(model).__name__}` can be quantized"
+            f" ({reasons or 'it has no Linear, Conv or Embedding'})"
+        )
+    return model, prepared
+
+
+def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> None:
+    """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
+
+    Raises:
+        QuantizationError: if nothing is left to quantize.
+    """
+    with replaced(model, prepared.observed) as observed:
+        runner.calibrate(observed)
+    prepared.settle()
+    reasons = by_reason(prepared.excluded)
+    for line in reasons:
+        say(f"stays in fp32: {line}")
+    if all(not op.int8_configs for op in prepared.ops):
+        raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
+
+
+def check_fp32(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if ``model`` is int8 already, or not in float32."""
+    for name, held in nn.Module.state_dict(model).items():
+        if isinstance(held, tuple) or getattr(held, "is_quantized", False):
+            raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+    for name, value in model.named_parameters():
+        if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
+            raise QuantizationError(
+                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
+                " call `model.float()` first, and train with `precision='32-true'` or `-mixed`"
+            )
+
+
+def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
+    """Return a model that works on the calibration data, and who called what in it."""
+    with recorded(model) as calls:
+        works = runner.try_out(model)
+    if works is not model:  # the data was changed, and the model with it
+        with recorded(works) as calls:
+            runner.try_out(works)
+    return works, calls
+
+
+def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
+    """Return the parts that do not work as graphs where they stand.
+
+    A graph has no more than its ``forward``: code around it that reads an attribute or calls a
+    method of the module fails. Such a part is entered deeper.
+    """
+    parts = prepared.observed
+    if not parts:
+        return set()
+    with prepared.asleep():
+        if _fault(model, parts, runner) is None:
+            return set()
+        if own := _fault(model, {}, runner):
+            raise EvaluationError(f"the validation loop fails on a calibration batch: {own}")
+        faults = {path: _fault(model, {path: part}, runner) for path, part in parts.items()}
+    broken = {path: fault for path, fault in faults.items() if fault is not None}
+    for path, fault in broken.items():
+        say(f"`{path}` does not work as one graph, entering it: {fault}")
+    return set(broken or parts)
+
+
+def _fault(model: nn.Module, parts: Mapping[str, nn.Module], runner: Runner) -> str | None:
+    try:
+        with replaced(model, parts) as changed:
+            runner.step_seconds(changed)
+    except Exception as error:  # whatever the user's code says when a graph stands in
+        return in_short(error)
+    return None
