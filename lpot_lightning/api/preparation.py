@@ -97,7 +97,8 @@ def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> s
     """Return the parts that do not work as graphs where they stand.
 
     A graph has no more than its ``forward``: code around it that reads an attribute or calls a
-    method of the module fails. Such a part is entered deeper.
+    method of the module fails. Such a part is entered deeper. Each is tried in a new model: a step
+    that failed leaves its traces.
     """
     parts = prepared.observed
     if not parts:
@@ -105,9 +106,11 @@ def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> s
     with prepared.asleep():
         if _fault(model, parts, runner) is None:
             return set()
-        if own := _fault(model, {}, runner):
+        if own := _fault(runner.fresh(), {}, runner):
             raise EvaluationError(f"the validation loop fails on a calibration batch: {own}")
-        faults = {path: _fault(model, {path: part}, runner) for path, part in parts.items()}
+        faults = {
+            path: _fault(runner.fresh(), {path: part}, runner) for path, part in parts.items()
+        }
     broken = {path: fault for path, fault in faults.items() if fault is not None}
     for path, fault in broken.items():
         say(f"`{path}` does not work as one graph, entering it: {fault}")
