@@ -20,14 +20,10 @@ from lpot_lightning.api.preparation import check_fp32
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
-from lpot_lightning.callbacks.quantization import (
-    QuantizationCallback,
-    check_trainer,
-    run_quantization,
-    workspace_for,
-)
+from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
-from lpot_lightning.callbacks.validation import check_step
+from lpot_lightning.callbacks.run import run_quantization, workspace_for
+from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError
 from lpot_lightning.files import open_folder
 

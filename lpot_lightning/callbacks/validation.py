@@ -1,16 +1,18 @@
-"""Which batches a model is judged by."""
+"""Whether models can be judged by a trainer, and by which batches."""
 
 from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lpot_lightning.callbacks.quiet import seeded
-from lpot_lightning.errors import DataError, EvaluationError
+from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 
+_TRUE_HALF = ("bf16-true", "16-true", "64-true", "transformer-engine", "transformer-engine-float16")
 NO_VALIDATION_DATA = (
     "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`, and leave"
     " `limit_val_batches` above 0"
@@ -67,3 +69,23 @@ def _set_up_loop(trainer: Trainer, seed: int) -> _EvaluationLoop:
         with seeded(seed):
             loop.setup_data()
     return loop
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Raise a ``QuantizationError`` if int8 models cannot be judged by this trainer."""
+    if trainer.barebones:
+        raise EvaluationError(
+            "`Trainer(barebones=True)` logs nothing, so there is no accuracy to tune by; leave it"
+            " out"
+        )
+    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
+        raise QuantizationError(
+            f"`{type(trainer.strategy).__name__}` with {trainer.world_size} processes cannot be"
+            " quantized yet; train with it, then quantize the checkpoint in one process with"
+            " `lpot_lightning.quantize`"
+        )
+    if trainer.precision in _TRUE_HALF:
+        raise QuantizationError(
+            f"`precision='{trainer.precision}'` holds the weights in another type than float32,"
+            " which int8 is made from; use `32-true`, `bf16-mixed` or `16-mixed`"
+        )

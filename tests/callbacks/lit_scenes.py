@@ -83,6 +83,19 @@ class Lit(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
 
+class Late(Lit):
+    """Has no net before ``configure_model``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, self.net = self.net.state_dict(), None
+
+    def configure_model(self):
+        if self.net is None:
+            self.net = small_net()
+            self.net.load_state_dict(self.state)
+
+
 class LossLit(Lit):
     """Logs plain numbers: a loss and an accuracy."""
 

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lit_scenes import (
     KINDS,
+    Late,
     Lit,
     LossLit,
     Points,
@@ -312,16 +313,6 @@ def test_layers_of_the_lightning_module_itself_are_quantized(callback):
 
 
 def test_layers_that_configure_model_builds_are_quantized(callback):
-    class Late(Lit):
-        def __init__(self):
-            super().__init__()
-            self.state, self.net = self.net.state_dict(), None
-
-        def configure_model(self):
-            if self.net is None:
-                self.net = small_net()
-                self.net.load_state_dict(self.state)
-
     assert judged(callback(), Late()).int8_ops == ("net.0", "net.2")
 
 

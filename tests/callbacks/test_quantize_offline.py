@@ -6,12 +6,12 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lit_scenes import (
+    Late,
     Lit,
     Points,
     conf,
     fitted,
     same,
-    small_net,
     train_loader,
     trainer,
     val_loader,
@@ -82,16 +82,6 @@ def test_the_modules_own_loaders_are_used(workspace):
 
 
 def test_layers_that_configure_model_builds_are_quantized(workspace):
-    class Late(Lit):
-        def __init__(self):
-            super().__init__()
-            self.state, self.net = self.net.state_dict(), None
-
-        def configure_model(self):
-            if self.net is None:
-                self.net = small_net()
-                self.net.load_state_dict(self.state)
-
     module = Late()
     assert quantized(workspace, module).int8_ops == ("net.0", "net.2")
     assert module.net is None

@@ -1,0 +1,110 @@
+"""One quantization with a trainer as the judge: what is run, said and logged."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.quantization import quantize_model
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.workspace import workspace_of
+from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.calibration import Source
+from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.tuning.trial import Trial
+
+
+def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
+    """Return where files go; nowhere in a ``fast_dev_run``."""
+    quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
+    return None if quick else workspace_of(conf)
+
+
+def run_quantization(
+    trainer: Trainer,
+    module: LightningModule,
+    conf: Conf,
+    *,
+    monitor: str | None,
+    modules: tuple[str, ...],
+    calib: Source,
+    weights: str,
+    workspace: Path | None,
+    watchers: Sequence[Callback],
+    train: Any = None,
+) -> TuningResult:
+    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        conf = _one_trial(conf)
+    fresh = partial(checkpoint.model_with, module, weights)
+    model = fresh()
+    fp32 = copy.deepcopy(model.state_dict())
+    runner = ValidationRunner(
+        trainer,
+        module,
+        fresh,
+        conf,
+        monitor=monitor,
+        calib=calib,
+        watchers=watchers,
+        warn=rank_zero_warn,
+        train=train,
+    )
+
+    def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
+        assert workspace is not None
+        checkpoint.write_checkpoint(
+            workspace, trainer, fresh(), fp32, configure, plain, rank_zero_info
+        )
+
+    with seeded(conf.tuning.random_seed):  # building layers takes random numbers, too
+        result = quantize_model(
+            model,
+            conf,
+            runner,
+            Options(modules, workspace, whole=False),
+            Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+        )
+    rank_zero_info(f"\n{result.table()}")
+    _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
+    return result
+
+
+def _one_trial(conf: Conf) -> Conf:
+    policy = dataclasses.replace(conf.tuning.exit_policy, max_trials=1)
+    return dataclasses.replace(conf, tuning=dataclasses.replace(conf.tuning, exit_policy=policy))
+
+
+def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
+    """One line a trial, and its scalars to the loggers."""
+    recipe, score = trial.recipe, trial.score
+    shown = "failed: " + str(score.failure)
+    if score.accuracy is not None:
+        shown = f"{runner.monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
+    rank_zero_info(
+        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
+        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
+    )
+    scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
+    if score.accuracy is not None:
+        scalars[runner.monitor] = score.accuracy
+    _log(trainer, scalars, trial.number)
+
+
+def _log(trainer: Trainer, scalars: Mapping[str, float], number: int) -> None:
+    """Log under our own prefix, on steps that go on where the training ended."""
+    for logger in trainer.loggers:
+        named = {f"lpot/{name}": value for name, value in scalars.items()}
+        logger.log_metrics(named, step=trainer.global_step + number)
+        logger.save()
