@@ -17,11 +17,13 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.api.preparation import check_fp32
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.judging import on_cpu
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
+from lpot_lightning.callbacks.quiet import saved_metrics, seeded
 from lpot_lightning.callbacks.run import run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError
@@ -144,7 +146,7 @@ def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iter
         trainer.callbacks = [driver]  # type: ignore[attr-defined]
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-        trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+        trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks())
         trainer.limit_val_batches = 1
         trainer.validate_loop = _EvaluationLoop(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -78,11 +78,11 @@ def check_trainer(trainer: Trainer) -> None:
             "`Trainer(barebones=True)` logs nothing, so there is no accuracy to tune by; leave it"
             " out"
         )
-    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         raise QuantizationError(
-            f"`{type(trainer.strategy).__name__}` with {trainer.world_size} processes cannot be"
-            " quantized yet; train with it, then quantize the checkpoint in one process with"
-            " `lpot_lightning.quantize`"
+            f"`{type(trainer.strategy).__name__}` keeps the weights in pieces, or elsewhere, and"
+            " int8 models are made from all of them on the CPU: train with it, then quantize the"
+            " checkpoint with `lpot_lightning.quantize` and `Trainer(devices=1)`"
         )
     if trainer.precision in _TRUE_HALF:
         raise QuantizationError(
