@@ -17,6 +17,7 @@ from lpot_lightning.api.selection import select
 from lpot_lightning.api.speed import measure_speedup
 from lpot_lightning.api.workspace import (
     DEPLOY,
+    RESULT,
     deploy_yaml,
     history_of,
     what_trials_depend_on,
@@ -286,10 +287,8 @@ class _Run:
         else:
             put(model, parts)
         size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
-        if self.folder is not None:
-            write_file(self.folder / DEPLOY, deploy_yaml(self.conf))
         wrong = set(prepared.excluded)
-        return TuningResult(
+        result = TuningResult(
             status=outcome.status,
             monitor=self.runner.monitor,
             criterion=self.criterion,
@@ -302,9 +301,13 @@ class _Run:
             evaluations=1 + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speedup,
             size_ratio=size_ratio,
-            model=model.requires_grad_(False).eval(),
             workspace=self.options.workspace,
+            held=model.requires_grad_(False).eval(),
         )
+        if self.folder is not None:
+            write_file(self.folder / DEPLOY, deploy_yaml(self.conf))
+            write_file(self.folder / RESULT, result.to_json())
+        return result
 
 
 def costs_of(ops: Iterable[Op], objective: str) -> dict[str, float]:

@@ -72,7 +72,8 @@ class GlooRanks(Ranks):
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._words: dist.ProcessGroup | None = dist.new_group(backend="gloo")
-        self._data: dist.ProcessGroup | None = dist.new_group(backend="gloo")
+        self._data: dist.ProcessGroup | None = None
+        self._connect_data()
 
     @property
     def data(self) -> dist.ProcessGroup:
@@ -87,16 +88,18 @@ class GlooRanks(Ranks):
             LpotError: of the same kind and with the same words everywhere.
             RankError: where other processes failed with something else than this one.
         """
+        self._connect_data()
         try:
             value = work()
         except Exception as error:
             self._drop_data()
-            faults = self._faults(_told(error))
+            faults = self._gather_faults(_told(error))
             if faults.count(faults[self.rank]) == self.size:
                 raise
             raise _first_of(faults) from error
-        faults = self._faults(None)
+        faults = self._gather_faults(None)
         if any(faults):
+            self._drop_data()
             raise _first_of(faults)
         return value
 
@@ -114,6 +117,7 @@ class GlooRanks(Ranks):
 
     def make_equal(self, tensors: Iterable[Tensor]) -> None:
         """Give all processes the values that rank 0 has, in place."""
+        self._connect_data()
         with torch.no_grad():
             for tensor in tensors:
                 sent = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
@@ -127,13 +131,13 @@ class GlooRanks(Ranks):
         if words is not None:
             dist.destroy_process_group(words)
 
-    def _faults(self, mine: Fault | None) -> list[Fault | None]:
-        """Return what failed in each process; after a fault the group for data is made anew."""
-        faults = self.gather(mine)
-        if any(faults):
-            self._drop_data()
+    def _gather_faults(self, own: Fault | None) -> list[Fault | None]:
+        return self.gather(own)
+
+    def _connect_data(self) -> None:
+        """Make the group for data where there is none: all processes do at the same point."""
+        if self._data is None:
             self._data = dist.new_group(backend="gloo")
-        return faults
 
     def _drop_data(self) -> None:
         """Close the connections, which wakes the others: nobody else may hold the group."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -31,6 +32,23 @@ def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     """Return where files go; nowhere in a ``fast_dev_run``."""
     quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
     return None if quick else workspace_of(conf)
+
+
+def in_one_process(trainer: Trainer, work: Callable[[], None]) -> None:
+    """Do ``work`` in rank 0 of ``trainer``, and let all processes hear if it fails.
+
+    Raises:
+        LpotError: what ``work`` raised; in the other processes an ``ArtifactError`` that says it.
+    """
+    fault: LpotError | None = None
+    if trainer.is_global_zero:
+        try:
+            work()
+        except LpotError as error:
+            fault = error
+    told: str | None = trainer.strategy.broadcast(None if fault is None else str(fault))
+    if told is not None:
+        raise fault or ArtifactError(told)
 
 
 def ranks_of(trainer: Trainer) -> Ranks:
