@@ -7,6 +7,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
@@ -14,6 +15,7 @@ from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import CalibrationData
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.precision import step_failed
 from lpot_lightning.callbacks.progress import Progress
 from lpot_lightning.callbacks.quiet import (
     BorrowedLoop,
@@ -41,6 +43,7 @@ class ValidationRunner:
         calib: ``"train"`` or ``"val"``.
         watchers: the user's callbacks; one of them may name the metric.
         warn: takes what the user should know.
+        precision: what models are judged in; always 32 bits.
         train: training data, where it is not that of the trainer.
     """
 
@@ -55,10 +58,12 @@ class ValidationRunner:
         calib: calibration.Source,
         watchers: Sequence[Callback],
         warn: Callable[[str], None],
+        precision: Precision,
         train: Any = None,
     ) -> None:
         self._trainer, self._owner, self._fresh, self._conf = trainer, owner, fresh, conf
         self._asked_monitor, self._calib, self._warn = monitor, calib, warn
+        self._precision = precision
         self._seed = conf.tuning.random_seed
         self._found: Monitor | None = None
         self._watchers, self._train = watchers, train
@@ -120,7 +125,7 @@ class ValidationRunner:
                     " the validation data"
                 )
                 return self._fresh()
-        raise EvaluationError(f"the validation loop fails: {in_short(fault)}") from fault
+        raise step_failed(fault, self._precision) from fault
 
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
@@ -211,7 +216,7 @@ class ValidationRunner:
         self, model: nn.Module, loop: BorrowedLoop, callbacks: Sequence[Callback]
     ) -> dict[str, float]:
         assert isinstance(model, LightningModule)
-        with quiet(self._trainer, model, callbacks, self._seed):
+        with quiet(self._trainer, model, callbacks, self._seed, self._precision):
             return run(self._trainer, loop)
 
     def _calibration_data(self) -> CalibrationData:

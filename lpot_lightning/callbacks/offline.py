@@ -11,15 +11,18 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from lpot_lightning.api.preparation import check_fp32
+from lpot_lightning.api.preparation import check_not_int8
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
 from lpot_lightning.callbacks.run import run_quantization, workspace_for
@@ -74,8 +77,9 @@ def quantize(
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
-    check_fp32(model)
+    check_not_int8(model)
     weights = _weights(trainer, ckpt_path)
+    precision = judging_precision(trainer, model, rank_zero_info)
     if (workspace := workspace_for(trainer, asked.conf)) is not None:
         open_folder(workspace)
     driver = _Driver(
@@ -88,14 +92,20 @@ def quantize(
             weights=weights,
             workspace=workspace,
             watchers=list(trainer.callbacks),  # type: ignore[attr-defined]
+            precision=precision,
             train=train_dataloaders,
         ),
         trainer,
     )
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver):
-        trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver, precision):
+        try:
+            trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+        except RuntimeError as error:
+            if isinstance(precision, Float32):  # it worked in the type that the weights were in
+                raise step_failed(error, precision) from error
+            raise
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
@@ -126,7 +136,9 @@ class _Driver(Callback):
 
 
 @contextmanager
-def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iterator[None]:
+def _borrowed(
+    trainer: Trainer, model: LightningModule, driver: _Driver, precision: Precision
+) -> Iterator[None]:
     """Let ``validate`` see one batch of ``model`` on the CPU, and nobody but ``driver``.
 
     The loop is one that leaves inference mode off: what is created there is in the result.
@@ -144,7 +156,7 @@ def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iter
         trainer.callbacks = [driver]  # type: ignore[attr-defined]
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-        trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+        trainer._accelerator_connector.strategy = on_cpu(model, strategy, precision)
         trainer.limit_val_batches = 1
         trainer.validate_loop = _EvaluationLoop(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False

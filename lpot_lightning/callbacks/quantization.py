@@ -17,6 +17,7 @@ from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
+from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.quiet import directions_in
 from lpot_lightning.callbacks.run import run_quantization, workspace_for
@@ -157,6 +158,7 @@ class QuantizationCallback(Callback):
             weights=self._weights(trainer),
             workspace=workspace_for(trainer, self.conf),
             watchers=_callbacks(trainer),
+            precision=judging_precision(trainer, pl_module, rank_zero_info),
         )
 
     def _check_last(self, trainer: Trainer) -> None:

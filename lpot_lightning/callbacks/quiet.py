@@ -71,13 +71,20 @@ class HeldBatches:
 
 @contextmanager
 def quiet(
-    trainer: Trainer, model: LightningModule, callbacks: Sequence[Callback], seed: int
+    trainer: Trainer,
+    model: LightningModule,
+    callbacks: Sequence[Callback],
+    seed: int,
+    precision: Precision | None = None,
 ) -> Iterator[None]:
     """Let ``trainer`` validate ``model`` on the CPU in float32, unseen by anybody else.
 
     For the time of the ``with`` the trainer has only ``callbacks``, no loggers, no profiler, a
     plain CPU strategy in 32 bits and fresh metrics; random numbers start from ``seed``. Optimizers
     and schedulers can be read, and are copies. All of it is put back on every path.
+
+    Args:
+        precision: another one than Lightning's own for 32 bits.
     """
     connector = trainer._logger_connector
     before = {
@@ -97,7 +104,7 @@ def quiet(
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-            trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, precision)
             trainer.state.stage = RunningStage.VALIDATING
             data._datahook_selector = _DataHookSelector(
                 model, selector.datamodule if selector else None
@@ -205,10 +212,14 @@ def run(trainer: Trainer, loop: BorrowedLoop) -> dict[str, float]:
         loader.limits = limits
 
 
-def on_cpu(model: LightningModule, users: Strategy) -> SingleDeviceStrategy:
+def on_cpu(
+    model: LightningModule, users: Strategy, precision: Precision | None = None
+) -> SingleDeviceStrategy:
     """Return a plain strategy for ``model`` that shows copies of the user's optimizers."""
     strategy = SingleDeviceStrategy(
-        device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=Precision()
+        device=torch.device("cpu"),
+        accelerator=CPUAccelerator(),
+        precision_plugin=precision or Precision(),
     )
     strategy.connect(model)
     copies = {id(one): _readable(one) for one in users.optimizers}

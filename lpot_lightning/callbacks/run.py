@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -42,6 +43,7 @@ def run_quantization(
     weights: str,
     workspace: Path | None,
     watchers: Sequence[Callback],
+    precision: Precision,
     train: Any = None,
 ) -> TuningResult:
     """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
@@ -59,6 +61,7 @@ def run_quantization(
         calib=calib,
         watchers=watchers,
         warn=rank_zero_warn,
+        precision=precision,
         train=train,
     )
 

@@ -2,19 +2,10 @@
 
 import lightning.pytorch as pl
 import pytest
-import torch
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    ModelPruning,
-    Timer,
-)
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lit_scenes import Lit, Points, fitted, same, train_loader, trainer, val_loader, weights_of
+from lit_scenes import Lit, fitted, val_loader
 
 ONE = {"max_epochs": 1}
 
