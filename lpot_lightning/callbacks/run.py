@@ -21,6 +21,7 @@ from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.place import placed
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.tuning.trial import Trial
@@ -29,7 +30,7 @@ from lpot_lightning.tuning.trial import Trial
 def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     """Return where files go; nowhere in a ``fast_dev_run``."""
     quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-    return None if quick else workspace_of(conf)
+    return None if quick else workspace_of(placed(trainer, conf))
 
 
 def run_quantization(
@@ -49,6 +50,7 @@ def run_quantization(
     """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         conf = _one_trial(conf)
+    conf = placed(trainer, conf)
     fresh = partial(checkpoint.model_with, module, weights)
     model = fresh()
     fp32 = copy.deepcopy(model.state_dict())
