@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.monitor import find_monitor
@@ -44,7 +45,8 @@ class QuantizationCallback(Callback):
         calib: ``"train"`` (unshuffled) or ``"val"`` data to calibrate on, unless the datamodule or
             the module has a ``calib_dataloader()``.
         ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
-            Without a ``ModelCheckpoint`` all three are the current ones.
+            Without a ``ModelCheckpoint`` all three are the current ones; with one that has no
+            ``monitor``, weights that ``StochasticWeightAveraging`` averaged are the best.
 
     Attributes:
         result: a ``TuningResult``; ``None`` before the fit is over.
@@ -155,7 +157,7 @@ class QuantizationCallback(Callback):
             monitor=self.monitor,
             modules=self.modules,
             calib=self.calib,
-            weights=self._weights(trainer),
+            weights=self._weights(trainer, pl_module),
             workspace=workspace_for(trainer, self.conf),
             watchers=_callbacks(trainer),
             precision=judging_precision(trainer, pl_module, rank_zero_info),
@@ -174,8 +176,19 @@ class QuantizationCallback(Callback):
             checkpoint.read_checkpoint(path)
             self._readable = path
 
-    def _weights(self, trainer: Trainer) -> str:
+    def _weights(self, trainer: Trainer, module: LightningModule) -> str:
         path = checkpoint.saved_weights(trainer, self.ckpt)
+        if path and without_average(trainer, module, path):
+            if average_comes_first(trainer, self.ckpt):
+                rank_zero_info(
+                    f"`{path}` is from before the weights were averaged: quantizing the current,"
+                    " averaged ones"
+                )
+                return ""
+            rank_zero_info(
+                f"`{path}` is from before the weights were averaged; for the averaged ones:"
+                " `ckpt='current'`"
+            )
         if not path and self.ckpt != "current":
             kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
             why = f"no {self.ckpt} checkpoint was saved" if kept else "there is no ModelCheckpoint"
