@@ -25,6 +25,8 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
+from lpot_lightning.errors import EvaluationError
+
 Batches = Sequence[int | float]
 
 
@@ -40,6 +42,19 @@ class BorrowedLoop(_EvaluationLoop):
 
     def setup_data(self) -> None:
         """The loaders are already there."""
+
+    def _evaluation_step(self, *args: Any, **kwargs: Any) -> None:
+        """Tell what Lightning would take for the end of the data (2.6)."""
+        reads_itself = any(isinstance(one, Iterator) for one in args)  # it gets `dataloader_iter`
+        try:
+            super()._evaluation_step(*args, **kwargs)
+        except StopIteration as error:
+            if reads_itself:
+                raise
+            raise EvaluationError(
+                "`validation_step` raises StopIteration; if it is `next(self.parameters())`, which"
+                " an int8 model has none of: take `self.device` and `self.dtype`"
+            ) from error
 
     @property
     def batches_seen(self) -> int:
