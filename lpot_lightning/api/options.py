@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -35,8 +36,10 @@ class Options:
         modules: names or globs of submodules or ops to quantize; empty means everything.
         workspace: where the files go; ``None`` writes none.
         whole: whether the model itself may be replaced by a graph, and not only what it holds.
+        ranks: the processes that work together.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
     whole: bool = True
+    ranks: Ranks = field(default_factory=Ranks)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import nn
 
+from lpot_lightning.api.options import Options
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import by_reason
 from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
@@ -17,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def prepare(
-    model: nn.Module, backend: Backend, runner: Runner, *, whole: bool, say: Say
+    model: nn.Module, backend: Backend, runner: Runner, options: Options, say: Say
 ) -> tuple[nn.Module, Prepared]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
@@ -25,7 +28,7 @@ def prepare(
         model: in eval mode.
         backend: traces and observes.
         runner: shows the model one calibration batch, and gives a new one where that spoiled it.
-        whole: whether the model itself may be a part, and not only what it holds.
+        options: whether the model itself may be a part, and who else works on it.
         say: takes what the user should know.
 
     Returns:
@@ -35,11 +38,12 @@ def prepare(
         QuantizationError: if it is int8 already, or has nothing to quantize.
     """
     check_not_int8(model)
-    avoid: set[str] = set() if whole else {""}
+    ranks = options.ranks
+    avoid: set[str] = set() if options.whole else {""}
     while True:
         model, calls = _called(model, runner)
-        prepared = backend.prepare(model, calls, avoid=avoid)
-        broken = _broken(model, prepared, runner, say)
+        prepared = ranks.together(partial(backend.prepare, model, calls, avoid=avoid))
+        broken = _not_everywhere(prepared, ranks) or _broken(model, prepared, runner, say)
         if not broken:
             break
         avoid |= broken
@@ -53,15 +57,19 @@ def prepare(
     return model, prepared
 
 
-def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> None:
+def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks, say: Say) -> None:
     """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
+
+    Of several processes each sees its share, and what they saw is put together.
 
     Raises:
         QuantizationError: if nothing is left to quantize.
     """
     with replaced(model, prepared.observed) as observed:
         runner.calibrate(observed)
-    prepared.settle()
+    if ranks.size > 1:
+        prepared.merge(ranks.gather(prepared.statistics()))
+    prepared.settle(ranks.agreed)
     reasons = by_reason(prepared.excluded)
     for line in reasons:
         say(f"stays in fp32: {line}")
@@ -84,6 +92,16 @@ def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, C
         with recorded(works) as calls:
             runner.try_out(works)
     return works, calls
+
+
+def _not_everywhere(prepared: Prepared, ranks: Ranks) -> set[str]:
+    """Return the parts that are not the same in all processes: their data took other ways."""
+    mine = {path: sorted(dict(part.named_modules())) for path, part in prepared.observed.items()}
+    everywhere = ranks.gather(mine)
+    paths = {path for parts in everywhere for path in parts}
+    return {
+        path for path in paths if any(parts.get(path) != mine.get(path) for parts in everywhere)
+    }
 
 
 def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:

@@ -13,21 +13,24 @@ from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.api.preparation import check_not_int8
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.judging import on_cpu
 from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
-from lpot_lightning.callbacks.run import run_quantization, workspace_for
+from lpot_lightning.callbacks.quiet import saved_metrics, seeded
+from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import check_step, check_trainer
-from lpot_lightning.errors import DataError, EvaluationError
+from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 from lpot_lightning.files import open_folder
 
 
@@ -50,8 +53,8 @@ def quantize(
     ``training_step``. It is left as it is, and so is the trainer.
 
     Args:
-        trainer: whose validation loop judges; single process. Its callbacks stay quiet, its
-            loggers get one line of scalars a trial.
+        trainer: whose validation loop judges, in one process or with ``strategy="ddp"``. Its
+            callbacks stay quiet, its loggers get one line of scalars a trial.
         model: the trained model.
         train_dataloaders: to calibrate on, unshuffled; the validation data where there are none.
         val_dataloaders: to judge on.
@@ -79,9 +82,9 @@ def quantize(
     _check_judge(model, val_dataloaders, datamodule)
     check_not_int8(model)
     weights = _weights(trainer, ckpt_path)
+    _check_launcher(trainer)
     precision = judging_precision(trainer, model, rank_zero_info)
-    if (workspace := workspace_for(trainer, asked.conf)) is not None:
-        open_folder(workspace)
+    workspace = workspace_for(trainer, asked.conf)
     driver = _Driver(
         partial(
             run_quantization,
@@ -120,6 +123,11 @@ class _Driver(Callback):
         self.result: TuningResult | None = None
 
     @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if (workspace := self._start.keywords["workspace"]) is not None:
+            in_one_process(trainer, partial(open_folder, workspace))
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del vars(pl_module)["configure_callbacks"]
         data: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
@@ -139,8 +147,9 @@ class _Driver(Callback):
 def _borrowed(
     trainer: Trainer, model: LightningModule, driver: _Driver, precision: Precision
 ) -> Iterator[None]:
-    """Let ``validate`` see one batch of ``model`` on the CPU, and nobody but ``driver``.
+    """Let ``validate`` see one batch of ``model``, and nobody but ``driver``.
 
+    That is on the CPU, except in a trainer of several processes, whose own strategy starts them.
     The loop is one that leaves inference mode off: what is created there is in the result.
     """
     names = ("callbacks", "loggers", "limit_val_batches", "profiler", "validate_loop", "datamodule")
@@ -152,11 +161,13 @@ def _borrowed(
         saved_metrics(trainer),
         trainer.strategy,
     )
+    held = {name: getattr(strategy, name) for name in ("_lightning_module", "_model")}
     try:
         trainer.callbacks = [driver]  # type: ignore[attr-defined]
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-        trainer._accelerator_connector.strategy = on_cpu(model, strategy, precision)
+        if trainer.world_size == 1:
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks(), precision)
         trainer.limit_val_batches = 1
         trainer.validate_loop = _EvaluationLoop(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False
@@ -166,6 +177,9 @@ def _borrowed(
         for key, value in before.items():
             setattr(trainer, key, value)
         trainer._accelerator_connector.strategy = strategy
+        vars(strategy).update(
+            {"_lightning_module": held["_lightning_module"], "_model": held["model"]}
+        )
         for owner, attributes in data:
             vars(owner).update(attributes)
         vars(trainer.state).update(state)
@@ -195,6 +209,14 @@ def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule
         raise EvaluationError(
             "there is no validation data: pass `val_dataloaders`, or define `val_dataloader()` in"
             f" `{type(owner).__name__}`"
+        )
+
+
+def _check_launcher(trainer: Trainer) -> None:
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise QuantizationError(
+            "`quantize` gives the int8 model back, which cannot leave the processes that this"
+            " strategy starts: use `strategy='ddp'`, or one process with `Trainer(devices=1)`"
         )
 
 

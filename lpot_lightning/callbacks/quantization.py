@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
-from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.result import TuningResult, read_result
+from lpot_lightning.api.workspace import RESULT
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
+from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.quiet import directions_in
-from lpot_lightning.callbacks.run import run_quantization, workspace_for
+from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step, check_trainer
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
@@ -47,9 +50,6 @@ class QuantizationCallback(Callback):
         ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
             Without a ``ModelCheckpoint`` all three are the current ones; with one that has no
             ``monitor``, weights that ``StochasticWeightAveraging`` averaged are the best.
-
-    Attributes:
-        result: a ``TuningResult``; ``None`` before the fit is over.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done.
@@ -83,16 +83,29 @@ class QuantizationCallback(Callback):
         self.modules = tuple(modules or ())
         self.calib = calib
         self.ckpt = ckpt
-        self.result: TuningResult | None = None
+        self._result: TuningResult | None = None
+        self._postbox = Postbox()
         self._readable: str | None = None
         self._monitor_sought = False
+
+    @property
+    def result(self) -> TuningResult | None:
+        """What the run came to; ``None`` before the fit is over.
+
+        Where the fit runs in processes of its own (``ddp_spawn``, ``ddp_notebook``) it is read back
+        from the workspace, without the model.
+        """
+        if self._result is None and (workspace := self._postbox.take()):
+            return read_result(Path(workspace) / RESULT)
+        return self._result
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, before any training."""
         if stage != "fit":
             return
-        self.result = None
+        self._result = None
+        self._postbox.put("")
         self._readable = None
         self._monitor_sought = False
         check_trainer(trainer)
@@ -107,7 +120,7 @@ class QuantizationCallback(Callback):
                 " same model again; keep one"
             )
         if (workspace := workspace_for(trainer, self.conf)) is not None:
-            open_folder(workspace)
+            in_one_process(trainer, partial(open_folder, workspace))
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -150,7 +163,7 @@ class QuantizationCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
         end_live_bar(trainer)
-        self.result = run_quantization(
+        self._result = run_quantization(
             trainer,
             pl_module,
             self.conf,
@@ -162,6 +175,8 @@ class QuantizationCallback(Callback):
             watchers=_callbacks(trainer),
             precision=judging_precision(trainer, pl_module, rank_zero_info),
         )
+        if (workspace := self._result.workspace) is not None:
+            self._postbox.put(str(workspace.resolve()))
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = trainer.checkpoint_callback

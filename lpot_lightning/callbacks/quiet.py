@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,17 +12,17 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.callbacks.judging import metrics_over, on_cpu
 from lpot_lightning.errors import EvaluationError
 
 Batches = Sequence[int | float]
@@ -90,13 +88,14 @@ def quiet(
     model: LightningModule,
     callbacks: Sequence[Callback],
     seed: int,
+    ranks: Ranks,
     precision: Precision | None = None,
 ) -> Iterator[None]:
     """Let ``trainer`` validate ``model`` on the CPU in float32, unseen by anybody else.
 
     For the time of the ``with`` the trainer has only ``callbacks``, no loggers, no profiler, a
-    plain CPU strategy in 32 bits and fresh metrics; random numbers start from ``seed``. Optimizers
-    and schedulers can be read, and are copies. All of it is put back on every path.
+    CPU strategy in 32 bits over ``ranks`` and fresh metrics; random numbers start from ``seed``.
+    Optimizers and schedulers can be read, and are copies. All of it is put back on every path.
 
     Args:
         precision: another one than Lightning's own for 32 bits.
@@ -115,11 +114,11 @@ def quiet(
     metrics = saved_metrics(trainer)
     loops = trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop
     try:
-        with seeded(seed):
+        with seeded(seed), metrics_over(model, ranks):
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-            trainer._accelerator_connector.strategy = on_cpu(model, strategy, precision)
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, ranks, precision)
             trainer.state.stage = RunningStage.VALIDATING
             data._datahook_selector = _DataHookSelector(
                 model, selector.datamodule if selector else None
@@ -225,33 +224,3 @@ def run(trainer: Trainer, loop: BorrowedLoop) -> dict[str, float]:
     finally:
         loop.teardown()
         loader.limits = limits
-
-
-def on_cpu(
-    model: LightningModule, users: Strategy, precision: Precision | None = None
-) -> SingleDeviceStrategy:
-    """Return a plain strategy for ``model`` that shows copies of the user's optimizers."""
-    strategy = SingleDeviceStrategy(
-        device=torch.device("cpu"),
-        accelerator=CPUAccelerator(),
-        precision_plugin=precision or Precision(),
-    )
-    strategy.connect(model)
-    copies = {id(one): _readable(one) for one in users.optimizers}
-    strategy.optimizers = list(copies.values())
-    for config in users.lr_scheduler_configs:
-        scheduler = copy.copy(config.scheduler)
-        if own := copies.get(id(getattr(scheduler, "optimizer", None))):
-            scheduler.optimizer = own
-        strategy.lr_scheduler_configs.append(dataclasses.replace(config, scheduler=scheduler))
-    return strategy
-
-
-def _readable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return a copy whose learning rates can be changed; its state is shared."""
-    try:
-        copied = copy.copy(optimizer)
-        copied.param_groups = [dict(group) for group in optimizer.param_groups]
-    except Exception:  # a wrapper around another optimizer may refuse either
-        return optimizer
-    return copied

@@ -30,6 +30,7 @@ def tune(
     cost: Callable[[Recipe], float],
     on_trial: Callable[[Trial], None] | None = None,
     on_best: Callable[[Trial], None] | None = None,
+    now: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Try what ``strategy`` proposes until it is good enough, at an end, or out of budget.
 
@@ -48,6 +49,7 @@ def tune(
         cost: how expensive a recipe is to use; the cheapest accepted one is the best.
         on_trial: called after each trial, replayed ones too.
         on_best: called at once when a trial is the best so far, before ``on_trial``.
+        now: seconds on a clock that the ``timeout`` of the budget goes by.
 
     Raises:
         QuantizationError: if the first three trials raise the same exception: that is not a fault
@@ -70,7 +72,7 @@ def tune(
         on_trial=on_trial,
         on_best=on_best,
     )
-    clock = _Clock(budget.timeout)
+    clock = _Clock(budget.timeout, now)
     patience = _REPEATS + 10 * len(space.ops)
     exhausted = False
     with closing(strategy.search(space, search)) as proposals:
@@ -95,11 +97,12 @@ def tune(
 
 
 class _Clock:
-    def __init__(self, timeout: float) -> None:
-        self._end = monotonic() + timeout if timeout > 0 else None
+    def __init__(self, timeout: float, now: Callable[[], float]) -> None:
+        self._now = now
+        self._end = now() + timeout if timeout > 0 else None
 
     def is_over(self) -> bool:
-        return self._end is not None and monotonic() >= self._end
+        return self._end is not None and self._now() >= self._end
 
 
 @dataclass

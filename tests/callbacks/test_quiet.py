@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from lit_scenes import Lit, trainer, val_loader
 from users_world import kept
 
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.quiet import (
     BorrowedLoop,
     HeldBatches,
@@ -40,7 +41,7 @@ def validated(one, module, *callbacks, loader=None):
     copied = second_model(module)
     loader = CombinedLoader(val_loader(), "sequential") if loader is None else loader
     loop = BorrowedLoop(one, loader, [3])
-    with quiet(one, copied, callbacks, seed=1):
+    with quiet(one, copied, callbacks, seed=1, ranks=Ranks()):
         return run(one, loop), loop
 
 
@@ -97,7 +98,7 @@ def test_metrics_of_the_user_are_there_again():
 def test_the_copy_is_left_without_a_trainer():
     one, module = at_work()
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         assert copied.trainer is one
     assert copied._trainer is None
     assert module.trainer is one
@@ -111,7 +112,7 @@ def test_the_copy_stays_in_eval_mode_whatever_its_hooks_do():
     one, _ = at_work()
     copied = second_model(Training())
     loop = BorrowedLoop(one, CombinedLoader(val_loader(), "sequential"), [3])
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         run(one, loop)
     assert not any(part.training for part in copied.modules())
 
@@ -124,7 +125,7 @@ def test_an_optimizer_that_cannot_be_copied_is_shown_itself():
     one, module = at_work()
     one.strategy.optimizers = [Wrapper(module.parameters(), lr=0.5)]
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         assert one.optimizers == [one.strategy.optimizers[0]]
         assert copied.optimizers().param_groups[0]["lr"] == 0.5
 
@@ -134,7 +135,7 @@ def test_optimizers_can_be_read_and_changing_them_changes_copies():
     sgd = torch.optim.SGD(module.parameters(), lr=0.5)
     one.strategy.optimizers = [sgd]
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         copied.optimizers().param_groups[0]["lr"] = 0.1
     assert sgd.param_groups[0]["lr"] == 0.5
 
