@@ -9,11 +9,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lpot_lightning import errors
-from lpot_lightning.errors import LpotError, QuantizationError
+from lpot_lightning.errors import (
+    ArtifactError,
+    ConfError,
+    DataError,
+    EvaluationError,
+    QuantizationError,
+)
 
 T = TypeVar("T")
 Fault = tuple[str, str]
+_OURS = {
+    kind.__name__: kind
+    for kind in (ArtifactError, ConfError, DataError, EvaluationError, QuantizationError)
+}
 
 
 class RankError(Exception):
@@ -151,9 +160,8 @@ def _first_of(faults: list[Fault | None]) -> Exception:
     known = {rank: fault for rank, fault in enumerate(faults) if fault}
     first = next((rank for rank, (_, text) in known.items() if "gloo" not in text), min(known))
     kind, text = known[first]
-    ours = getattr(errors, kind, None)
-    if isinstance(ours, type) and issubclass(ours, LpotError):
-        return ours(text)
+    if kind in _OURS:
+        return _OURS[kind](text)
     return RankError(f"process {first}: {kind}: {text}")
 
 

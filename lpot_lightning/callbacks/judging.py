@@ -28,6 +28,8 @@ T = TypeVar("T")
 class SharedStrategy(SingleDeviceStrategy):
     """What the user's code exchanges between processes goes over the connections of ``ranks``."""
 
+    is_distributed = True
+
     def __init__(self, ranks: GlooRanks, users: Strategy, precision: Precision) -> None:
         super().__init__(
             device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=precision

@@ -177,9 +177,7 @@ def _borrowed(
         for key, value in before.items():
             setattr(trainer, key, value)
         trainer._accelerator_connector.strategy = strategy
-        vars(strategy).update(
-            {"_lightning_module": held["_lightning_module"], "_model": held["model"]}
-        )
+        vars(strategy).update(held)
         for owner, attributes in data:
             vars(owner).update(attributes)
         vars(trainer.state).update(state)

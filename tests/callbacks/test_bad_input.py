@@ -7,7 +7,6 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
 from lit_scenes import (
     Lit,
     LossLit,
@@ -210,20 +209,6 @@ def test_two_of_them(callback):
     one = trainer(callback(), callback())
     with pytest.raises(ConfError, match="the Trainer has 2 QuantizationCallbacks: .* keep one"):
         one.fit(Lit(), train_loader(), val_loader())
-
-
-@pytest.mark.parametrize("given", [{"devices": 2}, {"strategy": "ddp_spawn", "devices": 2}])
-def test_several_processes(workspace, given):
-    one = trainer(**given)
-    with pytest.raises(QuantizationError, match="with 2 processes cannot be quantized yet"):
-        quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace))
-    assert not workspace.exists()
-
-
-def test_a_distributed_strategy_in_one_process(workspace):
-    one = trainer(strategy=DDPStrategy(), devices=1)
-    with pytest.raises(QuantizationError, match="`DDPStrategy` with 1 process"):
-        quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace))
 
 
 def test_a_module_that_cannot_be_copied(callback):
