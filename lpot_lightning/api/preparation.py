@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import torch
 from torch import nn
 
 from lpot_lightning.api.options import Options
@@ -36,9 +35,9 @@ def prepare(
         the model to go on with, and its parts.
 
     Raises:
-        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
+        QuantizationError: if it is int8 already, or has nothing to quantize.
     """
-    check_fp32(model)
+    check_not_int8(model)
     ranks = options.ranks
     avoid: set[str] = set() if options.whole else {""}
     while True:
@@ -78,17 +77,11 @@ def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks
         raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
 
-def check_fp32(model: nn.Module) -> None:
-    """Raise a ``QuantizationError`` if ``model`` is int8 already, or not in float32."""
+def check_not_int8(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if ``model`` is int8 already."""
     for name, held in nn.Module.state_dict(model).items():
         if isinstance(held, tuple) or getattr(held, "is_quantized", False):
             raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
-    for name, value in model.named_parameters():
-        if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
-            raise QuantizationError(
-                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
-                " call `model.float()` first, and train with `precision='32-true'` or `-mixed`"
-            )
 
 
 def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:

@@ -9,6 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
@@ -17,6 +18,7 @@ from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import CalibrationData
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.precision import step_failed
 from lpot_lightning.callbacks.progress import Progress
 from lpot_lightning.callbacks.quiet import (
     BorrowedLoop,
@@ -44,6 +46,7 @@ class ValidationRunner:
         calib: ``"train"`` or ``"val"``.
         watchers: the user's callbacks; one of them may name the metric.
         warn: takes what the user should know.
+        precision: what models are judged in; always 32 bits.
         train: training data, where it is not that of the trainer.
         ranks: the processes that judge together, each with its share of the data. What one of them
             fails at fails in all.
@@ -60,11 +63,13 @@ class ValidationRunner:
         calib: calibration.Source,
         watchers: Sequence[Callback],
         warn: Callable[[str], None],
+        precision: Precision,
         train: Any = None,
         ranks: Ranks,
     ) -> None:
         self._trainer, self._owner, self._fresh, self._conf = trainer, owner, fresh, conf
         self._asked_monitor, self._calib, self._warn = monitor, calib, warn
+        self._precision = precision
         self._seed = conf.tuning.random_seed
         self._found: Monitor | None = None
         self._watchers, self._train, self._ranks = watchers, train, ranks
@@ -127,7 +132,7 @@ class ValidationRunner:
                     " the validation data"
                 )
                 return self._fresh()
-        raise EvaluationError(f"the validation loop fails: {in_short(fault)}") from fault
+        raise step_failed(fault, self._precision) from fault
 
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
@@ -239,7 +244,7 @@ class ValidationRunner:
         assert isinstance(model, LightningModule)
 
         def quietly() -> dict[str, float]:
-            with quiet(self._trainer, model, callbacks, self._seed, self._ranks):
+            with quiet(self._trainer, model, callbacks, self._seed, self._ranks, self._precision):
                 return run(self._trainer, loop)
 
         return self._ranks.together(quietly)

@@ -30,9 +30,9 @@ class SharedStrategy(SingleDeviceStrategy):
 
     is_distributed = True
 
-    def __init__(self, ranks: GlooRanks, users: Strategy) -> None:
+    def __init__(self, ranks: GlooRanks, users: Strategy, precision: Precision) -> None:
         super().__init__(
-            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=Precision()
+            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=precision
         )
         self._ranks = ranks
         self.global_rank, self.world_size = ranks.rank, ranks.size
@@ -65,13 +65,16 @@ class SharedStrategy(SingleDeviceStrategy):
         return held[0]
 
 
-def on_cpu(model: LightningModule, users: Strategy, ranks: Ranks) -> SingleDeviceStrategy:
+def on_cpu(
+    model: LightningModule, users: Strategy, ranks: Ranks, precision: Precision | None = None
+) -> SingleDeviceStrategy:
     """Return a CPU strategy for ``model`` that shows copies of the user's optimizers."""
+    precision = precision or Precision()
     strategy = (
-        SharedStrategy(ranks, users)
+        SharedStrategy(ranks, users, precision)
         if isinstance(ranks, GlooRanks)
         else SingleDeviceStrategy(
-            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=Precision()
+            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=precision
         )
     )
     strategy.connect(model)

@@ -11,18 +11,21 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from lpot_lightning.api.preparation import check_fp32
+from lpot_lightning.api.preparation import check_not_int8
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
 from lpot_lightning.callbacks.judging import on_cpu
+from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.callbacks.quiet import saved_metrics, seeded
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
@@ -77,9 +80,10 @@ def quantize(
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
-    check_fp32(model)
+    check_not_int8(model)
     weights = _weights(trainer, ckpt_path)
     _check_launcher(trainer)
+    precision = judging_precision(trainer, model, rank_zero_info)
     workspace = workspace_for(trainer, asked.conf)
     driver = _Driver(
         partial(
@@ -91,14 +95,20 @@ def quantize(
             weights=weights,
             workspace=workspace,
             watchers=list(trainer.callbacks),  # type: ignore[attr-defined]
+            precision=precision,
             train=train_dataloaders,
         ),
         trainer,
     )
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver):
-        trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver, precision):
+        try:
+            trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+        except RuntimeError as error:
+            if isinstance(precision, Float32):  # it worked in the type that the weights were in
+                raise step_failed(error, precision) from error
+            raise
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
@@ -134,7 +144,9 @@ class _Driver(Callback):
 
 
 @contextmanager
-def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iterator[None]:
+def _borrowed(
+    trainer: Trainer, model: LightningModule, driver: _Driver, precision: Precision
+) -> Iterator[None]:
     """Let ``validate`` see one batch of ``model``, and nobody but ``driver``.
 
     That is on the CPU, except in a trainer of several processes, whose own strategy starts them.
@@ -155,7 +167,7 @@ def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iter
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
         if trainer.world_size == 1:
-            trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks())
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks(), precision)
         trainer.limit_val_batches = 1
         trainer.validate_loop = _EvaluationLoop(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False

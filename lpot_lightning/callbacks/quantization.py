@@ -15,11 +15,13 @@ from typing_extensions import override
 from lpot_lightning.api.result import TuningResult, read_result
 from lpot_lightning.api.workspace import RESULT
 from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.postbox import Postbox
+from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.quiet import directions_in
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
@@ -46,7 +48,8 @@ class QuantizationCallback(Callback):
         calib: ``"train"`` (unshuffled) or ``"val"`` data to calibrate on, unless the datamodule or
             the module has a ``calib_dataloader()``.
         ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
-            Without a ``ModelCheckpoint`` all three are the current ones.
+            Without a ``ModelCheckpoint`` all three are the current ones; with one that has no
+            ``monitor``, weights that ``StochasticWeightAveraging`` averaged are the best.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done.
@@ -167,9 +170,10 @@ class QuantizationCallback(Callback):
             monitor=self.monitor,
             modules=self.modules,
             calib=self.calib,
-            weights=self._weights(trainer),
+            weights=self._weights(trainer, pl_module),
             workspace=workspace_for(trainer, self.conf),
             watchers=_callbacks(trainer),
+            precision=judging_precision(trainer, pl_module, rank_zero_info),
         )
         if (workspace := self._result.workspace) is not None:
             self._postbox.put(str(workspace.resolve()))
@@ -187,8 +191,19 @@ class QuantizationCallback(Callback):
             checkpoint.read_checkpoint(path)
             self._readable = path
 
-    def _weights(self, trainer: Trainer) -> str:
+    def _weights(self, trainer: Trainer, module: LightningModule) -> str:
         path = checkpoint.saved_weights(trainer, self.ckpt)
+        if path and without_average(trainer, module, path):
+            if average_comes_first(trainer, self.ckpt):
+                rank_zero_info(
+                    f"`{path}` is from before the weights were averaged: quantizing the current,"
+                    " averaged ones"
+                )
+                return ""
+            rank_zero_info(
+                f"`{path}` is from before the weights were averaged; for the averaged ones:"
+                " `ckpt='current'`"
+            )
         if not path and self.ckpt != "current":
             kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
             why = f"no {self.ckpt} checkpoint was saved" if kept else "there is no ModelCheckpoint"

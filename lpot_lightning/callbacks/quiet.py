@@ -14,6 +14,7 @@ from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
@@ -22,6 +23,7 @@ from torchmetrics import Metric
 
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.judging import metrics_over, on_cpu
+from lpot_lightning.errors import EvaluationError
 
 Batches = Sequence[int | float]
 
@@ -38,6 +40,19 @@ class BorrowedLoop(_EvaluationLoop):
 
     def setup_data(self) -> None:
         """The loaders are already there."""
+
+    def _evaluation_step(self, *args: Any, **kwargs: Any) -> None:
+        """Tell what Lightning would take for the end of the data (2.6)."""
+        reads_itself = any(isinstance(one, Iterator) for one in args)  # it gets `dataloader_iter`
+        try:
+            super()._evaluation_step(*args, **kwargs)
+        except StopIteration as error:
+            if reads_itself:
+                raise
+            raise EvaluationError(
+                "`validation_step` raises StopIteration; if it is `next(self.parameters())`, which"
+                " an int8 model has none of: take `self.device` and `self.dtype`"
+            ) from error
 
     @property
     def batches_seen(self) -> int:
@@ -74,12 +89,16 @@ def quiet(
     callbacks: Sequence[Callback],
     seed: int,
     ranks: Ranks,
+    precision: Precision | None = None,
 ) -> Iterator[None]:
     """Let ``trainer`` validate ``model`` on the CPU in float32, unseen by anybody else.
 
     For the time of the ``with`` the trainer has only ``callbacks``, no loggers, no profiler, a
     CPU strategy in 32 bits over ``ranks`` and fresh metrics; random numbers start from ``seed``.
     Optimizers and schedulers can be read, and are copies. All of it is put back on every path.
+
+    Args:
+        precision: another one than Lightning's own for 32 bits.
     """
     connector = trainer._logger_connector
     before = {
@@ -99,7 +118,7 @@ def quiet(
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-            trainer._accelerator_connector.strategy = on_cpu(model, strategy, ranks)
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, ranks, precision)
             trainer.state.stage = RunningStage.VALIDATING
             data._datahook_selector = _DataHookSelector(
                 model, selector.datamodule if selector else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.place import placed
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
@@ -31,7 +33,7 @@ from lpot_lightning.tuning.trial import Trial
 def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     """Return where files go; nowhere in a ``fast_dev_run``."""
     quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-    return None if quick else workspace_of(conf)
+    return None if quick else workspace_of(placed(trainer, conf))
 
 
 def in_one_process(trainer: Trainer, work: Callable[[], None]) -> None:
@@ -67,6 +69,7 @@ def run_quantization(
     weights: str,
     workspace: Path | None,
     watchers: Sequence[Callback],
+    precision: Precision,
     train: Any = None,
 ) -> TuningResult:
     """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge.
@@ -75,6 +78,7 @@ def run_quantization(
     """
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         conf = _one_trial(conf)
+    conf = placed(trainer, conf)
     with closing(ranks_of(trainer)) as ranks:
         copied = partial(checkpoint.model_with, module, weights)
 
@@ -94,6 +98,7 @@ def run_quantization(
             calib=calib,
             watchers=watchers,
             warn=rank_zero_warn,
+            precision=precision,
             train=train,
             ranks=ranks,
         )

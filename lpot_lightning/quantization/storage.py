@@ -163,10 +163,10 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Mo
     Raises:
         ArtifactError: if the model is of another structure, or the tensors do not fit it.
     """
-    check_fingerprint(configure["fp32_model"], fingerprint(model))
+    restored = second_model(model)
+    check_fingerprint(configure["fp32_model"], fingerprint(restored))
     check_hash(configure, plain)
     backend = BACKENDS[configure["backend"]]()
-    restored = second_model(model)
     try:
         parts = backend.rebuild(restored, configure)
     except ArtifactError:

@@ -211,27 +211,6 @@ def test_two_of_them(callback):
         one.fit(Lit(), train_loader(), val_loader())
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
-def test_weights_in_another_type(callback, precision):
-    said = never_trained(callback(), QuantizationError, precision=precision)
-    assert f"`precision='{precision}'` holds the weights in another type than float32" in said
-
-
-def test_a_module_in_half_precision(callback):
-    said = refused(callback(), QuantizationError, HalfLit())
-    assert "is bfloat16, int8 is made from float32" in said
-
-
-class HalfLit(Fixed):
-    def __init__(self):
-        super().__init__()
-        self.net.bfloat16()
-
-    def validation_step(self, batch, batch_idx):
-        self.net(batch[0].bfloat16())
-        self.log("val_acc", 1.0)
-
-
 def test_a_module_that_cannot_be_copied(callback):
     module = Lit()
     module.lock = threading.Lock()

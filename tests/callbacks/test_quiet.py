@@ -24,6 +24,7 @@ from lpot_lightning.callbacks.quiet import (
     run,
     seeded,
 )
+from lpot_lightning.errors import EvaluationError
 from lpot_lightning.quantization.replace import second_model
 
 
@@ -196,3 +197,27 @@ def test_held_batches_are_a_loader_of_batches_and_no_collection():
     assert CombinedLoader([held], "sequential").flattened == [held]
     assert list(held) == [[1, 2], [3, 4]]
     assert len(held) == 2
+
+
+def test_the_end_of_an_iterator_in_a_step_is_not_the_end_of_the_data():
+    class Nothing(Lit):
+        def validation_step(self, batch, batch_idx):
+            next(iter([]))
+
+    one, _ = at_work()
+    module = Nothing()
+    with kept(one, module), pytest.raises(EvaluationError, match="raises StopIteration"):
+        validated(one, module)
+
+
+@pytest.mark.filterwarnings("ignore:Found `dataloader_iter`")
+def test_a_step_that_reads_its_loader_itself_may_come_to_the_end():
+    class Reader(Lit):
+        def validation_step(self, dataloader_iter):
+            batch, number, _ = next(dataloader_iter)
+            super().validation_step(batch, number)
+
+    one, _ = at_work()
+    module = Reader()
+    with kept(one, module):
+        assert validated(one, module)[0] == {"val_acc": 1.0}

@@ -9,7 +9,7 @@ from torch import nn
 from zoo import TwoNames, seeded
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.quantization.replace import put, replaced, second_model
+from lpot_lightning.quantization.replace import other_types, put, replaced, second_model
 
 
 def test_a_part_is_in_place_inside_the_with_and_out_after_it():
@@ -82,3 +82,29 @@ def test_what_cannot_be_copied_is_told():
     model.lock = threading.Lock()
     with pytest.raises(QuantizationError, match="`Linear` cannot be copied, .*second object"):
         second_model(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_second_model_is_float32_and_the_first_is_as_it_was(dtype):
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).to(dtype)
+    assert other_types(model) == (dtype,)
+    second = second_model(model)
+    assert other_types(second) == ()
+    assert second[1].running_mean.dtype is second[0].weight.dtype is torch.float32
+    assert second[1].num_batches_tracked.dtype is torch.int64
+    assert torch.equal(second[0].weight.to(dtype), model[0].weight)
+    assert model[0].weight.dtype is dtype
+
+
+def test_weights_that_are_tied_stay_tied_in_float32():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).half()
+    model[1].weight = model[0].weight
+    second = second_model(model)
+    assert second[0].weight is second[1].weight
+
+
+def test_only_the_types_of_weights_are_changed():
+    model = nn.Linear(2, 2)
+    model.register_buffer("table", torch.zeros(2, dtype=torch.float64))
+    assert second_model(model).table.dtype is torch.float64
+    assert second_model(model.bfloat16()).table.dtype is torch.float32
