@@ -77,16 +77,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_folder(folder: Path) -> None:
+def open_folder(folder: Path, *, sweep: bool = True) -> None:
     """Create ``folder``, prove that it can be written and sweep unfinished files out.
+
+    Args:
+        folder: the folder.
+        sweep: whether nobody else writes there now, so that what is unfinished stays so.
 
     Raises:
         ArtifactError: if it cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink()
+        for leftover in folder.glob(f"{TEMPORARY}*") if sweep else ():
+            leftover.unlink(missing_ok=True)
         with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
             pass
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,13 @@ from lpot_lightning.api.preparation import check_fp32
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
 from lpot_lightning.callbacks.run import run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError
-from lpot_lightning.files import open_folder
+from lpot_lightning.lock import WorkspaceLock
 
 
 def quantize(
@@ -64,6 +65,7 @@ def quantize(
 
     Raises:
         LpotError: of the kind that says what is wrong.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished is on disk.
 
     Example::
 
@@ -76,8 +78,7 @@ def quantize(
     _check_judge(model, val_dataloaders, datamodule)
     check_fp32(model)
     weights = _weights(trainer, ckpt_path)
-    if (workspace := workspace_for(trainer, asked.conf)) is not None:
-        open_folder(workspace)
+    workspace = workspace_for(trainer, asked.conf)
     driver = _Driver(
         partial(
             run_quantization,
@@ -94,7 +95,12 @@ def quantize(
     )
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver):
+    with (
+        WorkspaceLock(workspace) if workspace is not None else nullcontext(),
+        ending_well(asked.conf, workspace, "the same call of `quantize`"),
+        seeded(asked.conf.tuning.random_seed),
+        _borrowed(trainer, stand_in, driver),
+    ):
         trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
