@@ -38,6 +38,18 @@ def write_file(path: Path, content: bytes) -> None:
         raise ArtifactError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove ``path`` where it is there.
+
+    Raises:
+        ArtifactError: if it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot remove `{path}`: {error.strerror or error}") from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Do what ``write_file`` does, for callers with an error of their own.
 

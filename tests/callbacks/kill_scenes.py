@@ -62,13 +62,14 @@ class Scene:
     strategy: str
     fits: bool = False
     workers: int = 0
+    trials: int = 11
 
     def run(self, folder: Path, note: Callable[[str], None]) -> TuningResult:
         """Run to the end, and ``note`` when the tuning, a training step or a pass begins."""
         tuning = {
             "strategy": {"name": self.strategy},
             "accuracy_criterion": {"absolute": -1.0, "higher_is_better": False},
-            "exit_policy": {"max_trials": 11},
+            "exit_policy": {"max_trials": self.trials},
         }
         asked = conf(folder / "workspace", tuning=tuning)
         given = {"num_workers": self.workers}

@@ -75,7 +75,8 @@ class Stop:
         errors = (folder / "errors").read_text()
         if code not in (128 + self.number, *([-self.number] if self.times > 1 else [])):
             yield f"it ended with {code}: {errors[-2000:]}"
-        if self.times == 1 and ("Traceback" in errors or "Exception ignored" in errors):
+        alone = self.times == 1 and not self.scene.workers  # torch tells of workers that ended
+        if alone and ("Traceback" in errors or "Exception ignored" in errors):
             yield errors[-2000:]
         yield from unreadable(folder / "workspace")
         yield from self._not_kept(folder, errors)
