@@ -96,7 +96,7 @@ def quantize(
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
     with (
-        WorkspaceLock(workspace) if workspace is not None else nullcontext(),
+        WorkspaceLock(workspace) if workspace and trainer.is_global_zero else nullcontext(),
         ending_well(asked.conf, workspace, "the same call of `quantize`"),
         seeded(asked.conf.tuning.random_seed),
         _borrowed(trainer, stand_in, driver),
