@@ -75,6 +75,7 @@ class Chaos:
         counted = self._folder()
         Forked(scene, counted, Calls(record=counted / "calls").patch).wait()
         self.calls = int((counted / "calls").read_text())
+        self._order = draw.sample(range(1, self.calls + 1), self.calls)
 
     @property
     def kills(self) -> int:
@@ -99,7 +100,8 @@ class Chaos:
 
     def _killed(self, folder: Path) -> int:
         by_clock = self.kills % 2 == 0
-        last = None if by_clock else self.draw.randint(1, self.calls)
+        self.counts["tried"] += not by_clock
+        last = None if by_clock else self._order[self.counts["tried"] % self.calls]
         run = Forked(self.scene, folder, Calls(last).patch)
         if by_clock:
             run.wait_for("tuning")
