@@ -48,7 +48,7 @@ def tuned(model: LitNet, processes: int, threads: int, images: int, trials: int)
             max_epochs=0,
             accelerator="cpu",
             devices=processes,
-            strategy=DDPStrategy(start_method="fork") if processes > 1 else "auto",
+            strategy=DDPStrategy(start_method="forkserver") if processes > 1 else "auto",
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -14,7 +14,7 @@ from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.calls import Calls, recorded
-from lpot_lightning.quantization.replace import replaced
+from lpot_lightning.quantization.replace import other_types, replaced
 
 Say = Callable[[str], None]
 
@@ -38,6 +38,7 @@ def prepare(
         QuantizationError: if it is int8 already, or has nothing to quantize.
     """
     check_not_int8(model)
+    _check_float32(model)
     ranks = options.ranks
     avoid: set[str] = set() if options.whole else {""}
     while True:
@@ -82,6 +83,14 @@ def check_not_int8(model: nn.Module) -> None:
     for name, held in nn.Module.state_dict(model).items():
         if isinstance(held, tuple) or getattr(held, "is_quantized", False):
             raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+
+
+def _check_float32(model: nn.Module) -> None:
+    for kind in other_types(model):
+        raise QuantizationError(
+            f"the weights are {str(kind).removeprefix('torch.')}, and int8 is made from float32:"
+            " call `model.float()` first"
+        )
 
 
 def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # a forked child has none of its parent's threads
-
 import torch
 from kill_scenes import FILES, Judged, Notes, Scene, told
 

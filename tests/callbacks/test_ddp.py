@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy
 from lit_scenes import CENTRES, KINDS, Lit, conf, train_loader, trainer, val_loader
 from torch.ao.nn.quantized import Linear as Int8Linear  # what a converted layer is
-from users_world import watched
+from users_world import kept
 
 import lpot_lightning
 from lpot_lightning import QuantizationCallback, quantize
@@ -27,6 +27,28 @@ MANY = {
 MINMAX = {"activation": {"algorithm": "minmax"}}
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """A forked process has none of the threads that torch would wait for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Watched(QuantizationCallback):
+    """Checks the user's world around the run, in each process."""
+
+    def on_fit_end(self, one, module):
+        with kept(one, module):
+            super().on_fit_end(one, module)
+
+
+@pytest.fixture
+def callback(workspace):
+    return lambda **sections: Watched(conf(workspace, **sections))
+
+
 def two(*callbacks, limit=20, **given):
     """Return a Trainer whose fit forks two processes."""
     strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=limit))
@@ -34,7 +56,7 @@ def two(*callbacks, limit=20, **given):
 
 
 def fit(callback, module=None, one=None, **loaders):
-    one = one or two(watched(callback))
+    one = one or two(callback)
     one.fit(module or Lit(), train_loader(**loaders), val_loader(**loaders))
     return callback.result
 
