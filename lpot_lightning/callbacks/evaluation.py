@@ -32,6 +32,7 @@ from lpot_lightning.callbacks.quiet import (
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
+from lpot_lightning.signals import check
 
 
 class ValidationRunner:
@@ -173,12 +174,21 @@ class ValidationRunner:
 
         Raises:
             DataError: if the validation data gives no batch.
-            EvaluationError: if nothing, or another metric than asked for, is logged.
+            EvaluationError: if nothing, or another metric than asked for, is logged; or, the first
+                time, if the user's code fails.
         """
         loop = BorrowedLoop(self._trainer, self._val, self._limits)
         started = monotonic()
         with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
-            logged = self._run(model, loop, [bar])
+            try:
+                logged = self._run(model, loop, [bar])
+            except Exception as error:
+                if self._found is not None or isinstance(error, LpotError):
+                    raise  # whether a trial may fail is for the search to say
+                raise EvaluationError(
+                    f"the validation of the fp32 model fails {loop.where} ({in_short(error)}); it"
+                    " has to work before int8 can be judged by it"
+                ) from error
         accuracy = self._ranks.together(lambda: self._accuracy(loop, logged))
         return Evaluation(
             self._over_ranks(accuracy, loop.batches_seen), loop.batches_seen, monotonic() - started
@@ -244,8 +254,13 @@ class ValidationRunner:
         assert isinstance(model, LightningModule)
 
         def quietly() -> dict[str, float]:
-            with quiet(self._trainer, model, callbacks, self._seed, self._ranks, self._precision):
-                return run(self._trainer, loop)
+            try:
+                with quiet(
+                    self._trainer, model, callbacks, self._seed, self._ranks, self._precision
+                ):
+                    return run(self._trainer, loop)
+            finally:
+                check()
 
         return self._ranks.together(quietly)
 

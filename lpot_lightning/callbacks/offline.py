@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.judging import on_cpu
 from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
@@ -31,7 +32,7 @@ from lpot_lightning.callbacks.quiet import saved_metrics, seeded
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
-from lpot_lightning.files import open_folder
+from lpot_lightning.lock import WorkspaceLock
 
 
 def quantize(
@@ -70,6 +71,7 @@ def quantize(
 
     Raises:
         LpotError: of the kind that says what is wrong.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished is on disk.
 
     Example::
 
@@ -102,7 +104,12 @@ def quantize(
     )
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver, precision):
+    with (
+        closing(driver),
+        ending_well(asked.conf, workspace, "the same call of `quantize`"),
+        seeded(asked.conf.tuning.random_seed),
+        _borrowed(trainer, stand_in, driver, precision),
+    ):
         try:
             trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
         except RuntimeError as error:
@@ -120,12 +127,19 @@ class _Driver(Callback):
     def __init__(self, start: partial[TuningResult], trainer: Trainer) -> None:
         self._start, self._limit = start, trainer.limit_val_batches
         self._loggers: list[Logger] = trainer.loggers
+        self._lock: WorkspaceLock | None = None
         self.result: TuningResult | None = None
+
+    def close(self) -> None:
+        """Let others into the workspace."""
+        if self._lock is not None:
+            self._lock.release()
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if (workspace := self._start.keywords["workspace"]) is not None:
-            in_one_process(trainer, partial(open_folder, workspace))
+            self._lock = WorkspaceLock(workspace)
+            in_one_process(trainer, self._lock.acquire)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.postbox import Postbox
@@ -30,7 +30,7 @@ from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
-from lpot_lightning.files import open_folder
+from lpot_lightning.lock import WorkspaceLock
 
 
 class QuantizationCallback(Callback):
@@ -53,7 +53,10 @@ class QuantizationCallback(Callback):
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done.
-        LpotError: when a fit begins, if this Trainer cannot be used or the workspace not written.
+        LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not written
+            or in use by another run.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it quantizes; what is finished
+            until then is on disk.
 
     Example::
 
@@ -87,6 +90,7 @@ class QuantizationCallback(Callback):
         self._postbox = Postbox()
         self._readable: str | None = None
         self._monitor_sought = False
+        self._lock: WorkspaceLock | None = None
 
     @property
     def result(self) -> TuningResult | None:
@@ -119,8 +123,10 @@ class QuantizationCallback(Callback):
                 f"the Trainer has {len(same)} QuantizationCallbacks: the second would quantize the"
                 " same model again; keep one"
             )
+        self._release()
         if (workspace := workspace_for(trainer, self.conf)) is not None:
-            in_one_process(trainer, partial(open_folder, workspace))
+            self._lock = WorkspaceLock(workspace)
+            in_one_process(trainer, self._lock.acquire)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,20 +169,41 @@ class QuantizationCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
         end_live_bar(trainer)
-        self._result = run_quantization(
-            trainer,
-            pl_module,
-            self.conf,
-            monitor=self.monitor,
-            modules=self.modules,
-            calib=self.calib,
-            weights=self._weights(trainer, pl_module),
-            workspace=workspace_for(trainer, self.conf),
-            watchers=_callbacks(trainer),
-            precision=judging_precision(trainer, pl_module, rank_zero_info),
-        )
-        if (workspace := self._result.workspace) is not None:
+        workspace = workspace_for(trainer, self.conf)
+        with ending_well(self.conf, workspace, "`fit(ckpt_path='last')`"):
+            self._result = run_quantization(
+                trainer,
+                pl_module,
+                self.conf,
+                monitor=self.monitor,
+                modules=self.modules,
+                calib=self.calib,
+                weights=self._weights(trainer, pl_module),
+                workspace=workspace,
+                watchers=_callbacks(trainer),
+                precision=judging_precision(trainer, pl_module, rank_zero_info),
+            )
+        if workspace is not None:
             self._postbox.put(str(workspace.resolve()))
+        self._release()
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let others into the workspace."""
+        self._release()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let others into the workspace, also where the fit was ended from outside."""
+        if stage == "fit":
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = trainer.checkpoint_callback

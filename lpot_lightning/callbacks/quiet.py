@@ -59,6 +59,16 @@ class BorrowedLoop(_EvaluationLoop):
         """How many batches went through the last run."""
         return int(self.batch_progress.total.completed)
 
+    @property
+    def where(self) -> str:
+        """Where the last run was when it ended, for people who look for a fault there."""
+        begun = int(self.batch_progress.total.ready)
+        return (
+            f"on batch {begun} of the pass"
+            if begun > self.batches_seen
+            else f"after {begun} batches"
+        )
+
 
 def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
     """Return all names that ``loop`` logged, with ``higher_is_better`` of torchmetrics objects."""

@@ -9,6 +9,7 @@ from time import monotonic
 
 from lpot_lightning.errors import LpotError, QuantizationError
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.signals import uninterrupted
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
@@ -133,8 +134,11 @@ class _Ledger:
             score, error = self._attempt(recipe)
         number = len(self.trials) + 1
         trial = Trial(number, recipe, score, self.accepts(score), replayed)
-        self._keep(trial, error)
-        self._announce(trial)
+        with uninterrupted():  # whoever stops the run finds its best model on disk
+            self._keep(trial, error)
+            self._choose(trial)
+        if self.on_trial is not None:
+            self.on_trial(trial)
         return score
 
     def keep_held(self) -> None:
@@ -174,13 +178,11 @@ class _Ledger:
                 "with `modules`"
             ) from error
 
-    def _announce(self, trial: Trial) -> None:
+    def _choose(self, trial: Trial) -> None:
         if trial.beats(self.best, self.search.criterion, self.cost):
             self.best = trial
             if self.on_best is not None:
                 self.on_best(trial)
-        if self.on_trial is not None:
-            self.on_trial(trial)
 
 
 def _is_enough(ledger: _Ledger, strategy: Strategy, budget: Budget) -> bool:
