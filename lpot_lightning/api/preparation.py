@@ -14,7 +14,7 @@ from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.calls import Calls, recorded
-from lpot_lightning.quantization.replace import replaced
+from lpot_lightning.quantization.replace import other_types, replaced
 
 Say = Callable[[str], None]
 
@@ -35,9 +35,10 @@ def prepare(
         the model to go on with, and its parts.
 
     Raises:
-        QuantizationError: if it is int8 already, or has nothing to quantize.
+        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
     """
     check_not_int8(model)
+    _check_float32(model)
     ranks = options.ranks
     avoid: set[str] = set() if options.whole else {""}
     while True:
@@ -82,6 +83,16 @@ def check_not_int8(model: nn.Module) -> None:
     for name, held in nn.Module.state_dict(model).items():
         if isinstance(held, tuple) or getattr(held, "is_quantized", False):
             raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+
+
+def _check_float32(model: nn.Module) -> None:
+    others = other_types(model)
+    for name, value in model.named_parameters():
+        if value.dtype in others:
+            raise QuantizationError(
+                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
+                " call `model.float()` first"
+            )
 
 
 def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
