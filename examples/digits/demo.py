@@ -27,7 +27,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*(LeafSpec|num_workers|smaller than)")
     seed_everything(1, verbose=False)
     data = DigitsData()
-    best = ModelCheckpoint(monitor="val_acc", mode="max")
+    best = ModelCheckpoint("lpot_workspace/checkpoints", monitor="val_acc", mode="max")
     quantization = QuantizationCallback(HERE / "ptq.yaml")
     trainer = Trainer(
         max_epochs=10,
@@ -35,7 +35,6 @@ def main() -> None:
         callbacks=[best, quantization],
         logger=False,
         enable_model_summary=False,
-        default_root_dir="lpot_workspace",
     )
     trainer.fit(LitDigits(), datamodule=data)
 

@@ -35,7 +35,7 @@ def prepare(
         the model to go on with, and its parts.
 
     Raises:
-        QuantizationError: if it is int8 already, or has nothing to quantize.
+        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
     """
     check_not_int8(model)
     _check_float32(model)
@@ -86,11 +86,13 @@ def check_not_int8(model: nn.Module) -> None:
 
 
 def _check_float32(model: nn.Module) -> None:
-    for kind in other_types(model):
-        raise QuantizationError(
-            f"the weights are {str(kind).removeprefix('torch.')}, and int8 is made from float32:"
-            " call `model.float()` first"
-        )
+    others = other_types(model)
+    for name, value in model.named_parameters():
+        if value.dtype in others:
+            raise QuantizationError(
+                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
+                " call `model.float()` first"
+            )
 
 
 def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:

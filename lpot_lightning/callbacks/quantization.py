@@ -41,7 +41,8 @@ class QuantizationCallback(Callback):
     the criterion of the YAML is met. Your module and your trainer are as they were afterwards.
 
     Args:
-        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object. A relative workspace in it
+            lies below the trainer's ``default_root_dir``, where that is a folder of this machine.
         monitor: the logged metric that is the accuracy. If ``None``: what a ``ModelCheckpoint`` or
             ``EarlyStopping`` monitors, else the only metric that the validation loop logs.
         modules: names or globs of submodules or ops to quantize; default: everything quantizable.

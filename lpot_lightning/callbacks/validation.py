@@ -8,8 +8,13 @@ from lightning.pytorch.plugins.precision import (
     BitsandbytesPrecision,
     TransformerEnginePrecision,
 )
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    SingleDeviceStrategy,
+)
 from lightning.pytorch.strategies.single_xla import SingleDeviceXLAStrategy
+from lightning.pytorch.strategies.xla import XLAStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -18,6 +23,7 @@ from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 
 _WHOLE = (SingleDeviceStrategy, DDPStrategy)
+_IN_PIECES = (DeepSpeedStrategy, XLAStrategy, SingleDeviceXLAStrategy)  # though of those kinds
 _OWN_LAYERS = (BitsandbytesPrecision, TransformerEnginePrecision)
 NO_VALIDATION_DATA = (
     "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`, and leave"
@@ -85,7 +91,7 @@ def check_trainer(trainer: Trainer) -> None:
             " out"
         )
     kind = type(trainer.strategy)
-    if not issubclass(kind, _WHOLE) or issubclass(kind, SingleDeviceXLAStrategy):
+    if not issubclass(kind, _WHOLE) or issubclass(kind, _IN_PIECES):
         raise QuantizationError(
             f"`{kind.__name__}` keeps the weights in pieces, or elsewhere, and"
             " int8 models are made from all of them on the CPU: train with it, then quantize the"

@@ -113,7 +113,7 @@ def told(result: TuningResult) -> dict[str, Any]:
         (one.number, one.recipe.key, one.score.accuracy, one.score.failure, one.accepted)
         for one in result.trials
     ]
-    left_out = ("trials", "model", "speedup", "workspace", "criterion")
+    left_out = ("trials", "held", "speedup", "workspace", "criterion")
     fields = [one.name for one in dataclasses.fields(result) if one.name not in left_out]
     state = result.model(torch.linspace(-3, 3, WIDTH).expand(2, -1))
     shown = {name: getattr(result, name) for name in fields}

@@ -40,6 +40,8 @@ OPTIONS = {
     "max steps": {"max_epochs": -1, "max_steps": 3},
     "max time": {"max_time": {"hours": 1}},
     "mixed bfloat16": {"precision": "bf16-mixed"},
+    "mixed float16": {"precision": "16-mixed"},
+    "overfitting": {"overfit_batches": 2},
     "own environment": {"plugins": [LightningEnvironment()]},
     "own precision": {"plugins": [MixedPrecision("bf16-mixed", "cpu")]},
     "own sampler": {"use_distributed_sampler": False},
@@ -87,6 +89,8 @@ def _torch_as_before(monkeypatch):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.filterwarnings("ignore:.*precision='16-mixed'")
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
 def test_options(callback, options):
     quantized(callback(), **options)
 
