@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lpot_lightning import quantize
 
-WIDTH, LAYERS, BATCHES = 128, 100, 3
+WIDTH, LAYERS, BATCHES = 256, 100, 3
 BOUND = 0.1
 
 

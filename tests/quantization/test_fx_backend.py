@@ -153,6 +153,26 @@ def test_ten_trials_leave_no_model_and_no_source_behind():
     assert assert_and_get_unique_device.cache_info().currsize == 0
 
 
+def test_the_weights_of_a_trial_do_not_wait_for_the_garbage_collector():
+    model, batches = made("residual")
+    found = calibrated(model, *batches)
+    recipes = [all_int8(found).with_fp32([op]) for op in int8_ops(found)[:3]]
+    gc.collect()
+    gc.disable()
+    try:
+        made_by = [weights_in(found.convert(recipe)) for recipe in recipes]
+        assert [any(one() is not None for one in weights) for weights in made_by[:2]] == [False] * 2
+    finally:
+        gc.enable()
+
+
+def weights_in(parts):
+    layers = [layer for part in parts.values() for layer in part.modules()]
+    packed = [layer for layer in layers if hasattr(layer, "_packed_params")]
+    assert packed
+    return list(map(weakref.ref, packed))
+
+
 def test_the_same_data_gives_the_same_tensors_twice():
     model, batches = made("residual")
     one, two = (BACKEND.to_plain(quantized(model, *batches)) for _ in range(2))
