@@ -12,7 +12,7 @@ from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.calls import Calls, recorded
-from lpot_lightning.quantization.replace import replaced
+from lpot_lightning.quantization.replace import StandIn, replaced
 
 Say = Callable[[str], None]
 
@@ -26,7 +26,8 @@ def prepare(
         model: in eval mode.
         backend: traces and observes.
         runner: shows the model one calibration batch, and gives a new one where that spoiled it.
-        whole: whether the model itself may be a part, and not only what it holds.
+        whole: whether the model itself is to be one graph, and not only where most of its layers
+            are its own.
         say: takes what the user should know.
 
     Returns:
@@ -36,10 +37,10 @@ def prepare(
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
     """
     check_fp32(model)
-    avoid: set[str] = set() if whole else {""}
+    avoid: set[str] = set()
     while True:
         model, calls = _called(model, runner)
-        prepared = backend.prepare(model, calls, avoid=avoid)
+        prepared = backend.prepare(model, calls, avoid=avoid, whole=whole)
         broken = _broken(model, prepared, runner, say)
         if not broken:
             break
@@ -96,9 +97,9 @@ def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, C
 def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
     """Return the parts that do not work as graphs where they stand.
 
-    A graph has no more than its ``forward``: code around it that reads an attribute or calls a
-    method of the module fails. Such a part is entered deeper. Each is tried in a new model: a step
-    that failed leaves its traces.
+    The weights of its layers are gone: code around it that needs them, and did not in the dry run,
+    fails. Such a part is entered deeper. Each is tried in a new model: a step that failed leaves
+    its traces.
     """
     parts = prepared.observed
     if not parts:
@@ -117,7 +118,7 @@ def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> s
     return set(broken or parts)
 
 
-def _fault(model: nn.Module, parts: Mapping[str, nn.Module], runner: Runner) -> str | None:
+def _fault(model: nn.Module, parts: Mapping[str, StandIn], runner: Runner) -> str | None:
     try:
         with replaced(model, parts) as changed:
             runner.step_seconds(changed)

@@ -8,7 +8,6 @@ from zoo import CalledTwice, Made, Rich, seeded
 from lpot_lightning.quantization.calls import (
     entered_only_through_forward,
     fixed_arguments,
-    holds_tensor,
     recorded,
 )
 
@@ -34,11 +33,14 @@ def test_what_is_not_called_is_not_there():
 
 def test_numbers_and_none_are_fixed_and_defaults_are_filled_in():
     inputs = {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)}
-    assert fixed_arguments(Rich(), (inputs,), {"scale": 2.0}) == {
+    assert fixed_arguments(Rich().forward, (inputs,), {"scale": 2.0}) == {
         "extra": None, "scale": 2.0, "tag": "x",
     }  # fmt: skip
-    assert fixed_arguments(Rich(), (inputs, torch.ones(1)), {}) == {"scale": 1.0, "tag": "x"}
-    assert fixed_arguments(Rich(), (), {"unknown": 1}) == {}
+    assert fixed_arguments(Rich().forward, (inputs, torch.ones(1)), {}) == {
+        "scale": 1.0,
+        "tag": "x",
+    }
+    assert fixed_arguments(Rich().forward, (), {"unknown": 1}) == {}
 
 
 def test_changing_numbers_are_told():
@@ -68,8 +70,3 @@ def test_the_model_is_left_without_hooks_even_on_an_error():
         assert state_of(model) == before
     else:
         raise AssertionError
-
-
-def test_tensors_are_found_at_any_depth():
-    assert holds_tensor({"a": [1, (torch.ones(1),)]})
-    assert not holds_tensor({"a": [1, ("x",)], "b": None})

@@ -97,7 +97,7 @@ def test_the_same_recipe_twice_is_the_same_module():
 def test_calibration_sees_the_calibration_data_alone():
     model, batches = made("linear")
     found = prepared(model, batches[0])
-    observers = [m for m in found.observed[""].modules() if hasattr(m, "batches")]
+    observers = [m for m in found.observed[""].graph.modules() if hasattr(m, "batches")]
     assert [observer.batches for observer in observers] == [0] * len(observers)
 
 
