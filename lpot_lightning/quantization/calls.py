@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,15 +26,15 @@ class Calls:
         count: how many calls there were.
         fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
-        read: whether code outside of the module's own ``forward`` read one of its tensors.
+        read: names of its parameters that code outside of its own ``forward`` read.
     """
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
     count: int = 0
     fixed: list[dict[str, Scalar]] = field(default_factory=list)
     above: list[frozenset[int]] = field(default_factory=list)
-    read: bool = False
+    read: set[str] = field(default_factory=set)
 
     @property
     def same_shape(self) -> bool:
@@ -45,8 +46,9 @@ class Calls:
 def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
     """Record the calls of all modules of ``model`` inside the ``with``, by ``id`` of the module.
 
-    A call is one of ``forward``, whether it came as ``module(x)`` or as ``module.forward(x)``.
-    ``nn.TransformerEncoder`` and its layers are kept from their fused kernels.
+    Modules that were not called are there too, if their parameters were read. A call is one of
+    ``forward``, whether it came as ``module(x)`` or as ``module.forward(x)``. Transformers of torch
+    are kept from their fused kernels.
 
     Example::
 
@@ -61,8 +63,6 @@ def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
                 undo.enter_context(_held(module, ways_around(module)))
                 undo.enter_context(_held(module, run.watched(module)))
         yield run.calls
-        for one in run.read & run.calls.keys():
-            run.calls[one].read = True
 
 
 class _DryRun:
@@ -70,19 +70,20 @@ class _DryRun:
 
     def __init__(self) -> None:
         self.calls: dict[int, Calls] = {}
-        self.read: set[int] = set()
         self._running: list[int] = []
 
     def watched(self, module: nn.Module) -> dict[str, Any]:
         """Return what stands in ``module``'s own attributes while it is watched."""
         return {
             "forward": self._noted(module, module.forward),
-            "_parameters": _WatchedTensors(module._parameters, lambda: self._note_read(module)),
+            "_parameters": _WatchedTensors(module._parameters, partial(self._note_read, module)),
         }
 
     def _noted(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **kwargs: Any) -> Any:
-            found = self.calls.setdefault(id(module), Calls(args, kwargs))
+            found = self.calls.setdefault(id(module), Calls())
+            if not found.count:
+                found.args, found.kwargs = args, kwargs
             found.count += 1
             found.fixed.append(fixed_arguments(forward, args, kwargs))
             found.above.append(frozenset(self._running))
@@ -94,20 +95,20 @@ class _DryRun:
 
         return noted
 
-    def _note_read(self, module: nn.Module) -> None:
+    def _note_read(self, module: nn.Module, name: str) -> None:
         if not self._running or self._running[-1] != id(module):
-            self.read.add(id(module))
+            self.calls.setdefault(id(module), Calls()).read.add(name)
 
 
 class _WatchedTensors(dict[str, Any]):
     """The parameters of a module; ``module.weight`` looks them up here."""
 
-    def __init__(self, tensors: Mapping[str, Any], note: Callable[[], None]) -> None:
+    def __init__(self, tensors: Mapping[str, Any], note: Callable[[str], None]) -> None:
         super().__init__(tensors)
         self._note = note
 
     def __getitem__(self, name: str) -> Any:
-        self._note()
+        self._note(name)
         return super().__getitem__(name)
 
 
@@ -139,7 +140,7 @@ def fixed_arguments(
 
 def entered_only_through_forward(module: nn.Module, calls: Mapping[int, Calls]) -> bool:
     """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
-    if id(module) not in calls:
+    if id(module) not in calls or not calls[id(module)].count:
         return False
     inside = [id(part) for part in module.modules() if part is not module]
     return all(

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any, TypeGuard, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -48,9 +49,10 @@ def copy_of(model: Model, *, share_tensors: bool = False) -> Model:
         memo.update((id(value), None) for value in compiled.values())
         if _is_compiled(module):
             memo[id(module)] = Uncompiled(copy.deepcopy(module._orig_mod, memo))
-    copied_model = copy.deepcopy(model, memo)
+    with torch.no_grad():  # the tensors of a scripted module would become results of its own
+        copied_model = copy.deepcopy(model, memo)
     for before, after in zip(model.modules(), copied_model.modules(), strict=True):
-        for name in _compiled(before):
+        for name in _compiled(before).keys() - {"_compiler_ctx"}:
             del vars(after)[name]
     return copied_model
 

@@ -7,17 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.quantization.copying import copy_of
 from lpot_lightning.quantization.fast_path import ways_around
+from lpot_lightning.quantization.folding import other_hooks
 
 Model = TypeVar("Model", bound=nn.Module)
+Key = TypeVar("Key")
 Undo = Callable[[], None]
 
 HELD = "lpot_int8"
 """The name of a graph among the children of the module that it computes for."""
+TYPE = "lpot_type"
+"""The name of an empty parameter, where the last one is gone that told a type and a device."""
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -121,9 +126,21 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
             yield from _taken_out(owner, last)
             yield _set(owner, {"forward": Inside(where, path or type(model).__name__)})
         yield from _registered(model, path, part.graph)
-        yield _set(module, {"forward": part.graph})
+        yield _set(module, {"forward": part.graph.forward})
+        if part.gone:
+            yield _items_kept(module._forward_pre_hooks)
+            _keep_only(module._forward_pre_hooks, other_hooks(module))
+        if next(module.parameters(), None) is None:
+            yield _items_kept(module._parameters)
+            module._parameters[TYPE] = nn.Parameter(torch.empty(0), requires_grad=False)
         for above in _above(model, path):
             yield _set(above, ways_around(above))
+
+
+def _keep_only(held: dict[int, Any], wanted: Mapping[int, Any]) -> None:
+    for key in list(held):
+        if key not in wanted:
+            del held[key]
 
 
 def _tie(graph: nn.Module, ours: str, module: nn.Module, theirs: str) -> None:
@@ -192,7 +209,7 @@ def _set(module: nn.Module, attributes: Mapping[str, Any]) -> Undo:
     return undo
 
 
-def _items_kept(held: dict[str, Any]) -> Undo:
+def _items_kept(held: dict[Key, Any]) -> Undo:
     """Return what gives a mapping its present items back, in their order."""
     before = dict(held)
 

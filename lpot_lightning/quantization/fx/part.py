@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from torch.fx import GraphModule
 
 from lpot_lightning.quantization.calls import Calls, Scalar
 from lpot_lightning.quantization.fx.detour import lead_around, take_fences_out
+from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.graph import GraphOps, observer_nodes, read_ops
 from lpot_lightning.quantization.fx.observe import observe
 from lpot_lightning.quantization.fx.observer import QParams, RangeObserver, SettledObserver
@@ -82,7 +84,7 @@ class Part:
             NotTraceable: if the module cannot become one graph.
         """
         root = nn.Sequential(module) if spec.wrapped else module
-        graph, scopes = trace(root, dict(spec.fixed))
+        graph, scopes = trace(root, dict(spec.fixed), stands_for=WRAPPED if spec.wrapped else "")
         tidy(graph, scopes)
         _swap_ff_with_fxff(graph)
         _attach_meta_to_node_if_not_exist(graph)
@@ -197,12 +199,28 @@ class Part:
         lead_around(graph, int8)
         converted = convert_fx(graph)
         take_fences_out(converted)
-        return self._tensors.stand_in(converted)
+        return self._tensors.stand_in(Int8Graph(converted))
 
     def _left_in_fp32(self, fp32: set[str], int8: Collection[str]) -> list[str]:
         nodes = [node for op in fp32 for node in self.ops.nodes[op]]
         nodes += [node for node in self.ops.followers if node.name not in int8]
         return [node.name for node in (*nodes, *self.ops.bystanders)]
+
+
+class Int8Graph(GraphModule):
+    """A converted graph. A copy of it is packed for the same engine.
+
+    Torch packs a copy for the engine of the moment, whose kernels may be the wrong ones.
+    """
+
+    def __init__(self, converted: GraphModule) -> None:
+        super().__init__(converted, converted.graph)
+        self.meta["engine"] = torch.backends.quantized.engine
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Int8Graph:
+        """Return a copy that computes the same."""
+        with quiet(self.meta["engine"]):
+            return cast(Int8Graph, super().__deepcopy__(memo))
 
 
 def _first_int8(configs: Mapping[str, OpConfig], ops: list[str]) -> TensorConfig | None:

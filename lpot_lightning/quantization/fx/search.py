@@ -43,11 +43,12 @@ class Search:
             self._leave(path, module)
             return
         self._seen.add(id(module))
-        calls = self._known.get(id(module))
-        reason = "is never called by the validation loop"
-        if calls is not None and path in self._avoid:
+        calls = self._known.get(id(module), Calls())
+        if not calls.count:
+            reason = OTHERS_READ if calls.read else "is never called by the validation loop"
+        elif path in self._avoid:
             reason = "does not work as a graph where it stands"
-        elif calls is not None:
+        else:
             reason = self._take(path, module, calls)
             if not reason:
                 return
@@ -66,12 +67,15 @@ class Search:
         return 0 < len(called) <= 2 * len(own)
 
     def _is_called_op(self, layer: nn.Module) -> bool:
-        return isinstance(layer, OP_LAYERS) and id(layer) in self._known
+        return isinstance(layer, OP_LAYERS) and self._is_called(layer)
+
+    def _is_called(self, layer: nn.Module) -> bool:
+        return self._known.get(id(layer), Calls()).count > 0
 
     def _leave(self, path: str, module: nn.Module) -> None:
         """Name the layers with weights that nobody makes a graph for."""
         for name, layer in module.named_modules():
-            if layer._parameters and id(layer) in self._known and id(layer) not in self._seen:
+            if layer._parameters and self._is_called(layer) and id(layer) not in self._seen:
                 self._seen.add(id(layer))
                 full = ".".join(piece for piece in (path, name) if piece)
                 self.excluded[full] = f"a `{type(layer).__name__}` alone is not quantized"
@@ -83,7 +87,7 @@ class Search:
         if not entered_only_through_forward(module, self._known):
             return "has parts that are called past its `forward`"
         single = isinstance(module, OP_LAYERS)
-        if single and calls.read:
+        if single and self._is_read(module):
             return OTHERS_READ
         kept = tuple(name for name, layer in module.named_modules() if self._is_read(layer))
         fixed = () if single else tuple(calls.fixed[0].items())
@@ -104,11 +108,9 @@ class Search:
         return ""
 
     def _is_read(self, layer: nn.Module) -> bool:
-        return (
-            isinstance(layer, OP_LAYERS)
-            and id(layer) in self._known
-            and (self._known[id(layer)].read)
-        )
+        """Whether others use what int8 holds in another form."""
+        read = self._known.get(id(layer), Calls()).read
+        return isinstance(layer, OP_LAYERS) and not read.isdisjoint(("weight", "bias"))
 
     def _check_leaves(self, part: Part, module: nn.Module) -> None:
         """Let no graph hold a module of torch's that calls layers worth quantizing.
