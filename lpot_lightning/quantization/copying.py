@@ -29,6 +29,8 @@ class Uncompiled(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.startswith("__"):  # how to copy it is its own affair
+                raise
             return getattr(self._modules["_orig_mod"], name)
 
 

@@ -645,7 +645,9 @@ ZOO = {
     "hooks inside": Scene(lit(lambda: hooked(inside=True)), int8="net.0 net.2"),
     "compiled": Scene(lit(compiled), int8="net._orig_mod.0 net._orig_mod.2"),
     "compiled in place": Scene(lit(compiled_in_place), int8="net.0 net.2"),
-    "scripted": Scene(lit(scripted), int8="net.1.0 net.1.2"),
+    "scripted": Scene(
+        lit(scripted), int8="net.1.0 net.1.2", stays={"net.0.0": "was scripted by `torch.jit`"}
+    ),
     "deep": Scene(
         lit(deep), int8="net.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0"
     ),

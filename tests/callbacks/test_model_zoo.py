@@ -19,6 +19,16 @@ from lpot_lightning import load_from_checkpoint, quantize
 from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.quantization import storage
 
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{words}")
+    for words in (
+        ".*torch.jit.* is deprecated",
+        "the validation data has 3 samples",
+        "Trying to infer the `batch_size`",
+        "You are trying to `self.log",
+        "The PyTorch API of nested tensors",
+    )
+]
 ASKED = {**sampling(24), "model_wise": {"activation": {"algorithm": "minmax"}}}
 GOAL = {"accuracy_criterion": {"absolute": 0.1}}
 
@@ -61,11 +71,6 @@ def same(one, other):
     return all(map(torch.equal, one, other))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:the validation data has 3 samples")
-@pytest.mark.filterwarnings("ignore:Trying to infer the `batch_size`")
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log:UserWarning")
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("name", ZOO)
 def test_any_model(name, workspace):
     scene = ZOO[name]
@@ -148,6 +153,7 @@ def already_int8(workspace):
     [
         (lambda _: Fits(Empty()), "no op of `Fits` can be quantized .*`LayerNorm` alone"),
         (lambda _: Fits(nn.LSTM(8, 8)), "no op of `Fits` can be quantized .*`LSTM` alone"),
+        (lambda _: Fits(torch.jit.script(two())), "net.0, net.2: was scripted by `torch.jit`"),
         (already_int8, "is int8 already; quantize the fp32 model"),
         (lambda _: Locked(two()), "`Locked` cannot be copied.*TypeError: cannot pickle"),
     ],

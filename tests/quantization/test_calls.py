@@ -70,3 +70,32 @@ def test_the_model_is_left_without_hooks_even_on_an_error():
         assert state_of(model) == before
     else:
         raise AssertionError
+
+
+def test_a_call_of_forward_itself_is_a_call():
+    model = Made(lambda m, x: m.net.forward(x), net=nn.Sequential(nn.Linear(8, 2)))
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.net)].count == calls[id(model.net[0])].count == 1
+    assert calls[id(model.net[0])].above == [frozenset([id(model), id(model.net)])]
+
+
+def test_who_reads_a_weight_past_its_layer_is_noted():
+    model = Made(
+        lambda m, x: m.own(x) + nn.functional.linear(x, m.read.weight) * m.off.bias.sum(),
+        own=nn.Linear(8, 2), read=nn.Linear(8, 2), off=nn.Linear(8, 2),
+    )  # fmt: skip
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.own)].read == set()
+    assert calls[id(model.read)].read == {"weight"}
+    assert (calls[id(model.off)].read, calls[id(model.off)].count) == ({"bias"}, 0)
+
+
+def test_transformers_call_their_layers_in_a_dry_run():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1).eval()
+    before = state_of(model)
+    padding = torch.tensor([[False, True]])
+    calls = calls_of(model, torch.ones(1, 2, 8), src_key_padding_mask=padding)
+    assert calls[id(model.layers[0].linear1)].count == 1
+    assert not calls[id(model.layers[0].linear1)].read
+    assert state_of(model) == before

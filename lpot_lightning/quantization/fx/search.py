@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import nn
 
 from lpot_lightning.quantization.calls import Calls, entered_only_through_forward
@@ -75,10 +76,17 @@ class Search:
     def _leave(self, path: str, module: nn.Module) -> None:
         """Name the layers with weights that nobody makes a graph for."""
         for name, layer in module.named_modules():
-            if layer._parameters and self._is_called(layer) and id(layer) not in self._seen:
+            scripted = isinstance(layer, torch.jit.ScriptModule)
+            if not list(layer.parameters(recurse=False)) or id(layer) in self._seen:
+                continue
+            if scripted or self._is_called(layer):
                 self._seen.add(id(layer))
                 full = ".".join(piece for piece in (path, name) if piece)
-                self.excluded[full] = f"a `{type(layer).__name__}` alone is not quantized"
+                self.excluded[full] = (
+                    "was scripted by `torch.jit`: quantize what it was made from"
+                    if scripted
+                    else f"a `{type(layer).__name__}` alone is not quantized"
+                )
 
     def _take(self, path: str, module: nn.Module, calls: Calls) -> str:
         """Make a part of ``module`` and return ``""``, or return why it cannot be one."""

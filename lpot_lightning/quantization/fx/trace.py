@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.quantization.calls import Calls, Scalar
+from lpot_lightning.quantization.copying import copy_of
 from lpot_lightning.quantization.folding import fold_weights
 
 Scopes = dict[str, tuple[str, type]]
@@ -57,7 +58,7 @@ def trace(
             raise NotTraceable(f"`forward` takes `{parameter}`, which a graph cannot hold")
     tracer = QuantizationTracer([], [])
     with told("it cannot be traced"):
-        root = copy.deepcopy(module).eval()
+        root = copy_of(module).eval()
         fold_weights(root)
         _check_hooks(root, stands_for)
         before = _attributes(root)
