@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,8 +21,13 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/installed  ## the planted net: passes, seconds, ops, speed
+bench: $(VENV)/installed  ## the planted net: passes, seconds, ops, speed; memory over 200 trials
 	$(RUN) benchmarks/planted.py
+	$(RUN) benchmarks/memory.py
+
+chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
+	$(RUN) tests/callbacks/chaos.py
+	$(RUN) tests/callbacks/stops.py
 
 clean:
 	rm -rf $(VENV) lpot_workspace

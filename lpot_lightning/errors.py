@@ -42,6 +42,10 @@ class ArtifactError(LpotError):
     """A file of a workspace is missing, damaged or belongs to something else."""
 
 
+class BusyError(ArtifactError):
+    """The workspace is used by another run, which is named."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the known name nearest to ``name``, or ``""``."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

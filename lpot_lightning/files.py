@@ -38,6 +38,18 @@ def write_file(path: Path, content: bytes) -> None:
         raise ArtifactError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove ``path`` where it is there.
+
+    Raises:
+        ArtifactError: if it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot remove `{path}`: {error.strerror or error}") from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Do what ``write_file`` does, for callers with an error of their own.
 
@@ -77,16 +89,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_folder(folder: Path) -> None:
+def open_folder(folder: Path, *, sweep: bool = True) -> None:
     """Create ``folder``, prove that it can be written and sweep unfinished files out.
+
+    Args:
+        folder: the folder.
+        sweep: whether nobody else writes there now, so that what is unfinished stays so.
 
     Raises:
         ArtifactError: if it cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink()
+        for leftover in folder.glob(f"{TEMPORARY}*") if sweep else ():
+            leftover.unlink(missing_ok=True)
         with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
             pass
     except OSError as error:

@@ -7,7 +7,14 @@ import stat
 import pytest
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.files import TEMPORARY, open_folder, replace_file, sha256, write_file
+from lpot_lightning.files import (
+    TEMPORARY,
+    open_folder,
+    remove_file,
+    replace_file,
+    sha256,
+    write_file,
+)
 
 
 def failing(error):
@@ -68,6 +75,13 @@ def test_a_folder_in_the_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="cannot write"):
         write_file(tmp_path / "file", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_removed_is_named(tmp_path):
+    remove_file(tmp_path / "file")
+    (tmp_path / "file").mkdir()
+    with pytest.raises(ArtifactError, match=f"cannot remove `{tmp_path / 'file'}`: "):
+        remove_file(tmp_path / "file")
 
 
 def test_opening_a_folder_makes_it_and_sweeps_it(tmp_path):

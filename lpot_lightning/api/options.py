@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -36,8 +37,10 @@ class Options:
         workspace: where the files go; ``None`` writes none.
         whole: whether the model itself is to be one graph, and not only where most of its layers
             are its own.
+        ranks: the processes that work together.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
     whole: bool = True
+    ranks: Ranks = field(default_factory=Ranks)

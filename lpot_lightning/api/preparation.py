@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-import torch
 from torch import nn
 
+from lpot_lightning.api.options import Options
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import by_reason
 from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.calls import Calls, recorded
-from lpot_lightning.quantization.replace import StandIn, replaced
+from lpot_lightning.quantization.replace import StandIn, other_types, replaced
 
 Say = Callable[[str], None]
 
 
 def prepare(
-    model: nn.Module, backend: Backend, runner: Runner, *, whole: bool, say: Say
+    model: nn.Module, backend: Backend, runner: Runner, options: Options, say: Say
 ) -> tuple[nn.Module, Prepared]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
@@ -26,22 +28,25 @@ def prepare(
         model: in eval mode.
         backend: traces and observes.
         runner: shows the model one calibration batch, and gives a new one where that spoiled it.
-        whole: whether the model itself is to be one graph, and not only where most of its layers
-            are its own.
+        options: whether the model itself is to be one graph, and who else works on it.
         say: takes what the user should know.
 
     Returns:
         the model to go on with, and its parts.
 
     Raises:
-        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
+        QuantizationError: if it is int8 already, or has nothing to quantize.
     """
-    check_fp32(model)
+    check_not_int8(model)
+    _check_float32(model)
+    ranks = options.ranks
     avoid: set[str] = set()
     while True:
         model, calls = _called(model, runner)
-        prepared = backend.prepare(model, calls, avoid=avoid, whole=whole)
-        broken = _broken(model, prepared, runner, say)
+        prepared = ranks.together(
+            partial(backend.prepare, model, calls, avoid=avoid, whole=options.whole)
+        )
+        broken = _not_everywhere(prepared, ranks) or _broken(model, prepared, runner, say)
         if not broken:
             break
         avoid |= broken
@@ -55,15 +60,19 @@ def prepare(
     return model, prepared
 
 
-def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> None:
+def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks, say: Say) -> None:
     """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
+
+    Of several processes each sees its share, and what they saw is put together.
 
     Raises:
         QuantizationError: if nothing is left to quantize.
     """
     with replaced(model, prepared.observed) as observed:
         runner.calibrate(observed)
-    prepared.settle()
+    if ranks.size > 1:
+        prepared.merge(ranks.gather(prepared.statistics()))
+    prepared.settle(ranks.agreed)
     reasons = by_reason(prepared.excluded)
     for line in reasons:
         say(f"stays in fp32: {line}")
@@ -71,17 +80,19 @@ def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) ->
         raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
 
-def check_fp32(model: nn.Module) -> None:
-    """Raise a ``QuantizationError`` if ``model`` is int8 already, or not in float32."""
+def check_not_int8(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if ``model`` is int8 already."""
     for name, held in nn.Module.state_dict(model).items():
         if isinstance(held, tuple) or getattr(held, "is_quantized", False):
             raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
-    for name, value in model.named_parameters():
-        if value.dtype in (torch.float16, torch.bfloat16, torch.float64):
-            raise QuantizationError(
-                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
-                " call `model.float()` first, and train with `precision='32-true'` or `-mixed`"
-            )
+
+
+def _check_float32(model: nn.Module) -> None:
+    for kind in other_types(model):
+        raise QuantizationError(
+            f"the weights are {str(kind).removeprefix('torch.')}, and int8 is made from float32:"
+            " call `model.float()` first"
+        )
 
 
 def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
@@ -92,6 +103,18 @@ def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, C
         with recorded(works) as calls:
             runner.try_out(works)
     return works, calls
+
+
+def _not_everywhere(prepared: Prepared, ranks: Ranks) -> set[str]:
+    """Return the parts that are not the same in all processes: their data took other ways."""
+    mine = {
+        path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
+    }
+    everywhere = ranks.gather(mine)
+    paths = {path for parts in everywhere for path in parts}
+    return {
+        path for path in paths if any(parts.get(path) != mine.get(path) for parts in everywhere)
+    }
 
 
 def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:

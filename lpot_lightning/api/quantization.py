@@ -17,6 +17,7 @@ from lpot_lightning.api.selection import select
 from lpot_lightning.api.speed import measure_speedup
 from lpot_lightning.api.workspace import (
     DEPLOY,
+    RESULT,
     deploy_yaml,
     history_of,
     what_trials_depend_on,
@@ -29,7 +30,7 @@ from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.replace import put, replaced
 from lpot_lightning.recipe import Op, Recipe
-from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.history import History, PastTrial
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.space import Space, build_space
@@ -83,18 +84,20 @@ class _Run:
     def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
         self.backend = find_backend(conf, listener.say)
+        self.ranks = options.ranks
+        self.folder = options.workspace if self.ranks.rank == 0 else None
         self.saved: Recipe | None = None
         self.tried = 0
 
     def go(self, model: nn.Module) -> TuningResult:
-        say, whole = self.listener.say, self.options.whole
-        model, prepared = prepare(model, self.backend, self.runner, whole=whole, say=say)
+        say = self.listener.say
+        model, prepared = prepare(model, self.backend, self.runner, self.options, say)
         self.fp32 = fingerprint(model)
         self.fp32_hash = content_hash(dict(nn.Module.state_dict(model)))
         self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()
-        calibrate(model, prepared, self.runner, say)
+        calibrate(model, prepared, self.runner, self.ranks, say)
         ops = self._ops(prepared)
         history = self._open_history()
         self.most = self._most_trials(len(ops))
@@ -133,16 +136,27 @@ class _Run:
         return criterion
 
     def _open_history(self) -> History:
-        folder = self.options.workspace
-        if folder is not None:
-            open_folder(folder)
-        path = history_of(self.conf, folder)
+        """Let rank 0 open the file; the others know the same trials and write nothing."""
+        data = self.ranks.gather(content_hash(self.runner.calibration))
+        opened: list[History] = []
+
+        def open_and_tell() -> tuple[PastTrial, ...]:
+            opened.append(self._history_on_disk(data))
+            return opened[0].trials
+
+        trials = self.ranks.on_zero(open_and_tell)
+        return opened[0] if opened else History.of(trials)
+
+    def _history_on_disk(self, calibration_data: list[str]) -> History:
+        if self.folder is not None:
+            open_folder(self.folder)
+        path = history_of(self.conf, self.folder)
         fingerprints = what_trials_depend_on(
             self.conf,
             modules=self.options.modules,
             monitor=[self.runner.monitor, self.runner.higher_is_better],
             weights=self.fp32_hash,
-            calibration_data=self.runner.calibration,
+            calibration_data=calibration_data,
         )
         resume = self.conf.tuning.workspace.resume
         history = History.open(path, fingerprints, must_match=resume is not None)
@@ -170,7 +184,8 @@ class _Run:
 
     def _rank(self, prepared: Prepared, costs: Mapping[str, float], recipe: Recipe) -> Ranked:
         self.listener.say(f"ranking {len(recipe.int8_ops)} ops by the error each causes alone")
-        return [(op, error / costs[op]) for op, error in prepared.rank(recipe)]
+        ranked = self.ranks.together(lambda: prepared.rank(recipe))
+        return [(op, error / costs[op]) for op, error in self.ranks.agreed(ranked)]
 
     def _tune(
         self, model: nn.Module, prepared: Prepared, space: Space, history: History
@@ -195,12 +210,14 @@ class _Run:
             cost=lambda recipe: sum(costs[op] for op in recipe.fp32_ops),
             on_trial=self.listener.trial,
             on_best=lambda trial: self._keep(model, prepared, trial),
+            now=lambda: self.ranks.agreed(monotonic()),
         )
 
     def _try(self, model: nn.Module, prepared: Prepared, recipe: Recipe) -> Score:
         started = monotonic()
         self.tried += 1
-        with replaced(model, prepared.convert(recipe)) as quantized:
+        parts = self.ranks.together(lambda: prepared.convert(recipe))
+        with replaced(model, parts) as quantized:
             found = self.runner.evaluate(
                 quantized, f"int8 trial {self.tried} of at most {self.most}"
             )
@@ -210,17 +227,20 @@ class _Run:
     def _keep(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
         """Write the best model so far; one that an earlier run found is written at the end."""
         if not trial.replayed:
-            self._write(model, prepared, trial)
+            self._save(model, prepared, trial)
+
+    def _save(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
+        self.ranks.on_zero(lambda: self._write(model, prepared, trial))
+        self.saved = trial.recipe
 
     def _write(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
-        if self.options.workspace is None:
+        if self.folder is None:
             return
         with replaced(model, prepared.convert(trial.recipe)) as quantized:
             plain = self.backend.to_plain(quantized)
         configure = self._configure(prepared, trial)
-        written = storage.save(self.options.workspace, configure, plain)
+        written = storage.save(self.folder, configure, plain)
         self.listener.saved(written, plain)
-        self.saved = trial.recipe
 
     def _configure(self, prepared: Prepared, trial: Trial) -> dict[str, Any]:
         asked = self.conf.tuning.accuracy_criterion
@@ -252,7 +272,7 @@ class _Run:
             reasons = {trial.score.failure for trial in outcome.trials}
             raise QuantizationError(f"every trial failed: {'; '.join(map(str, reasons))}")
         if self.saved != best.recipe:
-            self._write(model, prepared, best)
+            self._save(model, prepared, best)
         parts = prepared.convert(best.recipe)
         self.listener.say("measuring the speed-up")
         speedup = measure_speedup(self.runner, model, parts)
@@ -264,10 +284,8 @@ class _Run:
         fp32_bytes = _bytes(nn.Module.state_dict(model))
         put(model, parts)
         size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
-        if self.options.workspace is not None:
-            write_file(self.options.workspace / DEPLOY, deploy_yaml(self.conf))
         wrong = set(prepared.excluded)
-        return TuningResult(
+        result = TuningResult(
             status=outcome.status,
             monitor=self.runner.monitor,
             criterion=self.criterion,
@@ -280,9 +298,13 @@ class _Run:
             evaluations=1 + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speedup,
             size_ratio=size_ratio,
-            model=model.requires_grad_(False).eval(),
             workspace=self.options.workspace,
+            held=model.requires_grad_(False).eval(),
         )
+        if self.folder is not None:
+            write_file(self.folder / DEPLOY, deploy_yaml(self.conf))
+            write_file(self.folder / RESULT, result.to_json())
+        return result
 
 
 def costs_of(ops: Iterable[Op], objective: str) -> dict[str, float]:

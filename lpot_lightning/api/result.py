@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from torch import nn
 
+from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError
+from lpot_lightning.files import read_file
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.trial import Status, Trial
 
@@ -32,8 +35,8 @@ class TuningResult:
         speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
             of interleaved runs.
         size_ratio: bytes of the state, fp32 over int8.
-        model: the int8 model, a second object, in eval mode, on the CPU.
         workspace: where the files are; ``None`` where none were asked for.
+        held: the ``model``; ``None`` in a result that was read from its file.
     """
 
     status: Status
@@ -48,13 +51,40 @@ class TuningResult:
     evaluations: float
     speedup: float
     size_ratio: float
-    model: nn.Module
     workspace: Path | None
+    held: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The int8 model, a second object, in eval mode, on the CPU.
+
+        Raises:
+            QuantizationError: in the main process of a fit that ran in processes of its own, as
+                with ``ddp_spawn``; the error says how to restore the model.
+        """
+        if self.held is None:
+            folder = self.workspace
+            raise QuantizationError(
+                "the fit ran in processes of its own, which the int8 model ended with; restore it:"
+                f" `lpot_lightning.load('{folder}/best_configure.yaml',"
+                f" '{folder}/best_model_weights.pt', model)`"
+            )
+        return self.held
 
     @property
     def drop(self) -> float:
         """How much worse int8 is, in the unit of the criterion; negative is better."""
         return self.criterion.drop(self.accuracy, self.baseline)
+
+    def to_json(self) -> bytes:
+        """Return everything but the model, to be read by ``read_result``."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "held"}
+        plain |= {
+            "criterion": asdict(self.criterion),
+            "trials": [trial.to_dict() for trial in self.trials],
+            "workspace": str(self.workspace),
+        }
+        return json.dumps(plain, indent=1).encode()
 
     def table(self) -> str:
         """Return the run as a table for people."""
@@ -79,6 +109,27 @@ class TuningResult:
 
     def _shown(self, drop: float) -> str:
         return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
+
+
+def read_result(path: Path) -> TuningResult:
+    """Return what ``TuningResult.to_json`` wrote; its ``model`` is not there.
+
+    Raises:
+        ArtifactError: if the file cannot be read, or is not one of ours.
+    """
+    content = read_file(path)
+    try:
+        plain = json.loads(content)
+        plain |= {
+            "criterion": Criterion(**plain["criterion"]),
+            "trials": tuple(map(Trial.from_dict, plain["trials"])),
+            "workspace": Path(plain["workspace"]),
+            "int8_ops": tuple(plain["int8_ops"]),
+            "fp32_ops": tuple(plain["fp32_ops"]),
+        }
+        return TuningResult(**plain)
+    except (ValueError, TypeError, KeyError, LpotError) as error:
+        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {error}") from error
 
 
 def by_reason(excluded: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,7 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.quantization.fingerprint import content_hash
 from lpot_lightning.version import VERSION
 
-HISTORY, DEPLOY = "history.jsonl", "deploy.yaml"
+HISTORY, DEPLOY, RESULT = "history.jsonl", "deploy.yaml", "result.json"
 
 
 def workspace_of(conf: Conf) -> Path:

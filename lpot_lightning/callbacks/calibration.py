@@ -15,7 +15,13 @@ from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.data import _update_dataloader, extract_batch_size
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 from lpot_lightning.callbacks.quiet import generators_kept
 from lpot_lightning.errors import DataError
@@ -172,6 +178,10 @@ def _in_order(loader: Any) -> Any:
     sampler: Any = loader.sampler
     if isinstance(sampler, RandomSampler):
         sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]
+    elif type(sampler) is DistributedSampler:
+        sampler = DistributedSampler(
+            sampler.dataset, sampler.num_replicas, sampler.rank, shuffle=False
+        )
     elif isinstance(sampler, SubsetRandomSampler):
         sampler = sampler.indices
     else:

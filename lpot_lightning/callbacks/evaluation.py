@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import CalibrationData
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.precision import step_failed
 from lpot_lightning.callbacks.progress import Progress
 from lpot_lightning.callbacks.quiet import (
     BorrowedLoop,
@@ -27,6 +32,7 @@ from lpot_lightning.callbacks.quiet import (
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
+from lpot_lightning.signals import check
 
 
 class ValidationRunner:
@@ -41,7 +47,10 @@ class ValidationRunner:
         calib: ``"train"`` or ``"val"``.
         watchers: the user's callbacks; one of them may name the metric.
         warn: takes what the user should know.
+        precision: what models are judged in; always 32 bits.
         train: training data, where it is not that of the trainer.
+        ranks: the processes that judge together, each with its share of the data. What one of them
+            fails at fails in all.
     """
 
     def __init__(
@@ -55,19 +64,23 @@ class ValidationRunner:
         calib: calibration.Source,
         watchers: Sequence[Callback],
         warn: Callable[[str], None],
+        precision: Precision,
         train: Any = None,
+        ranks: Ranks,
     ) -> None:
         self._trainer, self._owner, self._fresh, self._conf = trainer, owner, fresh, conf
         self._asked_monitor, self._calib, self._warn = monitor, calib, warn
+        self._precision = precision
         self._seed = conf.tuning.random_seed
         self._found: Monitor | None = None
-        self._watchers, self._train = watchers, train
+        self._watchers, self._train, self._ranks = watchers, train, ranks
         self._progress, self._warned = Progress(trainer), Warned()
+        self._samples, self._averaged = 0, False
         check_step(owner)
         judge = conf.evaluation.accuracy if conf.evaluation else None
         most = judge.iteration if judge else -1
-        self._val, self._limits = find_loaders(trainer, most, self._seed)
-        self._data = self._calibration_data()
+        self._val, self._limits = ranks.together(partial(find_loaders, trainer, most, self._seed))
+        self._data = self._shared(self._calibration_data)
 
     @property
     def monitor(self) -> str:
@@ -91,8 +104,8 @@ class ValidationRunner:
 
     @property
     def samples(self) -> int:
-        """How many samples they hold."""
-        return self._data.samples
+        """How many samples they hold, those of all processes together."""
+        return self._samples
 
     def fresh(self) -> nn.Module:
         """Return a new copy of the model that is to be quantized."""
@@ -112,7 +125,7 @@ class ValidationRunner:
             return model
         origin, reason = self._data.origin, in_short(fault)
         if origin != calibration.VALIDATION:
-            self._data = self._validation_data()
+            self._data = self._shared(self._validation_data)
             fault = self._fault(self._fresh())
             if fault is None:
                 self._warn(
@@ -120,7 +133,7 @@ class ValidationRunner:
                     " the validation data"
                 )
                 return self._fresh()
-        raise EvaluationError(f"the validation loop fails: {in_short(fault)}") from fault
+        raise step_failed(fault, self._precision) from fault
 
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
@@ -140,9 +153,9 @@ class ValidationRunner:
         """
         size = self._conf.quantization.calibration.sampling_size
         quick = self._trainer.fast_dev_run  # type: ignore[attr-defined]
-        if self._data.samples < size and not quick:
+        if self.samples < size and not quick:
             self._warn(
-                f"{self._data.origin} has {self._data.samples} samples,"
+                f"{self._data.origin} has {self.samples} samples,"
                 f" `quantization.calibration.sampling_size` asks for {size}: all are used"
             )
         try:
@@ -161,12 +174,27 @@ class ValidationRunner:
 
         Raises:
             DataError: if the validation data gives no batch.
-            EvaluationError: if nothing, or another metric than asked for, is logged.
+            EvaluationError: if nothing, or another metric than asked for, is logged; or, the first
+                time, if the user's code fails.
         """
         loop = BorrowedLoop(self._trainer, self._val, self._limits)
         started = monotonic()
         with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
-            logged = self._run(model, loop, [bar])
+            try:
+                logged = self._run(model, loop, [bar])
+            except Exception as error:
+                if self._found is not None or isinstance(error, LpotError):
+                    raise  # whether a trial may fail is for the search to say
+                raise EvaluationError(
+                    f"the validation of the fp32 model fails {loop.where} ({in_short(error)}); it"
+                    " has to work before int8 can be judged by it"
+                ) from error
+        accuracy = self._ranks.together(lambda: self._accuracy(loop, logged))
+        return Evaluation(
+            self._over_ranks(accuracy, loop.batches_seen), loop.batches_seen, monotonic() - started
+        )
+
+    def _accuracy(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> float:
         if not loop.batches_seen:
             raise DataError(
                 "the validation data gave no batch this time: it seems that it can be read only"
@@ -182,13 +210,26 @@ class ValidationRunner:
             )
         if self._found.name not in logged:
             raise EvaluationError(f"`{self._found.name}` was logged before, and is not any more")
-        return Evaluation(logged[self._found.name], loop.batches_seen, monotonic() - started)
+        return logged[self._found.name]
+
+    def _over_ranks(self, accuracy: float, batches: int) -> float:
+        """Return the metric, averaged by batches where the module did not do so itself."""
+        found = self._ranks.gather((accuracy, batches))
+        if all(value == accuracy or value != value for value, _ in found):
+            return found[0][0]
+        if not self._averaged:
+            self._averaged = True
+            self._warn(
+                f"`{self.monitor}` differs between the {self._ranks.size} processes, and their mean"
+                " is taken; log it with `sync_dist=True`, or as a torchmetrics object"
+            )
+        return sum(value * weight for value, weight in found) / sum(w for _, w in found)
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
         watch = StopWatch()
         self._show(model, self._first(), [watch])
-        return watch.seconds
+        return self._ranks.agreed(watch.seconds)
 
     def _first(self) -> tuple[tuple[Any, ...], ...]:
         number = next(i for i, batches in enumerate(self._data.batches) if batches)
@@ -211,11 +252,31 @@ class ValidationRunner:
         self, model: nn.Module, loop: BorrowedLoop, callbacks: Sequence[Callback]
     ) -> dict[str, float]:
         assert isinstance(model, LightningModule)
-        with quiet(self._trainer, model, callbacks, self._seed):
-            return run(self._trainer, loop)
+
+        def quietly() -> dict[str, float]:
+            try:
+                with quiet(
+                    self._trainer, model, callbacks, self._seed, self._ranks, self._precision
+                ):
+                    return run(self._trainer, loop)
+            finally:
+                check()
+
+        return self._ranks.together(quietly)
+
+    def _shared(self, collect: Callable[[], CalibrationData]) -> CalibrationData:
+        """Let each process collect its share of the samples."""
+        data = self._ranks.together(collect)
+        self._samples = sum(self._ranks.gather(data.samples))
+        return data
+
+    @property
+    def _share(self) -> int:
+        size = self._conf.quantization.calibration.sampling_size
+        return math.ceil(size / self._ranks.size)
 
     def _calibration_data(self) -> CalibrationData:
-        size = self._conf.quantization.calibration.sampling_size
+        size = self._share
         with seeded(self._seed):
             data = calibration.collect_hook(self._trainer, self._owner, size)
             if data is None and self._calib == "train":
@@ -231,8 +292,7 @@ class ValidationRunner:
 
     def _validation_data(self) -> CalibrationData:
         with seeded(self._seed):
-            size = self._conf.quantization.calibration.sampling_size
-            return calibration.collect_val(self._val, size)
+            return calibration.collect_val(self._val, self._share)
 
 
 class StopWatch(Callback):

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from lpot_lightning.api.preparation import check_fp32
+from lpot_lightning.api.preparation import check_not_int8
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.interrupt import ending_well
+from lpot_lightning.callbacks.judging import on_cpu
+from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.callbacks.quiet import on_cpu, saved_metrics, seeded
-from lpot_lightning.callbacks.run import run_quantization, workspace_for
+from lpot_lightning.callbacks.quiet import saved_metrics, seeded
+from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import check_step, check_trainer
-from lpot_lightning.errors import DataError, EvaluationError
-from lpot_lightning.files import open_folder
+from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
+from lpot_lightning.lock import WorkspaceLock
 
 
 def quantize(
@@ -47,8 +54,8 @@ def quantize(
     ``training_step``. It is left as it is, and so is the trainer.
 
     Args:
-        trainer: whose validation loop judges; single process. Its callbacks stay quiet, its
-            loggers get one line of scalars a trial.
+        trainer: whose validation loop judges, in one process or with ``strategy="ddp"``. Its
+            callbacks stay quiet, its loggers get one line of scalars a trial.
         model: the trained model.
         train_dataloaders: to calibrate on, unshuffled; the validation data where there are none.
         val_dataloaders: to judge on.
@@ -64,6 +71,7 @@ def quantize(
 
     Raises:
         LpotError: of the kind that says what is wrong.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished is on disk.
 
     Example::
 
@@ -74,10 +82,11 @@ def quantize(
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
-    check_fp32(model)
+    check_not_int8(model)
     weights = _weights(trainer, ckpt_path)
-    if (workspace := workspace_for(trainer, asked.conf)) is not None:
-        open_folder(workspace)
+    _check_launcher(trainer)
+    precision = judging_precision(trainer, model, rank_zero_info)
+    workspace = workspace_for(trainer, asked.conf)
     driver = _Driver(
         partial(
             run_quantization,
@@ -88,14 +97,25 @@ def quantize(
             weights=weights,
             workspace=workspace,
             watchers=list(trainer.callbacks),  # type: ignore[attr-defined]
+            precision=precision,
             train=train_dataloaders,
         ),
         trainer,
     )
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    with seeded(asked.conf.tuning.random_seed), _borrowed(trainer, stand_in, driver):
-        trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+    with (
+        closing(driver),
+        ending_well(asked.conf, workspace, "the same call of `quantize`"),
+        seeded(asked.conf.tuning.random_seed),
+        _borrowed(trainer, stand_in, driver, precision),
+    ):
+        try:
+            trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+        except RuntimeError as error:
+            if isinstance(precision, Float32):  # it worked in the type that the weights were in
+                raise step_failed(error, precision) from error
+            raise
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
@@ -107,7 +127,19 @@ class _Driver(Callback):
     def __init__(self, start: partial[TuningResult], trainer: Trainer) -> None:
         self._start, self._limit = start, trainer.limit_val_batches
         self._loggers: list[Logger] = trainer.loggers
+        self._lock: WorkspaceLock | None = None
         self.result: TuningResult | None = None
+
+    def close(self) -> None:
+        """Let others into the workspace."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if (workspace := self._start.keywords["workspace"]) is not None:
+            self._lock = WorkspaceLock(workspace)
+            in_one_process(trainer, self._lock.acquire)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,9 +158,12 @@ class _Driver(Callback):
 
 
 @contextmanager
-def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iterator[None]:
-    """Let ``validate`` see one batch of ``model`` on the CPU, and nobody but ``driver``.
+def _borrowed(
+    trainer: Trainer, model: LightningModule, driver: _Driver, precision: Precision
+) -> Iterator[None]:
+    """Let ``validate`` see one batch of ``model``, and nobody but ``driver``.
 
+    That is on the CPU, except in a trainer of several processes, whose own strategy starts them.
     The loop is one that leaves inference mode off: what is created there is in the result.
     """
     names = ("callbacks", "loggers", "limit_val_batches", "profiler", "validate_loop", "datamodule")
@@ -140,11 +175,13 @@ def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iter
         saved_metrics(trainer),
         trainer.strategy,
     )
+    held = {name: getattr(strategy, name) for name in ("_lightning_module", "_model")}
     try:
         trainer.callbacks = [driver]  # type: ignore[attr-defined]
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-        trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+        if trainer.world_size == 1:
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks(), precision)
         trainer.limit_val_batches = 1
         trainer.validate_loop = _EvaluationLoop(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False
@@ -154,6 +191,7 @@ def _borrowed(trainer: Trainer, model: LightningModule, driver: _Driver) -> Iter
         for key, value in before.items():
             setattr(trainer, key, value)
         trainer._accelerator_connector.strategy = strategy
+        vars(strategy).update(held)
         for owner, attributes in data:
             vars(owner).update(attributes)
         vars(trainer.state).update(state)
@@ -183,6 +221,14 @@ def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule
         raise EvaluationError(
             "there is no validation data: pass `val_dataloaders`, or define `val_dataloader()` in"
             f" `{type(owner).__name__}`"
+        )
+
+
+def _check_launcher(trainer: Trainer) -> None:
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise QuantizationError(
+            "`quantize` gives the int8 model back, which cannot leave the processes that this"
+            " strategy starts: use `strategy='ddp'`, or one process with `Trainer(devices=1)`"
         )
 
 

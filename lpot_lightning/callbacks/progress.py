@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from tqdm import tqdm
 
+from lpot_lightning.signals import check
+
 
 class Progress:
     """Bars for one run; none where ``enable_progress_bar=False``."""
@@ -49,5 +51,6 @@ class Bar(Callback):
         self._bar = bar
 
     def on_validation_batch_end(self, *_: object, **__: object) -> None:
-        """One more batch is done."""
+        """One more batch is done; a signal that the user's code swallowed ends the run here."""
+        check()
         self._bar.update()

@@ -11,21 +11,26 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
-from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.result import TuningResult, read_result
+from lpot_lightning.api.workspace import RESULT
 from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.monitor import find_monitor
 from lpot_lightning.callbacks.names import check_names
+from lpot_lightning.callbacks.postbox import Postbox
+from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.quiet import directions_in
-from lpot_lightning.callbacks.run import run_quantization, workspace_for
+from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step, check_trainer
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
-from lpot_lightning.files import open_folder
+from lpot_lightning.lock import WorkspaceLock
 from lpot_lightning.quantization.replace import check_copyable
 
 
@@ -44,14 +49,15 @@ class QuantizationCallback(Callback):
         calib: ``"train"`` (unshuffled) or ``"val"`` data to calibrate on, unless the datamodule or
             the module has a ``calib_dataloader()``.
         ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
-            Without a ``ModelCheckpoint`` all three are the current ones.
-
-    Attributes:
-        result: a ``TuningResult``; ``None`` before the fit is over.
+            Without a ``ModelCheckpoint`` all three are the current ones; with one that has no
+            ``monitor``, weights that ``StochasticWeightAveraging`` averaged are the best.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done.
-        LpotError: when a fit begins, if this Trainer cannot be used or the workspace not written.
+        LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not written
+            or in use by another run.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it quantizes; what is finished
+            until then is on disk.
 
     Example::
 
@@ -81,16 +87,30 @@ class QuantizationCallback(Callback):
         self.modules = tuple(modules or ())
         self.calib = calib
         self.ckpt = ckpt
-        self.result: TuningResult | None = None
+        self._result: TuningResult | None = None
+        self._postbox = Postbox()
         self._readable: str | None = None
         self._monitor_sought = False
+        self._lock: WorkspaceLock | None = None
+
+    @property
+    def result(self) -> TuningResult | None:
+        """What the run came to; ``None`` before the fit is over.
+
+        Where the fit runs in processes of its own (``ddp_spawn``, ``ddp_notebook``) it is read back
+        from the workspace, without the model.
+        """
+        if self._result is None and (workspace := self._postbox.take()):
+            return read_result(Path(workspace) / RESULT)
+        return self._result
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, before any training."""
         if stage != "fit":
             return
-        self.result = None
+        self._result = None
+        self._postbox.put("")
         self._readable = None
         self._monitor_sought = False
         check_trainer(trainer)
@@ -104,8 +124,10 @@ class QuantizationCallback(Callback):
                 f"the Trainer has {len(same)} QuantizationCallbacks: the second would quantize the"
                 " same model again; keep one"
             )
+        self._release()
         if (workspace := workspace_for(trainer, self.conf)) is not None:
-            open_folder(workspace)
+            self._lock = WorkspaceLock(workspace)
+            in_one_process(trainer, self._lock.acquire)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,17 +171,41 @@ class QuantizationCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
         end_live_bar(trainer)
-        self.result = run_quantization(
-            trainer,
-            pl_module,
-            self.conf,
-            monitor=self.monitor,
-            modules=self.modules,
-            calib=self.calib,
-            weights=self._weights(trainer),
-            workspace=workspace_for(trainer, self.conf),
-            watchers=_callbacks(trainer),
-        )
+        workspace = workspace_for(trainer, self.conf)
+        with ending_well(self.conf, workspace, "`fit(ckpt_path='last')`"):
+            self._result = run_quantization(
+                trainer,
+                pl_module,
+                self.conf,
+                monitor=self.monitor,
+                modules=self.modules,
+                calib=self.calib,
+                weights=self._weights(trainer, pl_module),
+                workspace=workspace,
+                watchers=_callbacks(trainer),
+                precision=judging_precision(trainer, pl_module, rank_zero_info),
+            )
+        if workspace is not None:
+            self._postbox.put(str(workspace.resolve()))
+        self._release()
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let others into the workspace."""
+        self._release()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let others into the workspace, also where the fit was ended from outside."""
+        if stage == "fit":
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = trainer.checkpoint_callback
@@ -174,8 +220,19 @@ class QuantizationCallback(Callback):
             checkpoint.read_checkpoint(path)
             self._readable = path
 
-    def _weights(self, trainer: Trainer) -> str:
+    def _weights(self, trainer: Trainer, module: LightningModule) -> str:
         path = checkpoint.saved_weights(trainer, self.ckpt)
+        if path and without_average(trainer, module, path):
+            if average_comes_first(trainer, self.ckpt):
+                rank_zero_info(
+                    f"`{path}` is from before the weights were averaged: quantizing the current,"
+                    " averaged ones"
+                )
+                return ""
+            rank_zero_info(
+                f"`{path}` is from before the weights were averaged; for the averaged ones:"
+                " `ckpt='current'`"
+            )
         if not path and self.ckpt != "current":
             kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
             why = f"no {self.ckpt} checkpoint was saved" if kept else "there is no ModelCheckpoint"

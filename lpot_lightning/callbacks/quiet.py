@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +12,18 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
+
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.callbacks.judging import metrics_over, on_cpu
+from lpot_lightning.errors import EvaluationError
 
 Batches = Sequence[int | float]
 
@@ -41,10 +41,33 @@ class BorrowedLoop(_EvaluationLoop):
     def setup_data(self) -> None:
         """The loaders are already there."""
 
+    def _evaluation_step(self, *args: Any, **kwargs: Any) -> None:
+        """Tell what Lightning would take for the end of the data (2.6)."""
+        reads_itself = any(isinstance(one, Iterator) for one in args)  # it gets `dataloader_iter`
+        try:
+            super()._evaluation_step(*args, **kwargs)
+        except StopIteration as error:
+            if reads_itself:
+                raise
+            raise EvaluationError(
+                "`validation_step` raises StopIteration; if it is `next(self.parameters())`, which"
+                " an int8 model has none of: take `self.device` and `self.dtype`"
+            ) from error
+
     @property
     def batches_seen(self) -> int:
         """How many batches went through the last run."""
         return int(self.batch_progress.total.completed)
+
+    @property
+    def where(self) -> str:
+        """Where the last run was when it ended, for people who look for a fault there."""
+        begun = int(self.batch_progress.total.ready)
+        return (
+            f"on batch {begun} of the pass"
+            if begun > self.batches_seen
+            else f"after {begun} batches"
+        )
 
 
 def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
@@ -71,13 +94,21 @@ class HeldBatches:
 
 @contextmanager
 def quiet(
-    trainer: Trainer, model: LightningModule, callbacks: Sequence[Callback], seed: int
+    trainer: Trainer,
+    model: LightningModule,
+    callbacks: Sequence[Callback],
+    seed: int,
+    ranks: Ranks,
+    precision: Precision | None = None,
 ) -> Iterator[None]:
     """Let ``trainer`` validate ``model`` on the CPU in float32, unseen by anybody else.
 
     For the time of the ``with`` the trainer has only ``callbacks``, no loggers, no profiler, a
-    plain CPU strategy in 32 bits and fresh metrics; random numbers start from ``seed``. Optimizers
-    and schedulers can be read, and are copies. All of it is put back on every path.
+    CPU strategy in 32 bits over ``ranks`` and fresh metrics; random numbers start from ``seed``.
+    Optimizers and schedulers can be read, and are copies. All of it is put back on every path.
+
+    Args:
+        precision: another one than Lightning's own for 32 bits.
     """
     connector = trainer._logger_connector
     before = {
@@ -93,11 +124,11 @@ def quiet(
     metrics = saved_metrics(trainer)
     loops = trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop
     try:
-        with seeded(seed):
+        with seeded(seed), metrics_over(model, ranks):
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
-            trainer._accelerator_connector.strategy = on_cpu(model, strategy)
+            trainer._accelerator_connector.strategy = on_cpu(model, strategy, ranks, precision)
             trainer.state.stage = RunningStage.VALIDATING
             data._datahook_selector = _DataHookSelector(
                 model, selector.datamodule if selector else None
@@ -203,29 +234,3 @@ def run(trainer: Trainer, loop: BorrowedLoop) -> dict[str, float]:
     finally:
         loop.teardown()
         loader.limits = limits
-
-
-def on_cpu(model: LightningModule, users: Strategy) -> SingleDeviceStrategy:
-    """Return a plain strategy for ``model`` that shows copies of the user's optimizers."""
-    strategy = SingleDeviceStrategy(
-        device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=Precision()
-    )
-    strategy.connect(model)
-    copies = {id(one): _readable(one) for one in users.optimizers}
-    strategy.optimizers = list(copies.values())
-    for config in users.lr_scheduler_configs:
-        scheduler = copy.copy(config.scheduler)
-        if own := copies.get(id(getattr(scheduler, "optimizer", None))):
-            scheduler.optimizer = own
-        strategy.lr_scheduler_configs.append(dataclasses.replace(config, scheduler=scheduler))
-    return strategy
-
-
-def _readable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return a copy whose learning rates can be changed; its state is shared."""
-    try:
-        copied = copy.copy(optimizer)
-        copied.param_groups = [dict(group) for group in optimizer.param_groups]
-    except Exception:  # a wrapper around another optimizer may refuse either
-        return optimizer
-    return copied

@@ -4,31 +4,58 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.quantization import quantize_model
+from lpot_lightning.api.ranks import GlooRanks, Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.place import placed
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.tuning.trial import Trial
 
 
 def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     """Return where files go; nowhere in a ``fast_dev_run``."""
     quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-    return None if quick else workspace_of(conf)
+    return None if quick else workspace_of(placed(trainer, conf))
+
+
+def in_one_process(trainer: Trainer, work: Callable[[], None]) -> None:
+    """Do ``work`` in rank 0 of ``trainer``, and let all processes hear if it fails.
+
+    Raises:
+        LpotError: what ``work`` raised; in the other processes an ``ArtifactError`` that says it.
+    """
+    fault: LpotError | None = None
+    if trainer.is_global_zero:
+        try:
+            work()
+        except LpotError as error:
+            fault = error
+    told: str | None = trainer.strategy.broadcast(None if fault is None else str(fault))
+    if told is not None:
+        raise fault or ArtifactError(told)
+
+
+def ranks_of(trainer: Trainer) -> Ranks:
+    """Return the processes that train together, this one alone or several."""
+    return GlooRanks() if trainer.world_size > 1 else Ranks()
 
 
 def run_quantization(
@@ -42,40 +69,54 @@ def run_quantization(
     weights: str,
     workspace: Path | None,
     watchers: Sequence[Callback],
+    precision: Precision,
     train: Any = None,
 ) -> TuningResult:
-    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge."""
+    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge.
+
+    In a trainer of several processes all of them call it, and all get the result.
+    """
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         conf = _one_trial(conf)
-    fresh = partial(checkpoint.model_with, module, weights)
-    model = fresh()
-    fp32 = copy.deepcopy(model.state_dict())
-    runner = ValidationRunner(
-        trainer,
-        module,
-        fresh,
-        conf,
-        monitor=monitor,
-        calib=calib,
-        watchers=watchers,
-        warn=rank_zero_warn,
-        train=train,
-    )
+    conf = placed(trainer, conf)
+    with closing(ranks_of(trainer)) as ranks:
+        copied = partial(checkpoint.model_with, module, weights)
 
-    def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
-        assert workspace is not None
-        checkpoint.write_checkpoint(
-            workspace, trainer, fresh(), fp32, configure, plain, rank_zero_info
-        )
+        def fresh() -> LightningModule:
+            model = ranks.together(copied)
+            ranks.make_equal([*model.parameters(), *model.buffers()])
+            return model
 
-    with seeded(conf.tuning.random_seed):  # building layers takes random numbers, too
-        result = quantize_model(
-            model,
+        model = fresh()
+        fp32 = copy.deepcopy(model.state_dict())
+        runner = ValidationRunner(
+            trainer,
+            module,
+            fresh,
             conf,
-            runner,
-            Options(modules, workspace, whole=False),
-            Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+            monitor=monitor,
+            calib=calib,
+            watchers=watchers,
+            warn=rank_zero_warn,
+            precision=precision,
+            train=train,
+            ranks=ranks,
         )
+
+        def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
+            assert workspace is not None
+            checkpoint.write_checkpoint(
+                workspace, trainer, copied(), fp32, configure, plain, rank_zero_info
+            )
+
+        with seeded(conf.tuning.random_seed):  # building layers takes random numbers, too
+            result = quantize_model(
+                model,
+                conf,
+                runner,
+                Options(modules, workspace, whole=False, ranks=ranks),
+                Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+            )
     rank_zero_info(f"\n{result.table()}")
     _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
     return result
@@ -104,7 +145,7 @@ def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
 
 def _log(trainer: Trainer, scalars: Mapping[str, float], number: int) -> None:
     """Log under our own prefix, on steps that go on where the training ended."""
-    for logger in trainer.loggers:
+    for logger in trainer.loggers if trainer.is_global_zero else ():
         named = {f"lpot/{name}": value for name, value in scalars.items()}
         logger.log_metrics(named, step=trainer.global_step + number)
         logger.save()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.plugins.precision import (
+    BitsandbytesPrecision,
+    TransformerEnginePrecision,
+)
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.single_xla import SingleDeviceXLAStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -12,7 +17,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 
-_TRUE_HALF = ("bf16-true", "16-true", "64-true", "transformer-engine", "transformer-engine-float16")
+_WHOLE = (SingleDeviceStrategy, DDPStrategy)
+_OWN_LAYERS = (BitsandbytesPrecision, TransformerEnginePrecision)
 NO_VALIDATION_DATA = (
     "there is no validation data: pass `val_dataloaders`, define `val_dataloader()`, and leave"
     " `limit_val_batches` above 0"
@@ -78,14 +84,15 @@ def check_trainer(trainer: Trainer) -> None:
             "`Trainer(barebones=True)` logs nothing, so there is no accuracy to tune by; leave it"
             " out"
         )
-    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
+    kind = type(trainer.strategy)
+    if not issubclass(kind, _WHOLE) or issubclass(kind, SingleDeviceXLAStrategy):
         raise QuantizationError(
-            f"`{type(trainer.strategy).__name__}` with {trainer.world_size} processes cannot be"
-            " quantized yet; train with it, then quantize the checkpoint in one process with"
-            " `lpot_lightning.quantize`"
+            f"`{kind.__name__}` keeps the weights in pieces, or elsewhere, and"
+            " int8 models are made from all of them on the CPU: train with it, then quantize the"
+            " checkpoint with `lpot_lightning.quantize` and `Trainer(devices=1)`"
         )
-    if trainer.precision in _TRUE_HALF:
+    if isinstance(trainer.precision_plugin, _OWN_LAYERS):
         raise QuantizationError(
-            f"`precision='{trainer.precision}'` holds the weights in another type than float32,"
-            " which int8 is made from; use `32-true`, `bf16-mixed` or `16-mixed`"
+            f"`{type(trainer.precision_plugin).__name__}` puts layers of its own in place of the"
+            " model's, which cannot be int8; train with another precision"
         )

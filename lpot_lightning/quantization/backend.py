@@ -28,8 +28,14 @@ class Prepared(Protocol):
     def asleep(self) -> AbstractContextManager[None]:
         """Let data through the observed parts that the calibration is not to count."""
 
-    def settle(self) -> None:
-        """End the calibration and prove the int8 kernels."""
+    def statistics(self) -> Any:
+        """Return what the calibration saw here, as plain values."""
+
+    def merge(self, seen: Sequence[Any]) -> None:
+        """Take the statistics of all processes in place of the own ones."""
+
+    def settle(self, agreed: Callable[[Any], Any]) -> None:
+        """End the calibration and prove the int8 kernels; ``agreed`` makes one of many verdicts."""
 
     @property
     def ops(self) -> Sequence[Op]:

@@ -56,11 +56,21 @@ class Inside:
         )
 
 
-def second_model(model: Model) -> Model:
-    """Return a copy of ``model`` that shares nothing with it: on the CPU, in eval mode.
+_OTHER_TYPES = (torch.bfloat16, torch.float16, torch.float64)
 
-    A LightningModule remembers its torchmetrics objects by ``id``; the copy has to find its own.
-    What was compiled by ``torch.compile`` is not compiled in the copy.
+
+def other_types(model: nn.Module) -> tuple[torch.dtype, ...]:
+    """Return the half and double precision types that parameters of ``model`` are in."""
+    found = {value.dtype for value in model.parameters()}
+    return tuple(one for one in _OTHER_TYPES if one in found)
+
+
+def second_model(model: Model) -> Model:
+    """Return a copy of ``model`` that shares nothing with it: float32, on the CPU, in eval mode.
+
+    Half and double precision weights become float32, which int8 is made from. A LightningModule
+    remembers its torchmetrics objects by ``id``; the copy has to find its own. What was compiled by
+    ``torch.compile`` is not compiled in the copy.
 
     Raises:
         QuantizationError: if the model holds something that cannot be copied.
@@ -69,7 +79,20 @@ def second_model(model: Model) -> Model:
     for module in copied.modules():
         if hasattr(module, "_metric_attributes"):
             module._metric_attributes = None  # type: ignore[assignment]
-    return copied.cpu().eval()
+    return _in_float32(copied.cpu()).eval()
+
+
+def _in_float32(model: Model) -> Model:
+    """Make everything float32 that is in a type of the parameters that are not."""
+    others = other_types(model)
+    if others:
+        model._apply(  # type: ignore[no-untyped-call]
+            lambda value: value.float() if value.dtype in others else value
+        )
+    for module in model.modules():  # Lightning and torchmetrics remember what they were cast to
+        if getattr(module, "_dtype", None) in others:
+            module._dtype = torch.float32  # type: ignore[assignment]
+    return model
 
 
 def check_copyable(model: nn.Module) -> None:

@@ -6,7 +6,6 @@ import io
 import os
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError, in_short
-from lpot_lightning.files import read_file, sha256, write_file
+from lpot_lightning.files import read_file, remove_file, sha256, write_file
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import FORMAT, check_hash, read_configure, seal
 from lpot_lightning.quantization.fingerprint import check_fingerprint, fingerprint
@@ -53,8 +52,7 @@ def save(folder: Path, configure: Mapping[str, Any], plain: Mapping[str, Tensor]
     _keep_previous(folder)
     write_file(folder / WEIGHTS, content)
     save_configure(folder, complete)
-    with suppress(FileNotFoundError):
-        (folder / PREVIOUS).unlink()
+    remove_file(folder / PREVIOUS)
     return complete
 
 
@@ -163,10 +161,10 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Mo
     Raises:
         ArtifactError: if the model is of another structure, or the tensors do not fit it.
     """
-    check_fingerprint(configure["fp32_model"], fingerprint(model))
+    restored = second_model(model)
+    check_fingerprint(configure["fp32_model"], fingerprint(restored))
     check_hash(configure, plain)
     backend = BACKENDS[configure["backend"]]()
-    restored = second_model(model)
     try:
         parts = backend.rebuild(restored, configure)
     except ArtifactError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,13 @@ class History:
             raise ArtifactError(f"`{path}` is not there, and so there is nothing to resume")
         else:
             history._begin()
+        return history
+
+    @classmethod
+    def of(cls, trials: Iterable[PastTrial]) -> History:
+        """Return a history in memory that knows ``trials``."""
+        history = cls()
+        history._trials = {past.recipe.key: past for past in trials}
         return history
 
     @property

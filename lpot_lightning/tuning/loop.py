@@ -9,6 +9,7 @@ from time import monotonic
 
 from lpot_lightning.errors import LpotError, QuantizationError
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.signals import uninterrupted
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
@@ -30,6 +31,7 @@ def tune(
     cost: Callable[[Recipe], float],
     on_trial: Callable[[Trial], None] | None = None,
     on_best: Callable[[Trial], None] | None = None,
+    now: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Try what ``strategy`` proposes until it is good enough, at an end, or out of budget.
 
@@ -48,6 +50,7 @@ def tune(
         cost: how expensive a recipe is to use; the cheapest accepted one is the best.
         on_trial: called after each trial, replayed ones too.
         on_best: called at once when a trial is the best so far, before ``on_trial``.
+        now: seconds on a clock that the ``timeout`` of the budget goes by.
 
     Raises:
         QuantizationError: if the first three trials raise the same exception: that is not a fault
@@ -70,7 +73,7 @@ def tune(
         on_trial=on_trial,
         on_best=on_best,
     )
-    clock = _Clock(budget.timeout)
+    clock = _Clock(budget.timeout, now)
     patience = _REPEATS + 10 * len(space.ops)
     exhausted = False
     with closing(strategy.search(space, search)) as proposals:
@@ -95,11 +98,12 @@ def tune(
 
 
 class _Clock:
-    def __init__(self, timeout: float) -> None:
-        self._end = monotonic() + timeout if timeout > 0 else None
+    def __init__(self, timeout: float, now: Callable[[], float]) -> None:
+        self._now = now
+        self._end = now() + timeout if timeout > 0 else None
 
     def is_over(self) -> bool:
-        return self._end is not None and monotonic() >= self._end
+        return self._end is not None and self._now() >= self._end
 
 
 @dataclass
@@ -130,8 +134,11 @@ class _Ledger:
             score, error = self._attempt(recipe)
         number = len(self.trials) + 1
         trial = Trial(number, recipe, score, self.accepts(score), replayed)
-        self._keep(trial, error)
-        self._announce(trial)
+        with uninterrupted():  # whoever stops the run finds its best model on disk
+            self._keep(trial, error)
+            self._choose(trial)
+        if self.on_trial is not None:
+            self.on_trial(trial)
         return score
 
     def keep_held(self) -> None:
@@ -171,13 +178,11 @@ class _Ledger:
                 "with `modules`"
             ) from error
 
-    def _announce(self, trial: Trial) -> None:
+    def _choose(self, trial: Trial) -> None:
         if trial.beats(self.best, self.search.criterion, self.cost):
             self.best = trial
             if self.on_best is not None:
                 self.on_best(trial)
-        if self.on_trial is not None:
-            self.on_trial(trial)
 
 
 def _is_enough(ledger: _Ledger, strategy: Strategy, budget: Budget) -> bool:

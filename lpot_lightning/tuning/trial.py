@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import Recipe
@@ -66,6 +66,22 @@ class Trial:
     score: Score
     accepted: bool
     replayed: bool = field(default=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "number": self.number,
+            "recipe": self.recipe.to_dict(),
+            "score": asdict(self.score),
+            "accepted": self.accepted,
+            "replayed": self.replayed,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Trial:
+        """Build from what ``to_dict`` gave."""
+        recipe, score = Recipe.from_dict(plain["recipe"]), Score(**plain["score"])
+        return cls(plain["number"], recipe, score, plain["accepted"], plain["replayed"])
 
     def beats(
         self, other: Trial | None, criterion: Criterion, cost: Callable[[Recipe], float]

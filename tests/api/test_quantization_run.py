@@ -306,7 +306,7 @@ def test_a_model_without_an_op_says_so() -> None:
 def test_half_precision_is_refused() -> None:
     model = net()
     judge = Agreement(model)
-    with pytest.raises(QuantizationError, match=r"`first.weight` is float64.*`model.float\(\)`"):
+    with pytest.raises(QuantizationError, match=r"weights are float64.*`model.float\(\)`"):
         run(model.double(), judge)
 
 

@@ -174,6 +174,11 @@ def fitted(
     return one
 
 
+def files_in(folder: Path) -> list[str]:
+    """Return what a run left in its workspace; the lock is always there."""
+    return sorted({path.name for path in folder.iterdir()} - {"lock"})
+
+
 def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
     return copy.deepcopy(module.state_dict())
 

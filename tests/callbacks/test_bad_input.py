@@ -7,12 +7,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
 from lit_scenes import (
     Lit,
     LossLit,
     Points,
     conf,
+    files_in,
     fitted,
     train_loader,
     trainer,
@@ -38,7 +38,7 @@ def refused(quantization, kind: type[LpotError], *fit, **given) -> str:
         fitted(quantization, *fit, **given)
     assert quantization.result is None
     asked = quantization.conf.tuning.workspace.path
-    assert not Path(asked).is_dir() or list(Path(asked).iterdir()) == []
+    assert not Path(asked).is_dir() or files_in(Path(asked)) == []
     return str(told.value)
 
 
@@ -212,41 +212,6 @@ def test_two_of_them(callback):
         one.fit(Lit(), train_loader(), val_loader())
 
 
-@pytest.mark.parametrize("given", [{"devices": 2}, {"strategy": "ddp_spawn", "devices": 2}])
-def test_several_processes(workspace, given):
-    one = trainer(**given)
-    with pytest.raises(QuantizationError, match="with 2 processes cannot be quantized yet"):
-        quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace))
-    assert not workspace.exists()
-
-
-def test_a_distributed_strategy_in_one_process(workspace):
-    one = trainer(strategy=DDPStrategy(), devices=1)
-    with pytest.raises(QuantizationError, match="`DDPStrategy` with 1 process"):
-        quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace))
-
-
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
-def test_weights_in_another_type(callback, precision):
-    said = never_trained(callback(), QuantizationError, precision=precision)
-    assert f"`precision='{precision}'` holds the weights in another type than float32" in said
-
-
-def test_a_module_in_half_precision(callback):
-    said = refused(callback(), QuantizationError, HalfLit())
-    assert "is bfloat16, int8 is made from float32" in said
-
-
-class HalfLit(Fixed):
-    def __init__(self):
-        super().__init__()
-        self.net.bfloat16()
-
-    def validation_step(self, batch, batch_idx):
-        self.net(batch[0].bfloat16())
-        self.log("val_acc", 1.0)
-
-
 def test_a_module_that_cannot_be_copied(callback):
     module = Lit()
     module.lock = threading.Lock()
@@ -377,7 +342,7 @@ def test_a_conf_that_keeps_everything_in_fp32(callback, workspace):
     wish = {"weight": {"dtype": ["fp32"]}}
     said = refused(callback(quantization={"op_wise": {".*": wish}}), ConfError)
     assert "no op is left that may be int8" in said
-    assert not list(workspace.glob("*"))
+    assert files_in(workspace) == []
 
 
 def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(callback):

@@ -8,6 +8,7 @@ from lit_scenes import (
     Lit,
     Points,
     conf,
+    files_in,
     fitted,
     points,
     sampling,
@@ -201,7 +202,7 @@ def test_an_empty_calib_dataloader_is_refused(callback, workspace):
     with pytest.raises(DataError, match=r"`Empty.calib_dataloader\(\)` has no batch to calibrate"):
         fitted(quantization, datamodule=Empty())
     assert quantization.result is None
-    assert list(workspace.iterdir()) == []
+    assert files_in(workspace) == []
 
 
 def test_batches_without_tensors_count_as_one_sample_each():

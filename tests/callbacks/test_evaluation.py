@@ -16,6 +16,7 @@ from lit_scenes import (
     Lit,
     LossLit,
     Points,
+    files_in,
     fitted,
     points,
     same,
@@ -358,7 +359,7 @@ def test_a_trial_that_raises_fails_and_the_world_is_given_back(callback, workspa
     with pytest.raises(QuantizationError, match="RuntimeError: int8 is not for me"):
         fitted(quantization, Fragile())
     assert quantization.result is None
-    assert [path.name for path in workspace.iterdir()] == ["history.jsonl"]
+    assert files_in(workspace) == ["history.jsonl"]
 
 
 def test_a_trial_that_gives_nan_fails_and_is_not_chosen(callback):

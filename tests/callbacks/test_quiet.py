@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from lit_scenes import Lit, trainer, val_loader
 from users_world import kept
 
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.quiet import (
     BorrowedLoop,
     HeldBatches,
@@ -23,6 +24,7 @@ from lpot_lightning.callbacks.quiet import (
     run,
     seeded,
 )
+from lpot_lightning.errors import EvaluationError
 from lpot_lightning.quantization.replace import second_model
 
 
@@ -39,7 +41,7 @@ def validated(one, module, *callbacks, loader=None):
     copied = second_model(module)
     loader = CombinedLoader(val_loader(), "sequential") if loader is None else loader
     loop = BorrowedLoop(one, loader, [3])
-    with quiet(one, copied, callbacks, seed=1):
+    with quiet(one, copied, callbacks, seed=1, ranks=Ranks()):
         return run(one, loop), loop
 
 
@@ -96,7 +98,7 @@ def test_metrics_of_the_user_are_there_again():
 def test_the_copy_is_left_without_a_trainer():
     one, module = at_work()
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         assert copied.trainer is one
     assert copied._trainer is None
     assert module.trainer is one
@@ -110,7 +112,7 @@ def test_the_copy_stays_in_eval_mode_whatever_its_hooks_do():
     one, _ = at_work()
     copied = second_model(Training())
     loop = BorrowedLoop(one, CombinedLoader(val_loader(), "sequential"), [3])
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         run(one, loop)
     assert not any(part.training for part in copied.modules())
 
@@ -123,7 +125,7 @@ def test_an_optimizer_that_cannot_be_copied_is_shown_itself():
     one, module = at_work()
     one.strategy.optimizers = [Wrapper(module.parameters(), lr=0.5)]
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         assert one.optimizers == [one.strategy.optimizers[0]]
         assert copied.optimizers().param_groups[0]["lr"] == 0.5
 
@@ -133,7 +135,7 @@ def test_optimizers_can_be_read_and_changing_them_changes_copies():
     sgd = torch.optim.SGD(module.parameters(), lr=0.5)
     one.strategy.optimizers = [sgd]
     copied = second_model(module)
-    with quiet(one, copied, [], seed=1):
+    with quiet(one, copied, [], seed=1, ranks=Ranks()):
         copied.optimizers().param_groups[0]["lr"] = 0.1
     assert sgd.param_groups[0]["lr"] == 0.5
 
@@ -195,3 +197,27 @@ def test_held_batches_are_a_loader_of_batches_and_no_collection():
     assert CombinedLoader([held], "sequential").flattened == [held]
     assert list(held) == [[1, 2], [3, 4]]
     assert len(held) == 2
+
+
+def test_the_end_of_an_iterator_in_a_step_is_not_the_end_of_the_data():
+    class Nothing(Lit):
+        def validation_step(self, batch, batch_idx):
+            next(iter([]))
+
+    one, _ = at_work()
+    module = Nothing()
+    with kept(one, module), pytest.raises(EvaluationError, match="raises StopIteration"):
+        validated(one, module)
+
+
+@pytest.mark.filterwarnings("ignore:Found `dataloader_iter`")
+def test_a_step_that_reads_its_loader_itself_may_come_to_the_end():
+    class Reader(Lit):
+        def validation_step(self, dataloader_iter):
+            batch, number, _ = next(dataloader_iter)
+            super().validation_step(batch, number)
+
+    one, _ = at_work()
+    module = Reader()
+    with kept(one, module):
+        assert validated(one, module)[0] == {"val_acc": 1.0}

@@ -86,7 +86,8 @@ def _process() -> dict[str, Any]:
         "log handlers": {
             one.name: (list(one.handlers), one.level)
             for one in loggers
-            if (one.handlers or one.level) and one.name != "torch.__trace"  # torch sets it up late
+            # torch's own takes its handler away by itself, the first time there is nothing to trace
+            if (one.handlers or one.level) and one.name != "torch.__trace"
         },
         "signals": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
         # pytest itself writes the name of the scene

@@ -10,7 +10,13 @@ from torch import nn
 from zoo import Made, TwoNames, seeded
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.quantization.replace import StandIn, check_copyable, put, replaced, second_model
+from lpot_lightning.quantization.replace import (
+    StandIn,
+    check_copyable,
+    put,
+    replaced,
+    second_model,
+)
 
 
 class Double(nn.Module):
@@ -150,3 +156,17 @@ def test_what_was_compiled_is_not_compiled_in_the_copy():
     assert torch.equal(second(x), inner(x))
     assert second.net.in_features == 2
     assert not isinstance(second.net, type(model.net))
+
+
+def test_weights_that_are_tied_stay_tied_in_float32():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).half()
+    model[1].weight = model[0].weight
+    second = second_model(model)
+    assert second[0].weight is second[1].weight
+
+
+def test_only_the_types_of_weights_are_changed():
+    model = nn.Linear(2, 2)
+    model.register_buffer("table", torch.zeros(2, dtype=torch.float64))
+    assert second_model(model).table.dtype is torch.float64
+    assert second_model(model.bfloat16()).table.dtype is torch.float32

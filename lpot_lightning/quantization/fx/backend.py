@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +15,20 @@ from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.capability import configs_of
 from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
 from lpot_lightning.quantization.fx.kernels import check_kernels
-from lpot_lightning.quantization.fx.observer import RangeObserver
+from lpot_lightning.quantization.fx.observer import RangeObserver, Statistics
 from lpot_lightning.quantization.fx.part import Part, PartSpec
 from lpot_lightning.quantization.fx.probe import ToggleRun
 from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.trace import NotTraceable
 from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
+
+Verdict = tuple[str, dict[str, str]]
+"""The engine, and the ops that its kernels get wrong, each with the reason."""
+
+
+def _own(verdict: Verdict) -> Verdict:
+    return verdict
 
 
 class FxPrepared:
@@ -42,12 +49,7 @@ class FxPrepared:
     @contextmanager
     def asleep(self) -> Iterator[None]:
         """Let data through the observed graphs that the calibration is not to count."""
-        observers = [
-            observer
-            for part in self._parts
-            for observer in part.graph.modules()
-            if isinstance(observer, RangeObserver)
-        ]
+        observers = self._observers()
         for observer in observers:
             observer.awake = False
         try:
@@ -56,10 +58,30 @@ class FxPrepared:
             for observer in observers:
                 observer.awake = True
 
-    def settle(self) -> None:
+    def _observers(self) -> list[RangeObserver]:
+        return [
+            observer
+            for part in self._parts
+            for observer in part.graph.modules()
+            if isinstance(observer, RangeObserver)
+        ]
+
+    def statistics(self) -> list[Statistics]:
+        """Return what was seen, to be merged with what other processes saw of the same model."""
+        return [observer.statistics() for observer in self._observers()]
+
+    def merge(self, seen: Sequence[list[Statistics]]) -> None:
+        """Take what all processes saw, the own part included, in place of the own part."""
+        for observer, *of_each in zip(self._observers(), *seen, strict=True):
+            observer.merge(of_each)
+
+    def settle(self, agreed: Callable[[Verdict], Verdict] = _own) -> None:
         """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32.
 
         Where the best engine has wrong kernels, the one with the fewest is taken.
+
+        Args:
+            agreed: makes one verdict of those of several processes.
         """
         for part in self._parts:
             part.settle()
@@ -69,8 +91,9 @@ class FxPrepared:
             found[engine] = self._wrong_kernels(engine)
             if not found[engine]:
                 break
-        self._engine = min(found, key=lambda engine: len(found[engine]))
-        self._wrong.update(found[self._engine])
+        best = min(found, key=lambda engine: len(found[engine]))
+        self._engine, wrong = agreed((best, found[best]))
+        self._wrong.update(wrong)
         self.excluded.update(self._wrong)
 
     def _wrong_kernels(self, engine: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch.ao.quantization.observer import HistogramObserver, ObserverBase
 from lpot_lightning.errors import DataError
 
 QParams = tuple[float, int]
+Statistics = tuple[float, float, list[float], int, str]
+"""Lowest and highest value, histogram between them, batches, and why int8 cannot hold it."""
 _SCHEMES = {"asym": torch.per_tensor_affine, "sym": torch.per_tensor_symmetric}
 
 
@@ -55,6 +58,36 @@ class RangeObserver(HistogramObserver):
             )
         self.batches += 1
         super().forward(x)
+
+    def statistics(self) -> Statistics:
+        """Return what was seen, to be merged with what the same observer saw elsewhere."""
+        return (
+            float(self.min_val),
+            float(self.max_val),
+            self.histogram.tolist(),
+            self.batches,
+            self.refused,
+        )
+
+    def merge(self, seen: Iterable[Statistics]) -> None:
+        """Take all of ``seen`` as if it had been seen here, and only that."""
+        seen = list(seen)
+        self.batches = sum(batches for *_, batches, _ in seen)
+        self.refused = next((refused for *_, refused in seen if refused), "")
+        filled = [one for one in seen if one[3]]
+        if not filled:
+            return
+        low = torch.tensor(min(low for low, *_ in filled))
+        high = torch.tensor(max(high for _, high, *_ in filled))
+        histogram = torch.zeros(self.bins)
+        for own_low, own_high, own, *_ in filled:
+            histogram = self._combine_histograms(
+                torch.tensor(own), torch.tensor(own_low), torch.tensor(own_high),
+                histogram, low, high,
+            )  # fmt: skip
+        self.min_val.resize_(()).copy_(low)
+        self.max_val.resize_(()).copy_(high)
+        self.histogram.resize_(self.bins).copy_(histogram)
 
     @property
     def unusable(self) -> str:

@@ -1,0 +1,169 @@
+"""What several processes that tune one model tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lpot_lightning.errors import (
+    ArtifactError,
+    ConfError,
+    DataError,
+    EvaluationError,
+    QuantizationError,
+)
+
+T = TypeVar("T")
+Fault = tuple[str, str]
+_OURS = {
+    kind.__name__: kind
+    for kind in (ArtifactError, ConfError, DataError, EvaluationError, QuantizationError)
+}
+
+
+class RankError(Exception):
+    """Another process failed at what all of them did."""
+
+
+class Ranks:
+    """A process alone, and the interface of several.
+
+    All processes take the same steps in the same order: each of them traces, calibrates and judges
+    with its share of the data, and takes what ``rank`` 0 decides.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        size: how many there are.
+    """
+
+    rank = 0
+    size = 1
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` gives here; if it fails in one process it fails in all."""
+        return work()
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
+        return [value]
+
+    def agreed(self, value: T) -> T:
+        """Return the value of rank 0."""
+        return self.gather(value)[0]
+
+    def on_zero(self, work: Callable[[], T]) -> T:
+        """Let rank 0 alone ``work``, and return what it gives in all processes."""
+        found = self.together(lambda: work() if self.rank == 0 else None)
+        return self.agreed(found)  # type: ignore[return-value]
+
+    def make_equal(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the values that rank 0 has, in place."""
+
+    def close(self) -> None:
+        """Let go of what connects the processes."""
+
+
+class GlooRanks(Ranks):
+    """The processes of ``torch.distributed``, over connections of their own on the CPU.
+
+    What is decided and what the judged model exchanges go over two groups: when a process fails in
+    the middle of a trial, the second is torn down, which wakes the others from whatever they wait
+    for, and is made anew.
+
+    Raises:
+        QuantizationError: from any method, if another process is gone.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._words: dist.ProcessGroup | None = dist.new_group(backend="gloo")
+        self._data: dist.ProcessGroup | None = None
+        self._connect_data()
+
+    @property
+    def data(self) -> dist.ProcessGroup:
+        """The group for what the judged model exchanges; keep no reference to it."""
+        assert self._data is not None
+        return self._data
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` gives here; if it fails in one process it fails in all.
+
+        Raises:
+            LpotError: of the same kind and with the same words everywhere.
+            RankError: where other processes failed with something else than this one.
+        """
+        self._connect_data()
+        try:
+            value = work()
+        except Exception as error:
+            self._drop_data()
+            faults = self._gather_faults(_told(error))
+            if faults.count(faults[self.rank]) == self.size:
+                raise
+            raise _first_of(faults) from error
+        faults = self._gather_faults(None)
+        if any(faults):
+            self._drop_data()
+            raise _first_of(faults)
+        return value
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
+        found: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(found, value, group=self._words)
+        except RuntimeError as error:
+            raise QuantizationError(
+                f"process {self.rank} of {self.size} does not reach the others any more: one of"
+                " them has ended; its own message says why"
+            ) from error
+        return found
+
+    def make_equal(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the values that rank 0 has, in place."""
+        self._connect_data()
+        with torch.no_grad():
+            for tensor in tensors:
+                sent = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+                dist.broadcast(sent, src=0, group=self.data)
+                tensor.copy_(sent.view(tensor.dtype).reshape(tensor.shape))
+
+    def close(self) -> None:
+        """Let go of the groups."""
+        self._drop_data()
+        words, self._words = self._words, None
+        if words is not None:
+            dist.destroy_process_group(words)
+
+    def _gather_faults(self, own: Fault | None) -> list[Fault | None]:
+        return self.gather(own)
+
+    def _connect_data(self) -> None:
+        """Make the group for data where there is none: all processes do at the same point."""
+        if self._data is None:
+            self._data = dist.new_group(backend="gloo")
+
+    def _drop_data(self) -> None:
+        """Close the connections, which wakes the others: nobody else may hold the group."""
+        group, self._data = self._data, None
+        if group is not None:
+            dist.destroy_process_group(group)
+
+
+def _first_of(faults: list[Fault | None]) -> Exception:
+    """Return the error that is not about another process being gone, for all processes alike."""
+    known = {rank: fault for rank, fault in enumerate(faults) if fault}
+    first = next((rank for rank, (_, text) in known.items() if "gloo" not in text), min(known))
+    kind, text = known[first]
+    if kind in _OURS:
+        return _OURS[kind](text)
+    return RankError(f"process {first}: {kind}: {text}")
+
+
+def _told(error: Exception) -> Fault:
+    return type(error).__name__, str(error)

@@ -1,0 +1,127 @@
+"""Signals that end a run: with an exit code, not in a write."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+PATIENCE = 5.0
+"""Seconds in which a run may end before another signal ends it harder."""
+
+
+class Stopped(SystemExit):
+    """Somebody asked the run to end: the exit code is 128 and the number of the signal."""
+
+
+class _Watch:
+    """The handlers of one run."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.received: int | None = None
+        self.writing = 0
+        self._since = 0.0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def begin(self) -> None:
+        defaults: dict[signal.Signals, Any] = {
+            signal.SIGINT: signal.default_int_handler,
+            signal.SIGTERM: signal.SIG_DFL,
+        }
+        for number, default in defaults.items():
+            self._before[number] = signal.getsignal(number)
+            if self._before[number] == default:
+                signal.signal(number, self._handle)
+
+    def end(self) -> None:
+        self.writing += 1  # from here on a signal is no exception in the middle of this
+        for number, before in self._before.items():
+            if before is not None and signal.getsignal(number) != before:
+                signal.signal(number, before)
+        self.writing -= 1
+
+    def check(self) -> None:
+        if self.received is not None and not self.writing:
+            raise Stopped(128 + self.received)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        now = monotonic()
+        if self.received is not None and now - self._since < PATIENCE:
+            return  # it is ending, and what it puts back must not be cut short
+        self.received, self._since = self.received or number, now
+        self.check()
+
+
+_watch: _Watch | None = None
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Let Ctrl-C raise ``SystemExit(130)`` and SIGTERM ``SystemExit(143)``.
+
+    Handlers that are the user's own stay; in a thread other than the main one, and inside another
+    ``with`` of this kind, all do. What was there before is put back on every path.
+    """
+    global _watch
+    if _watch is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _leave_children_alone()
+    watch = _Watch()
+    try:
+        _watch = watch
+        watch.begin()
+        yield
+    finally:
+        try:
+            watch.end()
+        finally:
+            watch.end()  # the first signal may have come in the first of these lines
+            _watch = None
+    watch.check()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a signal wait until the ``with`` ends: what is written there is written whole."""
+    watch = _watch
+    if watch is None:
+        yield
+        return
+    watch.writing += 1
+    try:
+        yield
+    finally:
+        watch.writing -= 1
+    check()
+
+
+def check() -> None:
+    """Raise again what a signal raised and somebody else has swallowed.
+
+    Python drops exceptions in finalizers, and user code may catch everything; an error that
+    follows from the signal, such as that of a worker that it killed, is no reason to go on, either.
+    """
+    if _watch is not None and _watch.thread == threading.get_ident():
+        _watch.check()
+
+
+@functools.cache
+def _leave_children_alone() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    """Give a forked child, such as the worker of a dataloader, the handlers of the user."""
+    global _watch
+    if _watch is not None:
+        _watch.end()
+        _watch = None

@@ -1,0 +1,253 @@
+"""Two processes that train, calibrate and judge together."""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.strategies import DDPStrategy
+from lit_scenes import CENTRES, KINDS, Lit, conf, train_loader, trainer, val_loader
+from torch.ao.nn.quantized import Linear as Int8Linear  # what a converted layer is
+from users_world import kept
+
+import lpot_lightning
+from lpot_lightning import QuantizationCallback, quantize
+from lpot_lightning.errors import QuantizationError
+
+MANY = {
+    "strategy": {"name": "basic"},
+    "accuracy_criterion": {"absolute": -1.0},
+    "exit_policy": {"max_trials": 5},
+}
+MINMAX = {"activation": {"algorithm": "minmax"}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """A forked process has none of the threads that torch would wait for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Watched(QuantizationCallback):
+    """Checks the user's world around the run, in each process."""
+
+    def on_fit_end(self, one, module):
+        with kept(one, module):
+            super().on_fit_end(one, module)
+
+
+@pytest.fixture
+def callback(workspace):
+    return lambda **sections: Watched(conf(workspace, **sections))
+
+
+def two(*callbacks, limit=20, **given):
+    """Return a Trainer whose fit forks two processes."""
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=limit))
+    return trainer(*callbacks, strategy=strategy, devices=2, **{"max_epochs": 1, **given})
+
+
+def fit(callback, module=None, one=None, **loaders):
+    one = one or two(callback)
+    one.fit(module or Lit(), train_loader(**loaders), val_loader(**loaders))
+    return callback.result
+
+
+def outputs(model):
+    return model(CENTRES)
+
+
+def test_the_result_comes_back_from_the_processes(callback, workspace):
+    result = fit(callback())
+    assert (result.status, result.accuracy, result.baseline) == ("met", 1.0, 1.0)
+    assert result.workspace == workspace
+    assert len(result.trials) == 1
+    assert result.trials[0].recipe.int8_ops == result.int8_ops == ("net.0", "net.2")
+    assert "speed-up" in result.table()
+    with pytest.raises(QuantizationError, match=r"restore it: `lpot_lightning.load\('"):
+        _ = result.model
+    files = workspace / "best_configure.yaml", workspace / "best_model_weights.pt"
+    restored = lpot_lightning.load(*files, Lit())
+    assert outputs(restored).argmax(1).tolist() == list(range(KINDS))
+
+
+def scales(workspace):
+    ops = yaml.safe_load((workspace / "best_configure.yaml").read_text())["op"]
+    return {op: (one["activation"]["scale"], one.get("input")) for op, one in ops.items()}
+
+
+def test_the_statistics_of_both_are_put_together(callback, tmp_path):
+    found = []
+    for number, one in enumerate((two, two, trainer)):
+        asked = conf(tmp_path / str(number), quantization={"model_wise": MINMAX})
+        if number == 0:  # a quarter of the data, split in two, is another range
+            asked["quantization"]["calibration"] = {"sampling_size": 32}
+        fit(quantization := QuantizationCallback(asked), one=one(quantization))
+        assert quantization.result.accuracy == 1.0
+        found.append(scales(tmp_path / str(number)))
+    part, both, alone = found
+    assert both == alone != part
+
+
+def test_each_process_calibrates_on_its_share(callback, workspace):
+    fit(callback(quantization={"calibration": {"sampling_size": 64}}))
+    configure = yaml.safe_load((workspace / "best_configure.yaml").read_text())
+    assert configure["calibration"]["samples"] == 64
+
+
+class Uneven(Lit):
+    """Logs the share of hits without telling the other process."""
+
+    def validation_step(self, batch, batch_idx):
+        hits = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()
+        self.log("val_acc", hits if self.global_rank == 0 else hits / 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*differs between the 2 processes:UserWarning")
+def test_a_metric_that_is_not_synchronized_is_averaged(callback):
+    assert fit(callback(), Uneven()).baseline == 0.75
+
+
+def test_a_metric_that_is_not_synchronized_is_told(callback):
+    with pytest.raises(Exception, match="differs between the 2 processes, and their mean is taken"):
+        fit(callback(), Uneven())
+
+
+class Synchronized(Lit):
+    """Exchanges numbers itself, in every way that Lightning has."""
+
+    def validation_step(self, batch, batch_idx):
+        hits = (self.net(batch[0]).argmax(1) == batch[1]).float()
+        assert self.all_gather(hits).shape == (2, len(hits))
+        assert self.trainer.strategy.broadcast(self.global_rank) == 0
+        assert self.trainer.world_size == 2
+        self.trainer.strategy.barrier()
+        self.log("val_acc", hits.mean() / (1 + self.global_rank), sync_dist=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*all_gather is deprecated:FutureWarning")
+def test_code_that_exchanges_numbers_itself(callback):
+    assert fit(callback(), Synchronized()).baseline == 0.75
+
+
+class Slow(Lit):
+    def on_validation_epoch_end(self):
+        if is_int8(self):
+            time.sleep(1.0)
+
+
+def is_int8(module):
+    return any(isinstance(part, Int8Linear) for part in module.modules())
+
+
+def test_tuning_takes_longer_than_processes_wait_for_each_other(callback):
+    callback = callback(tuning=MANY)
+    result = fit(callback, Slow(), two(callback, limit=4))
+    assert sum(trial.score.seconds for trial in result.trials) > 4
+    assert [trial.score.failure for trial in result.trials] == [None] * 5
+
+
+class FailsOnce(Lit):
+    """Fails in the second of two processes, at the second int8 model; the first waits for it."""
+
+    def on_validation_epoch_start(self):
+        if is_int8(self) and self.global_rank == 1:
+            self.passes = Path("passes")
+            self.passes.write_text(self.passes.read_text() + "x" if self.passes.exists() else "x")
+            if self.passes.read_text() == "xx":
+                raise MemoryError("no room")
+
+
+def test_a_trial_that_fails_in_one_process_fails_in_both_and_the_next_one_runs(callback):
+    result = fit(callback(tuning=MANY), FailsOnce())
+    failures = [trial.score.failure for trial in result.trials]
+    assert failures == [None, "RankError: process 1: MemoryError: no room", None, None, None]
+
+
+def test_a_run_goes_on_where_two_processes_left_it(callback, workspace):
+    tuning = {**MANY, "exit_policy": {"max_trials": 2}}
+    fit(callback(tuning=tuning))
+    first = history(workspace)
+    result = fit(callback(tuning=MANY))
+    assert [trial.replayed for trial in result.trials] == [True] * 2 + [False] * 3
+    assert history(workspace)[:2] == first
+
+
+def history(workspace):
+    lines = map(json.loads, (workspace / "history.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == "trial"]
+
+
+def test_what_one_process_refuses_both_refuse(callback, workspace):
+    workspace.write_text("a file in the way")
+    with pytest.raises(Exception, match="cannot write to the workspace") as told:
+        fit(callback())
+    assert "ArtifactError" in str(told.value)
+
+
+class Drifts(Lit):
+    """Has other running statistics in each process, as batch norms do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bias", torch.zeros(KINDS))
+
+    def on_train_epoch_end(self):
+        self.bias += 100 * self.global_rank * torch.eye(KINDS)[0]
+
+    def validation_step(self, batch, batch_idx):
+        self.acc(self.net(batch[0]) + self.bias, batch[1])
+        self.log("val_acc", self.acc)
+
+
+def test_all_judge_the_model_of_the_first(callback):
+    assert fit(callback(), Drifts()).baseline == 1.0
+
+
+def test_quantize_wants_the_model_back(workspace):
+    with pytest.raises(QuantizationError, match="use `strategy='ddp'`, or one process"):
+        quantize(two(), Lit(), train_loader(), val_loader(), conf=conf(workspace))
+    assert not workspace.exists()
+
+
+def test_a_distributed_strategy_in_one_process(workspace):
+    one = trainer(strategy=DDPStrategy(), devices=1)
+    assert quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace)).status == "met"
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from lit_scenes import Lit, conf, train_loader, trainer, val_loader
+from lpot_lightning import QuantizationCallback, quantize
+from users_world import kept, watched
+
+if __name__ == "__main__":
+    quantization = watched(QuantizationCallback(conf("fitted")))
+    one = trainer(quantization, strategy={strategy!r}, devices=2, max_epochs=1)
+    model = Lit()
+    one.fit(model, train_loader(), val_loader())
+    with kept(one, model):
+        again = quantize(one, model, train_loader(), val_loader(), conf=conf("again"))
+    for result in (quantization.result, again):
+        trainer().validate(result.model, val_loader(), verbose=False)
+        print(f"rank {{one.global_rank}}: {{result.status}} {{result.accuracy}}")
+"""
+
+
+def test_processes_that_run_the_same_script(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), strategy="ddp"))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert done.stdout.count(f"rank {rank}: met 1.0") == 2
+    assert {path.name for path in (tmp_path / "again").iterdir()} >= {"best_quantized.ckpt"}
