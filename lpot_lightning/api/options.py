@@ -35,7 +35,8 @@ class Options:
     Args:
         modules: names or globs of submodules or ops to quantize; empty means everything.
         workspace: where the files go; ``None`` writes none.
-        whole: whether the model itself may be replaced by a graph, and not only what it holds.
+        whole: whether the model itself is to be one graph, and not only where most of its layers
+            are its own.
         ranks: the processes that work together.
     """
 

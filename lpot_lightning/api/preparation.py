@@ -14,7 +14,7 @@ from lpot_lightning.api.runner import Runner
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.calls import Calls, recorded
-from lpot_lightning.quantization.replace import other_types, replaced
+from lpot_lightning.quantization.replace import StandIn, other_types, replaced
 
 Say = Callable[[str], None]
 
@@ -28,7 +28,7 @@ def prepare(
         model: in eval mode.
         backend: traces and observes.
         runner: shows the model one calibration batch, and gives a new one where that spoiled it.
-        options: whether the model itself may be a part, and who else works on it.
+        options: whether the model itself is to be one graph, and who else works on it.
         say: takes what the user should know.
 
     Returns:
@@ -40,10 +40,12 @@ def prepare(
     check_not_int8(model)
     _check_float32(model)
     ranks = options.ranks
-    avoid: set[str] = set() if options.whole else {""}
+    avoid: set[str] = set()
     while True:
         model, calls = _called(model, runner)
-        prepared = ranks.together(partial(backend.prepare, model, calls, avoid=avoid))
+        prepared = ranks.together(
+            partial(backend.prepare, model, calls, avoid=avoid, whole=options.whole)
+        )
         broken = _not_everywhere(prepared, ranks) or _broken(model, prepared, runner, say)
         if not broken:
             break
@@ -107,7 +109,9 @@ def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, C
 
 def _not_everywhere(prepared: Prepared, ranks: Ranks) -> set[str]:
     """Return the parts that are not the same in all processes: their data took other ways."""
-    mine = {path: sorted(dict(part.named_modules())) for path, part in prepared.observed.items()}
+    mine = {
+        path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
+    }
     everywhere = ranks.gather(mine)
     paths = {path for parts in everywhere for path in parts}
     return {
@@ -118,9 +122,9 @@ def _not_everywhere(prepared: Prepared, ranks: Ranks) -> set[str]:
 def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
     """Return the parts that do not work as graphs where they stand.
 
-    A graph has no more than its ``forward``: code around it that reads an attribute or calls a
-    method of the module fails. Such a part is entered deeper. Each is tried in a new model: a step
-    that failed leaves its traces.
+    The weights of its layers are gone: code around it that needs them, and did not in the dry run,
+    fails. Such a part is entered deeper. Each is tried in a new model: a step that failed leaves
+    its traces.
     """
     parts = prepared.observed
     if not parts:
@@ -139,7 +143,7 @@ def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> s
     return set(broken or parts)
 
 
-def _fault(model: nn.Module, parts: Mapping[str, nn.Module], runner: Runner) -> str | None:
+def _fault(model: nn.Module, parts: Mapping[str, StandIn], runner: Runner) -> str | None:
     try:
         with replaced(model, parts) as changed:
             runner.step_seconds(changed)

@@ -282,10 +282,7 @@ class _Run:
                 " work saved is less than the work of going to int8 and back"
             )
         fp32_bytes = _bytes(nn.Module.state_dict(model))
-        if "" in parts:
-            model = parts[""]
-        else:
-            put(model, parts)
+        put(model, parts)
         size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
         wrong = set(prepared.excluded)
         result = TuningResult(

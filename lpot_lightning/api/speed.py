@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from torch import nn
 
 from lpot_lightning.api.runner import Runner
-from lpot_lightning.quantization.replace import replaced
+from lpot_lightning.quantization.replace import StandIn, replaced
 
 WARM_UP, LEAST, MOST, SECONDS = 1, 3, 31, 1.5
 
 
-def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, nn.Module]) -> float:
+def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, StandIn]) -> float:
     """Return fp32 time over int8 time of one step: medians of interleaved runs.
 
     It takes ``SECONDS`` of steps, but never less than ``LEAST`` runs of each after ``WARM_UP``.

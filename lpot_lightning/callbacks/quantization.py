@@ -31,6 +31,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
 from lpot_lightning.lock import WorkspaceLock
+from lpot_lightning.quantization.replace import check_copyable
 
 
 class QuantizationCallback(Callback):
@@ -131,7 +132,8 @@ class QuantizationCallback(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse names that the model has not, before any training."""
+        """Refuse names that the model has not, and a model that cannot be copied."""
+        check_copyable(pl_module)
         check_names(pl_module, self.modules, [key for key, _ in self.conf.quantization.op_wise])
 
     @override

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.quantization.calls import Calls
 from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import Op, Recipe
 
 
@@ -17,7 +18,7 @@ class Prepared(Protocol):
     """A model whose parts are observed; calibrate them, then convert once a trial."""
 
     @property
-    def observed(self) -> Mapping[str, nn.Module]:
+    def observed(self) -> Mapping[str, StandIn]:
         """The observed parts by their path: put them in place and show them data."""
 
     @property
@@ -40,7 +41,7 @@ class Prepared(Protocol):
     def ops(self) -> Sequence[Op]:
         """The quantizable ops and what each can be."""
 
-    def convert(self, recipe: Recipe) -> Mapping[str, nn.Module]:
+    def convert(self, recipe: Recipe) -> Mapping[str, StandIn]:
         """Return the int8 parts by their path; parts without an int8 op are left out."""
 
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
@@ -56,14 +57,20 @@ class Backend(Protocol):
     name: str
 
     def prepare(
-        self, model: nn.Module, calls: Mapping[int, Calls], *, avoid: Collection[str]
+        self,
+        model: nn.Module,
+        calls: Mapping[int, Calls],
+        *,
+        avoid: Collection[str],
+        whole: bool,
     ) -> Prepared:
         """Find the parts that can be quantized and observe them; ``model`` is left as it is.
 
-        Modules whose paths are in ``avoid`` are not replaced; what they hold may be.
+        Modules whose paths are in ``avoid`` are no parts; what they hold may be. The model itself
+        is one only if ``whole``, or where most of its layers are its own.
         """
 
-    def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, nn.Module]:
+    def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
+
+from lpot_lightning.quantization.fast_path import ways_around
 
 Scalar = bool | int | float | str | None
 
 
 @dataclass
 class Calls:
-    """All calls of one module in a dry run."""
+    """All calls of one module in a dry run.
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    count: int = 1
+    Args:
+        args: of the first call; so are ``kwargs``.
+        count: how many calls there were.
+        fixed: of every call, the arguments that are no tensors.
+        above: of every call, which modules were being called around it.
+        read: names of its parameters that code outside of its own ``forward`` read.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
     fixed: list[dict[str, Scalar]] = field(default_factory=list)
     above: list[frozenset[int]] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
 
     @property
     def same_shape(self) -> bool:
@@ -33,7 +46,9 @@ class Calls:
 def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
     """Record the calls of all modules of ``model`` inside the ``with``, by ``id`` of the module.
 
-    The first call's arguments are kept; of every call, which modules were being called around it.
+    Modules that were not called are there too, if their parameters were read. A call is one of
+    ``forward``, whether it came as ``module(x)`` or as ``module.forward(x)``. Transformers of torch
+    are kept from their fused kernels.
 
     Example::
 
@@ -41,56 +56,93 @@ def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
             model(batch)
         calls[id(model.head)].args
     """
-    calls: dict[int, Calls] = {}
-    stack: list[int] = []
-    handles = []
+    run = _DryRun()
+    with ExitStack() as undo:
+        for module in list(model.modules()):
+            if not isinstance(module, torch.jit.ScriptModule):
+                undo.enter_context(_held(module, ways_around(module)))
+                undo.enter_context(_held(module, run.watched(module)))
+        yield run.calls
 
-    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found = calls.setdefault(id(module), Calls(args, kwargs, count=0))
-        found.count += 1
-        found.fixed.append(fixed_arguments(module, args, kwargs))
-        found.above.append(frozenset(stack))
-        stack.append(id(module))
 
-    def leave(*_: object) -> None:
-        stack.pop()
+class _DryRun:
+    """What is known of a dry run while it goes on."""
 
-    for module in model.modules():
-        handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
-        handles.append(module.register_forward_hook(leave, always_call=True))
+    def __init__(self) -> None:
+        self.calls: dict[int, Calls] = {}
+        self._running: list[int] = []
+
+    def watched(self, module: nn.Module) -> dict[str, Any]:
+        """Return what stands in ``module``'s own attributes while it is watched."""
+        return {
+            "forward": self._noted(module, module.forward),
+            "_parameters": _WatchedTensors(module._parameters, partial(self._note_read, module)),
+        }
+
+    def _noted(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            found = self.calls.setdefault(id(module), Calls())
+            if not found.count:
+                found.args, found.kwargs = args, kwargs
+            found.count += 1
+            found.fixed.append(fixed_arguments(forward, args, kwargs))
+            found.above.append(frozenset(self._running))
+            self._running.append(id(module))
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._running.pop()
+
+        return noted
+
+    def _note_read(self, module: nn.Module, name: str) -> None:
+        if not self._running or self._running[-1] != id(module):
+            self.calls.setdefault(id(module), Calls()).read.add(name)
+
+
+class _WatchedTensors(dict[str, Any]):
+    """The parameters of a module; ``module.weight`` looks them up here."""
+
+    def __init__(self, tensors: Mapping[str, Any], note: Callable[[str], None]) -> None:
+        super().__init__(tensors)
+        self._note = note
+
+    def __getitem__(self, name: str) -> Any:
+        self._note(name)
+        return super().__getitem__(name)
+
+
+@contextmanager
+def _held(module: nn.Module, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Let ``module`` itself have ``attributes`` for the time of the ``with``."""
+    own = vars(module)
+    before = {name: own[name] for name in attributes if name in own}
+    own.update(attributes)
     try:
-        yield calls
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for name in attributes:
+            del own[name]
+        own.update(before)
 
 
 def fixed_arguments(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Scalar]:
     """Return the arguments of ``forward`` that are no tensors: a trace takes them as constants."""
     try:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        bound = inspect.signature(forward).bind(*args, **kwargs)
     except TypeError:
         return {}
     bound.apply_defaults()
     return {name: v for name, v in bound.arguments.items() if isinstance(v, Scalar)}
 
 
-def entered_only_through_forward(module: nn.Module, calls: dict[int, Calls]) -> bool:
+def entered_only_through_forward(module: nn.Module, calls: Mapping[int, Calls]) -> bool:
     """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
-    if id(module) not in calls:
+    if id(module) not in calls or not calls[id(module)].count:
         return False
     inside = [id(part) for part in module.modules() if part is not module]
     return all(
         id(module) in above for part in inside if part in calls for above in calls[part].above
     )
-
-
-def holds_tensor(value: object) -> bool:
-    """Whether ``value`` is, or holds, a tensor."""
-    if isinstance(value, Tensor):
-        return True
-    if isinstance(value, dict):
-        return any(holds_tensor(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(holds_tensor(item) for item in value)

@@ -24,7 +24,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "fp32_model": dict,
     "weights": dict,
 }
-_PART = {"path": str, "wrapped": bool, "fixed": dict}
+_PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _SEALED = ("backend", "parts", "op", "fp32_model")
 
 

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -172,9 +172,6 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Mo
     except Exception as error:  # torch's own, about a model or a tune config that it cannot follow
         reason = in_short(error)
         raise ArtifactError(f"the model cannot be rebuilt from it: {reason}") from error
-    if "" in parts:
-        restored = cast(Model, parts[""])
-    else:
-        put(restored, parts)
+    put(restored, parts)
     backend.fill(restored, plain, configure["engine"])
     return restored.requires_grad_(False).eval()

@@ -66,11 +66,8 @@ def only(found, name) -> Recipe:
 
 def converted(model, found, recipe=None):
     """Return a second model, in int8."""
-    parts = found.convert(recipe or all_int8(found))
-    if "" in parts:
-        return parts[""]
     second = second_model(model)
-    put(second, parts)
+    put(second, found.convert(recipe or all_int8(found)))
     return second
 
 
@@ -211,5 +208,9 @@ def truth_of(found, recipe) -> set[str]:
     parts = found.convert(recipe)
     pairs = zip(found._parts, found._calls, strict=True)
     return set().union(
-        *(truly_int8(part, parts.get(part.spec.path), calls) for part, calls in pairs)
+        *(
+            truly_int8(part, parts[part.spec.path].graph, calls)
+            for part, calls in pairs
+            if part.spec.path in parts
+        )
     )

@@ -8,7 +8,6 @@ from zoo import CalledTwice, Made, Rich, seeded
 from lpot_lightning.quantization.calls import (
     entered_only_through_forward,
     fixed_arguments,
-    holds_tensor,
     recorded,
 )
 
@@ -34,11 +33,14 @@ def test_what_is_not_called_is_not_there():
 
 def test_numbers_and_none_are_fixed_and_defaults_are_filled_in():
     inputs = {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)}
-    assert fixed_arguments(Rich(), (inputs,), {"scale": 2.0}) == {
+    assert fixed_arguments(Rich().forward, (inputs,), {"scale": 2.0}) == {
         "extra": None, "scale": 2.0, "tag": "x",
     }  # fmt: skip
-    assert fixed_arguments(Rich(), (inputs, torch.ones(1)), {}) == {"scale": 1.0, "tag": "x"}
-    assert fixed_arguments(Rich(), (), {"unknown": 1}) == {}
+    assert fixed_arguments(Rich().forward, (inputs, torch.ones(1)), {}) == {
+        "scale": 1.0,
+        "tag": "x",
+    }
+    assert fixed_arguments(Rich().forward, (), {"unknown": 1}) == {}
 
 
 def test_changing_numbers_are_told():
@@ -70,6 +72,30 @@ def test_the_model_is_left_without_hooks_even_on_an_error():
         raise AssertionError
 
 
-def test_tensors_are_found_at_any_depth():
-    assert holds_tensor({"a": [1, (torch.ones(1),)]})
-    assert not holds_tensor({"a": [1, ("x",)], "b": None})
+def test_a_call_of_forward_itself_is_a_call():
+    model = Made(lambda m, x: m.net.forward(x), net=nn.Sequential(nn.Linear(8, 2)))
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.net)].count == calls[id(model.net[0])].count == 1
+    assert calls[id(model.net[0])].above == [frozenset([id(model), id(model.net)])]
+
+
+def test_who_reads_a_weight_past_its_layer_is_noted():
+    model = Made(
+        lambda m, x: m.own(x) + nn.functional.linear(x, m.read.weight) * m.off.bias.sum(),
+        own=nn.Linear(8, 2), read=nn.Linear(8, 2), off=nn.Linear(8, 2),
+    )  # fmt: skip
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.own)].read == set()
+    assert calls[id(model.read)].read == {"weight"}
+    assert (calls[id(model.off)].read, calls[id(model.off)].count) == ({"bias"}, 0)
+
+
+def test_transformers_call_their_layers_in_a_dry_run():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1).eval()
+    before = state_of(model)
+    padding = torch.tensor([[False, True]])
+    calls = calls_of(model, torch.ones(1, 2, 8), src_key_padding_mask=padding)
+    assert calls[id(model.layers[0].linear1)].count == 1
+    assert not calls[id(model.layers[0].linear1)].read
+    assert state_of(model) == before

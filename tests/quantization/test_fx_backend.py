@@ -97,7 +97,7 @@ def test_the_same_recipe_twice_is_the_same_module():
 def test_calibration_sees_the_calibration_data_alone():
     model, batches = made("linear")
     found = prepared(model, batches[0])
-    observers = [m for m in found.observed[""].modules() if hasattr(m, "batches")]
+    observers = [m for m in found.observed[""].graph.modules() if hasattr(m, "batches")]
     assert [observer.batches for observer in observers] == [0] * len(observers)
 
 
@@ -167,7 +167,7 @@ def test_the_weights_of_a_trial_do_not_wait_for_the_garbage_collector():
 
 
 def weights_in(parts):
-    layers = [layer for part in parts.values() for layer in part.modules()]
+    layers = [layer for part in parts.values() for layer in part.graph.modules()]
     packed = [layer for layer in layers if hasattr(layer, "_packed_params")]
     assert packed
     return list(map(weakref.ref, packed))

@@ -214,7 +214,7 @@ def test_a_forged_zero_point_is_refused_wherever_it_is(saved, scene):
 
 def test_forged_tensors_are_refused_by_name(saved, scene):
     clean = weights_in(saved)
-    name = "fc._packed_params._packed_params.0.int_repr"
+    name = "lpot_int8.fc._packed_params._packed_params.0.int_repr"
     missing = {key: value for key, value in clean.items() if key != name}
     for weights, words in (
         (missing, f"tensor `{name}` is missing"),

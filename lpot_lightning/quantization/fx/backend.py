@@ -20,6 +20,7 @@ from lpot_lightning.quantization.fx.part import Part, PartSpec
 from lpot_lightning.quantization.fx.probe import ToggleRun
 from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.trace import NotTraceable
+from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
 Verdict = tuple[str, dict[str, str]]
@@ -41,9 +42,9 @@ class FxPrepared:
         self._engine = choose_engine()
 
     @property
-    def observed(self) -> dict[str, nn.Module]:
+    def observed(self) -> dict[str, StandIn]:
         """The observed graphs by the path of the module they stand for."""
-        return {part.spec.path: part.graph for part in self._parts}
+        return {part.spec.path: part.observed for part in self._parts}
 
     @contextmanager
     def asleep(self) -> Iterator[None]:
@@ -115,7 +116,7 @@ class FxPrepared:
             return {op: why for op, config in choice.items() if not config.is_fp32}
         if converted is None:
             return {}
-        wrong = check_kernels(part, converted, calls.args, calls.kwargs)
+        wrong = check_kernels(part, converted.graph, calls.args, calls.kwargs)
         return {op: why for op, why in wrong.items() if why and op not in known}
 
     @property
@@ -132,15 +133,15 @@ class FxPrepared:
             for name, kind in part.ops.kinds.items()
         )
 
-    def convert(self, recipe: Recipe) -> dict[str, nn.Module]:
+    def convert(self, recipe: Recipe) -> dict[str, StandIn]:
         """Return the int8 graphs by path."""
         configs = recipe.as_mapping()
         found = {}
         with quiet(self._engine):
             for part in self._parts:
-                module = part.convert({op: configs[op] for op in part.ops.nodes})
-                if module is not None:
-                    found[part.spec.path] = module
+                int8 = part.convert({op: configs[op] for op in part.ops.nodes})
+                if int8 is not None:
+                    found[part.spec.path] = int8
         return found
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
@@ -178,6 +179,7 @@ class FxPrepared:
                     "path": part.spec.path,
                     "wrapped": part.spec.wrapped,
                     "fixed": dict(part.spec.fixed),
+                    "kept": list(part.spec.kept),
                 }
                 for part in self._parts
             ],
@@ -191,7 +193,12 @@ class FxBackend:
     name = "pytorch_fx"
 
     def prepare(
-        self, model: nn.Module, calls: Mapping[int, Calls], *, avoid: Collection[str] = ()
+        self,
+        model: nn.Module,
+        calls: Mapping[int, Calls],
+        *,
+        avoid: Collection[str] = (),
+        whole: bool = True,
     ) -> FxPrepared:
         """Trace and observe what can be traced, from the outside in; ``model`` is left alone.
 
@@ -199,6 +206,8 @@ class FxBackend:
             model: in eval mode, on the CPU, in float32.
             calls: of every module, from a dry run.
             avoid: paths of modules that may not become graphs; what they hold may.
+            whole: whether the model itself is to be one graph, and not only where most of its
+                layers are its own.
 
         Raises:
             QuantizationError: if the machine has no int8 engine.
@@ -206,22 +215,23 @@ class FxBackend:
         choose_engine()
         search = Search(calls, reduce_range=needs_reduced_range(), avoid=avoid)
         with quiet(), torch.no_grad():
-            search.visit("", model)
+            search.go(model, whole=whole)
         return FxPrepared(search.parts, search.kept_calls, search.excluded)
 
-    def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, nn.Module]:
+    def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Take exactly the path that tuning took; the tensors come afterwards, by ``fill``."""
         configs = {name: _config(op) for name, op in described["op"].items()}
-        found: dict[str, nn.Module] = {}
+        found: dict[str, StandIn] = {}
         known: set[str] = set()
         with quiet(described["engine"]), torch.no_grad():
             for plain in described["parts"]:
-                spec = PartSpec(plain["path"], plain["wrapped"], tuple(plain["fixed"].items()))
+                fixed, kept = tuple(plain["fixed"].items()), tuple(plain["kept"])
+                spec = PartSpec(plain["path"], plain["wrapped"], fixed, kept)
                 part = self._rebuild_part(model, spec, configs, described["reduce_range"])
                 known |= part.ops.nodes.keys()
-                module = part.convert({op: configs[op] for op in part.ops.nodes})
-                if module is not None:
-                    found[spec.path] = module
+                int8 = part.convert({op: configs[op] for op in part.ops.nodes})
+                if int8 is not None:
+                    found[spec.path] = int8
         for op in configs.keys() - known:
             raise ArtifactError(f"op `{op}` of the tune config is not in the model")
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -45,14 +46,16 @@ NOT_QUANTIZED = (
 )  # fmt: skip
 
 
-def observe(graph: GraphModule, scopes: Scopes, reduce_range: bool) -> GraphModule:
-    """Put an observer wherever an op reads or gives what int8 may hold."""
+def observe(
+    graph: GraphModule, scopes: Scopes, reduce_range: bool, kept: Collection[str] = ()
+) -> GraphModule:
+    """Put an observer wherever an op reads or gives what int8 may hold; ``kept`` layers do not."""
     end = next(iter(reversed(graph.graph.nodes)))
     shape = end.args[0]
     end.args = (_nodes_in(shape),)  # torch's prepare fails on numbers and dicts inside of a tuple
     graph = prepare(
         graph,
-        _mapping(graph, reduce_range),
+        _mapping(graph, reduce_range, kept),
         False,
         scopes,
         example_inputs=(),
@@ -114,7 +117,7 @@ def _share_outputs(graph: GraphModule) -> None:
                 setattr(graph, name, first)
 
 
-def _mapping(graph: GraphModule, reduce_range: bool) -> QConfigMapping:
+def _mapping(graph: GraphModule, reduce_range: bool, kept: Collection[str]) -> QConfigMapping:
     """Return torch's own choice for every op, with our observer where it has one to choose."""
     activation = RangeObserver.with_args(reduce_range=reduce_range)
 
@@ -133,6 +136,6 @@ def _mapping(graph: GraphModule, reduce_range: bool) -> QConfigMapping:
     for kind in NOT_QUANTIZED:
         mapping.set_object_type(kind, None)
     for name, module in graph.named_modules():
-        if not has_kernel(module):
+        if name in kept or not has_kernel(module):
             mapping.set_module_name(name, None)
     return mapping

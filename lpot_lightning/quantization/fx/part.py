@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,11 +19,14 @@ from torch.fx import GraphModule
 
 from lpot_lightning.quantization.calls import Calls, Scalar
 from lpot_lightning.quantization.fx.detour import lead_around, take_fences_out
+from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.graph import GraphOps, observer_nodes, read_ops
 from lpot_lightning.quantization.fx.observe import observe
 from lpot_lightning.quantization.fx.observer import QParams, RangeObserver, SettledObserver
+from lpot_lightning.quantization.fx.sharing import SharedTensors
 from lpot_lightning.quantization.fx.tidy import tidy
 from lpot_lightning.quantization.fx.trace import check_equal, told, trace
+from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig, TensorConfig
 
 WRAPPED = "0"  # where a single layer sits in the Sequential that is traced in its stead
@@ -36,11 +40,13 @@ class PartSpec:
         path: dotted path of the module in the user's model; ``""`` is the model itself.
         wrapped: whether the module is a single layer, traced inside a ``Sequential``.
         fixed: the non-tensor arguments of its ``forward``.
+        kept: layers inside of it, by their names in it, that are no ops: others use their weights.
     """
 
     path: str
     wrapped: bool
     fixed: tuple[tuple[str, Scalar], ...] = ()
+    kept: tuple[str, ...] = ()
 
     def name_of(self, inner: str) -> str:
         """Return the full name of what the graph calls ``inner``."""
@@ -52,12 +58,15 @@ class PartSpec:
 class Part:
     """A module of the user's model as an observed graph."""
 
-    def __init__(self, spec: PartSpec, graph: GraphModule, ops: GraphOps) -> None:
+    def __init__(
+        self, spec: PartSpec, graph: GraphModule, ops: GraphOps, tensors: SharedTensors
+    ) -> None:
         self.spec = spec
         self.graph = graph
         self.ops = ops
+        self._tensors = tensors
         self.ranges: dict[str, RangeObserver] = {}
-        self._last: tuple[tuple[object, ...], nn.Module] | None = None
+        self._last: tuple[tuple[object, ...], StandIn] | None = None
 
     @classmethod
     def build(
@@ -75,16 +84,25 @@ class Part:
             NotTraceable: if the module cannot become one graph.
         """
         root = nn.Sequential(module) if spec.wrapped else module
-        graph, scopes = trace(root, dict(spec.fixed))
+        graph, scopes = trace(root, dict(spec.fixed), stands_for=WRAPPED if spec.wrapped else "")
         tidy(graph, scopes)
         _swap_ff_with_fxff(graph)
         _attach_meta_to_node_if_not_exist(graph)
         with told("torch cannot prepare it"):
+            prefix = f"{WRAPPED}." if spec.wrapped else ""
+            tensors = SharedTensors(graph, module, prefix, spec.kept)
             graph = fuse(graph, is_qat=False)
+            tensors.follow(graph)
             if calls is not None:
                 check_equal(graph, module, calls)
-            graph = observe(graph, scopes, reduce_range)
-        return cls(spec, _stand_in(graph, spec), read_ops(graph, scopes, spec.name_of))
+            graph = observe(graph, scopes, reduce_range, spec.kept)
+        return cls(spec, graph, read_ops(graph, scopes, spec.name_of), tensors)
+
+    @property
+    def observed(self) -> StandIn:
+        """The graph that watches the calibration, in place of the module."""
+        layers = [str(n.target) for nodes in self.ops.nodes.values() for n in nodes]
+        return StandIn(self.graph, gone=self._tensors.under(layers))
 
     def settle(self) -> None:
         """Take the observers out of the graph; from here on it is read only."""
@@ -143,18 +161,21 @@ class Part:
         modules = (self.graph.get_submodule(layer) for layer in layers)
         return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
 
+    def leaves(self) -> list[str]:
+        """Return the names of the layers in the graph that are no ops."""
+        return sorted({str(n.target) for n in self.ops.bystanders if n.op == "call_module"})
+
     def without_kernel(self) -> dict[str, str]:
         """Return the layers with parameters that are not ops, by name, with their type."""
-        layers = {str(n.target) for n in self.ops.bystanders if n.op == "call_module"}
-        found = {name: self.graph.get_submodule(name) for name in sorted(layers)}
+        found = {name: self.graph.get_submodule(name) for name in self.leaves()}
         return {
             self.spec.name_of(name): type(layer).__name__
             for name, layer in found.items()
-            if list(layer.parameters())
+            if list(layer.parameters()) and name not in self.spec.kept
         }
 
-    def convert(self, configs: Mapping[str, OpConfig]) -> nn.Module | None:
-        """Return an int8 module, or ``None`` where every op of this part stays fp32.
+    def convert(self, configs: Mapping[str, OpConfig]) -> StandIn | None:
+        """Return an int8 graph, or ``None`` where every op of this part stays fp32.
 
         Args:
             configs: of every op of this part.
@@ -167,7 +188,7 @@ class Part:
             self._last = key, self._convert(configs, fp32)
         return self._last[1]
 
-    def _convert(self, configs: Mapping[str, OpConfig], fp32: set[str]) -> nn.Module:
+    def _convert(self, configs: Mapping[str, OpConfig], fp32: set[str]) -> StandIn:
         graph = copy.deepcopy(self.graph)
         for target, (scale, zero_point) in self.chosen_qparams(configs).items():
             setattr(graph, target, SettledObserver(scale, zero_point))
@@ -178,11 +199,12 @@ class Part:
         lead_around(graph, int8)
         converted = convert_fx(graph)
         take_fences_out(converted)
-        for one in (graph, converted):  # torch's own step between shares the first one's graph
+        int8_graph = Int8Graph(converted)
+        for one in (graph, converted, int8_graph):  # torch's own step between shares the first's
             # else module and graph hold each other, and a trial's weights wait for a full
             # collection (12 MiB a trial of a 48 MiB model, torch 2.13)
             one.graph.owning_module = None
-        return _stand_in(converted, self.spec)
+        return self._tensors.stand_in(int8_graph)
 
     def _left_in_fp32(self, fp32: set[str], int8: Collection[str]) -> list[str]:
         nodes = [node for op in fp32 for node in self.ops.nodes[op]]
@@ -190,15 +212,20 @@ class Part:
         return [node.name for node in (*nodes, *self.ops.bystanders)]
 
 
-def _stand_in(graph: GraphModule, spec: PartSpec) -> GraphModule:
-    """Let the fast path of ``nn.TransformerEncoderLayer`` find weights, and refuse them.
+class Int8Graph(GraphModule):
+    """A converted graph. A copy of it is packed for the same engine.
 
-    It reads the weights of its linears past their ``forward`` and takes the slow path where one of
-    them is on a device that it does not know (torch 2.13).
+    Torch packs a copy for the engine of the moment, whose kernels may be the wrong ones.
     """
-    if spec.wrapped:
-        graph.weight = graph.bias = torch.empty(0, device="meta")
-    return graph
+
+    def __init__(self, converted: GraphModule) -> None:
+        super().__init__(converted, converted.graph)
+        self.meta["engine"] = torch.backends.quantized.engine
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Int8Graph:
+        """Return a copy that computes the same."""
+        with quiet(self.meta["engine"]):
+            return cast(Int8Graph, super().__deepcopy__(memo))
 
 
 def _first_int8(configs: Mapping[str, OpConfig], ops: list[str]) -> TensorConfig | None:

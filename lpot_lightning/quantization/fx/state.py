@@ -22,16 +22,33 @@ def to_plain(module: nn.Module) -> dict[str, Tensor]:
 
     A quantized tensor becomes ``name.int_repr``, ``name.scale`` and ``name.zero_point``, per
     channel also ``name.axis``; everything else is as it was. What is no tensor (a dtype, an
-    absent bias) follows from the structure and is left out. A ``state_dict`` that the user's class
-    overrides, to leave a frozen part out, is passed by.
+    absent bias) follows from the structure and is left out. What has several names is there once.
+    A ``state_dict`` that the user's class overrides, to leave a frozen part out, is passed by.
     """
     plain: dict[str, Tensor] = {}
+    first = _first_names(module)
     for name, value in nn.Module.state_dict(module).items():
+        if first[name] != name:
+            continue
         pieces = value if isinstance(value, tuple) else (value,)
         for number, piece in enumerate(pieces):
             full = f"{name}.{number}" if isinstance(value, tuple) else name
             plain.update(_plain_tensor(full, piece))
     return plain
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Return for each name of the state_dict the first name of the same thing."""
+    owners = dict(module.named_modules(remove_duplicate=False))
+    first: dict[tuple[int, str], str] = {}
+    found: dict[str, str] = {}
+    for name in nn.Module.state_dict(module):
+        path, _, last = name.rpartition(".")
+        held = owners.get(path)
+        tensor = held and {**held._buffers, **held._parameters}.get(last)
+        same = (id(tensor), "") if tensor is not None else (id(held), last if held else name)
+        found[name] = first.setdefault(same, name)
+    return found
 
 
 def _plain_tensor(name: str, value: Any) -> dict[str, Tensor]:
@@ -119,14 +136,15 @@ def fill(module: nn.Module, plain: Mapping[str, Tensor]) -> None:
         ArtifactError: as ``check_plain``.
     """
     check_plain(plain, module)
-    state = nn.Module.state_dict(module)
+    state, first = nn.Module.state_dict(module), _first_names(module)
     for name, value in state.items():
         if isinstance(value, tuple):
             state[name] = tuple(
-                _real_tensor(f"{name}.{number}", piece, plain) for number, piece in enumerate(value)
+                _real_tensor(f"{first[name]}.{number}", piece, plain)
+                for number, piece in enumerate(value)
             )
         else:
-            state[name] = _real_tensor(name, value, plain)
+            state[name] = _real_tensor(first[name], value, plain)
     nn.Module.load_state_dict(module, state, strict=True)
 
 

@@ -32,6 +32,8 @@ def tidy(graph: GraphModule, scopes: Scopes) -> None:
         NotTraceable: if a node does, and there is no form of it that does not.
     """
     for node in [node for node in graph.graph.nodes if _works_in_place(node, graph)]:
+        if any(other.op == "get_attr" for other in node.all_input_nodes[:1]):
+            raise NotTraceable(f"it changes its own `{node.all_input_nodes[0].target}`")
         _use_result_from_here(node)
         _take_out_in_place(node, graph)
     for node in list(graph.graph.nodes):

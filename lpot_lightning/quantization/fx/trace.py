@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.ao.quantization.fx.tracer import QuantizationTracer
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Proxy
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.quantization.calls import Calls, Scalar
+from lpot_lightning.quantization.copying import copy_of
+from lpot_lightning.quantization.folding import fold_weights
 
 Scopes = dict[str, tuple[str, type]]
 
@@ -37,30 +39,68 @@ def told(what: str) -> Iterator[None]:
         raise NotTraceable(f"{what}: {reason}") from error
 
 
-def trace(module: nn.Module, fixed: Mapping[str, Scalar]) -> tuple[GraphModule, Scopes]:
+def trace(
+    module: nn.Module, fixed: Mapping[str, Scalar], *, stands_for: str = ""
+) -> tuple[GraphModule, Scopes]:
     """Trace ``module`` in eval mode, with the arguments in ``fixed`` taken as constants.
 
     Args:
         module: left as it is; the graph shares nothing with it.
         fixed: values of ``forward``'s arguments that are no tensors, as seen in a dry run.
+        stands_for: path inside of ``module`` of what the graph computes for; that has hooks of its
+            own still, and no graph needs them.
 
     Raises:
         NotTraceable: with torch's own reason.
     """
-    for name, part in module.named_modules():
-        if part._forward_hooks or part._forward_pre_hooks:
-            raise NotTraceable(f"`{name}` has forward hooks, which a graph would lose")
     for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise NotTraceable(f"`forward` takes `{parameter}`, which a graph cannot hold")
     tracer = QuantizationTracer([], [])
     with told("it cannot be traced"):
-        root = copy.deepcopy(module).eval()
+        root = copy_of(module).eval()
+        fold_weights(root)
+        _check_hooks(root, stands_for)
+        before = _attributes(root)
         graph = tracer.trace(root, dict(fixed) or None)
+    _check_memory(root, before)
     _give_names_back(graph, fixed)
     for node in graph.nodes:
         tracer.node_name_to_scope.setdefault(node.name, ("", type(root)))
-    return GraphModule(root, graph), tracer.node_name_to_scope
+    with told("its graph cannot be written"):
+        return GraphModule(root, graph), tracer.node_name_to_scope
+
+
+def _check_hooks(root: nn.Module, outside: str) -> None:
+    for name, part in root.named_modules():
+        if name in ("", outside):
+            part._forward_hooks.clear()
+            part._forward_pre_hooks.clear()
+        elif part._forward_hooks or part._forward_pre_hooks:
+            raise NotTraceable(f"`{name}` has forward hooks, which a graph would lose")
+    if callable(getattr(root, "log_dict", None)):
+        for name in ("log", "log_dict"):
+            vars(root)[name] = _refuse_to_log
+
+
+def _refuse_to_log(*_: object, **__: object) -> None:
+    raise NotTraceable("its `forward` logs, which a graph would lose")
+
+
+def _attributes(root: nn.Module) -> dict[str, dict[str, Any]]:
+    return {name: dict(vars(module)) for name, module in root.named_modules()}
+
+
+def _check_memory(root: nn.Module, before: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ``NotTraceable`` if ``forward`` left something in a module, for later or for others."""
+    for name, module in root.named_modules():
+        for key, value in vars(module).items():
+            known = before.get(name, {})
+            ours = key.startswith("_tensor_constant")  # the tracer's own
+            changed = not ours and (key not in known or known[key] is not value)
+            if changed or any(isinstance(leaf, Proxy) for leaf in pytree.tree_leaves(value)):
+                where = f"{name}.{key}" if name else key
+                raise NotTraceable(f"its `forward` sets `{where}`, which a graph would not")
 
 
 def _give_names_back(graph: torch.fx.Graph, fixed: Mapping[str, Scalar]) -> None:
@@ -83,8 +123,8 @@ def _give_names_back(graph: torch.fx.Graph, fixed: Mapping[str, Scalar]) -> None
 def check_equal(graph: GraphModule, module: nn.Module, calls: Calls) -> None:
     """Raise ``NotTraceable`` unless the graph computes what the module computes."""
     with told("its graph does not run"), torch.no_grad():
-        ours = graph(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
-        theirs = module(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
+        ours = graph.forward(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
+        theirs = module.forward(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))
     if not _same(ours, theirs):
         raise NotTraceable("its graph gives other values than the module itself")
 
