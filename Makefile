@@ -21,9 +21,10 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/installed  ## the planted net: passes, seconds, ops, speed; memory over 200 trials
+bench: $(VENV)/installed  ## passes, seconds, ops, speed; memory over 200 trials; two processes
 	$(RUN) benchmarks/planted.py
 	$(RUN) benchmarks/memory.py
+	$(RUN) benchmarks/ddp.py
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
 	$(RUN) tests/callbacks/chaos.py
