@@ -50,7 +50,8 @@ class Judged(Lit):
 
     def fp32_layers(self) -> set[str]:
         """Return the layers of the net that are not int8 now."""
-        named = self.net.named_modules()
+        net = self.lpot_int8.net if hasattr(self, "lpot_int8") else self.net
+        named = net.named_modules()
         return LAYERS - {name for name, one in named if "quantized" in type(one).__module__}
 
 

@@ -24,7 +24,7 @@ class Struck(Lit):
         raise NotImplementedError
 
     def validation_step(self, batch, batch_idx):
-        if batch_idx == 1 and any("quantized" in str(type(one)) for one in self.net.modules()):
+        if batch_idx == 1 and any("quantized" in str(type(one)) for one in self.modules()):
             self.strike()
         super().validation_step(batch, batch_idx)
 
