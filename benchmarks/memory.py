@@ -6,6 +6,7 @@ make bench
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import resource
@@ -104,6 +105,7 @@ def over_runs(runs: int) -> list[float]:
     sizes: list[float] = []
     for _ in range(runs):
         tuned(LitDeep(lambda: None, layers=8), trials=4)
+        gc.collect()  # graphs are cycles of many small objects; torch's heap makes Python wait long
         sizes.append(resident())
     return sizes
 
