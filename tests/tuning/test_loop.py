@@ -6,7 +6,6 @@ import pytest
 from made_up import Damaged, fewest_fp32, search_for, space_of, tuned
 
 from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError
-from lpot_lightning.tuning import loop
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.strategies.strategy import Strategy
@@ -103,7 +102,7 @@ def test_performance_only_takes_the_first_that_can_be_judged():
     assert names_of_best(outcome) == "b"
 
 
-def test_with_a_timeout_it_goes_on_improving_until_the_time_is_over(monkeypatch):
+def test_with_a_timeout_it_goes_on_improving_until_the_time_is_over():
     now = [100.0]
     model = Damaged(DAMAGES)
 
@@ -111,31 +110,29 @@ def test_with_a_timeout_it_goes_on_improving_until_the_time_is_over(monkeypatch)
         now[0] += 4.0
         return model(recipe)
 
-    monkeypatch.setattr(loop, "monotonic", lambda: now[0])
     strategy = proposing("abc", "ac", "acd", "abcd")
-    outcome = tuned(strategy, SPACE, slow, search_for(), budget=Budget(timeout=10))
+    budget = Budget(timeout=10)
+    outcome = tuned(strategy, SPACE, slow, search_for(), budget=budget, now=lambda: now[0])
     assert names(outcome) == ["abc", "ac", "acd"]  # the third was in flight when time was over
     assert names_of_best(outcome) == "ac"
     assert outcome.status == "met"
 
 
-def test_a_timeout_without_success_is_a_spent_budget(monkeypatch):
+def test_a_timeout_without_success_is_a_spent_budget():
     now = iter(range(0, 1000, 6))
-    monkeypatch.setattr(loop, "monotonic", lambda: float(next(now)))
-    budget = Budget(timeout=5)
-    outcome = tuned(proposing("", "b"), SPACE, Damaged(DAMAGES), search_for(), budget=budget)
+    clock = {"now": lambda: float(next(now)), "budget": Budget(timeout=5)}
+    outcome = tuned(proposing("", "b"), SPACE, Damaged(DAMAGES), search_for(), **clock)
     assert outcome.status == "budget_exhausted"
 
 
-def test_when_the_time_is_over_nothing_is_ranked_any_more(monkeypatch):
+def test_when_the_time_is_over_nothing_is_ranked_any_more():
     def never(_):
         raise AssertionError("ranked")
 
     now = iter(range(0, 1000, 3))
-    monkeypatch.setattr(loop, "monotonic", lambda: float(next(now)))
     search = dataclasses.replace(search_for(), rank=never)
-    budget = Budget(timeout=8)
-    outcome = tuned(STRATEGIES["auto"], SPACE, Damaged(DAMAGES), search, budget=budget)
+    clock = {"now": lambda: float(next(now)), "budget": Budget(timeout=8)}
+    outcome = tuned(STRATEGIES["auto"], SPACE, Damaged(DAMAGES), search, **clock)
     assert names(outcome) == [""]
     assert outcome.status == "budget_exhausted"
 
