@@ -129,7 +129,7 @@ def test_when_the_time_is_over_nothing_is_ranked_any_more():
     def never(_):
         raise AssertionError("ranked")
 
-    now = iter(range(0, 1000, 3))
+    now = iter(range(0, 1000, 5))
     search = dataclasses.replace(search_for(), rank=never)
     clock = {"now": lambda: float(next(now)), "budget": Budget(timeout=8)}
     outcome = tuned(STRATEGIES["auto"], SPACE, Damaged(DAMAGES), search, **clock)
