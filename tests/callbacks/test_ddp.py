@@ -1,6 +1,8 @@
 """Two processes that train, calibrate and judge together."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,9 +52,9 @@ def callback(workspace):
     return lambda **sections: Watched(conf(workspace, **sections))
 
 
-def two(*callbacks, limit=20, **given):
-    """Return a Trainer whose fit forks two processes."""
-    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=limit))
+def two(*callbacks, limit=20, start="fork", **given):
+    """Return a Trainer whose fit runs in two processes of its own."""
+    strategy = DDPStrategy(start_method=start, timeout=timedelta(seconds=limit))
     return trainer(*callbacks, strategy=strategy, devices=2, **{"max_epochs": 1, **given})
 
 
@@ -66,8 +68,11 @@ def outputs(model):
     return model(CENTRES)
 
 
-def test_the_result_comes_back_from_the_processes(callback, workspace):
-    result = fit(callback())
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_the_result_comes_back_from_the_processes(callback, workspace, start):
+    callback = callback()
+    assert callback.result is None
+    result = fit(callback, one=two(callback, start=start))
     assert (result.status, result.accuracy, result.baseline) == ("met", 1.0, 1.0)
     assert result.workspace == workspace
     assert len(result.trials) == 1
@@ -231,29 +236,63 @@ def test_a_distributed_strategy_in_one_process(workspace):
 
 SCRIPT = """
 import sys
+import time
 sys.path.insert(0, {tests!r})
 from lit_scenes import Lit, conf, train_loader, trainer, val_loader
 from lpot_lightning import QuantizationCallback, quantize
 from users_world import kept, watched
 
+class Slow(Lit):
+    def on_validation_epoch_end(self):
+        time.sleep({pause})
+
 if __name__ == "__main__":
-    quantization = watched(QuantizationCallback(conf("fitted")))
-    one = trainer(quantization, strategy={strategy!r}, devices=2, max_epochs=1)
-    model = Lit()
+    quantization = watched(QuantizationCallback(conf("fitted", tuning={tuning})))
+    one = trainer(quantization, strategy="ddp", devices=2, max_epochs=1)
+    model = Slow()
     one.fit(model, train_loader(), val_loader())
     with kept(one, model):
         again = quantize(one, model, train_loader(), val_loader(), conf=conf("again"))
     for result in (quantization.result, again):
         trainer().validate(result.model, val_loader(), verbose=False)
-        print(f"rank {{one.global_rank}}: {{result.status}} {{result.accuracy}}")
+        replayed = sum(trial.replayed for trial in result.trials)
+        print(f"rank {{one.global_rank}}: {{result.status}} {{result.accuracy}} {{replayed}}")
 """
 
 
-def test_processes_that_run_the_same_script(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), strategy="ddp"))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def script(tmp_path):
+    """Return a writer of programs that train with DDP."""
+
+    def write(pause=0.0, tuning=None):
+        path = tmp_path / "train.py"
+        tests = str(Path(__file__).parent)
+        path.write_text(SCRIPT.format(tests=tests, pause=pause, tuning=tuning or {}))
+        return [sys.executable, path]
+
+    return write
+
+
+def test_processes_that_run_the_same_script(script, tmp_path):
+    done = subprocess.run(script(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
-        assert done.stdout.count(f"rank {rank}: met 1.0") == 2
+        assert done.stdout.count(f"rank {rank}: met 1.0 0") == 2
     assert {path.name for path in (tmp_path / "again").iterdir()} >= {"best_quantized.ckpt"}
+
+
+def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
+    command = script(pause=0.3, tuning=MANY)
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if line.startswith("trial 2:"):
+                os.killpg(run.pid, signal.SIGTERM)  # as a scheduler does
+                break
+        assert "interrupted: 2 finished trials and the best model so far" in run.stderr.read()
+    assert run.returncode == 128 + signal.SIGTERM
+    done = subprocess.run(script(tuning=MANY), capture_output=True, text=True, timeout=120)
+    for rank in (0, 1):
+        assert f"rank {rank}: budget_exhausted 1.0 2" in done.stdout, done.stderr
