@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.data import _update_dataloader, extract_batch_size
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import (
-    DataLoader,
-    DistributedSampler,
-    RandomSampler,
-    SequentialSampler,
-    SubsetRandomSampler,
-)
 
-from lpot_lightning.callbacks.quiet import generators_kept
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.callbacks.loaders import combined, given_back, share, take, unshuffled
+from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError
 
 Source = Literal["train", "val"]
@@ -47,7 +40,90 @@ class CalibrationData:
     origin: str
 
 
-def collect_hook(trainer: Trainer, module: LightningModule, size: int) -> CalibrationData | None:
+class Calibration:
+    """The calibration batches of this process.
+
+    Args:
+        trainer: whose data it may be; of the ``owner``, too.
+        owner: the user's module.
+        conf: for sampling size and seed.
+        val: the validation loaders.
+        calib: ``"train"`` or ``"val"``.
+        train: training data, where it is not that of the trainer.
+        ranks: the processes that share the samples.
+        warn: takes what the user should know.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        owner: LightningModule,
+        conf: Conf,
+        val: CombinedLoader,
+        *,
+        calib: Source,
+        train: Any,
+        ranks: Ranks,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._trainer, self._owner, self._val = trainer, owner, val
+        self._calib, self._train, self._ranks, self._warn = calib, train, ranks, warn
+        self._seed = conf.tuning.random_seed
+        self._size = math.ceil(conf.quantization.calibration.sampling_size / ranks.size)
+        self._collect(self._wanted)
+
+    @property
+    def batches(self) -> tuple[tuple[Any, ...], ...]:
+        """One list a validation loader of the user's."""
+        return self._data.batches
+
+    @property
+    def origin(self) -> str:
+        """Where they come from, for people."""
+        return self._data.origin
+
+    @property
+    def samples(self) -> int:
+        """How many samples they hold, those of all processes together."""
+        return self._samples
+
+    @property
+    def first(self) -> tuple[tuple[Any, ...], ...]:
+        """The first batch alone, where it stands."""
+        number = next(i for i, batches in enumerate(self.batches) if batches)
+        return tuple(batches[:1] if i == number else () for i, batches in enumerate(self.batches))
+
+    def take_validation_data(self) -> None:
+        """Give up what was wanted."""
+        self._collect(self._validation)
+
+    def _collect(self, collect: Callable[[], CalibrationData]) -> None:
+        def seedily() -> CalibrationData:
+            with seeded(self._seed):
+                return collect()
+
+        self._data = self._ranks.together(seedily)
+        self._samples = sum(self._ranks.gather(self._data.samples))
+
+    def _wanted(self) -> CalibrationData:
+        data = collect_hook(self._trainer, self._owner, self._size, self._ranks)
+        if data is None and self._calib == "train":
+            data = collect_train(self._trainer, self._train, self._size, self._ranks)
+            if data is None:
+                self._warn(
+                    "there is no training data that can be read: calibrating on the validation data"
+                )
+        if data is None:
+            return self._validation()
+        return padded(data, len(self._val.flattened))
+
+    def _validation(self) -> CalibrationData:
+        return collect_val(self._val, self._size, self._ranks)
+
+
+def collect_hook(
+    trainer: Trainer, module: LightningModule, size: int, ranks: Ranks
+) -> CalibrationData | None:
     """Take ``size`` samples from ``calib_dataloader()`` of datamodule or module, if there is one.
 
     Raises:
@@ -57,11 +133,11 @@ def collect_hook(trainer: Trainer, module: LightningModule, size: int) -> Calibr
         hook = getattr(owner, HOOK, None)
         if callable(hook):
             origin = f"`{type(owner).__name__}.{HOOK}()`"
-            return _collect(_combined(hook()), size, origin, trainer)
+            return _collect(combined(hook()), size, origin, trainer, ranks)
     return None
 
 
-def collect_train(trainer: Trainer, given: Any, size: int) -> CalibrationData | None:
+def collect_train(trainer: Trainer, given: Any, size: int, ranks: Ranks) -> CalibrationData | None:
     """Take ``size`` samples of the training data, unshuffled; ``None`` if there is none.
 
     There is none, too, in a generator that the training has read to its end.
@@ -73,24 +149,24 @@ def collect_train(trainer: Trainer, given: Any, size: int) -> CalibrationData | 
     """
     loader, source = trainer.fit_loop._combined_loader, trainer.fit_loop._data_source
     if given is not None:
-        loader = _combined(given, mode="max_size_cycle")
+        loader = combined(given, mode="max_size_cycle")
     elif loader is None:
         if not source.is_defined():
             return None
-        loader = _combined(source.dataloader(), mode="max_size_cycle")
+        loader = combined(source.dataloader(), mode="max_size_cycle")
     try:
-        return _collect(_unshuffled(loader), size, "the training data", trainer)
+        return _collect(unshuffled(loader), size, "the training data", trainer, ranks)
     except DataError:
         if any(isinstance(one, Iterator) for one in loader.flattened):
             return None
         raise
 
 
-def collect_val(loader: CombinedLoader, size: int) -> CalibrationData:
+def collect_val(loader: CombinedLoader, size: int, ranks: Ranks) -> CalibrationData:
     """Take ``size`` samples of the validation data, an equal share from each loader."""
-    share = math.ceil(size / max(1, len(loader.flattened)))
-    with _given_back(loader):
-        taken = [_take(one, share) for one in loader.flattened]
+    each = math.ceil(size / max(1, len(loader.flattened)))
+    with given_back(loader):
+        taken = [take(share(one, [one], ranks), each) for one in loader.flattened]
     return _checked(
         tuple(tuple(batches) for batches, _ in taken),
         sum(samples for _, samples in taken),
@@ -116,77 +192,17 @@ def shortened(batch: Any, most: int = 32) -> Any:
     return pytree.tree_unflatten([leaf[:most] for leaf in leaves], tree)
 
 
-def _collect(loader: CombinedLoader, size: int, origin: str, trainer: Trainer) -> CalibrationData:
+def _collect(
+    loader: CombinedLoader, size: int, origin: str, trainer: Trainer, ranks: Ranks
+) -> CalibrationData:
     limit = int(trainer.limit_train_batches) if trainer.fast_dev_run else None  # type: ignore[attr-defined]
-    with _given_back(loader):  # not by `loader.limits`: a cycle does not obey them
-        all_batches = (batch for batch, _, _ in loader)
-        batches, samples = _take(islice(all_batches, limit), size)
+    with given_back(loader):  # not by `loader.limits`: a cycle does not obey them
+        all_batches = islice((batch for batch, _, _ in loader), limit)
+        batches, samples = take(share(all_batches, loader.flattened, ranks), size)
     return _checked((tuple(batches),), samples, origin)
-
-
-@contextmanager
-def _given_back(loader: CombinedLoader) -> Iterator[None]:
-    """End workers, and leave generators as they were found."""
-    with generators_kept(loader.flattened):
-        try:
-            yield
-        finally:
-            loader.reset()
 
 
 def _checked(batches: tuple[tuple[Any, ...], ...], samples: int, origin: str) -> CalibrationData:
     if samples == 0:
         raise DataError(f"{origin} has no batch to calibrate on")
     return CalibrationData(batches, samples, origin)
-
-
-def _take(batches: Iterable[Any], size: int) -> tuple[list[Any], int]:
-    """Take whole batches until they hold ``size`` samples; a generator is closed after that."""
-    taken: list[Any] = []
-    samples = 0
-    for batch in batches:
-        taken.append(batch)
-        samples += _samples_in(batch)
-        if samples >= size:
-            break
-    return taken, samples
-
-
-def _samples_in(batch: Any) -> int:
-    try:
-        return extract_batch_size(batch)
-    except (MisconfigurationException, RecursionError):
-        return 1  # no tensor to count by
-
-
-def _combined(
-    loaders: Any, mode: Literal["sequential", "max_size_cycle"] = "sequential"
-) -> CombinedLoader:
-    return loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, mode)
-
-
-def _unshuffled(loader: CombinedLoader) -> CombinedLoader:
-    """Return the same loaders in the order of their datasets: qparams depend on the order."""
-    plain = CombinedLoader(loader.iterables, loader._mode)
-    plain.flattened = [_in_order(one) for one in loader.flattened]
-    return plain
-
-
-def _in_order(loader: Any) -> Any:
-    if not isinstance(loader, DataLoader):
-        return loader
-    sampler: Any = loader.sampler
-    if isinstance(sampler, RandomSampler):
-        sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]
-    elif type(sampler) is DistributedSampler:
-        sampler = DistributedSampler(
-            sampler.dataset, sampler.num_replicas, sampler.rank, shuffle=False
-        )
-    elif isinstance(sampler, SubsetRandomSampler):
-        sampler = sampler.indices
-    else:
-        return loader
-    try:
-        return _update_dataloader(loader, sampler)
-    except MisconfigurationException:
-        return loader  # a class of the user's that cannot be made again: shuffled, by our seed

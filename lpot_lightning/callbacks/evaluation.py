@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
@@ -16,7 +15,7 @@ from torch import nn
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.callbacks import calibration
-from lpot_lightning.callbacks.calibration import CalibrationData
+from lpot_lightning.callbacks.calibration import Calibration
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
 from lpot_lightning.callbacks.precision import step_failed
 from lpot_lightning.callbacks.progress import Progress
@@ -27,7 +26,6 @@ from lpot_lightning.callbacks.quiet import (
     directions_in,
     quiet,
     run,
-    seeded,
 )
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
@@ -68,19 +66,18 @@ class ValidationRunner:
         train: Any = None,
         ranks: Ranks,
     ) -> None:
-        self._trainer, self._owner, self._fresh, self._conf = trainer, owner, fresh, conf
-        self._asked_monitor, self._calib, self._warn = monitor, calib, warn
-        self._precision = precision
-        self._seed = conf.tuning.random_seed
+        self._trainer, self._fresh, self._conf, self._ranks = trainer, fresh, conf, ranks
+        self._asked_monitor, self._watchers, self._warn = monitor, watchers, warn
+        self._precision, self._seed = precision, conf.tuning.random_seed
         self._found: Monitor | None = None
-        self._watchers, self._train, self._ranks = watchers, train, ranks
-        self._progress, self._warned = Progress(trainer), Warned()
-        self._samples, self._averaged = 0, False
+        self._progress, self._warned, self._averaged = Progress(trainer), Warned(), False
         check_step(owner)
         judge = conf.evaluation.accuracy if conf.evaluation else None
         most = judge.iteration if judge else -1
         self._val, self._limits = ranks.together(partial(find_loaders, trainer, most, self._seed))
-        self._data = self._shared(self._calibration_data)
+        self._data = Calibration(
+            trainer, owner, conf, self._val, calib=calib, train=train, ranks=ranks, warn=warn
+        )
 
     @property
     def monitor(self) -> str:
@@ -105,7 +102,7 @@ class ValidationRunner:
     @property
     def samples(self) -> int:
         """How many samples they hold, those of all processes together."""
-        return self._samples
+        return self._data.samples
 
     def fresh(self) -> nn.Module:
         """Return a new copy of the model that is to be quantized."""
@@ -125,7 +122,7 @@ class ValidationRunner:
             return model
         origin, reason = self._data.origin, in_short(fault)
         if origin != calibration.VALIDATION:
-            self._data = self._shared(self._validation_data)
+            self._data.take_validation_data()
             fault = self._fault(self._fresh())
             if fault is None:
                 self._warn(
@@ -138,7 +135,7 @@ class ValidationRunner:
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
-            self._show(model, [list(map(calibration.shortened, one)) for one in self._first()])
+            self._show(model, [list(map(calibration.shortened, one)) for one in self._data.first])
         except LpotError:
             raise
         except Exception as error:
@@ -228,14 +225,8 @@ class ValidationRunner:
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
         watch = StopWatch()
-        self._show(model, self._first(), [watch])
+        self._show(model, self._data.first, [watch])
         return self._ranks.agreed(watch.seconds)
-
-    def _first(self) -> tuple[tuple[Any, ...], ...]:
-        number = next(i for i, batches in enumerate(self._data.batches) if batches)
-        return tuple(
-            batches[:1] if i == number else () for i, batches in enumerate(self._data.batches)
-        )
 
     def _show(
         self,
@@ -263,36 +254,6 @@ class ValidationRunner:
                 check()
 
         return self._ranks.together(quietly)
-
-    def _shared(self, collect: Callable[[], CalibrationData]) -> CalibrationData:
-        """Let each process collect its share of the samples."""
-        data = self._ranks.together(collect)
-        self._samples = sum(self._ranks.gather(data.samples))
-        return data
-
-    @property
-    def _share(self) -> int:
-        size = self._conf.quantization.calibration.sampling_size
-        return math.ceil(size / self._ranks.size)
-
-    def _calibration_data(self) -> CalibrationData:
-        size = self._share
-        with seeded(self._seed):
-            data = calibration.collect_hook(self._trainer, self._owner, size)
-            if data is None and self._calib == "train":
-                data = calibration.collect_train(self._trainer, self._train, size)
-                if data is None:
-                    self._warn(
-                        "there is no training data that can be read: calibrating on the"
-                        " validation data"
-                    )
-        if data is None:
-            return self._validation_data()
-        return calibration.padded(data, len(self._val.flattened))
-
-    def _validation_data(self) -> CalibrationData:
-        with seeded(self._seed):
-            return calibration.collect_val(self._val, self._share)
 
 
 class StopWatch(Callback):

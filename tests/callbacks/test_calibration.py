@@ -19,6 +19,7 @@ from lit_scenes import (
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler
 
 from lpot_lightning import quantize
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.calibration import collect_train
 from lpot_lightning.errors import DataError
 
@@ -41,7 +42,7 @@ class Keyed(Lit):
 
 
 def collected(loader, size=40, **given):
-    return collect_train(trainer(**given), loader, size)
+    return collect_train(trainer(**given), loader, size, Ranks())
 
 
 def said(caught):

@@ -117,6 +117,18 @@ class Uneven(Lit):
         self.log("val_acc", hits if self.global_rank == 0 else hits / 2)
 
 
+class Hooked(Lit):
+    def calib_dataloader(self):
+        return train_loader(96, shuffle=False)
+
+
+def test_a_loader_that_nobody_dealt_out_is_calibrated_on_once(callback, tmp_path):
+    for number, one in enumerate((two, trainer)):
+        asked = conf(tmp_path / str(number), quantization={"model_wise": MINMAX})
+        fit(quantization := QuantizationCallback(asked), Hooked(), one(quantization))
+    assert scales(tmp_path / "0") == scales(tmp_path / "1")
+
+
 class Listening(QuantizationCallback):
     def on_fit_end(self, one, module):
         with warnings.catch_warnings(record=True) as caught:
