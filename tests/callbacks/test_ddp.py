@@ -119,7 +119,7 @@ class Uneven(Lit):
 
 class Hooked(Lit):
     def calib_dataloader(self):
-        return train_loader(96, shuffle=False)
+        return train_loader(112, shuffle=False)
 
 
 def test_a_loader_that_nobody_dealt_out_is_calibrated_on_once(callback, tmp_path):
