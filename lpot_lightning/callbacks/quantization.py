@@ -99,7 +99,7 @@ class QuantizationCallback(Callback):
         """What the run came to; ``None`` before the fit is over.
 
         Where the fit runs in processes of its own (``ddp_spawn``, ``ddp_notebook``) it is read back
-        from the workspace, without the model.
+        from the workspace, without the model; a ``fast_dev_run`` of that kind leaves none.
         """
         if self._result is None and (workspace := self._postbox.take()):
             return read_result(Path(workspace) / RESULT)
