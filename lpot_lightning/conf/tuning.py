@@ -11,12 +11,13 @@ from lpot_lightning.conf.schema import (
     WorkspaceConf,
 )
 
-STRATEGIES = ("auto", "basic")
-STRATEGIES_NOT_YET = ("mse", "random", "exhaustive", "bayesian", "tpe")
+STRATEGIES = ("auto", "basic", "mse", "random", "exhaustive")
+STRATEGIES_NOT_YET = ("bayesian", "tpe")
 STRATEGIES_REFUSED = {
     "sigopt": "a service that no longer exists",
     "automixedprecision": "LPOT's strategy for TensorFlow's mixed precision",
 }
+_ALLOWED = ", ".join(f"`{name}`" for name in STRATEGIES)
 OBJECTIVES = ("performance", "modelsize")
 SIGOPT = "belongs to SigOpt, a service that no longer exists: leave it out."
 STRATEGY_REFUSED = {
@@ -61,9 +62,9 @@ def _strategy(field: Field) -> StrategyConf:
 def _strategy_name(field: Field) -> str:
     name = field.value
     if name in STRATEGIES_NOT_YET:
-        raise field.not_yet(f"is `{name}`, which is not built yet; allowed: `auto`, `basic`.")
+        raise field.not_yet(f"is `{name}`, which is not built yet; allowed: {_ALLOWED}.")
     if name in tuple(STRATEGIES_REFUSED):
-        raise field.error(f"is `{name}`, {STRATEGIES_REFUSED[name]}; allowed: `auto`, `basic`.")
+        raise field.error(f"is `{name}`, {STRATEGIES_REFUSED[name]}; allowed: {_ALLOWED}.")
     return field.text("auto", STRATEGIES)
 
 

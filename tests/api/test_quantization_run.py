@@ -32,10 +32,19 @@ def test_auto_leaves_exactly_the_fragile_ops_in_fp32() -> None:
     assert result.evaluations <= 6
 
 
-def test_basic_meets_the_goal_in_its_own_order() -> None:
-    result = run(net(fragile=True), strategy={"name": "basic"})
+@pytest.mark.parametrize("name", ["basic", "mse"])
+def test_lpots_strategies_meet_the_goal_in_their_own_order(name: str) -> None:
+    result = run(net(fragile=True), strategy={"name": name})
     assert result.status == "met"
     assert set(result.fp32_ops) >= FRAGILE
+
+
+@pytest.mark.parametrize("name", ["random", "exhaustive"])
+def test_lpots_strategies_without_fallback_keep_everything_int8(name: str) -> None:
+    result = run(net(fragile=True), strategy={"name": name}, exit_policy={"max_trials": 6})
+    assert result.status == "budget_exhausted"
+    assert len({trial.recipe.key for trial in result.trials}) == 6
+    assert result.fp32_ops == ()
 
 
 def test_the_model_that_comes_back_is_the_one_that_was_judged() -> None:

@@ -7,8 +7,11 @@ from made_up import FOUR, INT8, Damaged, linear, proposals, search_for, space_of
 
 from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.table import STRATEGIES, find_strategy
+from lpot_lightning.tuning.trial import Budget
 
 MIXED = Space(
     (
@@ -20,6 +23,7 @@ MIXED = Space(
     )
 )
 
+FALL_BACK = ("auto", "basic", "mse")
 each_strategy = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 
 
@@ -68,7 +72,7 @@ def test_it_can_be_closed_at_any_time(strategy):
     generator.close()
 
 
-@each_strategy
+@pytest.mark.parametrize("strategy", [STRATEGIES[name] for name in FALL_BACK], ids=FALL_BACK)
 @pytest.mark.parametrize("higher", [True, False])
 def test_it_finds_the_one_op_that_hurts(strategy, higher):
     damages = dict.fromkeys("abcdefgh", 0.0001) | {"e": 0.3}
@@ -80,10 +84,51 @@ def test_it_finds_the_one_op_that_hurts(strategy, higher):
 
 
 @each_strategy
+@pytest.mark.parametrize("higher", [True, False])
+def test_it_finds_the_setting_that_is_good_enough(strategy, higher):
+    sign = 1 if higher else -1
+    good = {name: FOUR[1] for name in "ab"}
+
+    def judge(recipe):
+        return Score.of(sign * (0.9 if recipe.as_mapping() == good else 0.5), seconds=1.0)
+
+    space = Space((linear("a", FOUR), linear("b", FOUR)))
+    search = search_for(baseline=sign * 0.9, higher_is_better=higher)
+    outcome = tuned(strategy, space, judge, search)
+    if strategy.name == "auto":  # tries first choices only
+        assert outcome.status == "not_met"
+    else:
+        assert outcome.best.recipe.as_mapping() == good
+        assert outcome.status == "met"
+
+
+@each_strategy
+def test_it_keeps_to_the_budget(strategy):
+    outcome = tuned(strategy, MIXED, Damaged({}), search_for(baseline=2.0), budget=Budget(2))
+    assert len(outcome.trials) == 2
+    assert outcome.status == "budget_exhausted"
+
+
+@each_strategy
+def test_what_an_earlier_run_tried_is_not_tried_again(strategy):
+    history, seen = History(), []
+
+    def judge(recipe):
+        seen.append(recipe.key)
+        return Score.of(0.1, seconds=1.0)
+
+    for most in (2, 5):
+        tuned(strategy, MIXED, judge, search_for(), budget=Budget(most), history=history)
+    assert len(seen) == len(set(seen))
+
+
+@each_strategy
 def test_it_is_found_by_its_name(strategy):
     assert find_strategy(strategy.name) is strategy
 
 
 def test_a_name_that_is_not_there_says_what_is():
-    with pytest.raises(ConfError, match=r"is `basci`; allowed: `auto`, `basic`\. Did you mean `ba"):
+    with pytest.raises(
+        ConfError, match=r"is `basci`; allowed: `auto`, `basic`, .*Did you mean `ba"
+    ):
         find_strategy("basci")

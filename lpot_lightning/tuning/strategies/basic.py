@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import cmp_to_key
 
-from lpot_lightning.recipe import OpConfig, Recipe
+from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.combinations import uniform_first
+from lpot_lightning.tuning.strategies.steps import (
+    fall_back_cumulatively,
+    fall_back_greedily,
+    fallback_names,
+    try_settings,
+)
 from lpot_lightning.tuning.strategies.strategy import Search, Verdict
 
-_Best = tuple[Recipe, float | None]
 _Ordering = Generator[Recipe, Verdict, list[str]]
 
 
@@ -31,37 +35,10 @@ def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, Non
         recipe = next(proposals)
         recipe = proposals.send(Verdict(score, accepted=False))
     """
-    base = yield from _try_settings(space, search)
-    names = tuple(name for name in space.fallback_candidates if base[0].with_fp32([name]).int8_ops)
-    order = yield from _try_single_ops(base[0], names, search)
-    yield from _fall_back_greedily(base, order, search)
-    yield from _fall_back_cumulatively(base[0], order)
-
-
-def _try_settings(space: Space, search: Search) -> Generator[Recipe, Verdict, _Best]:
-    best: _Best = space.all_int8(), None
-    for recipe in _settings(space):
-        verdict = yield recipe
-        accuracy = verdict.score.accuracy
-        if accuracy is not None and _improves(accuracy, best[1], search):
-            best = recipe, accuracy
-    return best
-
-
-def _settings(space: Space) -> Iterator[Recipe]:
-    kinds = [kind for kind in space.kinds if space.int8_configs_of(kind)]
-    for choices in uniform_first([space.int8_configs_of(kind) for kind in kinds]):
-        wanted = dict(zip(kinds, choices, strict=True))
-        yield _with_settings(space, wanted)
-
-
-def _with_settings(space: Space, wanted: dict[str, OpConfig]) -> Recipe:
-    """Give each op the setting of its kind, or its first choice where it does not have that one."""
-    chosen: dict[str, OpConfig] = {}
-    for op in space.ops:
-        config = wanted.get(op.kind, op.configs[0])
-        chosen[op.name] = config if config in op.configs else op.configs[0]
-    return Recipe.of(chosen)
+    base = yield from try_settings(space, search)
+    order = yield from _try_single_ops(base[0], fallback_names(base[0], space), search)
+    yield from fall_back_greedily(base, order, search)
+    yield from fall_back_cumulatively(base[0], order)
 
 
 def _try_single_ops(base: Recipe, names: tuple[str, ...], search: Search) -> _Ordering:
@@ -75,33 +52,6 @@ def _try_single_ops(base: Recipe, names: tuple[str, ...], search: Search) -> _Or
         return _compare(found[a], found[b], search.criterion)
 
     return sorted(found, key=cmp_to_key(helped_more))
-
-
-def _fall_back_greedily(
-    base: _Best, order: list[str], search: Search
-) -> Generator[Recipe, Verdict, None]:
-    recipe, best = base
-    for name in order:
-        tried = recipe.with_fp32([name])
-        if not tried.int8_ops:
-            return
-        verdict = yield tried
-        accuracy = verdict.score.accuracy
-        if accuracy is not None and _improves(accuracy, best, search):
-            recipe, best = tried, accuracy
-
-
-def _fall_back_cumulatively(base: Recipe, order: list[str]) -> Generator[Recipe, Verdict, None]:
-    recipe = base
-    for name in order:
-        recipe = recipe.with_fp32([name])
-        if not recipe.int8_ops:
-            return
-        yield recipe
-
-
-def _improves(accuracy: float, best: float | None, search: Search) -> bool:
-    return best is None or search.criterion.is_better(accuracy, best)
 
 
 def _compare(a: float | None, b: float | None, criterion: Criterion) -> int:
