@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -70,6 +71,8 @@ def quantize_model(
 
 
 Ranked = list[tuple[str, float]]
+COLLECT_EVERY = 10
+"""After how many trials their graphs are freed for certain."""
 
 
 class _Run:
@@ -216,6 +219,8 @@ class _Run:
     def _try(self, model: nn.Module, prepared: Prepared, recipe: Recipe) -> Score:
         started = monotonic()
         self.tried += 1
+        if self.tried % COLLECT_EVERY == 0:
+            gc.collect()  # graphs are cycles, and beside a large heap Python lets them wait long
         parts = self.ranks.together(lambda: prepared.convert(recipe))
         with replaced(model, parts) as quantized:
             found = self.runner.evaluate(

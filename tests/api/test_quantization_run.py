@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import yaml
 from small_run import Agreement, Net, net, run
 from torch import nn
+from torch.fx import Node
 
 import lpot_lightning
 from lpot_lightning.api.quantization import costs_of
@@ -37,6 +39,25 @@ def test_lpots_strategies_meet_the_goal_in_their_own_order(name: str) -> None:
     result = run(net(fragile=True), strategy={"name": name})
     assert result.status == "met"
     assert set(result.fp32_ops) >= FRAGILE
+
+
+def test_the_graphs_of_trials_do_not_pile_up() -> None:
+    nodes: list[int] = []
+
+    def count(_: Trial) -> None:
+        nodes.append(sum(type(one) is Node for one in gc.get_objects()))
+
+    gc.disable()
+    try:
+        run(
+            net(fragile=True),
+            strategy={"name": "exhaustive"},
+            exit_policy={"max_trials": 24},
+            on_trial=count,
+        )
+    finally:
+        gc.enable()
+    assert nodes[-1] < nodes[5]
 
 
 @pytest.mark.parametrize("name", ["random", "exhaustive"])
