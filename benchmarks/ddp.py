@@ -23,6 +23,8 @@ from planted import IMAGES, LitNet, digits, quiet_trainer
 
 from lpot_lightning import QuantizationCallback, TuningResult
 
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # in the processes, too
+warnings.simplefilter("ignore")
 WAYS = {
     "one process, two threads": (1, 2, IMAGES),
     "two processes, one thread each": (2, 1, IMAGES),
@@ -68,8 +70,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.simplefilter("ignore")
     seed_everything(1, verbose=False)
     model = LitNet()
     quiet_trainer().fit(model, digits(IMAGES, 0, train=True))
