@@ -24,7 +24,7 @@ from torch.utils.data import (
 )
 
 from lpot_lightning.callbacks.quiet import generators_kept
-from lpot_lightning.errors import DataError
+from lpot_lightning.errors import DataError, in_short
 
 Source = Literal["train", "val"]
 HOOK = "calib_dataloader"
@@ -80,8 +80,9 @@ def collect_train(trainer: Trainer, given: Any, size: int) -> CalibrationData | 
         loader = _combined(source.dataloader(), mode="max_size_cycle")
     try:
         return _collect(_unshuffled(loader), size, "the training data", trainer)
-    except DataError:
-        if any(isinstance(one, Iterator) for one in loader.flattened):
+    except DataError as error:
+        read_before = any(isinstance(one, Iterator) for one in loader.flattened)
+        if error.__cause__ is None and read_before:  # empty, and not failing
             return None
         raise
 
@@ -90,7 +91,7 @@ def collect_val(loader: CombinedLoader, size: int) -> CalibrationData:
     """Take ``size`` samples of the validation data, an equal share from each loader."""
     share = math.ceil(size / max(1, len(loader.flattened)))
     with _given_back(loader):
-        taken = [_take(one, share) for one in loader.flattened]
+        taken = [_take(one, share, VALIDATION) for one in loader.flattened]
     return _checked(
         tuple(tuple(batches) for batches, _ in taken),
         sum(samples for _, samples in taken),
@@ -120,7 +121,7 @@ def _collect(loader: CombinedLoader, size: int, origin: str, trainer: Trainer) -
     limit = int(trainer.limit_train_batches) if trainer.fast_dev_run else None  # type: ignore[attr-defined]
     with _given_back(loader):  # not by `loader.limits`: a cycle does not obey them
         all_batches = (batch for batch, _, _ in loader)
-        batches, samples = _take(islice(all_batches, limit), size)
+        batches, samples = _take(islice(all_batches, limit), size, origin)
     return _checked((tuple(batches),), samples, origin)
 
 
@@ -140,15 +141,21 @@ def _checked(batches: tuple[tuple[Any, ...], ...], samples: int, origin: str) ->
     return CalibrationData(batches, samples, origin)
 
 
-def _take(batches: Iterable[Any], size: int) -> tuple[list[Any], int]:
+def _take(batches: Iterable[Any], size: int, origin: str) -> tuple[list[Any], int]:
     """Take whole batches until they hold ``size`` samples; a generator is closed after that."""
     taken: list[Any] = []
     samples = 0
-    for batch in batches:
-        taken.append(batch)
-        samples += _samples_in(batch)
-        if samples >= size:
-            break
+    try:
+        for batch in batches:
+            taken.append(batch)
+            samples += _samples_in(batch)
+            if samples >= size:
+                break
+    except Exception as error:  # the user's dataset may raise whatever it likes
+        raise DataError(
+            f"{origin} cannot be read after {len(taken)} batches ({in_short(error)}); repair it,"
+            " or give calibration data of its own by a `calib_dataloader()`"
+        ) from error
     return taken, samples
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -73,13 +74,24 @@ def second_model(model: Model) -> Model:
     ``torch.compile`` is not compiled in the copy.
 
     Raises:
-        QuantizationError: if the model holds something that cannot be copied.
+        QuantizationError: if the model holds something that cannot be copied, or has no values.
     """
+    _check_values(model)
     copied = _copied(model)
     for module in copied.modules():
         if hasattr(module, "_metric_attributes"):
             module._metric_attributes = None  # type: ignore[assignment]
     return _in_float32(copied.cpu()).eval()
+
+
+def _check_values(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if a tensor of ``model`` is on the meta device."""
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        if value.is_meta:
+            raise QuantizationError(
+                f"`{name}` has no values, it is on the meta device: load weights into the model"
+                " before it is quantized"
+            )
 
 
 def _in_float32(model: Model) -> Model:

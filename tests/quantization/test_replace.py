@@ -170,3 +170,10 @@ def test_only_the_types_of_weights_are_changed():
     model.register_buffer("table", torch.zeros(2, dtype=torch.float64))
     assert second_model(model).table.dtype is torch.float64
     assert second_model(model.bfloat16()).table.dtype is torch.float32
+
+
+def test_a_model_without_values_is_refused():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(QuantizationError, match="`0.weight` has no values.* load weights into"):
+        second_model(model)
