@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.quantization.absent import Absent
 from lpot_lightning.quantization.copying import copy_of
 from lpot_lightning.quantization.fast_path import ways_around
 from lpot_lightning.quantization.folding import other_hooks
@@ -158,8 +159,9 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
         for name in part.gone:
             where, _, last = name.rpartition(".")
             owner = module.get_submodule(where)
-            yield from _taken_out(owner, last)
-            yield _set(owner, {"forward": Inside(where, path or type(model).__name__)})
+            layer = ".".join(piece for piece in (path, where) if piece)
+            yield from _taken_out(owner, last, layer or type(model).__name__)
+            yield _set(owner, {"forward": Inside(layer, path or type(model).__name__)})
         yield from _registered(model, path, part.graph)
         yield _set(module, {"forward": part.graph.forward})
         if part.gone:
@@ -189,11 +191,14 @@ def _tie(graph: nn.Module, ours: str, module: nn.Module, theirs: str) -> None:
     mine[name] = tensor
 
 
-def _taken_out(owner: nn.Module, name: str) -> Iterator[Undo]:
+def _taken_out(owner: nn.Module, name: str, layer: str) -> Iterator[Undo]:
+    """Take a tensor out of the state of ``owner``; what type and shape it had can be asked."""
     for held in (owner._parameters, owner._buffers):
-        if name in held:
+        tensor = held.get(name)
+        if tensor is not None:
             yield _items_kept(held)
             held[name] = None
+            yield _set(owner, {name: Absent.of(tensor, layer)})
 
 
 def _registered(model: nn.Module, path: str, graph: nn.Module) -> Iterator[Undo]:
