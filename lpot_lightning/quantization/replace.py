@@ -149,6 +149,17 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
     """
     for _ in _exchanged(model, parts):
         pass
+    if parts:
+        model.register_load_state_dict_pre_hook(_refuse_fp32)
+
+
+def _refuse_fp32(_: nn.Module, state: Mapping[str, Any], *__: object) -> None:
+    """Tell what torch would call a ``KeyError``: ``ckpt_path`` names fp32 weights, for one."""
+    if not any(HELD in name.split(".") for name in state):
+        raise QuantizationError(
+            "the model is int8 and the weights to be loaded are not: leave `ckpt_path` out; int8 is"
+            " restored by `lpot_lightning.load` and `load_from_checkpoint`"
+        )
 
 
 def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]:

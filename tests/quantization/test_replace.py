@@ -61,6 +61,16 @@ def test_what_a_weight_was_can_be_asked_and_its_values_cannot():
     assert not any("fc" in name for name in model.state_dict())
 
 
+def test_fp32_weights_are_not_loaded_into_int8():
+    model = seeded(lambda: nn.Sequential(Net()))
+    fp32 = copy.deepcopy(model.state_dict())
+    put(model, {"0": StandIn(Net(), gone=["fc.weight", "fc.bias"])})
+    for one in (model, copy.deepcopy(model)):
+        one.load_state_dict(one.state_dict())
+        with pytest.raises(QuantizationError, match="model is int8 .* leave `ckpt_path` out"):
+            one.load_state_dict(fp32)
+
+
 def test_it_is_undone_after_an_error():
     model = nn.Sequential(nn.ReLU())
     before = state_of(model)
