@@ -150,7 +150,7 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
     for _ in _exchanged(model, parts):
         pass
     if parts:
-        model.register_load_state_dict_pre_hook(_refuse_fp32)
+        model.register_load_state_dict_pre_hook(_refuse_fp32)  # type: ignore[no-untyped-call]
 
 
 def _refuse_fp32(_: nn.Module, state: Mapping[str, Any], *__: object) -> None:
