@@ -286,7 +286,7 @@ class _Run:
                 f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
                 " work saved is less than the work of going to int8 and back"
             )
-        fp32_bytes = _bytes(nn.Module.state_dict(model))
+        fp32_bytes = _bytes(self.backend.to_plain(model))
         put(model, parts)
         size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
         wrong = set(prepared.excluded)

@@ -156,8 +156,9 @@ def collect_train(trainer: Trainer, given: Any, size: int, ranks: Ranks) -> Cali
         loader = combined(source.dataloader(), mode="max_size_cycle")
     try:
         return _collect(unshuffled(loader), size, "the training data", trainer, ranks)
-    except DataError:
-        if any(isinstance(one, Iterator) for one in loader.flattened):
+    except DataError as error:
+        read_before = any(isinstance(one, Iterator) for one in loader.flattened)
+        if error.__cause__ is None and read_before:  # empty, and not failing
             return None
         raise
 
@@ -166,7 +167,7 @@ def collect_val(loader: CombinedLoader, size: int, ranks: Ranks) -> CalibrationD
     """Take ``size`` samples of the validation data, an equal share from each loader."""
     each = math.ceil(size / max(1, len(loader.flattened)))
     with given_back(loader):
-        taken = [take(share(one, [one], ranks), each) for one in loader.flattened]
+        taken = [take(share(one, [one], ranks), each, VALIDATION) for one in loader.flattened]
     return _checked(
         tuple(tuple(batches) for batches, _ in taken),
         sum(samples for _, samples in taken),
@@ -198,7 +199,7 @@ def _collect(
     limit = int(trainer.limit_train_batches) if trainer.fast_dev_run else None  # type: ignore[attr-defined]
     with given_back(loader):  # not by `loader.limits`: a cycle does not obey them
         all_batches = islice((batch for batch, _, _ in loader), limit)
-        batches, samples = take(share(all_batches, loader.flattened, ranks), size)
+        batches, samples = take(share(all_batches, loader.flattened, ranks), size, origin)
     return _checked((tuple(batches),), samples, origin)
 
 

@@ -194,8 +194,8 @@ class ValidationRunner:
     def _accuracy(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> float:
         if not loop.batches_seen:
             raise DataError(
-                "the validation data gave no batch this time: it seems that it can be read only"
-                " once; pass a `DataLoader`, which starts anew each time"
+                f"the validation data gave no batch{self._here()}: it is empty, or it can be read"
+                " only once; pass a `DataLoader`, which starts anew each time"
             )
         if self._found is None:
             self._found = find_monitor(
@@ -209,11 +209,15 @@ class ValidationRunner:
             raise EvaluationError(f"`{self._found.name}` was logged before, and is not any more")
         return logged[self._found.name]
 
+    def _here(self) -> str:
+        of = self._ranks.size
+        return f" in process {self._ranks.rank} of {of}" if of > 1 else " this time"
+
     def _over_ranks(self, accuracy: float, batches: int) -> float:
         """Return the metric, averaged by batches where the module did not do so itself."""
         found = self._ranks.gather((accuracy, batches))
-        if all(value == accuracy or value != value for value, _ in found):
-            return found[0][0]
+        if len({repr(value) for value, _ in found}) == 1:  # NaN is not equal to itself
+            return accuracy
         if not self._averaged:
             self._averaged = True
             self._warn(

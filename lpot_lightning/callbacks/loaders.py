@@ -19,6 +19,7 @@ from torch.utils.data import (
 
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.quiet import generators_kept
+from lpot_lightning.errors import DataError, in_short
 
 
 @contextmanager
@@ -56,15 +57,25 @@ def _every(batches: Iterable[Any], ranks: Ranks) -> Iterator[Any]:
         yield from first
 
 
-def take(batches: Iterable[Any], size: int) -> tuple[list[Any], int]:
-    """Take whole batches until they hold ``size`` samples; a generator is closed after that."""
+def take(batches: Iterable[Any], size: int, origin: str) -> tuple[list[Any], int]:
+    """Take whole batches until they hold ``size`` samples; a generator is closed after that.
+
+    Raises:
+        DataError: if the data raises something; ``origin`` says where it comes from.
+    """
     taken: list[Any] = []
     samples = 0
-    for batch in batches:
-        taken.append(batch)
-        samples += _samples_in(batch)
-        if samples >= size:
-            break
+    try:
+        for batch in batches:
+            taken.append(batch)
+            samples += _samples_in(batch)
+            if samples >= size:
+                break
+    except Exception as error:  # the user's dataset may raise whatever it likes
+        raise DataError(
+            f"{origin} cannot be read after {len(taken)} batches ({in_short(error)}); repair it,"
+            " or give calibration data of its own by a `calib_dataloader()`"
+        ) from error
     return taken, samples
 
 

@@ -145,6 +145,7 @@ def quiet(
             setattr(trainer, key, value)
         vars(connector).update(metrics)
         model.trainer = None
+        model._metric_attributes = None  # by `id`: a copy of the model would not find its own
         model.eval()  # a module's own `on_validation_model_train` may have left another mode
 
 

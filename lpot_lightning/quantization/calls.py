@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from lpot_lightning.quantization.absent import asks_for_values
 from lpot_lightning.quantization.fast_path import ways_around
 
 Scalar = bool | int | float | str | None
@@ -26,7 +28,7 @@ class Calls:
         count: how many calls there were.
         fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
-        read: names of its parameters that code outside of its own ``forward`` read.
+        read: names of its parameters whose values code outside of its own ``forward`` used.
     """
 
     args: tuple[Any, ...] = ()
@@ -46,7 +48,7 @@ class Calls:
 def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
     """Record the calls of all modules of ``model`` inside the ``with``, by ``id`` of the module.
 
-    Modules that were not called are there too, if their parameters were read. A call is one of
+    Modules that were not called are there too, if their parameters were used. A call is one of
     ``forward``, whether it came as ``module(x)`` or as ``module.forward(x)``. Transformers of torch
     are kept from their fused kernels.
 
@@ -76,7 +78,7 @@ class _DryRun:
         """Return what stands in ``module``'s own attributes while it is watched."""
         return {
             "forward": self._noted(module, module.forward),
-            "_parameters": _WatchedTensors(module._parameters, partial(self._note_read, module)),
+            "_parameters": _WatchedTensors(module._parameters, partial(self._reader, module)),
         }
 
     def _noted(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,21 +97,62 @@ class _DryRun:
 
         return noted
 
-    def _note_read(self, module: nn.Module, name: str) -> None:
-        if not self._running or self._running[-1] != id(module):
-            self.calls.setdefault(id(module), Calls()).read.add(name)
+    def _reader(self, module: nn.Module, name: str) -> Callable[[], None] | None:
+        """Return what notes that values of a parameter are used, ``None`` for its own layer."""
+        if self._running and self._running[-1] == id(module):
+            return None
+        return lambda: self.calls.setdefault(id(module), Calls()).read.add(name)
 
 
 class _WatchedTensors(dict[str, Any]):
-    """The parameters of a module; ``module.weight`` looks them up here."""
+    """The parameters of a module; ``module.weight`` and ``parameters()`` look them up here."""
 
-    def __init__(self, tensors: Mapping[str, Any], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Any], reader: Callable[[str], Callable[[], None] | None]
+    ) -> None:
         super().__init__(tensors)
-        self._note = note
+        self._reader = reader
 
     def __getitem__(self, name: str) -> Any:
-        self._note(name)
-        return super().__getitem__(name)
+        return self._watched(name, super().__getitem__(name))
+
+    def items(self) -> Any:
+        return {name: self._watched(name, value) for name, value in super().items()}.items()
+
+    def _watched(self, name: str, value: Any) -> Any:
+        note = self._reader(name)
+        if note is None or not isinstance(value, Tensor):
+            return value
+        return _WatchedTensor.of(value, note)
+
+
+class _WatchedTensor(Tensor):
+    """A parameter in the hands of others: it notes when its values are used."""
+
+    _real: Tensor
+    _note: Callable[[], None]
+    _is_param = True  # what makes it an `nn.Parameter` to `isinstance`
+
+    @staticmethod
+    def of(real: Tensor, note: Callable[[], None]) -> _WatchedTensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            made = real.detach().as_subclass(_WatchedTensor)
+        made._real, made._note = real, note
+        return made
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        noted = asks_for_values(func)
+
+        def real(value: Any) -> Any:
+            if not isinstance(value, cls):
+                return value
+            if noted:
+                value._note()
+            return value._real
+
+        args, kwargs = pytree.tree_map(real, (args, kwargs or {}))
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.quantization.absent import Absent
 from lpot_lightning.quantization.copying import copy_of
 from lpot_lightning.quantization.fast_path import ways_around
 from lpot_lightning.quantization.folding import other_hooks
@@ -73,13 +75,24 @@ def second_model(model: Model) -> Model:
     ``torch.compile`` is not compiled in the copy.
 
     Raises:
-        QuantizationError: if the model holds something that cannot be copied.
+        QuantizationError: if the model holds something that cannot be copied, or has no values.
     """
+    _check_values(model)
     copied = _copied(model)
     for module in copied.modules():
         if hasattr(module, "_metric_attributes"):
             module._metric_attributes = None  # type: ignore[assignment]
     return _in_float32(copied.cpu()).eval()
+
+
+def _check_values(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if a tensor of ``model`` is on the meta device."""
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        if value.is_meta:
+            raise QuantizationError(
+                f"`{name}` has no values, it is on the meta device: load weights into the model"
+                " before it is quantized"
+            )
 
 
 def _in_float32(model: Model) -> Model:
@@ -136,6 +149,17 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
     """
     for _ in _exchanged(model, parts):
         pass
+    if parts:
+        model.register_load_state_dict_pre_hook(_refuse_fp32)  # type: ignore[no-untyped-call]
+
+
+def _refuse_fp32(_: nn.Module, state: Mapping[str, Any], *__: object) -> None:
+    """Tell what torch would call a ``KeyError``: ``ckpt_path`` names fp32 weights, for one."""
+    if not any(HELD in name.split(".") for name in state):
+        raise QuantizationError(
+            "the model is int8 and the weights to be loaded are not: leave `ckpt_path` out; int8 is"
+            " restored by `lpot_lightning.load` and `load_from_checkpoint`"
+        )
 
 
 def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]:
@@ -146,8 +170,9 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
         for name in part.gone:
             where, _, last = name.rpartition(".")
             owner = module.get_submodule(where)
-            yield from _taken_out(owner, last)
-            yield _set(owner, {"forward": Inside(where, path or type(model).__name__)})
+            layer = ".".join(piece for piece in (path, where) if piece)
+            yield from _taken_out(owner, last, layer or type(model).__name__)
+            yield _set(owner, {"forward": Inside(layer, path or type(model).__name__)})
         yield from _registered(model, path, part.graph)
         yield _set(module, {"forward": part.graph.forward})
         if part.gone:
@@ -177,11 +202,14 @@ def _tie(graph: nn.Module, ours: str, module: nn.Module, theirs: str) -> None:
     mine[name] = tensor
 
 
-def _taken_out(owner: nn.Module, name: str) -> Iterator[Undo]:
+def _taken_out(owner: nn.Module, name: str, layer: str) -> Iterator[Undo]:
+    """Take a tensor out of the state of ``owner``; what type and shape it had can be asked."""
     for held in (owner._parameters, owner._buffers):
-        if name in held:
+        tensor = held.get(name)
+        if tensor is not None:
             yield _items_kept(held)
             held[name] = None
+            yield _set(owner, {name: Absent.of(tensor, layer)})
 
 
 def _registered(model: nn.Module, path: str, graph: nn.Module) -> Iterator[Undo]:

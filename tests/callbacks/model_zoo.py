@@ -714,6 +714,18 @@ ZOO = {
         int8="net.b.0 net.b.2",
         stays={"net.a": WRONG},
     ),
+    "bags by themselves": Scene(
+        lit(
+            lambda: One(
+                lambda m, x: m.b(sum(bag(*x) for bag in m.bags)),
+                bags=nn.ModuleList(nn.EmbeddingBag(20, 8, mode=mode) for mode in ("sum", "mean")),
+                b=two(),
+            )
+        ),
+        lambda: (torch.randint(0, 20, (12,)), torch.tensor([0, 3, 5, 9])),
+        int8="net.bags.0 net.b.0 net.b.2",
+        stays={"net.bags.1": WRONG},
+    ),
     "channels last": Scene(
         lit(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 3, 2))),
         lambda: torch.randn(8, 3, 8, 8).contiguous(memory_format=torch.channels_last),

@@ -206,6 +206,25 @@ def test_an_empty_calib_dataloader_is_refused(callback, workspace):
     assert files_in(workspace) == []
 
 
+@pytest.mark.parametrize("kind", [iter, DataLoader])
+def test_data_that_fails_while_it_is_read_is_named(kind):
+    def broken():
+        yield X[:16], Y[:16]
+        raise OSError("disk gone")
+
+    data = broken() if kind is iter else DataLoader(Generated(broken), batch_size=None)
+    with pytest.raises(DataError, match="training data cannot be read after 1 batches .*disk gone"):
+        collected(data)
+
+
+class Generated(IterableDataset):
+    def __init__(self, make):
+        self.make = make
+
+    def __iter__(self):
+        return self.make()
+
+
 def test_batches_without_tensors_count_as_one_sample_each():
     loader = DataLoader(range(5), batch_size=1, collate_fn=lambda rows: object())
     assert collected(loader, size=2).samples == 2

@@ -195,6 +195,26 @@ def test_a_trial_that_fails_in_one_process_fails_in_both_and_the_next_one_runs(c
     assert failures == [None, "RankError: process 1: MemoryError: no room", None, None, None]
 
 
+class NanInOne(Lit):
+    """Logs no number in the second process where its first int8 model is judged."""
+
+    def on_validation_epoch_start(self):
+        self.number = 1.0
+        if is_int8(self) and self.global_rank == 1 and not Path("judged").exists():
+            Path("judged").touch()
+            self.number = float("nan")
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", self.number * (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+def test_a_trial_that_is_nan_in_one_process_fails_in_both(callback):
+    tuning = {**MANY, "accuracy_criterion": {"absolute": -1.0, "higher_is_better": True}}
+    failures = [trial.score.failure for trial in fit(callback(tuning=tuning), NanInOne()).trials]
+    assert failures[0] is not None
+    assert failures[1:] == [None] * 4
+
+
 def test_a_run_goes_on_where_two_processes_left_it(callback, workspace):
     tuning = {**MANY, "exit_policy": {"max_trials": 2}}
     fit(callback(tuning=tuning))

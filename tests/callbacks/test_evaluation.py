@@ -388,7 +388,9 @@ def test_an_interrupted_trial_gives_the_world_back(callback):
 
 def test_validation_data_that_can_be_read_once_is_refused(callback):
     batches = iter(list(val_loader()))
-    with pytest.raises(DataError, match="it seems that it can be read only once"):
+    with pytest.raises(
+        DataError, match="gave no batch this time: it is empty, or it can be read only once"
+    ):
         fitted(callback(), Lit(), train_loader(), batches)
 
 

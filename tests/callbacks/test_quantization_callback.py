@@ -1,5 +1,6 @@
 """One callback on a real Trainer."""
 
+import copy
 import json
 import logging
 
@@ -55,6 +56,13 @@ def test_the_int8_model_is_tested_validated_and_predicted_by_any_trainer(callbac
     assert trainer().test(model, val_loader(), verbose=False) == [{"val_acc": 1.0}]
     assert trainer().validate(model, val_loader(), verbose=False) == [{"val_acc": 1.0}]
     assert len(trainer().predict(model, val_loader())) == 3
+
+
+def test_a_copy_of_the_int8_model_works_like_the_model_itself(callback):
+    quantization = callback()
+    fitted(quantization)
+    copied = copy.deepcopy(quantization.result.model)
+    assert trainer().validate(copied, val_loader(), verbose=False) == [{"val_acc": 1.0}]
 
 
 def test_after_a_real_epoch_the_module_has_its_trained_weights(callback):

@@ -90,6 +90,22 @@ def test_who_reads_a_weight_past_its_layer_is_noted():
     assert (calls[id(model.off)].read, calls[id(model.off)].count) == ({"bias"}, 0)
 
 
+def test_asking_what_a_weight_is_does_not_use_it():
+    def asked(m, x):
+        first = next(m.parameters())
+        assert isinstance(m.own.weight, nn.Parameter)
+        assert (first.dtype, len(m.own.weight), m.own.bias is None) == (x.dtype, 2, False)
+        return m.own(x.to(m.own.weight.device)) + m.own.weight.new_zeros(m.own.bias.shape)
+
+    model = Made(asked, own=nn.Linear(8, 2))
+    assert calls_of(model, torch.ones(2, 8))[id(model.own)].read == set()
+
+
+def test_a_penalty_on_all_parameters_uses_them():
+    model = Made(lambda m, x: m.fc(x) * sum(p.norm() for p in m.parameters()), fc=nn.Linear(8, 2))
+    assert calls_of(model, torch.ones(2, 8))[id(model.fc)].read == {"weight", "bias"}
+
+
 def test_transformers_call_their_layers_in_a_dry_run():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     model = nn.TransformerEncoder(layer, 1).eval()

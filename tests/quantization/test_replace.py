@@ -49,6 +49,28 @@ def test_a_part_computes_inside_of_the_with_and_not_after_it():
     assert state_of(model) == before
 
 
+def test_what_a_weight_was_can_be_asked_and_its_values_cannot():
+    model = seeded(lambda: nn.Sequential(Net()))
+    put(model, {"0": StandIn(Double(), gone=["fc.weight", "fc.bias"])})
+    for weight in (model[0].fc.weight, copy.deepcopy(model)[0].fc.weight):
+        assert (weight.dtype, weight.device.type, weight.shape) == (torch.float32, "cpu", (3, 3))
+        assert weight.new_ones(2).tolist() == [1, 1]
+        for use in (torch.norm, lambda one: torch.ones(3) @ one, lambda one: one.sum() * 2):
+            with pytest.raises(QuantizationError, match="weights of `0.fc` are int8 now"):
+                use(weight)
+    assert not any("fc" in name for name in model.state_dict())
+
+
+def test_fp32_weights_are_not_loaded_into_int8():
+    model = seeded(lambda: nn.Sequential(Net()))
+    fp32 = copy.deepcopy(model.state_dict())
+    put(model, {"0": StandIn(Net(), gone=["fc.weight", "fc.bias"])})
+    for one in (model, copy.deepcopy(model)):
+        one.load_state_dict(one.state_dict())
+        with pytest.raises(QuantizationError, match="model is int8 .* leave `ckpt_path` out"):
+            one.load_state_dict(fp32)
+
+
 def test_it_is_undone_after_an_error():
     model = nn.Sequential(nn.ReLU())
     before = state_of(model)
@@ -68,7 +90,7 @@ def test_the_whole_model_may_be_the_part():
 def test_a_layer_inside_of_a_graph_says_so_when_it_is_called():
     model = nn.ModuleDict({"net": Net()})
     put(model, {"net": StandIn(Double(), gone=["fc.weight", "fc.bias"])})
-    with pytest.raises(QuantizationError, match="`fc` computes in int8 inside of `net` only"):
+    with pytest.raises(QuantizationError, match="`net.fc` computes in int8 inside of `net` only"):
         model.net.fc(torch.ones(3))
 
 
@@ -170,3 +192,10 @@ def test_only_the_types_of_weights_are_changed():
     model.register_buffer("table", torch.zeros(2, dtype=torch.float64))
     assert second_model(model).table.dtype is torch.float64
     assert second_model(model.bfloat16()).table.dtype is torch.float32
+
+
+def test_a_model_without_values_is_refused():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(QuantizationError, match="`0.weight` has no values.* load weights into"):
+        second_model(model)

@@ -83,7 +83,7 @@ class Part:
         Raises:
             NotTraceable: if the module cannot become one graph.
         """
-        root = nn.Sequential(module) if spec.wrapped else module
+        root = _alone(module) if spec.wrapped else module
         graph, scopes = trace(root, dict(spec.fixed), stands_for=WRAPPED if spec.wrapped else "")
         tidy(graph, scopes)
         _swap_ff_with_fxff(graph)
@@ -210,6 +210,23 @@ class Part:
         nodes = [node for op in fp32 for node in self.ops.nodes[op]]
         nodes += [node for node in self.ops.followers if node.name not in int8]
         return [node.name for node in (*nodes, *self.ops.bystanders)]
+
+
+class _BagAlone(nn.Sequential):
+    """An ``nn.EmbeddingBag``, which takes more than one argument, with a graph around it."""
+
+    def forward(
+        self,
+        input: torch.Tensor,
+        offsets: torch.Tensor | None = None,
+        per_sample_weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return self[0](input, offsets, per_sample_weights)  # type: ignore[no-any-return]
+
+
+def _alone(layer: nn.Module) -> nn.Module:
+    """Return a module that holds nothing but ``layer``, as ``WRAPPED``, and can be traced."""
+    return _BagAlone(layer) if isinstance(layer, nn.EmbeddingBag) else nn.Sequential(layer)
 
 
 class Int8Graph(GraphModule):
