@@ -23,7 +23,8 @@ from planted import IMAGES, LitNet, digits, quiet_trainer
 
 from lpot_lightning import QuantizationCallback, TuningResult
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # in the processes, too
+for part in ("pytorch", "fabric"):  # in the processes, too
+    logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
 warnings.simplefilter("ignore")
 WAYS = {
     "one process, two threads": (1, 2, IMAGES),

@@ -46,7 +46,7 @@ def prepare(
         prepared = ranks.together(
             partial(backend.prepare, model, calls, avoid=avoid, whole=options.whole)
         )
-        broken = _not_everywhere(prepared, ranks) or _broken(model, prepared, runner, say)
+        broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, runner, say)
         if not broken:
             break
         avoid |= broken
@@ -107,16 +107,19 @@ def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, C
     return works, calls
 
 
-def _not_everywhere(prepared: Prepared, ranks: Ranks) -> set[str]:
+def _not_everywhere(prepared: Prepared, ranks: Ranks, say: Say) -> set[str]:
     """Return the parts that are not the same in all processes: their data took other ways."""
     mine = {
         path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
     }
     everywhere = ranks.gather(mine)
     paths = {path for parts in everywhere for path in parts}
-    return {
-        path for path in paths if any(parts.get(path) != mine.get(path) for parts in everywhere)
+    different = {
+        path for path in paths if any(one.get(path) != mine.get(path) for one in everywhere)
     }
+    for path in sorted(different):
+        say(f"`{path}` is another graph in another process, whose data go another way: entering it")
+    return different
 
 
 def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
