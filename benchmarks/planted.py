@@ -166,7 +166,7 @@ def lines(rows: list[Row], planted: list[str]) -> Iterator[str]:
 def main() -> None:
     """Train, plant, tune with each strategy, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--strategies", nargs="+", default=["auto", "basic"])
+    parser.add_argument("--strategies", nargs="+", default=["auto", "basic", "mse"])
     parser.add_argument("--epochs", type=int, default=4)
     asked = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -43,9 +43,9 @@ def test_all_int8_that_is_good_enough_is_one_trial_and_no_ranking():
     ]
 
 
-def test_four_planted_ops_take_four_trials_and_nothing_is_given_back():
+def test_four_planted_ops_take_three_trials_and_nothing_is_given_back():
     model, outcome = run(planted())
-    assert model.fp32_counts == [0, 4, 2, 3]
+    assert model.fp32_counts == [0, 4, 3]
     assert set(outcome.best.recipe.fp32_ops) == set(PLANTED)
     assert outcome.status == "met"
 
@@ -58,18 +58,18 @@ def test_four_planted_ops_that_each_ruin_everything_take_no_more():
 
     tried = []
     tuned(AUTO, space_of(OPS), run_trial, search_for(planted()))
-    assert tried == [0, 4, 2, 3]
+    assert tried == [0, 4, 3]
 
 
 def test_a_planted_op_that_was_not_needed_is_found_by_bisection():
     model, outcome = run({**planted(), "net.014": 0.001}, ranked=planted())
-    assert model.fp32_counts == [0, 4, 2, 3]
+    assert model.fp32_counts == [0, 4, 3, 1, 2]
     assert len(outcome.best.recipe.fp32_ops) == 3
 
 
 def test_lower_is_better_takes_the_same_way():
     model, outcome = run(planted(), higher_is_better=False)
-    assert model.fp32_counts == [0, 4, 2, 3]
+    assert model.fp32_counts == [0, 4, 3]
     assert outcome.status == "met"
 
 
@@ -212,7 +212,7 @@ def test_nothing_is_given_back_without_an_accuracy_to_predict_from():
         return verdict(0.9, True) if enough else verdict(None)
 
     counts = [len(recipe.fp32_ops) for recipe in proposals(search_auto, space, search, judge)]
-    assert counts == [0, 4, 2, 3]
+    assert counts == [0, 4, 3]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

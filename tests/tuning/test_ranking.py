@@ -70,3 +70,8 @@ def test_the_end_is_no_cliff():
 
 def test_huge_values_do_not_overflow():
     assert ranking(1e308, 1e308, 1e308, 1.0).cliff(last=3) == 3
+
+
+def test_a_cliff_is_steep_where_harm_halves():
+    ranking = Ranking.of([("a", 9.0), ("b", 8.0), ("c", 3.0), ("d", 0.0)], among="abcd")
+    assert [ranking.is_steep(size) for size in (1, 2, 3, 4)] == [False, True, True, False]

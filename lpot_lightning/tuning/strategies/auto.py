@@ -33,9 +33,10 @@ def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None
     """Try all int8; if that is not good enough, search how many ops have to stay in fp32.
 
     The ops are ranked once, most harmful first. How many of them have to stay is searched by
-    bisection, as AIMET's mixed precision does, with the first probe at the ranking's cliff: at most
-    ``ceil(log2(N)) + 1`` trials for N ops, whatever the verdicts are. Then at most three trials try
-    to give back ops that were not needed.
+    bisection, as AIMET's mixed precision does, with the first probe at the ranking's cliff and,
+    where that is accepted, the second one op below it: at most ``ceil(log2(N)) + 1`` trials for N
+    ops, whatever the verdicts are. Then at most three trials try to give back ops that were not
+    needed.
 
     Example::
 
@@ -59,18 +60,32 @@ def _search_prefix(start: Recipe, ranking: Ranking, search: Search, all_int8: Sc
     too_few, enough = 0, _all_fp32(start, ranking)
     failing = {0: all_int8}
     accepted: Score | None = None
-    size = ranking.cliff(enough - 1) if enough > 1 else 0
+    size = cliff = ranking.cliff(enough - 1) if enough > 1 else 0
     while too_few < size < enough:
         verdict = yield start.with_fp32(ranking.order[:size])
         if verdict.accepted:
             enough, accepted = size, verdict.score
         else:
             too_few, failing[size] = size, verdict.score
-        size = (too_few + enough) // 2
+        if enough == size == cliff and _try_one_less(cliff, ranking):
+            size = cliff - 1
+        else:
+            size = (too_few + enough) // 2
     if accepted is None or accepted.accuracy is None:
         return None
     drop = search.criterion.drop(accepted.accuracy, search.baseline)
     return _Found(enough, drop, _scale(failing, ranking, search))
+
+
+def _try_one_less(cliff: int, ranking: Ranking) -> bool:
+    """Whether one op less than an accepted cliff is the next to try.
+
+    If the cliff is right, that ends the search. If not, bisection below it has to stay within the
+    bound; and where the ranking has no cliff, only its middle, it is bisection at once.
+    """
+    below = cliff - 1
+    most = (len(ranking.order) - 1).bit_length() + 1
+    return below > 0 and ranking.is_steep(cliff) and 2 + (below - 1).bit_length() <= most
 
 
 def _all_fp32(start: Recipe, ranking: Ranking) -> int:

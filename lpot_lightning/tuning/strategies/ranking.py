@@ -10,6 +10,7 @@ from itertools import accumulate
 _HALF = 0.5
 _TAIL = 0.01
 _NOTHING = 1e-6
+_STEEP = 2.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Ranking:
             and total - heads[size - 1] + self.damages[size - 1] >= _TAIL * total
         }
         return max(falls, key=lambda size: (falls[size], -size), default=middle)
+
+    def is_steep(self, size: int) -> bool:
+        """Whether the last of the first ``size`` ops is twice as harmful as the one after it."""
+        return self.damages[size - 1] > _STEEP * self._next(size)
 
     def damage_after(self, size: int) -> float:
         """Return the summed damage of all ops but the first ``size``."""
