@@ -186,38 +186,41 @@ class ValidationRunner:
                     f"the validation of the fp32 model fails {loop.where} ({in_short(error)}); it"
                     " has to work before int8 can be judged by it"
                 ) from error
-        accuracy = self._ranks.together(lambda: self._accuracy(loop, logged))
-        return Evaluation(
-            self._over_ranks(accuracy, loop.batches_seen), loop.batches_seen, monotonic() - started
-        )
+        self._ranks.together(lambda: self._check_batches(loop))
+        self._found = self._ranks.on_zero(lambda: self._sought(loop, logged))
+        accuracy = self._over_ranks(logged.get(self.monitor), loop.batches_seen)
+        return Evaluation(accuracy, loop.batches_seen, monotonic() - started)
 
-    def _accuracy(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> float:
+    def _check_batches(self, loop: BorrowedLoop) -> None:
         if not loop.batches_seen:
             raise DataError(
                 f"the validation data gave no batch{self._here()}: it is empty, or it can be read"
                 " only once; pass a `DataLoader`, which starts anew each time"
             )
-        if self._found is None:
-            self._found = find_monitor(
-                self._asked_monitor,
-                self._conf.tuning.accuracy_criterion.higher_is_better,
-                self._watchers,
-                logged,
-                directions_in(loop),
-            )
-        if self._found.name not in logged:
-            raise EvaluationError(f"`{self._found.name}` was logged before, and is not any more")
-        return logged[self._found.name]
+
+    def _sought(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> Monitor:
+        """Return the metric to tune by, which rank 0 may be alone to log."""
+        found = self._found or find_monitor(
+            self._asked_monitor,
+            self._conf.tuning.accuracy_criterion.higher_is_better,
+            self._watchers,
+            logged,
+            directions_in(loop),
+        )
+        if found.name not in logged:
+            raise EvaluationError(f"`{found.name}` was logged before, and is not any more")
+        return found
 
     def _here(self) -> str:
         of = self._ranks.size
         return f" in process {self._ranks.rank} of {of}" if of > 1 else " this time"
 
-    def _over_ranks(self, accuracy: float, batches: int) -> float:
+    def _over_ranks(self, accuracy: float | None, batches: int) -> float:
         """Return the metric, averaged by batches where the module did not do so itself."""
-        found = self._ranks.gather((accuracy, batches))
+        told = self._ranks.gather((accuracy, batches))
+        found = [(value, weight) for value, weight in told if value is not None]
         if len({repr(value) for value, _ in found}) == 1:  # NaN is not equal to itself
-            return accuracy
+            return found[0][0]
         if not self._averaged:
             self._averaged = True
             self._warn(

@@ -151,6 +151,8 @@ class QuantizationCallback(Callback):
         """Find the metric to tune by at the first validation, not after the last."""
         if self._monitor_sought or trainer.state.fn != TrainerFn.FITTING:
             return
+        if not trainer.is_global_zero:  # which may be alone to log it
+            return
         directions = directions_in(trainer.fit_loop.epoch_loop.val_loop)
         try:
             find_monitor(

@@ -144,6 +144,19 @@ def test_a_metric_that_is_not_synchronized_is_averaged_and_told(workspace):
     assert [Path(f"{rank}.txt").read_text().count(told) for rank in (0, 1)] == [1, 0]
 
 
+class OnlyFirst(Lit):
+    """Logs in the first process alone."""
+
+    def validation_step(self, batch, batch_idx):
+        hits = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()
+        self.log("val_acc", hits, rank_zero_only=True)
+
+
+def test_a_metric_of_the_first_process_alone_is_the_accuracy(callback):
+    result = fit(callback(), OnlyFirst())
+    assert (result.baseline, result.accuracy, result.monitor) == (1.0, 1.0, "val_acc")
+
+
 class Synchronized(Lit):
     """Exchanges numbers itself, in every way that Lightning has."""
 
