@@ -149,7 +149,8 @@ class OnlyFirst(Lit):
 
     def validation_step(self, batch, batch_idx):
         hits = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()
-        self.log("val_acc", hits, rank_zero_only=True)
+        if self.global_rank == 0:
+            self.log("val_acc", hits, rank_zero_only=True)
 
 
 def test_a_metric_of_the_first_process_alone_is_the_accuracy(callback):
