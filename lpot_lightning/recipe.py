@@ -13,7 +13,9 @@ from lpot_lightning.errors import ConfError
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("sym", "asym", "asym_float", "placeholder")
 GRANULARITIES = ("per_tensor", "per_channel")
-ALGORITHMS = ("minmax", "kl")
+ALGORITHMS = ("minmax", "kl", "percentile")
+CORRECTIONS = ("cross_layer_equalization", "fast_bias_correction", "weight_correction")
+"""What may be done to an op's fp32 weights before they are rounded, in the order of doing."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class TensorConfig:
         dtype: ``"int8"``, ``"uint8"`` or ``"fp32"``; with ``"fp32"`` the other fields are ``None``.
         scheme: ``"sym"``, ``"asym"``, ``"asym_float"`` or ``"placeholder"``.
         granularity: ``"per_tensor"`` or ``"per_channel"``.
-        algorithm: ``"minmax"`` or ``"kl"``, LPOT's names for how the range is found.
+        algorithm: how the range is found: LPOT's ``"minmax"`` or ``"kl"``, or ``"percentile"``.
 
     Raises:
         ConfError: if a field holds something else.
@@ -53,33 +55,55 @@ class TensorConfig:
 
 @dataclass(frozen=True)
 class OpConfig:
-    """How one op computes: its activation, and its weight where it has one."""
+    """How one op computes: its activation, and its weight where it has one.
+
+    Args:
+        activation: what the op gives on.
+        weight: ``None`` for an op without one.
+        corrections: what is done to its weights before they are rounded, of ``CORRECTIONS``.
+
+    Raises:
+        ConfError: if a correction is not known.
+    """
 
     activation: TensorConfig
     weight: TensorConfig | None = None
+    corrections: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one in self.corrections:
+            _check("corrections", one, CORRECTIONS)
+        in_order = tuple(one for one in CORRECTIONS if one in self.corrections)
+        object.__setattr__(self, "corrections", in_order)
 
     @property
     def is_fp32(self) -> bool:
         """Whether the op stays in floating point."""
         return self.activation.dtype == "fp32"
 
-    def to_dict(self) -> dict[str, dict[str, str]]:
-        """Return ``{"activation": {…}, "weight": {…}}``, without ``weight`` where there is none."""
-        found = {"activation": self.activation.to_dict()}
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"activation": {…}, "weight": {…}, "corrections": […]}``, without the empty."""
+        found: dict[str, Any] = {"activation": self.activation.to_dict()}
         if self.weight is not None:
             found["weight"] = self.weight.to_dict()
+        if self.corrections:
+            found["corrections"] = list(self.corrections)
         return found
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> OpConfig:
         """Build from what ``to_dict`` gave; unknown keys raise ``ConfError``."""
-        unknown = set(plain) - {"activation", "weight"}
+        unknown = set(plain) - {"activation", "weight", "corrections"}
         if unknown or "activation" not in plain:
-            raise ConfError(f"an op needs `activation` and may have `weight`, got {sorted(plain)}")
+            raise ConfError(
+                "an op needs `activation` and may have `weight` and `corrections`, got"
+                f" {sorted(plain)}"
+            )
         weight = plain.get("weight")
         return cls(
             activation=_tensor(plain["activation"]),
             weight=None if weight is None else _tensor(weight),
+            corrections=tuple(plain.get("corrections", ())),
         )
 
 
@@ -93,12 +117,16 @@ class Op:
         configs: what the op can be, int8 choices first and in order of preference; where the op
             may stay in floating point, ``FP32`` is among them.
         weight_bytes: bytes of its fp32 weight and bias; 0 for an op without parameters.
+        reads: names of the ops whose outputs it takes, seen through what only passes on.
+        corrections: what may be done to its weights, of ``CORRECTIONS``.
     """
 
     name: str
     kind: str
     configs: tuple[OpConfig, ...]
     weight_bytes: int = 0
+    reads: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     @property
     def int8_configs(self) -> tuple[OpConfig, ...]:
@@ -146,6 +174,10 @@ class Recipe:
         """Return a copy in which ``names`` stay in floating point."""
         chosen = set(names)
         return Recipe(tuple((n, FP32 if n in chosen else config) for n, config in self.ops))
+
+    def with_configs(self, configs: Mapping[str, OpConfig]) -> Recipe:
+        """Return a copy in which the ops that are named have these configs."""
+        return Recipe(tuple((name, configs.get(name, config)) for name, config in self.ops))
 
     @property
     def key(self) -> str:

@@ -34,6 +34,7 @@ from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.tuning.history import History, PastTrial
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space, build_space
 from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import find_strategy
@@ -70,7 +71,6 @@ def quantize_model(
     return _Run(conf, runner, options, listener).go(model)
 
 
-Ranked = list[tuple[str, float]]
 COLLECT_EVERY = 10
 """After how many trials their graphs are freed for certain."""
 
@@ -185,10 +185,12 @@ class _Run:
         bounded = find_strategy(self.conf.tuning.strategy.name).finishes
         return min(policy.max_trials, ops.bit_length() + 5) if bounded else policy.max_trials
 
-    def _rank(self, prepared: Prepared, costs: Mapping[str, float], recipe: Recipe) -> Ranked:
+    def _rank(
+        self, prepared: Prepared, costs: Mapping[str, float], recipe: Recipe
+    ) -> list[Sensitivity]:
         self.listener.say(f"ranking {len(recipe.int8_ops)} ops by the error each causes alone")
         ranked = self.ranks.together(lambda: prepared.rank(recipe))
-        return [(op, error / costs[op]) for op, error in self.ranks.agreed(ranked)]
+        return [Sensitivity(op, error, costs[op]) for op, error in self.ranks.agreed(ranked)]
 
     def _tune(
         self, model: nn.Module, prepared: Prepared, space: Space, history: History

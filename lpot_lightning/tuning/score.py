@@ -20,6 +20,9 @@ class Score:
         seconds: how long the trial took.
         evaluations: validation batches seen, divided by the batches of one full pass.
         failure: why there is no accuracy, ``None`` where there is one.
+        objective: what the user wants least of, seconds, bytes; ``None`` where not measured.
+        screened: whether the trial was ended early, being hopeless: its accuracy is an estimate,
+            and it is neither accepted nor chosen.
 
     Raises:
         ValueError: if neither, or both, of a finite accuracy and a failure are given.
@@ -34,6 +37,8 @@ class Score:
     seconds: float
     evaluations: float = 1.0
     failure: str | None = None
+    objective: float | None = None
+    screened: bool = False
 
     def __post_init__(self) -> None:
         finite = self.accuracy is not None and math.isfinite(self.accuracy)

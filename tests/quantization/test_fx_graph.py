@@ -34,3 +34,10 @@ def test_embeddings_neither_read_nor_give_int8():
     (node,) = ops.nodes["embedding"]
     assert node.name not in ops.int8_nodes(())
     assert all("embedding" not in near for near in ops.producers.values())
+
+
+def test_an_op_reads_those_before_it_through_what_passes_on():
+    ops = ops_of("residual")
+    assert {op: ops.reads(op) for op in ops.nodes} == {
+        "c1": (), "c2": ("c1",), "#add_0": ("c1", "c2"), "fc": ("#add_0",),
+    }  # fmt: skip

@@ -6,6 +6,7 @@ from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.strategy import Search, Verdict
 from lpot_lightning.tuning.trial import Budget
@@ -58,7 +59,9 @@ def search_for(
 ) -> Search:
     """Return a search whose ranking is ``damages`` themselves."""
     return Search(
-        rank=lambda recipe: [(name, (damages or {}).get(name, 0.0)) for name in recipe.int8_ops],
+        rank=lambda recipe: [
+            Sensitivity(name, (damages or {}).get(name, 0.0)) for name in recipe.int8_ops
+        ],
         criterion=Criterion(goal, relative=relative, higher_is_better=higher_is_better),
         baseline=baseline,
     )

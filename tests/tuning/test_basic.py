@@ -1,6 +1,17 @@
 """Basic: LPOT's order of trials, without its defects."""
 
-from made_up import FOUR, INT8, Damaged, linear, proposals, search_for, space_of, tuned, verdict
+from made_up import (
+    FOUR,
+    INT8,
+    Damaged,
+    int8,
+    linear,
+    proposals,
+    search_for,
+    space_of,
+    tuned,
+    verdict,
+)
 
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.tuning.space import Space
@@ -119,3 +130,13 @@ def test_a_large_model_starts_at_once():
     budget = Budget(max_trials=20)
     outcome = tuned(BASIC, Space(tuple(kinds)), model, search_for(), budget=budget)
     assert outcome.status == "budget_exhausted"
+
+
+def test_what_lpot_did_not_have_is_tried_only_where_it_is_all_that_is_asked_for():
+    kl, percentile = int8(algorithm="kl"), int8(algorithm="percentile")
+    asked_for = linear("asked for", [percentile, FP32])
+    recipes = proposed(
+        {"a": 0.0, "asked for": 0.0}, Space((linear("a", [kl, percentile]), asked_for))
+    )
+    assert {recipe.as_mapping()["a"] for recipe in recipes} == {kl}
+    assert recipes[0].as_mapping()["asked for"] == percentile

@@ -3,6 +3,7 @@
 from made_up import FOUR, Damaged, linear, proposals, search_for, space_of, verdict
 
 from lpot_lightning.recipe import FP32
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.mse import search_mse
 
@@ -26,7 +27,7 @@ def test_settings_come_first_and_the_best_of_them_is_ranked():
 
     def rank(recipe):
         asked.append(recipe)
-        return [("a", 1.0), ("b", 2.0)]
+        return [Sensitivity("a", 1.0), Sensitivity("b", 2.0)]
 
     search = search_for()
     search = type(search)(rank, search.criterion, search.baseline)

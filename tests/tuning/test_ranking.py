@@ -5,27 +5,32 @@ import random
 
 import pytest
 
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.strategies.ranking import Ranking
 
 
 def ranking(*values):
     names = [f"op{place:03d}" for place in range(len(values))]
-    return Ranking.of(list(zip(names, values, strict=True)), among=names)
+    return ranked(zip(names, values, strict=True), among=names)
+
+
+def ranked(damages, among):
+    return Ranking.of([Sensitivity(name, damage) for name, damage in damages], among)
 
 
 def test_ops_come_most_harmful_first_and_ties_by_name():
-    found = Ranking.of([("b", 1.0), ("a", 1.0), ("c", 2.0)], among=["b", "a", "c"])
+    found = ranked([("b", 1.0), ("a", 1.0), ("c", 2.0)], among=["b", "a", "c"])
     assert found.order == ("c", "a", "b")
 
 
 def test_an_op_out_of_measure_comes_first_and_one_not_measured_last():
-    found = Ranking.of([("a", 2.0), ("b", math.nan), ("c", -1.0)], among=["a", "b", "c", "d"])
+    found = ranked([("a", 2.0), ("b", math.nan), ("c", -1.0)], among=["a", "b", "c", "d"])
     assert found.order == ("b", "a", "c", "d")
     assert found.damages == (1.0, 1.0, 0.0, 0.0)
 
 
 def test_an_op_that_nobody_may_choose_is_left_out():
-    assert Ranking.of([("a", 2.0), ("stub", 9.0)], among=["a"]).order == ("a",)
+    assert ranked([("a", 2.0), ("stub", 9.0)], among=["a"]).order == ("a",)
 
 
 @pytest.mark.parametrize("rest", [1.0, 1e-3, 1e-9, 0.0])
@@ -73,5 +78,5 @@ def test_huge_values_do_not_overflow():
 
 
 def test_a_cliff_is_steep_where_harm_halves():
-    ranking = Ranking.of([("a", 9.0), ("b", 8.0), ("c", 3.0), ("d", 0.0)], among="abcd")
+    ranking = ranked([("a", 9.0), ("b", 8.0), ("c", 3.0), ("d", 0.0)], among="abcd")
     assert [ranking.is_steep(size) for size in (1, 2, 3, 4)] == [False, True, True, False]

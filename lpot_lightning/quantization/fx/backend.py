@@ -128,6 +128,7 @@ class FxPrepared:
                 kind=kind,
                 configs=(FP32,) if name in self._wrong else configs_of(kind),
                 weight_bytes=part.weight_bytes(name),
+                reads=part.ops.reads(name),
             )
             for part in self._parts
             for name, kind in part.ops.kinds.items()

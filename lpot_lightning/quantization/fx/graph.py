@@ -34,6 +34,11 @@ class GraphOps:
     followers: list[Node] = field(default_factory=list)
     bystanders: list[Node] = field(default_factory=list)
 
+    def reads(self, op: str) -> tuple[str, ...]:
+        """Return the ops whose outputs ``op`` takes, seen through what only passes on."""
+        found = {name for node in self.nodes[op] for name in self.producers[node.name]}
+        return tuple(sorted(found - {op}))
+
     def around(self, observer: Node) -> frozenset[str]:
         """Return the nearest ops before and after ``observer`` that work on activations."""
         return self.producers[observer.name] | self.consumers[observer.name]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from lpot_lightning.tuning.sensitivity import Sensitivity
+
 _HALF = 0.5
 _TAIL = 0.01
 _NOTHING = 1e-6
@@ -23,21 +25,22 @@ class Ranking:
 
     Example::
 
-        Ranking.of([("a", 0.1), ("b", 9.0), ("c", 0.2)], among=["a", "b", "c"]).cliff(last=2)  # 1
+        found = [Sensitivity("a", 0.1), Sensitivity("b", 9.0), Sensitivity("c", 0.2)]
+        Ranking.of(found, among=["a", "b", "c"]).cliff(last=2)  # 1
     """
 
     order: tuple[str, ...]
     damages: tuple[float, ...]
 
     @classmethod
-    def of(cls, ranked: Iterable[tuple[str, float]], among: Sequence[str]) -> Ranking:
+    def of(cls, ranked: Iterable[Sensitivity], among: Sequence[str]) -> Ranking:
         """Sort the ops in ``among``, ties by name.
 
         An op whose sensitivity is not finite comes first and counts as much as all finite ones
         together: something is badly wrong there, but a sum has to stay a number. One that was not
         measured at all comes last.
         """
-        measured = dict(ranked)
+        measured = {one.op: one.score for one in ranked}
         raw = {name: measured.get(name, 0.0) for name in among}
         finite = {name: max(value, 0.0) for name, value in raw.items() if math.isfinite(value)}
         peak = max(finite.values(), default=0.0) or 1.0

@@ -26,7 +26,7 @@ def try_settings(space: Space, search: Search) -> Generator[Recipe, Verdict, Bes
 
 def _settings(space: Space) -> Iterator[Recipe]:
     kinds = [kind for kind in space.kinds if space.int8_configs_of(kind)]
-    for choices in uniform_first([space.int8_configs_of(kind) for kind in kinds]):
+    for choices in uniform_first([_lpots(space.int8_configs_of(kind)) for kind in kinds]):
         wanted = dict(zip(kinds, choices, strict=True))
         yield _with_settings(space, wanted)
 
@@ -42,7 +42,13 @@ def _with_settings(space: Space, wanted: dict[str, OpConfig]) -> Recipe:
 
 def settings_of(op: Op) -> tuple[OpConfig, ...]:
     """Return what ``op`` is tried as where nothing falls back: int8, or fp32 if it has no other."""
-    return op.int8_configs or op.configs
+    return _lpots(op.int8_configs) or op.configs
+
+
+def _lpots(configs: tuple[OpConfig, ...]) -> tuple[OpConfig, ...]:
+    """Leave out what LPOT 1.x has not: ``percentile``, unless it is all that is asked for."""
+    kept = tuple(one for one in configs if one.activation.algorithm != "percentile")
+    return kept or configs
 
 
 def fallback_names(base: Recipe, space: Space) -> tuple[str, ...]:

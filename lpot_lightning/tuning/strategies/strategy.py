@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
 
@@ -32,12 +33,15 @@ class Search:
         criterion: when an accuracy is good enough.
         baseline: the accuracy of the fp32 model.
         seed: for strategies that draw.
+        repair: the recipe with settings and corrections that cost no speed and lower the damage of
+            its ops, found without a trial; the same recipe where nothing helps.
     """
 
-    rank: Callable[[Recipe], Sequence[tuple[str, float]]]
+    rank: Callable[[Recipe], Sequence[Sensitivity]]
     criterion: Criterion
     baseline: float
     seed: int = 1978
+    repair: Callable[[Recipe, Sequence[Sensitivity]], Recipe] = lambda recipe, _: recipe
 
 
 @dataclass(frozen=True)

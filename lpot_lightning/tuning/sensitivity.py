@@ -1,0 +1,36 @@
+"""How much one op hurts in int8, and what its int8 saves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What is known of one op before any trial.
+
+    Args:
+        op: its name.
+        damage: how much it hurts alone in int8, not negative; only ratios between ops mean
+            something. It may be not finite, where something is badly wrong.
+        cost: what staying in fp32 costs, in the unit of the objective, above 0.
+
+    Example::
+
+        Sensitivity("net.head", damage=0.02, cost=0.5).score  # 0.04
+    """
+
+    op: str
+    damage: float
+    cost: float = 1.0
+
+    @property
+    def score(self) -> float:
+        """Damage by cost: the higher, the more is gained by leaving the op in fp32."""
+        return self.damage / self.cost
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the damage is a number to count with."""
+        return math.isfinite(self.damage)
