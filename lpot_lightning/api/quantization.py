@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lpot_lightning.api.objective import bytes_of
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.preparation import calibrate, prepare
+from lpot_lightning.api.ranking import Ranker
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select
@@ -31,10 +33,9 @@ from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
 from lpot_lightning.quantization.replace import put, replaced
 from lpot_lightning.recipe import Op, Recipe
-from lpot_lightning.tuning.history import History, PastTrial
+from lpot_lightning.tuning.history import History, Known
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
-from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space, build_space
 from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import find_strategy
@@ -82,6 +83,7 @@ class _Run:
     fp32_hash: str
     baseline: Evaluation
     criterion: Criterion
+    ranker: Ranker
     most: int
 
     def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
@@ -143,12 +145,12 @@ class _Run:
         data = self.ranks.gather(content_hash(self.runner.calibration))
         opened: list[History] = []
 
-        def open_and_tell() -> tuple[PastTrial, ...]:
+        def open_and_tell() -> Known:
             opened.append(self._history_on_disk(data))
-            return opened[0].trials
+            return opened[0].known
 
-        trials = self.ranks.on_zero(open_and_tell)
-        return opened[0] if opened else History.of(trials)
+        known = self.ranks.on_zero(open_and_tell)
+        return opened[0] if opened else History.copied(known)
 
     def _history_on_disk(self, calibration_data: list[str]) -> History:
         if self.folder is not None:
@@ -185,13 +187,6 @@ class _Run:
         bounded = find_strategy(self.conf.tuning.strategy.name).finishes
         return min(policy.max_trials, ops.bit_length() + 5) if bounded else policy.max_trials
 
-    def _rank(
-        self, prepared: Prepared, costs: Mapping[str, float], recipe: Recipe
-    ) -> list[Sensitivity]:
-        self.listener.say(f"ranking {len(recipe.int8_ops)} ops by the error each causes alone")
-        ranked = self.ranks.together(lambda: prepared.rank(recipe))
-        return [Sensitivity(op, error, costs[op]) for op, error in self.ranks.agreed(ranked)]
-
     def _tune(
         self, model: nn.Module, prepared: Prepared, space: Space, history: History
     ) -> Outcome:
@@ -199,20 +194,22 @@ class _Run:
         for note in space.notes:
             self.listener.say(note)
         budget = asked.exit_policy
-        costs = costs_of(space.ops, asked.objective)
+        self.ranker = Ranker(
+            prepared, space.ops, asked.objective, history, self.ranks, self.listener.say
+        )
         return tune(
             find_strategy(asked.strategy.name),
             space,
             lambda recipe: self._try(model, prepared, recipe),
             search=Search(
-                lambda recipe: self._rank(prepared, costs, recipe),
+                self.ranker.rank,
                 self.criterion,
                 self.baseline.accuracy,
                 asked.random_seed,
             ),
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
-            cost=lambda recipe: sum(costs[op] for op in recipe.fp32_ops),
+            cost=self.ranker.cost,
             on_trial=self.listener.trial,
             on_best=lambda trial: self._keep(model, prepared, trial),
             now=lambda: self.ranks.agreed(monotonic()),
@@ -288,9 +285,9 @@ class _Run:
                 f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
                 " work saved is less than the work of going to int8 and back"
             )
-        fp32_bytes = _bytes(self.backend.to_plain(model))
+        fp32_bytes = bytes_of(self.backend.to_plain(model))
         put(model, parts)
-        size_ratio = fp32_bytes / _bytes(self.backend.to_plain(model))
+        size_ratio = fp32_bytes / bytes_of(self.backend.to_plain(model))
         wrong = set(prepared.excluded)
         result = TuningResult(
             status=outcome.status,
@@ -312,15 +309,6 @@ class _Run:
             write_file(self.folder / DEPLOY, deploy_yaml(self.conf))
             write_file(self.folder / RESULT, result.to_json())
         return result
-
-
-def costs_of(ops: Iterable[Op], objective: str) -> dict[str, float]:
-    """Return what each op costs when it stays in fp32: 1, or its bytes for ``modelsize``."""
-    return {op.name: max(1.0, op.weight_bytes) if objective == "modelsize" else 1.0 for op in ops}
-
-
-def _bytes(tensors: Mapping[str, Any]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors.values() if isinstance(t, Tensor))
 
 
 def _duration(seconds: float) -> str:

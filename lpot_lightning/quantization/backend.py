@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.quantization.calls import Calls
 from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.quantization.fx.profile import OpProfile
 from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import Op, Recipe
 
@@ -46,6 +47,9 @@ class Prepared(Protocol):
 
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
         """Return how much each int8 op of ``recipe`` hurts, alone."""
+
+    def profile(self) -> Mapping[str, OpProfile]:
+        """Return what each op costs in floating point, on one calibration batch."""
 
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""

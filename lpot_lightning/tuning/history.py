@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from lpot_lightning.tuning import journal
 from lpot_lightning.tuning.score import Score
 
 FORMAT = 1
+FINDINGS = ("costs", "ranking", "repair")
+"""What is found out about a recipe without a trial, and kept."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,16 @@ class PastTrial:
         return cls(recipe, Score(**plain["score"]), bool(plain["accepted"]))
 
 
+Known = tuple[tuple[PastTrial, ...], tuple[Mapping[str, Any], ...]]
+"""The trials and the findings of a history."""
+
+
 class History:
     """The finished trials of one model under one configuration; ``History()`` is kept in memory.
 
-    On disk it is a file of JSON lines: the header, the baseline, then one line a finished trial,
-    each with its number and a CRC-32. A line is appended with one write and is on disk before
-    ``append`` returns, so that a killed run loses nothing that was finished.
+    On disk it is a file of JSON lines: the header, the baseline, then one line a finished trial or
+    a finding, each with its number and a CRC-32. A line is appended with one write and is on disk
+    before ``append`` returns, so that a killed run loses nothing that was finished.
 
     Attributes:
         repaired: one sentence if a torn last line had to be cut off, else ``None``.
@@ -92,6 +98,7 @@ class History:
         self.archived: str | None = None
         self._lines = 0
         self._trials: dict[str, PastTrial] = {}
+        self._findings: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     @classmethod
     def open(
@@ -126,11 +133,18 @@ class History:
         return history
 
     @classmethod
-    def of(cls, trials: Iterable[PastTrial]) -> History:
-        """Return a history in memory that knows ``trials``."""
+    def copied(cls, known: Known) -> History:
+        """Return a history in memory with what another one, in another process, knows."""
         history = cls()
+        trials, findings = known
         history._trials = {past.recipe.key: past for past in trials}
+        history._findings = {(one["kind"], one["recipe"]): one for one in findings}
         return history
+
+    @property
+    def known(self) -> Known:
+        """All that is known, as values that another process can be told."""
+        return self.trials, tuple(self._findings.values())
 
     @property
     def trials(self) -> tuple[PastTrial, ...]:
@@ -151,6 +165,33 @@ class History:
         past = PastTrial(recipe, score, accepted)
         self._write(past.to_dict())
         self._trials[recipe.key] = past
+
+    def finding(self, kind: str, key: str) -> Mapping[str, Any] | None:
+        """Return what ``keep`` was given, or ``None`` if nothing was found out yet.
+
+        Args:
+            kind: one of ``FINDINGS``.
+            key: of the recipe that it is about.
+        """
+        return self._findings.get((kind, key))
+
+    def keep(self, kind: str, key: str, content: Mapping[str, Any]) -> None:
+        """Keep what was found out about a recipe without a trial.
+
+        What was measured by the clock comes out otherwise the next time: a run that goes on takes
+        it from here, and so takes the same way.
+
+        Args:
+            kind: one of ``FINDINGS``.
+            key: of the recipe that it is about.
+            content: plain values.
+
+        Raises:
+            ArtifactError: if it cannot be written.
+        """
+        line = {"kind": kind, "recipe": key, **content}
+        self._write(line)
+        self._findings[kind, key] = line
 
     def check_baseline(self, accuracy: float) -> None:
         """Keep the accuracy of the fp32 model, or compare it with the one that was kept.
@@ -180,6 +221,8 @@ class History:
         try:
             if record["kind"] == "baseline":
                 self.baseline = float(record["accuracy"])
+            elif record["kind"] in FINDINGS:
+                self._findings[record["kind"], record["recipe"]] = record
             else:
                 past = PastTrial.from_dict(record)
                 self._trials[past.recipe.key] = past
@@ -196,7 +239,7 @@ class History:
             kept = journal.archive(self.path)
             self.archived = f"the history of another run is kept as `{kept}`: different are {names}"
         self.baseline = None
-        self._trials = {}
+        self._trials, self._findings = {}, {}
         self._begin()
 
     def _begin(self) -> None:

@@ -11,11 +11,9 @@ from torch import nn
 from torch.fx import Node
 
 import lpot_lightning
-from lpot_lightning.api.quantization import costs_of
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
-from lpot_lightning.recipe import Op
 from lpot_lightning.tuning.trial import Trial
 
 FRAGILE = {"wide", "narrow"}
@@ -223,12 +221,6 @@ def test_an_unreachable_goal_gives_the_best_there_is_and_says_so() -> None:
 def test_performance_only_takes_the_first_trial() -> None:
     result = run(net(fragile=True), exit_policy={"performance_only": True})
     assert (len(result.trials), result.fp32_ops, result.status) == (1, (), "not_met")
-
-
-def test_what_an_op_costs_in_fp32_is_its_bytes_or_one() -> None:
-    ops = [Op("conv", "Conv2d", (), weight_bytes=400), Op("add", "add", ())]
-    assert costs_of(ops, "performance") == {"conv": 1.0, "add": 1.0}
-    assert costs_of(ops, "modelsize") == {"conv": 400.0, "add": 1.0}
 
 
 def test_modelsize_gives_up_small_layers_before_large_ones() -> None:

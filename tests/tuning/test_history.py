@@ -247,3 +247,21 @@ def test_a_full_disk_leaves_no_half_line(written, monkeypatch):
 def test_every_line_is_json_that_people_can_read(written):
     kinds = [json.loads(line)["kind"] for line in written.read_text().splitlines()]
     assert kinds == ["header", "baseline", "trial", "trial", "trial"]
+
+
+def test_what_was_found_out_without_a_trial_is_found_again(written):
+    ops = [["net.a", 1 / 3, 0.5]]
+    History.open(written, PRINTS).keep("ranking", RECIPES[0].key, {"ops": ops})
+    again = History.open(written, PRINTS)
+    assert again.finding("ranking", RECIPES[0].key)["ops"] == ops
+    assert again.finding("repair", RECIPES[0].key) is None
+    assert [past.recipe for past in again.trials] == RECIPES
+
+
+def test_another_process_is_told_all_of_it(written):
+    history = History.open(written, PRINTS)
+    history.keep("repair", RECIPES[0].key, {"steps": []})
+    told = History.copied(history.known)
+    assert told.known == history.known
+    assert told.find(RECIPES[1].key) == SCORES[1]
+    assert told.finding("repair", RECIPES[0].key)["steps"] == []

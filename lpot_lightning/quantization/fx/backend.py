@@ -18,6 +18,7 @@ from lpot_lightning.quantization.fx.kernels import check_kernels
 from lpot_lightning.quantization.fx.observer import RangeObserver, Statistics
 from lpot_lightning.quantization.fx.part import Part, PartSpec
 from lpot_lightning.quantization.fx.probe import ToggleRun
+from lpot_lightning.quantization.fx.profile import OpProfile, profile
 from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.trace import NotTraceable
 from lpot_lightning.quantization.replace import StandIn
@@ -157,6 +158,13 @@ class FxPrepared:
             names = [op for op in part.ops.nodes if not configs[op].is_fp32]
             if names:
                 found += _rank_part(part, calls, configs, names)
+        return found
+
+    def profile(self) -> dict[str, OpProfile]:
+        """Return what each op costs in floating point, on the batch of the dry run."""
+        found: dict[str, OpProfile] = {}
+        for part, calls in zip(self._parts, self._calls, strict=True):
+            found |= profile(part, calls.args, calls.kwargs)
         return found
 
     def describe(self, recipe: Recipe) -> dict[str, Any]:
