@@ -14,7 +14,22 @@ from torch.profiler import ProfilerActivity, profile
 from lpot_lightning.quantization.fx.profile import OpProfile
 from lpot_lightning.recipe import Op
 
-UNITS = {"performance": "s a step", "modelsize": "bytes", "footprint": "bytes at the peak"}
+
+def shown_as(value: float, objective: str) -> str:
+    """Return a value of an objective for people.
+
+    Example::
+
+        shown_as(0.0123, "performance")  # "12.3 ms a step"
+    """
+    if objective == "performance":
+        return f"{value * 1e3:.3g} ms a step"
+    return f"{value / 2**20:.3g} MiB{' at the peak' if objective == 'footprint' else ''}"
+
+
+def cost_shown_as(value: float, objective: str) -> str:
+    """Return what an op costs in fp32 for people."""
+    return f"{value * 1e3:.3f} ms" if objective == "performance" else f"{value / 2**10:.1f} KiB"
 
 
 def costs_of(
@@ -28,7 +43,7 @@ def costs_of(
 
     Args:
         ops: what can be quantized.
-        objective: a key of ``UNITS``.
+        objective: ``tuning.objective``.
         measured: by name of the op.
     """
     raw = {op.name: _cost(op, objective, measured.get(op.name)) for op in ops}

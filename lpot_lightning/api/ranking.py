@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from math import fsum
 
-from lpot_lightning.api.objective import costs_of
+from lpot_lightning.api.objective import cost_shown_as, costs_of
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.quantization.backend import Prepared
 from lpot_lightning.recipe import Op, Recipe
@@ -64,12 +63,12 @@ class Ranker:
         """Return for each int8 op of ``recipe`` how much it hurts alone, and what it costs."""
         known = self._history.finding("ranking", recipe.key)
         if known is not None:
-            found = [Sensitivity(**one) for one in known["ops"]]
+            found = [Sensitivity.from_dict(one) for one in known["ops"]]
         else:
             found = self._measured(recipe)
-            self._history.keep("ranking", recipe.key, {"ops": [asdict(one) for one in found]})
+            self._history.keep("ranking", recipe.key, {"ops": [one.to_dict() for one in found]})
         self.first = self.first or tuple(found)
-        self._say("\n".join(table(found)))
+        self._say("\n".join(table(found, self._objective)))
         return found
 
     def _measured(self, recipe: Recipe) -> list[Sensitivity]:
@@ -79,18 +78,19 @@ class Ranker:
         return [Sensitivity(op, damage, costs[op]) for op, damage in self._ranks.agreed(ranked)]
 
 
-def table(found: Sequence[Sensitivity]) -> list[str]:
+def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
     """Return the most harmful ops as lines for people, and those that cannot be measured."""
     finite = sorted((one for one in found if one.is_finite), key=lambda one: -one.damage)
     total = fsum(one.damage for one in finite) or 1.0
     shown, rest = finite[:_SHOWN], finite[_SHOWN:]
     width = max((len(one.op) for one in shown), default=0)
-    lines = [
-        f"  {one.op:<{width}}  error {one.damage:8.2e}  {one.damage / total:6.1%} of all"
+    lines = [f"  {'op':<{width}}  error of the output  share of all  in fp32 it costs"]
+    lines += [
+        f"  {one.op:<{width}}  {one.damage:>19.2e}  {one.damage / total:>12.1%}"
+        f"  {cost_shown_as(one.cost, objective):>16}"
         for one in shown
     ]
     if rest:
         share = fsum(one.damage for one in rest) / total
-        lines.append(f"  and {len(rest)} more  {share:.1%} of all")
-    lines += [f"  {one.op}: the error is not finite" for one in found if not one.is_finite]
-    return lines
+        lines.append(f"  {f'and {len(rest)} more':<{width}}  {'':>19}  {share:>12.1%}")
+    return lines + [f"  {one.op}: its error is not finite" for one in found if not one.is_finite]

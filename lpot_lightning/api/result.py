@@ -9,9 +9,12 @@ from pathlib import Path
 
 from torch import nn
 
+from lpot_lightning.api.objective import shown_as
 from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError
 from lpot_lightning.files import read_file
+from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
 
 
@@ -36,6 +39,11 @@ class TuningResult:
             of interleaved runs.
         size_ratio: bytes of the state, fp32 over int8.
         workspace: where the files are; ``None`` where none were asked for.
+        objective: what ``trials[…].score.objective`` counts: ``"performance"`` the seconds of one
+            ``validation_step``, ``"modelsize"`` the bytes of the state, ``"footprint"`` the bytes
+            that a step holds at its peak.
+        sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
+            had to be ranked.
         held: the ``model``; ``None`` in a result that was read from its file.
     """
 
@@ -52,6 +60,8 @@ class TuningResult:
     speedup: float
     size_ratio: float
     workspace: Path | None
+    objective: str = "performance"
+    sensitivities: tuple[Sensitivity, ...] = ()
     held: nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -72,6 +82,17 @@ class TuningResult:
         return self.held
 
     @property
+    def pareto(self) -> tuple[Trial, ...]:
+        """The trials that no other beats in both accuracy and objective, least objective first.
+
+        Example::
+
+            for trial in result.pareto:
+                print(trial.score.accuracy, trial.score.objective, trial.recipe.fp32_ops)
+        """
+        return pareto(self.trials, self.criterion)
+
+    @property
     def drop(self) -> float:
         """How much worse int8 is, in the unit of the criterion; negative is better."""
         return self.criterion.drop(self.accuracy, self.baseline)
@@ -82,6 +103,7 @@ class TuningResult:
         plain |= {
             "criterion": asdict(self.criterion),
             "trials": [trial.to_dict() for trial in self.trials],
+            "sensitivities": [one.to_dict() for one in self.sensitivities],
             "workspace": str(self.workspace),
         }
         return json.dumps(plain, indent=1).encode()
@@ -100,12 +122,26 @@ class TuningResult:
         ]
         if self.fp32_ops:
             rows.append(("in fp32", _shortened(self.fp32_ops)))
+        if len(self.pareto) > 1:
+            rows += self._choices()
         if self.not_quantizable:
             rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
         if self.workspace is not None:
             rows.append(("workspace", str(self.workspace)))
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    def _choices(self) -> list[tuple[str, str]]:
+        """Return the Pareto list as rows, for people who would choose otherwise."""
+        return [
+            (
+                f"trial {trial.number}",
+                f"{self.monitor} {trial.score.accuracy:.4f},"
+                f" {shown_as(trial.score.objective or 0.0, self.objective)},"
+                f" {len(trial.recipe.fp32_ops)} fp32",
+            )
+            for trial in self.pareto
+        ]
 
     def _shown(self, drop: float) -> str:
         return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
@@ -123,6 +159,7 @@ def read_result(path: Path) -> TuningResult:
         plain |= {
             "criterion": Criterion(**plain["criterion"]),
             "trials": tuple(map(Trial.from_dict, plain["trials"])),
+            "sensitivities": tuple(map(Sensitivity.from_dict, plain["sensitivities"])),
             "workspace": Path(plain["workspace"]),
             "int8_ops": tuple(plain["int8_ops"]),
             "fp32_ops": tuple(plain["fp32_ops"]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,14 @@ class Sensitivity:
     def is_finite(self) -> bool:
         """Whether the damage is a number to count with."""
         return math.isfinite(self.damage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; a damage that is not finite is ``None``, as JSON has no other."""
+        damage = self.damage if self.is_finite else None
+        return {"op": self.op, "damage": damage, "cost": self.cost}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Sensitivity:
+        """Build from what ``to_dict`` gave."""
+        damage = math.nan if plain["damage"] is None else float(plain["damage"])
+        return cls(str(plain["op"]), damage, float(plain["cost"]))
