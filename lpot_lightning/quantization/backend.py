@@ -47,6 +47,13 @@ class Prepared(Protocol):
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
         """Return how much each int8 op of ``recipe`` hurts, alone."""
 
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return how much ``ops`` hurt together, alone in int8 as ``recipe`` has them."""
+
+    @property
+    def forwards(self) -> float:
+        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
+
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""
 
