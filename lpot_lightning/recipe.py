@@ -14,7 +14,7 @@ DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("sym", "asym", "asym_float", "placeholder")
 GRANULARITIES = ("per_tensor", "per_channel")
 ALGORITHMS = ("minmax", "kl", "percentile")
-CORRECTIONS = ("cross_layer_equalization", "fast_bias_correction", "weight_correction")
+CORRECTIONS = ("cross_layer_equalization", "weight_correction", "fast_bias_correction")
 """What may be done to an op's fp32 weights before they are rounded, in the order of doing."""
 
 

@@ -51,6 +51,13 @@ class Prepared(Protocol):
     def profile(self) -> Mapping[str, OpProfile]:
         """Return what each op costs in floating point, on one calibration batch."""
 
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return how much ``ops`` hurt together, alone in int8 as ``recipe`` has them."""
+
+    @property
+    def forwards(self) -> float:
+        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
+
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""
 

@@ -272,14 +272,14 @@ def test_a_layer_without_a_kernel_is_named_where_no_graph_is_made_around_it():
 
 
 def test_another_engine_is_taken_where_it_has_fewer_wrong_kernels(monkeypatch, tmp_path):
-    from lpot_lightning.quantization.fx import backend
+    from lpot_lightning.quantization.fx import prepared as ours
 
     def broken_on_x86(part, converted, args, kwargs):
         wrong = torch.backends.quantized.engine == "x86"
         return dict.fromkeys(part.ops.nodes, "is wrong" if wrong else "")
 
-    monkeypatch.setattr(backend, "check_kernels", broken_on_x86)
-    if backend.engines()[:2] != ["x86", "onednn"]:
+    monkeypatch.setattr(ours, "check_kernels", broken_on_x86)
+    if ours.engines()[:2] != ["x86", "onednn"]:
         pytest.skip("needs an x86 torch with two engines")
     before = torch.backends.quantized.engine
     model, batch = seeded(lambda: nn.Sequential(nn.Linear(4, 4))).eval(), Batch(torch.randn(8, 4))

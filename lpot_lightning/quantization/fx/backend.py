@@ -2,198 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.errors import ArtifactError
 from lpot_lightning.quantization.calls import Calls
 from lpot_lightning.quantization.fx import state
-from lpot_lightning.quantization.fx.capability import configs_of
-from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
-from lpot_lightning.quantization.fx.kernels import check_kernels
-from lpot_lightning.quantization.fx.observer import RangeObserver, Statistics
-from lpot_lightning.quantization.fx.part import Part, PartSpec
-from lpot_lightning.quantization.fx.probe import ToggleRun
-from lpot_lightning.quantization.fx.profile import OpProfile, profile
+from lpot_lightning.quantization.fx.engine import choose_engine, needs_reduced_range, quiet
+from lpot_lightning.quantization.fx.part import Part
+from lpot_lightning.quantization.fx.prepared import FxPrepared
 from lpot_lightning.quantization.fx.search import Search
+from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
 from lpot_lightning.quantization.replace import StandIn
-from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
-
-Verdict = tuple[str, dict[str, str]]
-"""The engine, and the ops that its kernels get wrong, each with the reason."""
-
-
-def _own(verdict: Verdict) -> Verdict:
-    return verdict
-
-
-class FxPrepared:
-    """The traced parts of one model."""
-
-    def __init__(self, parts: list[Part], calls: list[Calls], excluded: dict[str, str]) -> None:
-        self._parts = parts
-        self._calls = calls
-        self.excluded = excluded
-        self._wrong: dict[str, str] = {}
-        self._engine = choose_engine()
-
-    @property
-    def observed(self) -> dict[str, StandIn]:
-        """The observed graphs by the path of the module they stand for."""
-        return {part.spec.path: part.observed for part in self._parts}
-
-    @contextmanager
-    def asleep(self) -> Iterator[None]:
-        """Let data through the observed graphs that the calibration is not to count."""
-        observers = self._observers()
-        for observer in observers:
-            observer.awake = False
-        try:
-            yield
-        finally:
-            for observer in observers:
-                observer.awake = True
-
-    def _observers(self) -> list[RangeObserver]:
-        return [
-            observer
-            for part in self._parts
-            for observer in part.graph.modules()
-            if isinstance(observer, RangeObserver)
-        ]
-
-    def statistics(self) -> list[Statistics]:
-        """Return what was seen, to be merged with what other processes saw of the same model."""
-        return [observer.statistics() for observer in self._observers()]
-
-    def merge(self, seen: Sequence[list[Statistics]]) -> None:
-        """Take what all processes saw, the own part included, in place of the own part."""
-        for observer, *of_each in zip(self._observers(), *seen, strict=True):
-            observer.merge(of_each)
-
-    def settle(self, agreed: Callable[[Verdict], Verdict] = _own) -> None:
-        """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32.
-
-        Where the best engine has wrong kernels, the one with the fewest is taken.
-
-        Args:
-            agreed: makes one verdict of those of several processes.
-        """
-        for part in self._parts:
-            part.settle()
-            self._wrong.update(part.unusable())
-        found: dict[str, dict[str, str]] = {}
-        for engine in engines():
-            found[engine] = self._wrong_kernels(engine)
-            if not found[engine]:
-                break
-        best = min(found, key=lambda engine: len(found[engine]))
-        self._engine, wrong = agreed((best, found[best]))
-        self._wrong.update(wrong)
-        self.excluded.update(self._wrong)
-
-    def _wrong_kernels(self, engine: str) -> dict[str, str]:
-        """Return ops that cannot be int8 on ``engine`` though nothing was known against them."""
-        wrong: dict[str, str] = {}
-        for part, calls in zip(self._parts, self._calls, strict=True):
-            with quiet(engine):
-                while more := self._unproved(part, calls, self._wrong | wrong):
-                    wrong.update(more)
-        return wrong
-
-    def _unproved(self, part: Part, calls: Calls, known: Mapping[str, str]) -> dict[str, str]:
-        choice = {
-            op: FP32 if op in known else configs_of(kind)[0] for op, kind in part.ops.kinds.items()
-        }
-        try:
-            converted = part.convert(choice)
-        except Exception as error:  # whatever torch's convert meets in a user's layer
-            why = f"cannot be converted ({in_short(error)})"
-            return {op: why for op, config in choice.items() if not config.is_fp32}
-        if converted is None:
-            return {}
-        wrong = check_kernels(part, converted.graph, calls.args, calls.kwargs)
-        return {op: why for op, why in wrong.items() if why and op not in known}
-
-    @property
-    def ops(self) -> tuple[Op, ...]:
-        """The ops in the order of the graphs."""
-        return tuple(
-            Op(
-                name=name,
-                kind=kind,
-                configs=(FP32,) if name in self._wrong else configs_of(kind),
-                weight_bytes=part.weight_bytes(name),
-                reads=part.ops.reads(name),
-            )
-            for part in self._parts
-            for name, kind in part.ops.kinds.items()
-        )
-
-    def convert(self, recipe: Recipe) -> dict[str, StandIn]:
-        """Return the int8 graphs by path."""
-        configs = recipe.as_mapping()
-        found = {}
-        with quiet(self._engine):
-            for part in self._parts:
-                int8 = part.convert({op: configs[op] for op in part.ops.nodes})
-                if int8 is not None:
-                    found[part.spec.path] = int8
-        return found
-
-    def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
-        """Return for each int8 op the error of its part's output with that op alone in int8.
-
-        The error is the squared difference of the outputs over their squared size; the price is
-        one forward of one calibration batch an op, from that op on.
-        """
-        configs = recipe.as_mapping()
-        found: list[tuple[str, float]] = []
-        for part, calls in zip(self._parts, self._calls, strict=True):
-            names = [op for op in part.ops.nodes if not configs[op].is_fp32]
-            if names:
-                found += _rank_part(part, calls, configs, names)
-        return found
-
-    def profile(self) -> dict[str, OpProfile]:
-        """Return what each op costs in floating point, on the batch of the dry run."""
-        found: dict[str, OpProfile] = {}
-        for part, calls in zip(self._parts, self._calls, strict=True):
-            found |= profile(part, calls.args, calls.kwargs)
-        return found
-
-    def describe(self, recipe: Recipe) -> dict[str, Any]:
-        """Return engine, range and parts, and each op with its scale and zero point."""
-        configs = recipe.as_mapping()
-        ops: dict[str, Any] = {}
-        for part in self._parts:
-            own = {op: configs[op] for op in part.ops.nodes}
-            given, taken = part.output_qparams(own), part.input_qparams(own)
-            for op, config in own.items():
-                ops[op] = {"kind": part.ops.kinds[op], **config.to_dict()}
-                if op in given and not config.is_fp32:
-                    ops[op]["activation"] |= _named(given[op])
-                if op in taken and not config.is_fp32:
-                    ops[op]["input"] = _named(taken[op])
-        return {
-            "engine": self._engine,
-            "reduce_range": needs_reduced_range(),
-            "parts": [
-                {
-                    "path": part.spec.path,
-                    "wrapped": part.spec.wrapped,
-                    "fixed": dict(part.spec.fixed),
-                    "kept": list(part.spec.kept),
-                }
-                for part in self._parts
-            ],
-            "op": ops,
-        }
+from lpot_lightning.recipe import OpConfig
 
 
 class FxBackend:
@@ -271,29 +96,8 @@ class FxBackend:
             state.fill(model, plain)
 
 
-def _rank_part(
-    part: Part, calls: Calls, configs: Mapping[str, OpConfig], names: list[str]
-) -> list[tuple[str, float]]:
-    with torch.no_grad():
-        run = ToggleRun(part, {op: configs[op] for op in part.ops.nodes})
-        clean = run.in_fp32(calls.args, calls.kwargs)
-        return [(op, _error(run.with_int8([op]), clean)) for op in names]
-
-
-def _error(noisy: list[Tensor], clean: list[Tensor]) -> float:
-    """Return the mean over the outputs of ``|noisy - clean|² / |clean|²``."""
-    shares = [
-        float((a - b).square().sum() / b.square().sum().clamp_min(1e-30))
-        for a, b in zip(noisy, clean, strict=True)
-    ]
-    return sum(shares) / len(shares) if shares else 0.0
-
-
-def _named(qparams: tuple[float, int]) -> dict[str, float]:
-    return {"scale": qparams[0], "zero_point": qparams[1]}
-
-
 def _config(plain: Mapping[str, Any]) -> OpConfig:
+    """Return the config of an op without its corrections: the tensors of the files have them."""
     fields = ("dtype", "scheme", "granularity", "algorithm")
     return OpConfig.from_dict(
         {

@@ -15,8 +15,9 @@ OP_LAYERS = (
 
 _ACTIVATIONS = tuple(
     TensorConfig("uint8", scheme, "per_tensor", algorithm)
+    for algorithms in (("kl", "minmax"), ("percentile",))
     for scheme in ("asym", "sym")
-    for algorithm in ("kl", "minmax")
+    for algorithm in algorithms
 )
 _EMBEDDING = OpConfig(
     TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
@@ -38,7 +39,8 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
     """Return the choices for an op of ``kind``, LPOT's first choice first, ``FP32`` last.
 
     The table is LPOT 1.6's for torch >= 1.7: four settings for weighted layers (activation
-    asymmetric or symmetric, range by ``kl`` or ``minmax``), one for everything else.
+    asymmetric or symmetric, range by ``kl`` or ``minmax``), one for everything else. ``percentile``
+    is not LPOT's and comes after.
     """
     if kind in ("Embedding", "EmbeddingBag"):
         return (_EMBEDDING, FP32)

@@ -14,6 +14,14 @@ from lpot_lightning.errors import DataError
 QParams = tuple[float, int]
 Statistics = tuple[float, float, list[float], int, str]
 """Lowest and highest value, histogram between them, batches, and why int8 cannot hold it."""
+CUT = 1e-4
+"""Share of the values that ``percentile`` cuts off at each end.
+
+8 bits have 256 steps, so a range that is twice as wide costs four times the squared error of all
+values; fewer outliers than this cannot make up for it unless they are far out, which ``kl`` sees.
+99.99 % did best, with 99.999 %, over the networks of Wu et al., Integer Quantization for Deep
+Learning Inference (2020), table 5.
+"""
 _SCHEMES = {"asym": torch.per_tensor_affine, "sym": torch.per_tensor_symmetric}
 
 
@@ -21,7 +29,8 @@ class RangeObserver(HistogramObserver):
     """Watches a tensor once and answers for every scheme and algorithm afterwards.
 
     ``minmax`` is the observed range; ``kl`` is torch's search for the range with the least
-    squared error over the histogram, which LPOT's ``kl`` also stood for on PyTorch.
+    squared error over the histogram, which LPOT's ``kl`` also stood for on PyTorch. ``percentile``
+    leaves out the outermost values at each end, as many as ``CUT`` says.
     """
 
     def __init__(self, reduce_range: bool = False) -> None:
@@ -95,7 +104,7 @@ class RangeObserver(HistogramObserver):
         return self.refused or ("" if self.batches else "saw no calibration data")
 
     def qparams(self, scheme: str, algorithm: str) -> QParams:
-        """Return scale and zero point for ``asym``/``sym`` and ``minmax``/``kl``."""
+        """Return scale and zero point for a scheme, ``asym`` or ``sym``, and an algorithm."""
         wish = (scheme, algorithm)
         if wish not in self._known:
             self._known[wish] = self._search(scheme, algorithm)
@@ -105,9 +114,19 @@ class RangeObserver(HistogramObserver):
         low, high = self.min_val, self.max_val
         if algorithm == "kl":
             low, high = self._non_linear_param_search()
+        elif algorithm == "percentile":
+            low, high = self._without_tails()
         self.qscheme = _SCHEMES[scheme]
         scale, zero_point = self._calculate_qparams(low, high)
         return float(scale), int(zero_point)
+
+    def _without_tails(self) -> tuple[Tensor, Tensor]:
+        """Return the ends of the outermost bins that have ``CUT`` of the values up to them."""
+        share = self.histogram.double().cumsum(0) / self.histogram.sum()
+        first = int((share > CUT).nonzero()[0])
+        last = int((share < 1 - CUT).sum())
+        width = (self.max_val - self.min_val) / self.bins
+        return self.min_val + first * width, self.min_val + min(last + 1, self.bins) * width
 
 
 class SettledObserver(ObserverBase):

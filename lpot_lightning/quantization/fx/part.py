@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import nn
@@ -17,53 +15,37 @@ from torch.ao.quantization.quantize_fx import (
 )
 from torch.fx import GraphModule
 
-from lpot_lightning.quantization.calls import Calls, Scalar
+from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.quantization.fx.correction import Corrections
 from lpot_lightning.quantization.fx.detour import lead_around, take_fences_out
-from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.graph import GraphOps, observer_nodes, read_ops
+from lpot_lightning.quantization.fx.input_mean import InputMean
+from lpot_lightning.quantization.fx.int8_graph import Int8Graph
 from lpot_lightning.quantization.fx.observe import observe
 from lpot_lightning.quantization.fx.observer import QParams, RangeObserver, SettledObserver
 from lpot_lightning.quantization.fx.sharing import SharedTensors
+from lpot_lightning.quantization.fx.spec import WRAPPED, PartSpec, alone
 from lpot_lightning.quantization.fx.tidy import tidy
 from lpot_lightning.quantization.fx.trace import check_equal, told, trace
 from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig, TensorConfig
-
-WRAPPED = "0"  # where a single layer sits in the Sequential that is traced in its stead
-
-
-@dataclass(frozen=True)
-class PartSpec:
-    """What is needed to trace and prepare a part again: plain values, kept in the files.
-
-    Args:
-        path: dotted path of the module in the user's model; ``""`` is the model itself.
-        wrapped: whether the module is a single layer, traced inside a ``Sequential``.
-        fixed: the non-tensor arguments of its ``forward``.
-        kept: layers inside of it, by their names in it, that are no ops: others use their weights.
-    """
-
-    path: str
-    wrapped: bool
-    fixed: tuple[tuple[str, Scalar], ...] = ()
-    kept: tuple[str, ...] = ()
-
-    def name_of(self, inner: str) -> str:
-        """Return the full name of what the graph calls ``inner``."""
-        if self.wrapped:
-            inner = inner.removeprefix(WRAPPED)
-        return ".".join(piece for piece in (self.path, inner) if piece)
 
 
 class Part:
     """A module of the user's model as an observed graph."""
 
     def __init__(
-        self, spec: PartSpec, graph: GraphModule, ops: GraphOps, tensors: SharedTensors
+        self,
+        spec: PartSpec,
+        graph: GraphModule,
+        ops: GraphOps,
+        tensors: SharedTensors,
+        corrections: Corrections,
     ) -> None:
         self.spec = spec
         self.graph = graph
         self.ops = ops
+        self.corrections = corrections
         self._tensors = tensors
         self.ranges: dict[str, RangeObserver] = {}
         self._last: tuple[tuple[object, ...], StandIn] | None = None
@@ -83,7 +65,7 @@ class Part:
         Raises:
             NotTraceable: if the module cannot become one graph.
         """
-        root = _alone(module) if spec.wrapped else module
+        root = alone(module) if spec.wrapped else module
         graph, scopes = trace(root, dict(spec.fixed), stands_for=WRAPPED if spec.wrapped else "")
         tidy(graph, scopes)
         _swap_ff_with_fxff(graph)
@@ -96,7 +78,21 @@ class Part:
             if calls is not None:
                 check_equal(graph, module, calls)
             graph = observe(graph, scopes, reduce_range, spec.kept)
-        return cls(spec, graph, read_ops(graph, scopes, spec.name_of), tensors)
+        ops = read_ops(graph, scopes, spec.name_of)
+        corrections = Corrections(graph, ops, reduce_range)
+        return cls(spec, graph, ops, tensors, corrections)
+
+    @property
+    def size(self) -> int:
+        """How many nodes compute something."""
+        nodes = (self.ops.followers, self.ops.bystanders, *self.ops.nodes.values())
+        return sum(map(len, nodes))
+
+    @property
+    def watchers(self) -> list[RangeObserver | InputMean]:
+        """All that takes in calibration data, in an order that is the same in every process."""
+        found = [one for one in self.graph.modules() if isinstance(one, RangeObserver)]
+        return [*found, *self.corrections.watchers]
 
     @property
     def observed(self) -> StandIn:
@@ -106,6 +102,7 @@ class Part:
 
     def settle(self) -> None:
         """Take the observers out of the graph; from here on it is read only."""
+        self.corrections.unwatch()
         for node in observer_nodes(self.graph):
             target = str(node.target)
             found = self.graph.get_submodule(target)
@@ -126,14 +123,23 @@ class Part:
         """Return scale and zero point of every observer, by its name in the graph."""
         wishes: dict[int, TensorConfig] = {}
         seen: dict[str, RangeObserver] = {}
+        equalized = self._equalized_ranges(configs)
         for node in observer_nodes(self.graph):
             target = str(node.target)
             if target in self.ranges:
-                seen[target] = self.ranges[target]
+                seen[target] = equalized.get(target, self.ranges[target])
                 wish = _first_int8(configs, self.ops.owners(node))
                 if wish is not None:
                     wishes.setdefault(id(seen[target]), wish)
         return {target: _qparams(one, wishes.get(id(one))) for target, one in seen.items()}
+
+    def _equalized_ranges(self, configs: Mapping[str, OpConfig]) -> dict[str, RangeObserver]:
+        """Return what the observers would have seen where ``configs`` equalize."""
+        return {
+            str(node.target): boundary.range
+            for boundary in self.corrections.in_force(configs)
+            for node in (*boundary.inner, *boundary.outer)
+        }
 
     def output_qparams(self, configs: Mapping[str, OpConfig]) -> dict[str, QParams]:
         """Return scale and zero point of what each op gives on, where an observer follows it."""
@@ -160,6 +166,11 @@ class Part:
         layers = {str(n.target) for n in self.ops.nodes[op] if n.op == "call_module"}
         modules = (self.graph.get_submodule(layer) for layer in layers)
         return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+
+    def reads(self, op: str) -> tuple[str, ...]:
+        """Return the ops whose outputs ``op`` takes, seen through what only passes on."""
+        ends = {one.producer for one in self.corrections.boundaries if one.consumer == op}
+        return tuple(sorted({*self.ops.reads(op), *ends}))
 
     def leaves(self) -> list[str]:
         """Return the names of the layers in the graph that are no ops."""
@@ -192,6 +203,9 @@ class Part:
         graph = copy.deepcopy(self.graph)
         for target, (scale, zero_point) in self.chosen_qparams(configs).items():
             setattr(graph, target, SettledObserver(scale, zero_point))
+        for op in self.ops.nodes.keys() - fp32:
+            if changed := self.corrections.changed(configs, op, graph):
+                changed.put()
         int8 = self.ops.int8_nodes(fp32)
         qconfigs = graph.meta["_observed_graph_module_attrs"].node_name_to_qconfig
         for name in self._left_in_fp32(fp32, int8):
@@ -210,39 +224,6 @@ class Part:
         nodes = [node for op in fp32 for node in self.ops.nodes[op]]
         nodes += [node for node in self.ops.followers if node.name not in int8]
         return [node.name for node in (*nodes, *self.ops.bystanders)]
-
-
-class _BagAlone(nn.Sequential):
-    """An ``nn.EmbeddingBag``, which takes more than one argument, with a graph around it."""
-
-    def forward(
-        self,
-        input: torch.Tensor,
-        offsets: torch.Tensor | None = None,
-        per_sample_weights: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return self[0](input, offsets, per_sample_weights)  # type: ignore[no-any-return]
-
-
-def _alone(layer: nn.Module) -> nn.Module:
-    """Return a module that holds nothing but ``layer``, as ``WRAPPED``, and can be traced."""
-    return _BagAlone(layer) if isinstance(layer, nn.EmbeddingBag) else nn.Sequential(layer)
-
-
-class Int8Graph(GraphModule):
-    """A converted graph. A copy of it is packed for the same engine.
-
-    Torch packs a copy for the engine of the moment, whose kernels may be the wrong ones.
-    """
-
-    def __init__(self, converted: GraphModule) -> None:
-        super().__init__(converted, converted.graph)
-        self.meta["engine"] = torch.backends.quantized.engine
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Int8Graph:
-        """Return a copy that computes the same."""
-        with quiet(self.meta["engine"]):
-            return cast(Int8Graph, super().__deepcopy__(memo))
 
 
 def _first_int8(configs: Mapping[str, OpConfig], ops: list[str]) -> TensorConfig | None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from lpot_lightning.quantization.calls import Calls, entered_only_through_forward
 from lpot_lightning.quantization.fx.capability import OP_LAYERS
-from lpot_lightning.quantization.fx.part import Part, PartSpec
+from lpot_lightning.quantization.fx.part import Part
+from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
 
 OTHERS_READ = "its weight is used by other code than its own `forward`"

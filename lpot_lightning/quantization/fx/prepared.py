@@ -1,0 +1,218 @@
+"""The traced parts of a model: calibrated, proved, converted, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.quantization.fx.capability import configs_of
+from lpot_lightning.quantization.fx.correction import EQUALIZATION
+from lpot_lightning.quantization.fx.damage import Damage, changes_function
+from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
+from lpot_lightning.quantization.fx.input_mean import InputMean
+from lpot_lightning.quantization.fx.kernels import check_kernels
+from lpot_lightning.quantization.fx.observer import RangeObserver
+from lpot_lightning.quantization.fx.part import Part
+from lpot_lightning.quantization.fx.profile import OpProfile, profile
+from lpot_lightning.quantization.replace import StandIn
+from lpot_lightning.recipe import FP32, Op, Recipe
+
+Verdict = tuple[str, dict[str, str], list[str]]
+"""The engine, the ops that its kernels get wrong, each with the reason, and the ops that cannot be
+equalized with what they read."""
+
+
+def _own(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+class FxPrepared:
+    """The traced parts of one model."""
+
+    def __init__(self, parts: list[Part], calls: list[Calls], excluded: dict[str, str]) -> None:
+        self._parts = parts
+        self._calls = calls
+        self.excluded = excluded
+        self._wrong: dict[str, str] = {}
+        self._engine = choose_engine()
+        self._damage = Damage(parts, calls)
+
+    @property
+    def observed(self) -> dict[str, StandIn]:
+        """The observed graphs by the path of the module they stand for."""
+        return {part.spec.path: part.observed for part in self._parts}
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let data through the observed graphs that the calibration is not to count."""
+        watchers = self._watchers()
+        for watcher in watchers:
+            watcher.awake = False
+        try:
+            yield
+        finally:
+            for watcher in watchers:
+                watcher.awake = True
+
+    def _watchers(self) -> list[RangeObserver | InputMean]:
+        return [watcher for part in self._parts for watcher in part.watchers]
+
+    def statistics(self) -> list[Any]:
+        """Return what was seen, to be merged with what other processes saw of the same model."""
+        return [watcher.statistics() for watcher in self._watchers()]
+
+    def merge(self, seen: Sequence[list[Any]]) -> None:
+        """Take what all processes saw, the own part included, in place of the own part."""
+        for watcher, *of_each in zip(self._watchers(), *seen, strict=True):
+            watcher.merge(of_each)
+
+    def settle(self, agreed: Callable[[Verdict], Verdict] = _own) -> None:
+        """End the calibration; an op whose kernel is wrong, or that saw no data, stays fp32.
+
+        Where the best engine has wrong kernels, the one with the fewest is taken.
+
+        Args:
+            agreed: makes one verdict of those of several processes.
+        """
+        for part in self._parts:
+            part.settle()
+            self._wrong.update(part.unusable())
+        found: dict[str, dict[str, str]] = {}
+        for engine in engines():
+            found[engine] = self._wrong_kernels(engine)
+            if not found[engine]:
+                break
+        best = min(found, key=lambda engine: len(found[engine]))
+        self._engine, wrong, unequal = agreed((best, found[best], self._unequal()))
+        self._wrong.update(wrong)
+        for part in self._parts:
+            part.corrections.leave_out(unequal)
+        self.excluded.update(self._wrong)
+
+    def _wrong_kernels(self, engine: str) -> dict[str, str]:
+        """Return ops that cannot be int8 on ``engine`` though nothing was known against them."""
+        wrong: dict[str, str] = {}
+        for part, calls in zip(self._parts, self._calls, strict=True):
+            with quiet(engine):
+                while more := self._unproved(part, calls, self._wrong | wrong):
+                    wrong.update(more)
+        return wrong
+
+    def _unequal(self) -> list[str]:
+        """Return the ops that compute something else when they are equalized with what they read.
+
+        Where the channels are after a reshape is read from the graph alone, so it is tried out.
+        """
+        found: list[str] = []
+        for part, calls in zip(self._parts, self._calls, strict=True):
+            consumers = [boundary.consumer for boundary in part.corrections.boundaries]
+            if consumers and changes_function(part, calls, consumers):
+                found += [one for one in consumers if changes_function(part, calls, [one])]
+        return found
+
+    def _unproved(self, part: Part, calls: Calls, known: Mapping[str, str]) -> dict[str, str]:
+        choice = {
+            op: FP32 if op in known else configs_of(kind)[0] for op, kind in part.ops.kinds.items()
+        }
+        try:
+            converted = part.convert(choice)
+        except Exception as error:  # whatever torch's convert meets in a user's layer
+            why = f"cannot be converted ({in_short(error)})"
+            return {op: why for op, config in choice.items() if not config.is_fp32}
+        if converted is None:
+            return {}
+        wrong = check_kernels(part, converted.graph, calls.args, calls.kwargs)
+        return {op: why for op, why in wrong.items() if why and op not in known}
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The ops in the order of the graphs."""
+        return tuple(
+            Op(
+                name=name,
+                kind=kind,
+                configs=(FP32,) if name in self._wrong else configs_of(kind),
+                weight_bytes=part.weight_bytes(name),
+                reads=part.reads(name),
+                corrections=self._corrections(part, name),
+            )
+            for part in self._parts
+            for name, kind in part.ops.kinds.items()
+        )
+
+    def _corrections(self, part: Part, op: str) -> tuple[str, ...]:
+        """Return what may be done to ``op``, given what cannot be int8."""
+        found = () if op in self._wrong else part.corrections.possible(op)
+        alone = not set(part.reads(op)) - set(self._wrong)
+        return tuple(one for one in found if one != EQUALIZATION or not alone)
+
+    def convert(self, recipe: Recipe) -> dict[str, StandIn]:
+        """Return the int8 graphs by path."""
+        self._damage.forget()  # a trial comes: its validation needs the memory
+        configs = recipe.as_mapping()
+        found = {}
+        with quiet(self._engine):
+            for part in self._parts:
+                int8 = part.convert({op: configs[op] for op in part.ops.nodes})
+                if int8 is not None:
+                    found[part.spec.path] = int8
+        return found
+
+    def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
+        """Return for each int8 op the error of its part's output with that op alone in int8."""
+        return [(op, self.error(recipe, [op])) for op in recipe.int8_ops]
+
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return the error of the output with ``ops`` alone in int8, as ``recipe`` has them.
+
+        The error of a part is the squared difference of its outputs over their squared size; the
+        price is the part of a forward of the dry run's batch that ``ops`` reach.
+        """
+        return self._damage.of(recipe.as_mapping(), ops)
+
+    @property
+    def forwards(self) -> float:
+        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
+        return self._damage.forwards
+
+    def profile(self) -> dict[str, OpProfile]:
+        """Return what each op costs in floating point, on the batch of the dry run."""
+        found: dict[str, OpProfile] = {}
+        for part, calls in zip(self._parts, self._calls, strict=True):
+            found |= profile(part, calls.args, calls.kwargs)
+        return found
+
+    def describe(self, recipe: Recipe) -> dict[str, Any]:
+        """Return engine, range and parts, and each op with its scale and zero point."""
+        configs = recipe.as_mapping()
+        ops: dict[str, Any] = {}
+        for part in self._parts:
+            own = {op: configs[op] for op in part.ops.nodes}
+            given, taken = part.output_qparams(own), part.input_qparams(own)
+            for op, config in own.items():
+                ops[op] = {"kind": part.ops.kinds[op], **config.to_dict()}
+                if op in given and not config.is_fp32:
+                    ops[op]["activation"] |= _named(given[op])
+                if op in taken and not config.is_fp32:
+                    ops[op]["input"] = _named(taken[op])
+        return {
+            "engine": self._engine,
+            "reduce_range": needs_reduced_range(),
+            "parts": [
+                {
+                    "path": part.spec.path,
+                    "wrapped": part.spec.wrapped,
+                    "fixed": dict(part.spec.fixed),
+                    "kept": list(part.spec.kept),
+                }
+                for part in self._parts
+            ],
+            "op": ops,
+        }
+
+
+def _named(qparams: tuple[float, int]) -> dict[str, float]:
+    return {"scale": qparams[0], "zero_point": qparams[1]}

@@ -1,0 +1,181 @@
+"""Repair before fallback: what costs no speed and lowers the error of the worst ops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lpot_lightning.recipe import CORRECTIONS, OpConfig, Recipe
+from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.space import Space
+
+EQUALIZATION = "cross_layer_equalization"
+SHARE = 0.99
+"""The worst ops are the fewest that hold this share of the damage of all."""
+MARGIN = 0.05
+"""What does not lower an error by this share of it is not kept: it was measured on one batch."""
+
+ErrorOf = Callable[[Recipe, Collection[str]], float]
+"""The error with some ops alone in int8, as the recipe has them."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One thing that was done.
+
+    Args:
+        op: to which op.
+        what: a correction, or the new setting of its activation.
+        before: the error without it, of the ops that it works on.
+        after: the error with it.
+    """
+
+    op: str
+    what: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What came of it.
+
+    Args:
+        recipe: with all that was kept; the ops in fp32 are the same.
+        repairs: in the order of doing.
+        left: ops with an error that is not finite; nothing was tried on them.
+    """
+
+    recipe: Recipe
+    repairs: tuple[Repair, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def repair(
+    recipe: Recipe,
+    space: Space,
+    sensitivities: Sequence[Sensitivity],
+    error_of: ErrorOf,
+    allowed: Collection[str] = CORRECTIONS,
+) -> Repaired:
+    """Lower the error of the worst int8 ops of ``recipe`` by what costs no speed.
+
+    One kind of repair after the other, each on the worst op first, and each kept only where the
+    error is lower by more than ``MARGIN``: equalization of what lies between the op and the one
+    before or after it, as both suffer from it; then the settings of its activation; then what is
+    done to its own weights. Later ones are measured with the earlier ones in force: what an
+    equalized range needs is another setting than what the ruined one needed.
+
+    A tensor belongs to the op that gives it: the settings of that op decide how it is held, those
+    of its readers only where no int8 op comes before. So the settings are tried of the worst ops
+    and of those that they read.
+
+    Args:
+        recipe: to be repaired.
+        space: what each op may be; ``Op.corrections`` says what may be done to it.
+        sensitivities: of the int8 ops of ``recipe``.
+        error_of: simulates; it is called some ten times for an op.
+        allowed: corrections that may be taken; those that ``recipe`` has stay.
+
+    Example::
+
+        repaired = repair(recipe, space, ranked, lambda recipe, ops: prepared.error(recipe, ops))
+        for one in repaired.repairs:
+            print(f"{one.op}: {one.what}, {one.before:.2g} -> {one.after:.2g}")
+    """
+    worst = worst_of(sensitivities)
+    bench = _Bench(recipe, space, error_of)
+    if EQUALIZATION in allowed:
+        for op in worst:
+            bench.equalize(op)
+    for op in dict.fromkeys((*worst, *bench.read_by(worst))):
+        bench.choose_setting(op)
+    for correction in CORRECTIONS:
+        if correction in allowed and correction != EQUALIZATION:
+            for op in worst:
+                bench.correct(op, correction)
+    left = tuple(one.op for one in sensitivities if not one.is_finite)
+    return Repaired(bench.recipe, tuple(bench.repairs), left)
+
+
+def worst_of(sensitivities: Iterable[Sensitivity], share: float = SHARE) -> tuple[str, ...]:
+    """Return the fewest ops that hold ``share`` of the finite damage, the worst one first."""
+    ordered = sorted(
+        (one for one in sensitivities if one.is_finite), key=lambda one: (-one.damage, one.op)
+    )
+    wanted = share * math.fsum(one.damage for one in ordered)
+    found: list[str] = []
+    held = 0.0
+    for one in ordered:
+        if held >= wanted:
+            break
+        found.append(one.op)
+        held += one.damage
+    return tuple(found)
+
+
+class _Bench:
+    """A recipe that is being repaired."""
+
+    def __init__(self, recipe: Recipe, space: Space, error_of: ErrorOf) -> None:
+        self.recipe = recipe
+        self.repairs: list[Repair] = []
+        self._ops = {op.name: op for op in space.ops}
+        self._error_of = error_of
+
+    def read_by(self, ops: Iterable[str]) -> list[str]:
+        """Return the int8 ops whose outputs ``ops`` take."""
+        return [one for op in ops for one in self._ops[op].reads if self._is_int8(one)]
+
+    def equalize(self, op: str) -> None:
+        """Try it between ``op`` and what it reads, and between ``op`` and what reads it."""
+        readers = (one.name for one in self._ops.values() if op in one.reads)
+        for consumer in (op, *readers):
+            ends = (*self._ops[consumer].reads, consumer)
+            if all(map(self._is_int8, ends)):
+                self._try(consumer, ends, self._with_correction(consumer, EQUALIZATION))
+
+    def correct(self, op: str, correction: str) -> None:
+        """Try a correction of the weights of ``op`` alone."""
+        self._try(op, (op,), self._with_correction(op, correction))
+
+    def choose_setting(self, op: str) -> None:
+        """Try all settings of ``op`` that are left to it."""
+        now = self._config(op)
+        others = {
+            _name(config): replace(config, corrections=(*config.corrections, *now.corrections))
+            for config in self._ops[op].int8_configs
+            if (config.activation, config.weight) != (now.activation, now.weight)
+        }
+        self._try(op, (op,), others)
+
+    def _try(self, op: str, measured: Collection[str], configs: Mapping[str, OpConfig]) -> None:
+        """Keep the best of ``configs``, by what they are called, if it is good enough."""
+        if not configs:
+            return
+        before = self._error_of(self.recipe, measured)
+        tried = {what: self.recipe.with_configs({op: one}) for what, one in configs.items()}
+        errors = {what: self._error_of(recipe, measured) for what, recipe in tried.items()}
+        best = min(errors, key=lambda what: (not math.isfinite(errors[what]), errors[what]))
+        if errors[best] < before * (1 - MARGIN):
+            self.recipe = tried[best]
+            self.repairs.append(Repair(op, best, before, errors[best]))
+
+    def _with_correction(self, op: str, correction: str) -> dict[str, OpConfig]:
+        now = self._config(op)
+        if correction not in self._ops[op].corrections or correction in now.corrections:
+            return {}
+        return {correction: replace(now, corrections=(*now.corrections, correction))}
+
+    def _config(self, op: str) -> OpConfig:
+        return self.recipe.as_mapping()[op]
+
+    def _is_int8(self, op: str) -> bool:
+        return op in self._ops and not self._config(op).is_fp32
+
+
+def _name(config: OpConfig) -> str:
+    """Return what a table calls the setting."""
+    fields = (config.activation.scheme, config.activation.algorithm)
+    return " ".join(one for one in fields if one)
