@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lpot_lightning.errors import ConfError
@@ -47,9 +47,13 @@ class Space:
         return tuple(dict.fromkeys(op.kind for op in self.ops))
 
     def int8_configs_of(self, kind: str) -> tuple[OpConfig, ...]:
-        """Return the int8 choices of all ops of one kind, in the order in which they first come."""
+        """Return the int8 choices of all ops of one kind, in the order in which they first come.
+
+        They are without corrections: which ones an op can have is not a matter of its kind.
+        """
         ops = (op for op in self.ops if op.kind == kind)
-        return tuple(dict.fromkeys(config for op in ops for config in op.int8_configs))
+        configs = (replace(config, corrections=()) for op in ops for config in op.int8_configs)
+        return tuple(dict.fromkeys(configs))
 
 
 def build_space(
@@ -57,6 +61,7 @@ def build_space(
     model_wise: Wish | None,
     op_wise: Sequence[tuple[str, Wish]],
     default: Wish | None = None,
+    corrections: Collection[str] = (),
 ) -> Space:
     """Return what is left of the capability of ``ops`` when the wishes are met.
 
@@ -75,6 +80,7 @@ def build_space(
         op_wise: wishes for single ops by name or regular expression.
         default: LPOT's ``default_qconfig``: its first dtype is meant for the ops that no entry of
             ``op_wise`` names; ``fp32`` leaves them all in floating point.
+        corrections: what is done to the weights of every op that can have it.
 
     Raises:
         ConfError: if an entry of ``op_wise`` matches no op or asks for what its op cannot be, or
@@ -99,7 +105,14 @@ def build_space(
         notes += _ask(first_dtypes(_DEFAULT, default), unlisted, merged)
     for where, found, wish in hits:
         _demand(lines_of(where, wish), found, merged)
-    return Space(tuple(merged.values()), tuple(dict.fromkeys(notes)))
+    corrected = tuple(_corrected(op, corrections) for op in merged.values())
+    return Space(corrected, tuple(dict.fromkeys(notes)))
+
+
+def _corrected(op: Op, asked: Collection[str]) -> Op:
+    those = tuple(one for one in op.corrections if one in asked)
+    configs = (c if c.is_fp32 else replace(c, corrections=those) for c in op.configs)
+    return replace(op, configs=tuple(configs))
 
 
 def _fp32_last(op: Op) -> Op:

@@ -1,5 +1,7 @@
 """Basic: LPOT's order of trials, without its defects."""
 
+from dataclasses import replace
+
 from made_up import (
     FOUR,
     INT8,
@@ -140,3 +142,10 @@ def test_what_lpot_did_not_have_is_tried_only_where_it_is_all_that_is_asked_for(
     )
     assert {recipe.as_mapping()["a"] for recipe in recipes} == {kl}
     assert recipes[0].as_mapping()["asked for"] == percentile
+
+
+def test_ops_of_a_kind_share_a_setting_whatever_is_done_to_their_weights():
+    corrected = [replace(one, corrections=("weight_correction",)) for one in FOUR]
+    space = Space((linear("a", [*corrected, FP32]), linear("b", [*FOUR, FP32])))
+    settings = [recipe.as_mapping() for recipe in proposed({"a": 0.0, "b": 0.0}, space)[:4]]
+    assert settings == [{"a": one, "b": other} for one, other in zip(corrected, FOUR, strict=True)]

@@ -1,6 +1,6 @@
 """Wishes met with capability."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from made_up import FOUR, INT8, int8, linear
@@ -231,3 +231,12 @@ def test_the_choices_of_a_kind_are_those_of_all_its_ops():
 def test_an_op_that_can_be_nothing_is_refused():
     with pytest.raises(ConfError, match="`a` can be nothing at all"):
         build_space([linear("a", [])], None, [])
+
+
+def test_a_correction_that_is_asked_for_is_on_every_op_that_can_have_it():
+    can = replace(conv("a"), corrections=("fast_bias_correction", "weight_correction"))
+    space = build_space([can, conv("b")], None, [], corrections=["fast_bias_correction"])
+    expected = tuple(replace(one, corrections=("fast_bias_correction",)) for one in FOUR)
+    assert configs_of(space, "a") == (*expected, FP32)
+    assert configs_of(space, "b") == (*FOUR, FP32)
+    assert space.int8_configs_of("Conv2d") == FOUR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 
 from lpot_lightning.recipe import Op, OpConfig, Recipe
 from lpot_lightning.tuning.space import Space
@@ -35,9 +36,14 @@ def _with_settings(space: Space, wanted: dict[str, OpConfig]) -> Recipe:
     """Give each op the setting of its kind, or its first choice where it does not have that one."""
     chosen: dict[str, OpConfig] = {}
     for op in space.ops:
-        config = wanted.get(op.kind, op.configs[0])
-        chosen[op.name] = config if config in op.configs else op.configs[0]
+        same = (config for config in op.configs if _is_setting(config, wanted.get(op.kind)))
+        chosen[op.name] = next(same, op.configs[0])
     return Recipe.of(chosen)
+
+
+def _is_setting(config: OpConfig, wanted: OpConfig | None) -> bool:
+    """Whether ``config`` is ``wanted``, whatever is done to the weights before."""
+    return wanted is not None and replace(config, corrections=()) == wanted
 
 
 def settings_of(op: Op) -> tuple[OpConfig, ...]:
