@@ -18,6 +18,9 @@ class Sensitivity:
             something. It may be not finite, where something is badly wrong.
         cost: what staying in fp32 costs, in the unit of the objective, above 0.
 
+    Raises:
+        ValueError: if ``cost`` is not a finite number above 0.
+
     Example::
 
         Sensitivity("net.head", damage=0.02, cost=0.5).score  # 0.04
@@ -26,6 +29,12 @@ class Sensitivity:
     op: str
     damage: float
     cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.cost) and self.cost > 0):
+            raise ValueError(
+                f"the cost of `{self.op}` is {self.cost}; allowed: a finite number above 0"
+            )
 
     @property
     def score(self) -> float:

@@ -1,42 +1,50 @@
-"""All int8, else the fewest ops back to fp32."""
+"""All int8, repaired, else the cheapest ops back to fp32."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
 
 from lpot_lightning.recipe import Recipe
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.islands import Islands, without_islands
 from lpot_lightning.tuning.space import Space
+from lpot_lightning.tuning.strategies.bracket import Bracket, close, longest
+from lpot_lightning.tuning.strategies.give_back import GIVE_BACK_TRIALS, give_back
+from lpot_lightning.tuning.strategies.prefixes import Prefixes
 from lpot_lightning.tuning.strategies.ranking import Ranking
 from lpot_lightning.tuning.strategies.strategy import Search, Verdict
 
-GIVE_BACK_TRIALS = 3
 
-_Trying = Generator[Recipe, Verdict, "_Found | None"]
+def most_trials(ops: int) -> int:
+    """Return how many trials ``search_auto`` takes at most, whatever the verdicts are.
 
+    Args:
+        ops: how many may be int8 or fp32.
 
-@dataclass(frozen=True)
-class _Found:
-    """An accepted recipe: the first ``size`` ops of the ranking in fp32, less those given back.
+    Example::
 
-    ``scale`` is the drop in accuracy that a unit of damage makes, ``drop`` the one that is there.
+        most_trials(150)  # 14
     """
-
-    size: int
-    drop: float
-    scale: float
-    returned: tuple[str, ...] = ()
+    return 2 + longest(ops) + GIVE_BACK_TRIALS
 
 
 def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
-    """Try all int8; if that is not good enough, search how many ops have to stay in fp32.
+    """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    The ops are ranked once, most harmful first. How many of them have to stay is searched by
-    bisection, as AIMET's mixed precision does, with the first probe at the ranking's cliff and,
-    where that is accepted, the second one op below it: at most ``ceil(log2(N)) + 1`` trials for N
-    ops, whatever the verdicts are. Then at most three trials try to give back ops that were not
-    needed.
+    1. All int8. If that is not good enough, ``search.repair`` is asked for settings and corrections
+       that cost no speed, and what it changes is tried. The better of the two is the base.
+    2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
+       for it costs. How many of them, from the first on, have to stay in fp32 is searched by
+       bisection over this order, as AIMET's mixed precision does
+       (``aimet_common/amp/mixed_precision_algo.py``), but guided: the next size is the smallest one
+       that is predicted to meet the goal. The prediction is a power law of the summed damages that
+       are left in int8, through the two measured drops that are nearest to the goal. The probe is
+       moved by a tenth of its way to the middle, or to a cliff of the ranking on it, and always
+       leaves so few sizes open that bisection could still end within ``ceil(log2(N)) + 1`` trials
+       for N ops. A trial that could win back no more than 2 % of the cost is not made.
+    3. In at most three trials ops that were not needed are given back (``give_back``).
+
+    Ops without weights that would be int8 alone among fp32 ones go to fp32 with them, and cost no
+    trials (``Islands``).
 
     Example::
 
@@ -44,101 +52,32 @@ def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None
         recipe = next(proposals)
         recipe = proposals.send(Verdict(score, accepted=False))
     """
-    start = space.all_int8()
-    verdict = yield start
-    names = space.fallback_candidates
-    if verdict.accepted or not names:
+    base = _without_islands(space.all_int8(), space)
+    verdict = yield base
+    if verdict.accepted:
         return
-    ranking = Ranking.of(search.rank(start), among=names)
-    found = yield from _search_prefix(start, ranking, search, verdict.score)
-    if found is not None:
-        yield from _give_back(start, ranking, search, found)
-
-
-def _search_prefix(start: Recipe, ranking: Ranking, search: Search, all_int8: Score) -> _Trying:
-    """Find the smallest accepted number of ops in fp32, taking acceptance to be monotone."""
-    too_few, enough = 0, _all_fp32(start, ranking)
-    failing = {0: all_int8}
-    accepted: Score | None = None
-    size = cliff = ranking.cliff(enough - 1) if enough > 1 else 0
-    while too_few < size < enough:
-        verdict = yield start.with_fp32(ranking.order[:size])
-        if verdict.accepted:
-            enough, accepted = size, verdict.score
-        else:
-            too_few, failing[size] = size, verdict.score
-        if enough == size == cliff and _try_one_less(cliff, ranking):
-            size = cliff - 1
-        else:
-            size = (too_few + enough) // 2
-    if accepted is None or accepted.accuracy is None:
-        return None
-    drop = search.criterion.drop(accepted.accuracy, search.baseline)
-    return _Found(enough, drop, _scale(failing, ranking, search))
-
-
-def _try_one_less(cliff: int, ranking: Ranking) -> bool:
-    """Whether one op less than an accepted cliff is the next to try.
-
-    If the cliff is right, that ends the search. If not, bisection below it has to stay within the
-    bound; and where the ranking has no cliff, only its middle, it is bisection at once.
-    """
-    below = cliff - 1
-    most = (len(ranking.order) - 1).bit_length() + 1
-    return below > 0 and ranking.is_steep(cliff) and 2 + (below - 1).bit_length() <= most
-
-
-def _all_fp32(start: Recipe, ranking: Ranking) -> int:
-    """Return the size that needs no trial: all in fp32 is the baseline, if really all can be."""
-    count = len(ranking.order)
-    return count if count == len(start.int8_ops) else count + 1
-
-
-def _scale(failing: dict[int, Score], ranking: Ranking, search: Search) -> float:
-    """Return the drop for a unit of damage, as the nearest probe that was not accepted showed it.
-
-    0 where no such probe has an accuracy, or none a drop.
-    """
-    for size in sorted(failing, reverse=True):
-        accuracy, damage = failing[size].accuracy, ranking.damage_after(size)
-        if accuracy is not None and damage > 0:
-            return max(0.0, search.criterion.drop(accuracy, search.baseline) / damage)
-    return 0.0
-
-
-def _give_back(
-    start: Recipe, ranking: Ranking, search: Search, found: _Found
-) -> Generator[Recipe, Verdict, None]:
-    """Make those ops int8 again whose damage is predicted to fit into what the goal leaves.
-
-    The last op of the prefix stays: without it the search just failed. Damages are taken to add up.
-    Where ops dominate the ranking, and are needed, none fits and no trial is spent.
-    """
-    fp32 = ranking.order[: found.size]
-    most = found.size
-    for _ in range(GIVE_BACK_TRIALS):
-        group = _fitting(ranking, search.criterion.goal, found)[:most]
-        if not group:
+    ranked = search.rank(base)
+    repaired = search.repair(base, ranked)
+    if repaired != base:
+        second = yield repaired
+        if second.accepted:
             return
-        returned = found.returned + group
-        verdict = yield start.with_fp32(name for name in fp32 if name not in returned)
-        if verdict.accepted and verdict.score.accuracy is not None:
-            drop = search.criterion.drop(verdict.score.accuracy, search.baseline)
-            found = replace(found, drop=drop, returned=returned)
-        else:
-            most = len(group) // 2
+        if _is_better(second, verdict, search):
+            base, verdict, ranked = repaired, second, search.rank(repaired)
+    int8 = {*base.int8_ops}
+    ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
+    bracket = Bracket(Prefixes(base, ranking, Islands(space)), search)
+    bracket.tell(0, verdict)
+    yield from close(bracket)
+    if bracket.is_met:
+        yield from give_back(bracket)
 
 
-def _fitting(ranking: Ranking, goal: float, found: _Found) -> tuple[str, ...]:
-    """Return the ops, least harmful first, that can be given back by the prediction."""
-    damages = dict(zip(ranking.order, ranking.damages, strict=True))
-    group: list[str] = []
-    drop = found.drop
-    for name in reversed(ranking.order[: found.size - 1]):
-        if name in found.returned:
-            continue
-        drop += found.scale * damages[name]
-        if found.scale == 0 or drop > goal:
-            break
-        group.append(name)
-    return tuple(group)
+def _without_islands(recipe: Recipe, space: Space) -> Recipe:
+    cleaned = without_islands(recipe, space)
+    return cleaned if cleaned.int8_ops else recipe
+
+
+def _is_better(second: Verdict, first: Verdict, search: Search) -> bool:
+    a, b = second.score.accuracy, first.score.accuracy
+    return a is not None and (b is None or search.criterion.is_better(a, b))

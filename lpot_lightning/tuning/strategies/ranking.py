@@ -1,86 +1,79 @@
-"""Ops by how much they hurt: the order, its cliff, its sums."""
+"""Ops by what fp32 gains for its cost: the order, its damages."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from lpot_lightning.tuning.sensitivity import Sensitivity
 
-_HALF = 0.5
-_TAIL = 0.01
-_NOTHING = 1e-6
 _STEEP = 2.0
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Ops from the most to the least harmful, each with the damage that is expected of it.
+    """Ops in the order in which they go to fp32: most damage for its cost first.
+
+    It is the order that is best where damages add up and the costs are small (Dantzig, Discrete
+    variable extremum problems, 1957). An op whose damage is not finite comes first, the cheap
+    before the dear: something is badly wrong there. One that was not measured comes last.
 
     Args:
-        order: names of ops, most harmful first.
-        damages: not negative, in the same order; only their ratios mean something.
+        sensitivities: in this order. Finite damages are shares of the greatest of them, and not
+            negative.
 
     Example::
 
-        found = [Sensitivity("a", 0.1), Sensitivity("b", 9.0), Sensitivity("c", 0.2)]
-        Ranking.of(found, among=["a", "b", "c"]).cliff(last=2)  # 1
+        found = [Sensitivity("a", 0.1), Sensitivity("b", 9.0, cost=300.0), Sensitivity("c", 0.2)]
+        Ranking.of(found, among=["a", "b", "c"]).order  # ("c", "a", "b")
     """
 
-    order: tuple[str, ...]
-    damages: tuple[float, ...]
+    sensitivities: tuple[Sensitivity, ...]
 
     @classmethod
     def of(cls, ranked: Iterable[Sensitivity], among: Sequence[str]) -> Ranking:
-        """Sort the ops in ``among``, ties by name.
+        """Sort the ops in ``among``, ties by name."""
+        measured = {one.op: one for one in ranked}
+        usual = fmean(one.cost for one in measured.values()) if measured else 1.0
+        found = [measured.get(name, Sensitivity(name, 0.0, usual)) for name in among]
+        peak = max((one.damage for one in found if one.is_finite), default=0.0)
+        scale = peak if peak > 0 else 1.0
+        shares = [
+            replace(one, damage=max(one.damage / scale, 0.0)) if one.is_finite else one
+            for one in found
+        ]
+        return cls(tuple(sorted(shares, key=_place)))
 
-        An op whose sensitivity is not finite comes first and counts as much as all finite ones
-        together: something is badly wrong there, but a sum has to stay a number. One that was not
-        measured at all comes last.
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names, in the order."""
+        return tuple(one.op for one in self.sensitivities)
+
+    @property
+    def not_finite(self) -> tuple[str, ...]:
+        """The names of the ops whose damage is no number to count with."""
+        return tuple(one.op for one in self.sensitivities if not one.is_finite)
+
+    def steepest(self, sizes: Iterable[int]) -> int | None:
+        """Return after how many ops, of ``sizes``, the order falls most, at least to a half.
+
+        There harmful ops end and harmless ones begin: a cliff.
         """
-        measured = {one.op: one.score for one in ranked}
-        raw = {name: measured.get(name, 0.0) for name in among}
-        finite = {name: max(value, 0.0) for name, value in raw.items() if math.isfinite(value)}
-        peak = max(finite.values(), default=0.0) or 1.0
-        finite = {name: value / peak for name, value in finite.items()}
-        worst = sum(finite.values()) or 1.0
-        order = sorted(among, key=lambda name: (name in finite, -finite.get(name, 0.0), name))
-        return cls(tuple(order), tuple(finite.get(name, worst) for name in order))
+        falls = {size: self._fall(size) for size in sizes}
+        best = max(falls, key=lambda size: (falls[size], -size), default=None)
+        return best if best is not None and falls[best] >= _STEEP else None
 
-    def cliff(self, last: int) -> int:
-        """Return after how many ops, at most ``last``, the ranking falls most steeply.
+    def _fall(self, size: int) -> float:
+        if not 0 < size < len(self.sensitivities):
+            return 0.0
+        last, after = self.sensitivities[size - 1], self.sensitivities[size]
+        if not last.is_finite:
+            return float(after.is_finite) * float("inf") if after.is_finite else 0.0
+        if after.score == 0:
+            return float("inf") if last.score > 0 else 0.0
+        return last.score / after.score
 
-        Steep is the ratio of two neighbours: sensitivities spread over orders of magnitude, and a
-        difference would only ever see the first few. Two kinds of false cliff are left out. At the
-        head, a single op a little above a smooth ranking: the ops above the cliff have to hold half
-        of the whole damage, else keeping them in fp32 would not even halve it. In the tail, where
-        values are next to nothing and their ratios mean nothing: the ops from the cliff's edge on
-        have to hold 1 % of it, and what is below a millionth of the whole counts as equal. Where
-        there is no cliff, it is the middle, which bisection would try first.
-        """
-        total = sum(self.damages)
-        middle = max(1, (last + 1) // 2)
-        if total == 0:
-            return middle
-        floor = _NOTHING * total
-        heads = list(accumulate(self.damages))
-        falls = {
-            size: math.log(max(self.damages[size - 1], floor) / max(self._next(size), floor))
-            for size in range(1, last + 1)
-            if heads[size - 1] >= _HALF * total
-            and total - heads[size - 1] + self.damages[size - 1] >= _TAIL * total
-        }
-        return max(falls, key=lambda size: (falls[size], -size), default=middle)
 
-    def is_steep(self, size: int) -> bool:
-        """Whether the last of the first ``size`` ops is twice as harmful as the one after it."""
-        return self.damages[size - 1] > _STEEP * self._next(size)
-
-    def damage_after(self, size: int) -> float:
-        """Return the summed damage of all ops but the first ``size``."""
-        return math.fsum(self.damages[size:])
-
-    def _next(self, size: int) -> float:
-        return self.damages[min(size, len(self.damages) - 1)]
+def _place(one: Sensitivity) -> tuple[bool, float, str]:
+    return (one.is_finite, -one.score if one.is_finite else one.cost, one.op)

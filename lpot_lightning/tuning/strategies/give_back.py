@@ -1,0 +1,102 @@
+"""Ops in fp32 that were not needed, int8 again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.strategies.bracket import WORTH, Bracket
+from lpot_lightning.tuning.strategies.prefixes import Prefixes
+from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+
+GIVE_BACK_TRIALS = 3
+
+
+def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
+    """Make those ops int8 again whose drop is predicted to fit into what the goal leaves.
+
+    Between two sizes that were tried lies a measured difference in accuracy. It is shared among the
+    ops that make the sizes differ, by their damages; so a stretch of ops that are ranked high and
+    proved harmless is found. What wins most cost for its drop is given back first. Where a trial
+    shows more drop than was predicted, its ops count that much more, and half as much is tried.
+
+    Example::
+
+        yield from close(bracket)
+        yield from give_back(bracket)
+    """
+    loan = _Loan.of(bracket)
+    for _ in range(GIVE_BACK_TRIALS):
+        group = loan.fitting(bracket.search.criterion.goal)
+        if not group:
+            return
+        verdict = yield bracket.prefixes.recipe(loan.picked - group)
+        loan.tell(group, verdict, bracket.search)
+
+
+@dataclass
+class _Loan:
+    """Ops that are in fp32 in an accepted recipe, and the drop each is predicted to save.
+
+    ``drop`` is that of the recipe, ``share`` how much of what the goal leaves is dared.
+    """
+
+    prefixes: Prefixes
+    picked: frozenset[str]
+    drop: float
+    saved: dict[str, float] = field(default_factory=dict)
+    share: float = 1.0
+
+    @classmethod
+    def of(cls, bracket: Bracket) -> _Loan:
+        prefixes, enough = bracket.prefixes, bracket.enough
+        loan = cls(prefixes, frozenset(prefixes.picked(enough)), bracket.drops[enough])
+        for a, b in pairwise(sorted(size for size in bracket.drops if size <= enough)):
+            between = prefixes.fp32(prefixes.picked(b)) - prefixes.fp32(prefixes.picked(a))
+            loan._share_out(between, max(bracket.drops[a] - bracket.drops[b], 0.0))
+        return loan
+
+    def _share_out(self, names: Iterable[str], drop: float) -> None:
+        damages = {name: self.prefixes.damage_of(name) for name in names}
+        whole = math.fsum(filter(math.isfinite, damages.values()))
+        for name, damage in damages.items():
+            part = damage / whole if whole > 0 else 1 / len(damages)
+            self.saved[name] = drop * part if math.isfinite(damage) else math.inf
+
+    def fitting(self, goal: float) -> frozenset[str]:
+        """Return the ops to give back, none where too little would be won."""
+        room = self.share * (goal - self.drop)
+        group = frozenset[str]()
+        for name in sorted(self.picked & self.saved.keys(), key=self._price):
+            if self._lost(group | {name}) > room:
+                break
+            group |= {name}
+        won = self.prefixes.cost_of(self._freed(group))
+        return group if won >= WORTH * self.prefixes.cost else frozenset()
+
+    def tell(self, group: frozenset[str], verdict: Verdict, search: Search) -> None:
+        """Take note of what became of the recipe without ``group``."""
+        accuracy = verdict.score.accuracy
+        drop = math.inf if accuracy is None else search.criterion.drop(accuracy, search.baseline)
+        if verdict.accepted:
+            self.picked -= group
+            self.drop = drop
+            return
+        self.share /= 2
+        expected = self._lost(group)
+        if math.isfinite(drop) and 0 < expected < drop - self.drop:
+            for name in group:
+                self.saved[name] *= (drop - self.drop) / expected
+
+    def _price(self, name: str) -> tuple[float, str]:
+        return self.saved[name] / self.prefixes.cost_of([name]), name
+
+    def _lost(self, group: frozenset[str]) -> float:
+        return math.fsum(self.saved.get(name, math.inf) for name in self._freed(group))
+
+    def _freed(self, group: frozenset[str]) -> set[str]:
+        """Return what becomes int8 without ``group``: of it all but islands, and islands with it."""
+        return self.prefixes.fp32(self.picked) - self.prefixes.fp32(self.picked - group)
