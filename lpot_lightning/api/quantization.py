@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lpot_lightning.api.judge import Judge
 from lpot_lightning.api.objective import bytes_of
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.preparation import calibrate, prepare
@@ -91,6 +93,13 @@ class _Run:
         self.backend = find_backend(conf, listener.say)
         self.ranks = options.ranks
         self.folder = options.workspace if self.ranks.rank == 0 else None
+        asked = conf.tuning.exit_policy
+        self.judge = Judge(
+            runner,
+            self.ranks,
+            listener.say,
+            gives_up=asked.max_trials > 1 and not asked.performance_only,
+        )
         self.saved: Recipe | None = None
         self.tried = 0
 
@@ -102,6 +111,7 @@ class _Run:
         self._space(self._ops(prepared))  # names that match nothing are told here
         self.baseline = self._judge_baseline(model)
         self.criterion = self._criterion()
+        self.judge.give_up_by(self.criterion, self.baseline.accuracy)
         calibrate(model, prepared, self.runner, self.ranks, say)
         ops = self._ops(prepared)
         history = self._open_history()
@@ -124,7 +134,7 @@ class _Run:
         return space
 
     def _judge_baseline(self, model: nn.Module) -> Evaluation:
-        found = self.runner.evaluate(model, "baseline")
+        found = self.judge.judge_fp32(model)
         if not -float("inf") < found.accuracy < float("inf"):
             raise EvaluationError(
                 f"the fp32 model's `{self.runner.monitor}` is {found.accuracy}, so there is nothing"
@@ -213,20 +223,24 @@ class _Run:
             on_trial=self.listener.trial,
             on_best=lambda trial: self._keep(model, prepared, trial),
             now=lambda: self.ranks.agreed(monotonic()),
+            countdown=self.judge.countdown,
+            run_in_full=lambda recipe: self._try(model, prepared, recipe, in_full=True),
         )
 
-    def _try(self, model: nn.Module, prepared: Prepared, recipe: Recipe) -> Score:
+    def _try(
+        self, model: nn.Module, prepared: Prepared, recipe: Recipe, *, in_full: bool = False
+    ) -> Score:
         started = monotonic()
-        self.tried += 1
+        self.tried += not in_full
         if self.tried % COLLECT_EVERY == 0:
             gc.collect()  # graphs are cycles, and beside a large heap Python lets them wait long
         parts = self.ranks.together(lambda: prepared.convert(recipe))
         with replaced(model, parts) as quantized:
-            found = self.runner.evaluate(
-                quantized, f"int8 trial {self.tried} of at most {self.most}"
-            )
-        share = found.batches / self.baseline.batches
-        return Score.of(found.accuracy, monotonic() - started, share)
+            label = f"int8 trial {self.tried} of at most {self.most}"
+            if in_full:
+                label = "the best-looking int8 model, in full"
+            score = self.judge.judge_int8(quantized, label, in_full=in_full)
+        return dataclasses.replace(score, seconds=monotonic() - started)
 
     def _keep(self, model: nn.Module, prepared: Prepared, trial: Trial) -> None:
         """Write the best model so far; one that an earlier run found is written at the end."""

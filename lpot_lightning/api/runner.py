@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from lpot_lightning.tuning.screening import Watch
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -45,8 +47,15 @@ class Runner(Protocol):
     def calibrate(self, model: nn.Module) -> None:
         """Show ``model`` all calibration batches."""
 
-    def evaluate(self, model: nn.Module, label: str) -> Evaluation:
-        """Judge ``model`` by one pass over the validation data."""
+    def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
+        """Judge ``model`` by one pass over the validation data.
+
+        Args:
+            model: fp32 or int8.
+            label: what the pass is for, for people.
+            watch: looks at the pass after each batch; what it raises, or an exception of
+                ``Ranks.together`` for it, ends the pass and comes through.
+        """
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one step on one calibration batch."""

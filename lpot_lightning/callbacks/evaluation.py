@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
@@ -24,13 +24,17 @@ from lpot_lightning.callbacks.quiet import (
     HeldBatches,
     Warned,
     directions_in,
+    logged_by,
     quiet,
     run,
 )
+from lpot_lightning.callbacks.running import Running
+from lpot_lightning.callbacks.untouched import as_before_on_error
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.signals import check
+from lpot_lightning.tuning.screening import Watch
 
 
 class ValidationRunner:
@@ -166,8 +170,14 @@ class ValidationRunner:
                 " calibrate on other data, with `calib='val'` or a `calib_dataloader()`"
             ) from error
 
-    def evaluate(self, model: nn.Module, label: str) -> Evaluation:
+    def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
         """Judge ``model`` by one pass over the validation data.
+
+        Args:
+            model: a LightningModule; where the pass does not reach its end, its attributes are put
+                back.
+            label: for the progress bar.
+            watch: looks at the pass after each batch, and may end it.
 
         Raises:
             DataError: if the validation data gives no batch.
@@ -177,8 +187,9 @@ class ValidationRunner:
         loop = BorrowedLoop(self._trainer, self._val, self._limits)
         started = monotonic()
         with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
+            watching = [] if watch is None else [Running(watch, loop, partial(self._name_in, loop))]
             try:
-                logged = self._run(model, loop, [bar])
+                logged = self._run(model, loop, [bar, *watching])
             except Exception as error:
                 if self._found is not None or isinstance(error, LpotError):
                     raise  # whether a trial may fail is for the search to say
@@ -200,16 +211,22 @@ class ValidationRunner:
 
     def _sought(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> Monitor:
         """Return the metric to tune by, which rank 0 may be alone to log."""
-        found = self._found or find_monitor(
-            self._asked_monitor,
-            self._conf.tuning.accuracy_criterion.higher_is_better,
-            self._watchers,
-            logged,
-            directions_in(loop),
-        )
+        found = self._found or self._monitor_in(loop, logged)
         if found.name not in logged:
             raise EvaluationError(f"`{found.name}` was logged before, and is not any more")
         return found
+
+    def _monitor_in(self, loop: BorrowedLoop, logged: Collection[str]) -> Monitor:
+        asked = self._conf.tuning.accuracy_criterion.higher_is_better
+        directions = directions_in(loop)
+        return find_monitor(self._asked_monitor, asked, self._watchers, logged, directions)
+
+    def _name_in(self, loop: BorrowedLoop) -> str | None:
+        """Return the metric to tune by, if what is logged so far tells."""
+        try:
+            return (self._found or self._monitor_in(loop, logged_by(loop))).name
+        except LpotError:
+            return None
 
     def _here(self) -> str:
         of = self._ranks.size
@@ -253,8 +270,11 @@ class ValidationRunner:
 
         def quietly() -> dict[str, float]:
             try:
-                with quiet(
-                    self._trainer, model, callbacks, self._seed, self._ranks, self._precision
+                with (
+                    quiet(
+                        self._trainer, model, callbacks, self._seed, self._ranks, self._precision
+                    ),
+                    as_before_on_error(model),
                 ):
                     return run(self._trainer, loop)
             finally:

@@ -17,6 +17,7 @@ from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
@@ -70,12 +71,21 @@ class BorrowedLoop(_EvaluationLoop):
         )
 
 
+def logged_by(loop: _EvaluationLoop) -> dict[str, _ResultMetric]:
+    """Return what ``loop`` logged for the epoch, by all its names."""
+    return {
+        name: item
+        for item in loop._results.result_metrics
+        if item.meta.on_epoch
+        for name in loop._results._forked_name(item, on_step=False)
+    }
+
+
 def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
     """Return all names that ``loop`` logged, with ``higher_is_better`` of torchmetrics objects."""
     return {
         name: item.value.higher_is_better if isinstance(item.value, Metric) else None
-        for item in loop._results.result_metrics
-        for name in loop._results._forked_name(item, on_step=False)
+        for name, item in logged_by(loop).items()
     }
 
 

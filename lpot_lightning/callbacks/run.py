@@ -131,14 +131,17 @@ def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
     """One line a trial, and its scalars to the loggers."""
     recipe, score = trial.recipe, trial.score
     shown = "failed: " + str(score.failure)
-    if score.accuracy is not None:
+    if score.accuracy is not None and score.screened:
+        share = f"{100 * score.evaluations:.2g} % of the pass"
+        shown = f"{runner.monitor} about {score.accuracy:.2g} after {share}, given up"
+    elif score.accuracy is not None:
         shown = f"{runner.monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
     rank_zero_info(
         f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
         f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
     )
     scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
-    if score.accuracy is not None:
+    if score.accuracy is not None and not score.screened:
         scalars[runner.monitor] = score.accuracy
     _log(trainer, scalars, trial.number)
 

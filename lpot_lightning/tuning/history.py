@@ -98,6 +98,7 @@ class History:
         self.archived: str | None = None
         self._lines = 0
         self._trials: dict[str, PastTrial] = {}
+        self._in_full: dict[str, PastTrial] = {}
         self._findings: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     @classmethod
@@ -137,7 +138,8 @@ class History:
         """Return a history in memory with what another one, in another process, knows."""
         history = cls()
         trials, findings = known
-        history._trials = {past.recipe.key: past for past in trials}
+        for past in trials:
+            history._know(past)
         history._findings = {(one["kind"], one["recipe"]): one for one in findings}
         return history
 
@@ -148,12 +150,20 @@ class History:
 
     @property
     def trials(self) -> tuple[PastTrial, ...]:
-        """The finished trials, in the order in which they were tried."""
-        return tuple(self._trials.values())
+        """The finished trials, in the order in which they were tried.
+
+        Those that were ended early and later judged in full come once more, at the end.
+        """
+        return *self._trials.values(), *self._in_full.values()
 
     def find(self, key: str) -> Score | None:
         """Return the score of the recipe with this ``key``, or ``None`` if it was not tried."""
         past = self._trials.get(key)
+        return None if past is None else past.score
+
+    def find_in_full(self, key: str) -> Score | None:
+        """Return the score of a recipe whose trial was first ended early, then judged in full."""
+        past = self._in_full.get(key)
         return None if past is None else past.score
 
     def append(self, recipe: Recipe, score: Score, accepted: bool) -> None:
@@ -164,7 +174,7 @@ class History:
         """
         past = PastTrial(recipe, score, accepted)
         self._write(past.to_dict())
-        self._trials[recipe.key] = past
+        self._know(past)
 
     def finding(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """Return what ``keep`` was given, or ``None`` if nothing was found out yet.
@@ -224,10 +234,14 @@ class History:
             elif record["kind"] in FINDINGS:
                 self._findings[record["kind"], record["recipe"]] = record
             else:
-                past = PastTrial.from_dict(record)
-                self._trials[past.recipe.key] = past
+                self._know(PastTrial.from_dict(record))
         except (KeyError, TypeError, ValueError, AttributeError, ConfError) as error:
             raise _not_ours(path, number) from error
+
+    def _know(self, past: PastTrial) -> None:
+        first = self._trials.setdefault(past.recipe.key, past)
+        if first is not past:
+            self._in_full[past.recipe.key] = past
 
     def _set_aside(self, names: str) -> None:
         if self.must_match:
@@ -239,7 +253,7 @@ class History:
             kept = journal.archive(self.path)
             self.archived = f"the history of another run is kept as `{kept}`: different are {names}"
         self.baseline = None
-        self._trials, self._findings = {}, {}
+        self._trials, self._in_full, self._findings = {}, {}, {}
         self._begin()
 
     def _begin(self) -> None:

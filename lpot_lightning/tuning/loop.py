@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from lpot_lightning.errors import LpotError, QuantizationError
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.signals import uninterrupted
+from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
@@ -32,6 +33,8 @@ def tune(
     on_trial: Callable[[Trial], None] | None = None,
     on_best: Callable[[Trial], None] | None = None,
     now: Callable[[], float] = monotonic,
+    countdown: Countdown | None = None,
+    run_in_full: Callable[[Recipe], Score] | None = None,
 ) -> Outcome:
     """Try what ``strategy`` proposes until it is good enough, at an end, or out of budget.
 
@@ -39,11 +42,13 @@ def tune(
     no new trial. If the history of an earlier run knows it, that score is taken; this counts as a
     trial, so that a run that was killed and resumed ends as one that was not.
 
+    If in the end no trial was judged in full, the one that looked best is, under its own number.
+
     Args:
         strategy: in which order recipes are tried.
         space: which recipes there are.
         run_trial: converts and judges. An exception makes the trial a failed one, but an
-            ``LpotError`` ends the search.
+            ``LpotError`` ends the search, and so does ``OutOfTime``, of which nothing is kept.
         search: criterion, baseline and ranking, also for the strategy.
         budget: how long to search.
         history: what was tried; appended to after each trial.
@@ -51,6 +56,9 @@ def tune(
         on_trial: called after each trial, replayed ones too.
         on_best: called at once when a trial is the best so far, before ``on_trial``.
         now: seconds on a clock that the ``timeout`` of the budget goes by.
+        countdown: is started before each trial, for ``run_trial`` to end by; it has no end until
+            there is a trial that was judged in full.
+        run_in_full: as ``run_trial``, but never gives up; where not given, ``run_trial`` does not.
 
     Raises:
         QuantizationError: if the first three trials raise the same exception: that is not a fault
@@ -74,6 +82,7 @@ def tune(
         on_best=on_best,
     )
     clock = _Clock(budget.timeout, now)
+    countdown = countdown or Countdown()
     patience = _REPEATS + 10 * len(space.ops)
     exhausted = False
     with closing(strategy.search(space, search)) as proposals:
@@ -86,7 +95,12 @@ def tune(
                 exhausted = True
                 break
             else:
-                score = ledger.try_once(recipe)
+                countdown.start(None if ledger.best is None else clock.left())
+                try:
+                    score = ledger.try_once(recipe)
+                except OutOfTime:
+                    exhausted = True
+                    break
                 if _is_enough(ledger, strategy, budget):
                     break
             if clock.is_over():
@@ -94,6 +108,8 @@ def tune(
                 break
             recipe = _tell(proposals, Verdict(score, ledger.accepts(score)))
     ledger.keep_held()
+    countdown.start(None)
+    ledger.judge_in_full(run_in_full or run_trial)
     return Outcome(tuple(ledger.trials), ledger.best, _status(ledger.best, exhausted))
 
 
@@ -102,8 +118,12 @@ class _Clock:
         self._now = now
         self._end = now() + timeout if timeout > 0 else None
 
+    def left(self) -> float | None:
+        return None if self._end is None else self._end - self._now()
+
     def is_over(self) -> bool:
-        return self._end is not None and self._now() >= self._end
+        left = self.left()
+        return left is not None and left <= 0
 
 
 @dataclass
@@ -122,7 +142,7 @@ class _Ledger:
     _held: list[Trial] = field(default_factory=list)
 
     def accepts(self, score: Score) -> bool:
-        if score.accuracy is None:
+        if score.accuracy is None or score.screened:
             return False
         return self.search.criterion.accepts(score.accuracy, self.search.baseline)
 
@@ -131,7 +151,7 @@ class _Ledger:
         replayed = score is not None
         error: Exception | None = None
         if score is None:
-            score, error = self._attempt(recipe)
+            score, error = self._attempt(self.run_trial, recipe)
         number = len(self.trials) + 1
         trial = Trial(number, recipe, score, self.accepts(score), replayed)
         with uninterrupted():  # whoever stops the run finds its best model on disk
@@ -141,16 +161,52 @@ class _Ledger:
             self.on_trial(trial)
         return score
 
+    def judge_in_full(self, run: Callable[[Recipe], Score]) -> None:
+        """If no trial has been, judge the best-looking one of those that were ended early."""
+        for trial in self._by_looks():
+            past = self.history.find_in_full(trial.recipe.key)
+            if past is not None:
+                self._replace(trial, past, replayed=True)
+        for trial in self._by_looks():
+            if self.best is not None:
+                return
+            score, _ = self._attempt(run, trial.recipe)
+            spent, took = trial.score.evaluations, trial.score.seconds
+            score = replace(
+                score, evaluations=score.evaluations + spent, seconds=score.seconds + took
+            )
+            self._replace(trial, score, replayed=False)
+
+    def _by_looks(self) -> list[Trial]:
+        def looks(trial: Trial) -> tuple[float, float]:
+            assert trial.score.accuracy is not None
+            drop = self.search.criterion.drop(trial.score.accuracy, self.search.baseline)
+            return drop, self.cost(trial.recipe)
+
+        return sorted((trial for trial in self.trials if trial.score.screened), key=looks)
+
+    def _replace(self, trial: Trial, score: Score, *, replayed: bool) -> None:
+        done = Trial(trial.number, trial.recipe, score, self.accepts(score), replayed)
+        with uninterrupted():
+            self.trials[trial.number - 1] = done
+            if not replayed:
+                self.history.append(done.recipe, score, done.accepted)
+            self._choose(done)
+        if self.on_trial is not None:
+            self.on_trial(done)
+
     def keep_held(self) -> None:
         for trial in self._held:
             self.history.append(trial.recipe, trial.score, trial.accepted)
         self._held = []
 
-    def _attempt(self, recipe: Recipe) -> tuple[Score, Exception | None]:
+    def _attempt(
+        self, run: Callable[[Recipe], Score], recipe: Recipe
+    ) -> tuple[Score, Exception | None]:
         started = monotonic()
         try:
-            return self.run_trial(recipe), None
-        except LpotError:
+            return run(recipe), None
+        except (LpotError, OutOfTime):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

@@ -20,8 +20,9 @@ class Budget:
 
     Args:
         max_trials: how many different recipes are tried at most.
-        timeout: seconds to go on improving, checked before each trial, one in flight is finished;
-            0 stops at the first recipe that is accepted.
+        timeout: seconds to go on improving. When they are over, a trial in flight is abandoned and
+            counts for nothing; but without any that was judged in full there would be no model, and
+            so the first one is finished. 0 stops at the first recipe that is accepted.
         performance_only: stop at the first recipe that can be judged, whatever its accuracy.
 
     Raises:
@@ -89,11 +90,11 @@ class Trial:
         """Return whether this later trial is the better choice than ``other``.
 
         Accepted comes before not accepted. Among accepted ones the lower cost decides, then the
-        better accuracy; among the others the better accuracy, then the lower cost. A failed trial
-        is never chosen.
+        better accuracy; among the others the better accuracy, then the lower cost. A trial that
+        failed or was ended early is never chosen.
         """
         mine = self.score.accuracy
-        if mine is None:
+        if mine is None or self.score.screened:
             return False
         if other is None or other.score.accuracy is None:
             return True

@@ -1,0 +1,169 @@
+"""What a logged metric has seen so far, left as it is."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_max, dim_zero_min, dim_zero_sum
+
+from lpot_lightning.errors import in_short
+from lpot_lightning.tuning.screening import Unseen
+
+MOST_NUMBERS = 1_000_000
+"""In the state of a metric, beyond which copies of it would need too much memory."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A plain number that is logged at each batch, as Lightning reduces it.
+
+    Args:
+        name: what it is logged as.
+        total: the sum of values times their weights for a mean, else the value.
+        weight: of the samples so far.
+        reduce: ``torch.mean``, ``sum``, ``max`` or ``min``.
+    """
+
+    name: str
+    total: float
+    weight: float
+    reduce: Callable[..., Any]
+    costly = False
+
+    def value(self) -> float:
+        """Return the number over all batches so far."""
+        return self.total / self.weight if self.reduce is torch.mean else self.total
+
+    def continued(self, before: Number, end: Number) -> float:
+        """Return it with the rest of another pass."""
+        if self.reduce in (torch.max, max):
+            return max(self.total, end.total)
+        if self.reduce in (torch.min, min):
+            return min(self.total, end.total)
+        total = self.total + (end.total - before.total)
+        return total / end.weight if self.reduce is torch.mean else total
+
+
+@dataclass(frozen=True)
+class Held:
+    """A copy of a torchmetrics object, which computes without other processes.
+
+    Args:
+        name: what it is logged as.
+        metric: the copy.
+        weight: how many samples it has seen.
+    """
+
+    name: str
+    metric: Metric
+    weight: float
+
+    @classmethod
+    def of(cls, name: str, metric: Metric, weight: float) -> Held:
+        """Copy a metric as it is now; what it shares with the copy is never changed in place.
+
+        Raises:
+            Unseen: if it cannot be copied, or is too large for that.
+        """
+        kept = {id(one): one for one in _never_changed(metric)}
+        states = (getattr(one, name) for one in _nested(metric) for name in one._reductions)
+        if sum(one.numel() for one in states if isinstance(one, Tensor)) > MOST_NUMBERS:
+            raise Unseen(f"the state of `{name}` is too large to be kept")
+        try:
+            copied = copy.deepcopy(metric, kept)
+        except Exception as error:  # a class of the user's may hold anything
+            raise Unseen(f"`{name}` cannot be copied ({in_short(error)})") from error
+        for one in _nested(copied):
+            one._to_sync, one._computed, one._is_synced = False, None, False
+        return cls(name, copied, weight)
+
+    @cached_property
+    def costly(self) -> bool:
+        """Whether it keeps all that it has seen."""
+        return any(
+            isinstance(getattr(one, name), list)
+            for one in _nested(self.metric)
+            for name in one._reductions
+        )
+
+    def value(self) -> float:
+        """Return the metric over all batches so far."""
+        return self._value
+
+    @cached_property
+    def _value(self) -> float:
+        return _computed(self.name, self.metric)
+
+    def continued(self, before: Held, end: Held) -> float:
+        """Return it with the rest of another pass."""
+        mixed = Held.of(self.name, self.metric, end.weight).metric
+        for others in zip(*map(_nested, (mixed, before.metric, end.metric)), strict=True):
+            for state in others[0]._reductions:
+                setattr(others[0], state, self._joined(state, *others))
+        return _computed(self.name, mixed)
+
+    def _joined(self, state: str, own: Metric, before: Metric, end: Metric) -> Any:
+        mine, theirs, all_theirs = (getattr(one, state) for one in (own, before, end))
+        if isinstance(mine, list) and len(mine) == len(theirs):
+            return mine + all_theirs[len(mine) :]
+        reduction = own._reductions[state]
+        if reduction is dim_zero_sum:
+            return mine + (all_theirs - theirs)
+        if reduction is dim_zero_max:
+            return torch.maximum(mine, all_theirs)
+        if reduction is dim_zero_min:
+            return torch.minimum(mine, all_theirs)
+        raise Unseen(f"the state `{state}` of `{self.name}` cannot be put together from parts")
+
+
+def partial_of(name: str, item: _ResultMetric, samples: float) -> Number | Held:
+    """Return what a logged metric has seen.
+
+    Raises:
+        Unseen: if it cannot be kept.
+    """
+    if not item.is_tensor:
+        assert isinstance(item.value, Metric)
+        return Held.of(name, item.value, samples)
+    assert isinstance(item.value, Tensor)
+    mean = item.meta.is_mean_reduction
+    weight = float(item.cumulated_batch_size) if mean else samples
+    return Number(name, float(item.value), weight, item.meta.reduce_fx)
+
+
+def updates(item: _ResultMetric) -> int:
+    """Return how often a logged metric was updated."""
+    held = item if item.is_tensor else item.value
+    assert isinstance(held, Metric)
+    return sum(one.update_count for one in _nested(held))
+
+
+def _nested(metric: Metric) -> Iterator[Metric]:
+    return (one for one in metric.modules() if isinstance(one, Metric))
+
+
+def _never_changed(metric: Metric) -> Iterator[Any]:
+    """Yield the weights of a network inside, and the members of lists that only grow."""
+    yield from metric.parameters()
+    for one in _nested(metric):
+        for name in one._reductions:
+            found = getattr(one, name)
+            yield from found if isinstance(found, list) else ()
+
+
+def _computed(name: str, metric: Metric) -> float:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return float(metric.compute())
+    except Exception as error:  # of parts, a class of the user's may compute nothing
+        raise Unseen(f"`{name}` cannot be computed of a part ({in_short(error)})") from error
