@@ -6,7 +6,6 @@ import math
 import random
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.score import Criterion, Score

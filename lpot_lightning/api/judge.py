@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from torch import nn
@@ -107,7 +107,7 @@ class Judge:
         self._curve = Curve(recorder.points, recorder.end, accuracy, weight)
 
     def judge_int8(self, model: nn.Module, label: str, *, in_full: bool = False) -> Score:
-        """Judge a trial, in full or until it is hopeless.
+        """Judge a trial, in full or until it is hopeless; its objective is the seconds of a step.
 
         Raises:
             OutOfTime: if there is no time left; in all processes if in one.
@@ -123,7 +123,8 @@ class Judge:
             return score
         finally:
             self._hear(watch)
-        return Score.of(found.accuracy, monotonic() - started, found.batches / self._batches)
+        score = Score.of(found.accuracy, monotonic() - started, found.batches / self._batches)
+        return replace(score, objective=None if score.failed else found.step_seconds)
 
     def _watch(self, in_full: bool) -> _Watch:
         curve, criterion = None if in_full else self._curve, self._criterion

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from lpot_lightning.api.job import Job
 from lpot_lightning.quantization.fx.profile import OpProfile
 from lpot_lightning.recipe import Op
+from lpot_lightning.tuning.score import Score
 
 
 def shown_as(value: float, objective: str) -> str:
@@ -63,6 +65,23 @@ def _cost(op: Op, objective: str, measured: OpProfile | None) -> float:
 
 def _power_of_two(seconds: float) -> float:
     return float(2.0 ** round(math.log2(seconds))) if seconds > 0 else 0.0
+
+
+def measured(job: Job, quantized: nn.Module, score: Score) -> float | None:
+    """Return what a trial comes to by the objective, ``None`` where it was not judged in full.
+
+    Args:
+        job: whose objective it is.
+        quantized: the model of the trial.
+        score: with the seconds of a step as its objective.
+    """
+    if score.failed or score.screened:
+        return None
+    if job.conf.tuning.objective == "modelsize":
+        return float(bytes_of(job.backend.to_plain(quantized)))
+    if job.conf.tuning.objective == "footprint":
+        return job.ranks.agreed(peak_memory(lambda: job.runner.step_seconds(quantized)))
+    return score.objective
 
 
 def peak_memory(forward: Callable[[], object]) -> float:

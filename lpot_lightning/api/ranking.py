@@ -1,44 +1,41 @@
-"""How much each op hurts and costs: measured once, kept in the history, shown as a table."""
+"""How much each op hurts and costs, and what mends it: measured once, kept, shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from math import fsum
+from time import monotonic
 
+from lpot_lightning.api.job import Job
 from lpot_lightning.api.objective import cost_shown_as, costs_of
-from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.quantization.backend import Prepared
-from lpot_lightning.recipe import Op, Recipe
+from lpot_lightning.conf.schema import RecipesConf
+from lpot_lightning.recipe import CORRECTIONS, Recipe
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.repair import Repair, repair
 from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.space import Space
 
 _SHOWN = 8
 
 
 class Ranker:
-    """Ranks the ops of recipes; what an earlier run measured is taken from the history.
+    """Ranks and repairs recipes without a trial; what an earlier run found is taken up.
 
     Args:
-        prepared: calibrated.
-        ops: what can be quantized.
-        objective: what the costs count.
+        job: its model is calibrated.
+        space: what each op may be.
         history: where what is found goes.
-        ranks: rank 0 decides for all.
-        say: takes lines for people.
+
+    Attributes:
+        first: the first ranking, of all ops in int8; empty where nothing was ranked.
     """
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        ops: Sequence[Op],
-        objective: str,
-        history: History,
-        ranks: Ranks,
-        say: Callable[[str], None],
-    ) -> None:
-        self._prepared, self._ops, self._objective = prepared, ops, objective
-        self._history, self._ranks, self._say = history, ranks, say
+    def __init__(self, job: Job, space: Space, history: History) -> None:
+        self._job, self._space, self._history = job, space, history
+        self._repaired: Recipe | None = None
+        self._repairs: tuple[Repair, ...] = ()
         self.first: tuple[Sensitivity, ...] = ()
 
     @cached_property
@@ -47,13 +44,17 @@ class Ranker:
         known = self._history.finding("costs", "")
         if known is not None:
             return {str(op): float(cost) for op, cost in known["ops"].items()}
-        measured = {}
+        job, measured = self._job, {}
         if self._objective != "modelsize":
-            profile = self._ranks.together(self._prepared.profile)
-            measured = dict(self._ranks.agreed(profile))
-        costs = costs_of(self._ops, self._objective, measured)
+            profile = job.ranks.together(job.prepared.profile)
+            measured = dict(job.ranks.agreed(profile))
+        costs = costs_of(self._space.ops, self._objective, measured)
         self._history.keep("costs", "", {"ops": costs})
         return costs
+
+    @property
+    def _objective(self) -> str:
+        return self._job.conf.tuning.objective
 
     def cost(self, recipe: Recipe) -> float:
         """Return what the fp32 ops of ``recipe`` cost."""
@@ -67,15 +68,71 @@ class Ranker:
         else:
             found = self._measured(recipe)
             self._history.keep("ranking", recipe.key, {"ops": [one.to_dict() for one in found]})
-        self.first = self.first or tuple(found)
-        self._say("\n".join(table(found, self._objective)))
+        if not self.first:
+            self.first = tuple(found)
+            self._job.listener.say("\n".join(table(found, self._objective)))
         return found
 
     def _measured(self, recipe: Recipe) -> list[Sensitivity]:
-        costs = self.costs
-        self._say(f"ranking {len(recipe.int8_ops)} ops by the error each causes alone")
-        ranked = self._ranks.together(lambda: self._prepared.rank(recipe))
-        return [Sensitivity(op, damage, costs[op]) for op, damage in self._ranks.agreed(ranked)]
+        job, costs = self._job, self.costs
+        before, started = job.prepared.forwards, monotonic()
+        ranked = job.ranks.together(lambda: job.prepared.rank(recipe))
+        found = [Sensitivity(op, damage, costs[op]) for op, damage in job.ranks.agreed(ranked)]
+        spent = self._spent(before, started)
+        job.listener.say(f"ranked {len(found)} ops by the error each causes alone, in {spent}")
+        return found
+
+    def _spent(self, forwards: float, started: float) -> str:
+        passes = self._job.prepared.forwards - forwards
+        return f"{passes:.1f} forward passes of one batch, {monotonic() - started:.1f} s"
+
+    def repair(self, recipe: Recipe, sensitivities: Sequence[Sensitivity]) -> Recipe:
+        """Return ``recipe`` with what lowers the errors of its worst ops and costs no speed."""
+        known = self._history.finding("repair", recipe.key)
+        if known is not None:
+            self._repaired = Recipe.from_dict(known["repaired"])
+            self._repairs = tuple(Repair(**one) for one in known["repairs"])
+        else:
+            self._repaired, self._repairs = self._mended(recipe, sensitivities)
+            content = {
+                "repaired": self._repaired.to_dict(),
+                "repairs": [asdict(one) for one in self._repairs],
+            }
+            self._history.keep("repair", recipe.key, content)
+        if self._repairs:
+            self._job.listener.say("\n".join(repair_table(self._repairs)))
+        return self._repaired
+
+    def _mended(
+        self, recipe: Recipe, sensitivities: Sequence[Sensitivity]
+    ) -> tuple[Recipe, tuple[Repair, ...]]:
+        before, started = self._job.prepared.forwards, monotonic()
+        allowed = allowed_by(self._job.conf.quantization.recipes)
+        found = repair(recipe, self._space, sensitivities, self._error, allowed)
+        count, spent = len(found.repairs), self._spent(before, started)
+        self._job.listener.say(f"found {count or 'nothing'} to repair, in {spent}")
+        return found.recipe, found.repairs
+
+    def _error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        job = self._job
+        return job.ranks.agreed(job.ranks.together(lambda: job.prepared.error(recipe, ops)))
+
+    def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
+        """Return what was repaired and is so in ``recipe``."""
+        if self._repaired is None:
+            return ()
+        mended, chosen = self._repaired.as_mapping(), recipe.as_mapping()
+        return tuple(one for one in self._repairs if chosen[one.op] == mended[one.op])
+
+
+def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:
+    """Return the corrections that may be taken: those that ``quantization.recipes`` forbids not."""
+    return tuple(one for one in CORRECTIONS if getattr(recipes, one, None) is not False)
+
+
+def asked_by(recipes: RecipesConf) -> tuple[str, ...]:
+    """Return the corrections that ``quantization.recipes`` asks for."""
+    return tuple(one for one in CORRECTIONS if getattr(recipes, one, None))
 
 
 def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
@@ -94,3 +151,14 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
         share = fsum(one.damage for one in rest) / total
         lines.append(f"  {f'and {len(rest)} more':<{width}}  {'':>19}  {share:>12.1%}")
     return lines + [f"  {one.op}: its error is not finite" for one in found if not one.is_finite]
+
+
+def repair_table(repairs: Sequence[Repair]) -> list[str]:
+    """Return what was repaired as lines for people."""
+    width = max(len(one.op) for one in repairs)
+    what = max(len(one.what) for one in repairs)
+    lines = [f"  {'op':<{width}}  {'repaired by':<{what}}  error of the output"]
+    return lines + [
+        f"  {one.op:<{width}}  {one.what:<{what}}  {one.before:.2e} -> {one.after:.2e}"
+        for one in repairs
+    ]

@@ -13,6 +13,7 @@ from lpot_lightning.api.objective import shown_as
 from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError
 from lpot_lightning.files import read_file
 from lpot_lightning.tuning.pareto import pareto
+from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
@@ -44,6 +45,7 @@ class TuningResult:
             that a step holds at its peak.
         sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
             had to be ranked.
+        repairs: what was done to int8 ops of the model, and costs no speed.
         held: the ``model``; ``None`` in a result that was read from its file.
     """
 
@@ -62,6 +64,7 @@ class TuningResult:
     workspace: Path | None
     objective: str = "performance"
     sensitivities: tuple[Sensitivity, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     held: nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -104,6 +107,7 @@ class TuningResult:
             "criterion": asdict(self.criterion),
             "trials": [trial.to_dict() for trial in self.trials],
             "sensitivities": [one.to_dict() for one in self.sensitivities],
+            "repairs": [asdict(one) for one in self.repairs],
             "workspace": str(self.workspace),
         }
         return json.dumps(plain, indent=1).encode()
@@ -120,6 +124,9 @@ class TuningResult:
             ("speed-up", f"{self.speedup:.2f}x"),
             ("size", f"{self.size_ratio:.2f}x smaller"),
         ]
+        if self.repairs:
+            mended = tuple(dict.fromkeys(one.op for one in self.repairs))
+            rows.append(("repaired", _shortened(mended)))
         if self.fp32_ops:
             rows.append(("in fp32", _shortened(self.fp32_ops)))
         if len(self.pareto) > 1:
@@ -160,6 +167,7 @@ def read_result(path: Path) -> TuningResult:
             "criterion": Criterion(**plain["criterion"]),
             "trials": tuple(map(Trial.from_dict, plain["trials"])),
             "sensitivities": tuple(map(Sensitivity.from_dict, plain["sensitivities"])),
+            "repairs": tuple(Repair(**one) for one in plain["repairs"]),
             "workspace": Path(plain["workspace"]),
             "int8_ops": tuple(plain["int8_ops"]),
             "fp32_ops": tuple(plain["fp32_ops"]),

@@ -12,11 +12,19 @@ from lpot_lightning.tuning.screening import Watch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One pass over the validation data."""
+    """One pass over the validation data.
+
+    Args:
+        accuracy: by the metric that is tuned for.
+        batches: that were seen.
+        seconds: it took.
+        step_seconds: the median of its steps, the data being there; ``None`` where not measured.
+    """
 
     accuracy: float
     batches: int
     seconds: float
+    step_seconds: float | None = None
 
 
 class Runner(Protocol):

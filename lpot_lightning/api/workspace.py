@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
+from lpot_lightning.api.job import Job
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.files import open_folder
 from lpot_lightning.quantization.fingerprint import content_hash
+from lpot_lightning.tuning.history import History, Known
 from lpot_lightning.version import VERSION
 
 HISTORY, DEPLOY, RESULT = "history.jsonl", "deploy.yaml", "result.json"
@@ -64,3 +68,42 @@ def deploy_yaml(conf: Conf) -> bytes:
     evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
     plain = {key: asked[key] for key in ("version", "model", "device")}
     return yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode()
+
+
+def open_history(job: Job) -> History:
+    """Let rank 0 open the history of a job; the others know the same and write nothing.
+
+    Raises:
+        ArtifactError: if it is damaged, or cannot be resumed or written.
+    """
+    data = job.ranks.gather(content_hash(job.runner.calibration))
+    opened: list[History] = []
+
+    def open_and_tell() -> Known:
+        opened.append(_history_on_disk(job, data))
+        return opened[0].known
+
+    known = job.ranks.on_zero(open_and_tell)
+    return opened[0] if opened else History.copied(known)
+
+
+def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
+    if job.folder is not None:
+        open_folder(job.folder)
+    path = history_of(job.conf, job.folder)
+    fingerprints = what_trials_depend_on(
+        job.conf,
+        modules=job.options.modules,
+        monitor=[job.runner.monitor, job.runner.higher_is_better],
+        weights=content_hash(dict(nn.Module.state_dict(job.model))),
+        calibration_data=calibration_data,
+    )
+    resume = job.conf.tuning.workspace.resume
+    history = History.open(path, fingerprints, must_match=resume is not None)
+    history.check_baseline(job.baseline)
+    for note in (history.repaired, history.archived):
+        if note:
+            job.listener.say(note)
+    if history.trials:
+        job.listener.say(f"going on after {len(history.trials)} finished trials in `{path}`")
+    return history

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -29,6 +29,7 @@ from lpot_lightning.callbacks.quiet import (
     run,
 )
 from lpot_lightning.callbacks.running import Running
+from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.untouched import as_before_on_error
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.conf.schema import Conf
@@ -185,11 +186,11 @@ class ValidationRunner:
                 time, if the user's code fails.
         """
         loop = BorrowedLoop(self._trainer, self._val, self._limits)
-        started = monotonic()
+        started, clock = monotonic(), StopWatch()
         with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
             watching = [] if watch is None else [Running(watch, loop, partial(self._name_in, loop))]
             try:
-                logged = self._run(model, loop, [bar, *watching])
+                logged = self._run(model, loop, clock.around([bar, *watching]))
             except Exception as error:
                 if self._found is not None or isinstance(error, LpotError):
                     raise  # whether a trial may fail is for the search to say
@@ -200,7 +201,8 @@ class ValidationRunner:
         self._ranks.together(lambda: self._check_batches(loop))
         self._found = self._ranks.on_zero(lambda: self._sought(loop, logged))
         accuracy = self._over_ranks(logged.get(self.monitor), loop.batches_seen)
-        return Evaluation(accuracy, loop.batches_seen, monotonic() - started)
+        step = self._ranks.agreed(clock.median)
+        return Evaluation(accuracy, loop.batches_seen, monotonic() - started, step)
 
     def _check_batches(self, loop: BorrowedLoop) -> None:
         if not loop.batches_seen:
@@ -248,9 +250,9 @@ class ValidationRunner:
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
-        watch = StopWatch()
-        self._show(model, self._data.first, [watch])
-        return self._ranks.agreed(watch.seconds)
+        clock = StopWatch()
+        self._show(model, self._data.first, clock.around([]))
+        return self._ranks.agreed(clock.median)
 
     def _show(
         self,
@@ -281,19 +283,3 @@ class ValidationRunner:
                 check()
 
         return self._ranks.together(quietly)
-
-
-class StopWatch(Callback):
-    """Times ``validation_step``."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._started = 0.0
-
-    def on_validation_batch_start(self, *_: object, **__: object) -> None:
-        """Start."""
-        self._started = perf_counter()
-
-    def on_validation_batch_end(self, *_: object, **__: object) -> None:
-        """Stop."""
-        self.seconds = perf_counter() - self._started

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from operator import lt
 from typing import Any, Literal
 
 from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Criterion, Score
 
+SAME = 0.1
+"""Measured objectives that differ by no more than this share of the greater one count as equal."""
 Status = Literal["met", "not_met", "budget_exhausted"]
 
 
@@ -89,8 +92,9 @@ class Trial:
     ) -> bool:
         """Return whether this later trial is the better choice than ``other``.
 
-        Accepted comes before not accepted. Among accepted ones the lower cost decides, then the
-        better accuracy; among the others the better accuracy, then the lower cost. A trial that
+        Accepted comes before not accepted. Among accepted ones the lower measured objective
+        decides, where the two differ by more than ``SAME``; then the lower cost, then the better
+        accuracy. Among the others it is the better accuracy, then the lower cost. A trial that
         failed or was ended early is never chosen.
         """
         mine = self.score.accuracy
@@ -102,8 +106,17 @@ class Trial:
             return self.accepted
         better = _order(criterion.is_better, mine, other.score.accuracy)
         costs = cost(self.recipe), cost(other.recipe)
-        cheaper = int(costs[0] < costs[1]) - int(costs[0] > costs[1])
-        return ((cheaper, better) if self.accepted else (better, cheaper)) > (0, 0)
+        cheaper = _order(lt, *costs)
+        if not self.accepted:
+            return (better, cheaper) > (0, 0)
+        return (self._has_less(other), cheaper, better) > (0, 0, 0)
+
+    def _has_less(self, other: Trial) -> int:
+        """Return 1 if the objective is clearly lower than that of ``other``, -1 if higher, 0."""
+        mine, theirs = self.score.objective, other.score.objective
+        if mine is None or theirs is None or abs(mine - theirs) <= SAME * max(mine, theirs):
+            return 0
+        return _order(lt, mine, theirs)
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
-from lpot_lightning.api.ranking import Ranker, table
-from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.job import Job
+from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.ranking import Ranker, allowed_by, asked_by, table
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import RecipesConf
 from lpot_lightning.quantization.fx.profile import OpProfile
-from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
+from lpot_lightning.recipe import CORRECTIONS, FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.space import Space
 
 INT8 = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "kl"))
-OPS = tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=4) for name in "abc")
+CAN = ("fast_bias_correction",)
+OPS = tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=4, corrections=CAN) for name in "abc")
 RECIPE = Recipe.of(dict.fromkeys("abc", INT8))
+
+
+MODEL = {"name": "made up", "framework": "pytorch_fx"}
 
 
 class Made:
     """Stands for a prepared model; each measurement comes out otherwise, as by a clock."""
 
     def __init__(self) -> None:
-        self.profiles = self.rankings = 0
+        self.profiles = self.rankings = self.errors = 0
+        self.forwards = 0.0
 
     def profile(self) -> dict[str, OpProfile]:
         self.profiles += 1
@@ -29,11 +39,20 @@ class Made:
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         self.rankings += 1
+        self.forwards += 1.5
         return [(op, self.rankings + place) for place, op in enumerate(recipe.int8_ops)]
+
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        self.errors += 1
+        mended = [op for op in ops if recipe.as_mapping()[op].corrections]
+        return 1.0 - 0.5 * len(mended)
 
 
 def ranker(made: Any, history: History, said: list[str], objective: str = "performance") -> Ranker:
-    return Ranker(made, OPS, objective, history, Ranks(), said.append)
+    conf = read_conf({"model": MODEL, "tuning": {"objective": objective}})
+    nobody: Any = None
+    job = Job(conf, nobody, Options(), Listener(said.append), nobody, nobody, made, 0.9, nobody)
+    return Ranker(job, Space(OPS), history)
 
 
 def test_what_was_measured_is_taken_up_by_a_run_that_goes_on() -> None:
@@ -67,3 +86,23 @@ def test_the_table_shows_the_worst_and_sums_up_the_rest() -> None:
     assert lines[9].split() == ["and", "4", "more", "9.1%"]
     assert lines[10] == "  broken: its error is not finite"
     assert len({len(line) for line in lines[:9]}) == 1
+
+
+def test_what_was_repaired_is_taken_up_by_a_run_that_goes_on() -> None:
+    made, history, said = Made(), History(), list[str]()
+    first = ranker(made, history, said)
+    repaired = first.repair(RECIPE, [Sensitivity("a", 5.0), Sensitivity("b", 1e-9)])
+    assert repaired.as_mapping()["a"].corrections == CAN
+    assert "fast_bias_correction  1.00e+00 -> 5.00e-01" in said[-1]
+    spent = made.errors
+    again = ranker(made, History.copied(history.known), [])
+    assert again.repair(RECIPE, []) == repaired
+    assert made.errors == spent
+    assert again.repairs_of(repaired) == first.repairs_of(repaired) != ()
+    assert again.repairs_of(repaired.with_fp32("a")) == ()
+
+
+def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:
+    assert allowed_by(RecipesConf()) == CORRECTIONS
+    assert "weight_correction" not in allowed_by(RecipesConf(weight_correction=False))
+    assert asked_by(RecipesConf(weight_correction=True)) == ("weight_correction",)

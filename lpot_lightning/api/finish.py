@@ -1,0 +1,122 @@
+"""The best model so far, on disk at once, and the result that it ends as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lpot_lightning.api.job import Job
+from lpot_lightning.api.objective import bytes_of
+from lpot_lightning.api.ranking import Ranker
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.speed import measure_speedup
+from lpot_lightning.api.workspace import DEPLOY, RESULT, deploy_yaml
+from lpot_lightning.errors import QuantizationError
+from lpot_lightning.files import write_file
+from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.replace import StandIn, put, replaced
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.trial import Outcome, Trial
+from lpot_lightning.version import VERSION
+
+
+class Keeper:
+    """Writes the best model of a job whenever it is found, and makes the result at the end."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._saved: Recipe | None = None
+
+    def keep(self, trial: Trial) -> None:
+        """Write the best model so far; one that an earlier run found is written at the end."""
+        if not trial.replayed:
+            self._save(trial)
+
+    def finish(self, outcome: Outcome, ranker: Ranker) -> TuningResult:
+        """Turn the job's model into the best one and return what was found.
+
+        Raises:
+            QuantizationError: if every trial failed.
+        """
+        job, best = self._job, outcome.best
+        if best is None or best.score.accuracy is None:
+            reasons = {trial.score.failure for trial in outcome.trials}
+            raise QuantizationError(f"every trial failed: {'; '.join(map(str, reasons))}")
+        if self._saved != best.recipe:
+            self._save(best)
+        parts = job.prepared.convert(best.recipe)
+        speedup = self._speedup(parts)
+        fp32_bytes = bytes_of(job.backend.to_plain(job.model))
+        put(job.model, parts)
+        wrong = set(job.prepared.excluded)
+        result = TuningResult(
+            status=outcome.status,
+            monitor=job.runner.monitor,
+            criterion=job.criterion,
+            baseline=job.baseline,
+            accuracy=best.score.accuracy,
+            int8_ops=best.recipe.int8_ops,
+            fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
+            not_quantizable=dict(job.prepared.excluded),
+            trials=outcome.trials,
+            evaluations=1 + sum(trial.score.evaluations for trial in outcome.trials),
+            speedup=speedup,
+            size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
+            workspace=job.options.workspace,
+            objective=job.conf.tuning.objective,
+            sensitivities=ranker.first,
+            repairs=ranker.repairs_of(best.recipe),
+            held=job.model.requires_grad_(False).eval(),
+        )
+        if job.folder is not None:
+            write_file(job.folder / DEPLOY, deploy_yaml(job.conf))
+            write_file(job.folder / RESULT, result.to_json())
+        return result
+
+    def _speedup(self, parts: Mapping[str, StandIn]) -> float:
+        job = self._job
+        job.listener.say("measuring the speed-up")
+        speedup = measure_speedup(job.runner, job.model, parts)
+        if speedup < 1:
+            job.listener.say(
+                f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
+                " work saved is less than the work of going to int8 and back"
+            )
+        return speedup
+
+    def _save(self, trial: Trial) -> None:
+        self._job.ranks.on_zero(lambda: self._write(trial))
+        self._saved = trial.recipe
+
+    def _write(self, trial: Trial) -> None:
+        job = self._job
+        if job.folder is None:
+            return
+        with replaced(job.model, job.prepared.convert(trial.recipe)) as quantized:
+            plain = job.backend.to_plain(quantized)
+        written = storage.save(job.folder, self._configure(trial), plain)
+        job.listener.saved(written, plain)
+
+    def _configure(self, trial: Trial) -> dict[str, Any]:
+        job = self._job
+        kind = "relative" if job.criterion.relative else "absolute"
+        return {
+            "backend": job.backend.name,
+            "framework": job.conf.model.framework,
+            "model": job.conf.model.name,
+            "approach": job.conf.quantization.approach,
+            "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
+            "accuracy": {
+                "monitor": job.runner.monitor,
+                "higher_is_better": job.runner.higher_is_better,
+                "criterion": {kind: job.criterion.goal},
+                "baseline": job.baseline,
+                "int8": trial.score.accuracy,
+                "met": trial.accepted,
+            },
+            "calibration": {"samples": job.runner.samples},
+            **job.prepared.describe(trial.recipe),
+            "fp32_model": job.fp32,
+        }
