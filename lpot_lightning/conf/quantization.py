@@ -16,6 +16,7 @@ GRANULARITIES = ("per_channel", "per_tensor")
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("asym", "sym")
 EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", "placeholder")
+ACTIVATION_ALGORITHMS = ("minmax", "kl", "percentile")  # the last one is not LPOT's
 DEFAULT = "default_qconfig"
 REFUSED = {
     "advance": "is for TensorFlow only; LPOT's repairs for PyTorch are in `quantization.recipes`: "
@@ -90,18 +91,19 @@ def _size(field: Field, word: str) -> int:
 
 
 def _recipes(field: Field) -> RecipesConf:
-    built = ("fast_bias_correction", "weight_correction")
     first = "first_conv_or_matmul_quantization"
-    part = field.section(*built, first, refused=RECIPES_REFUSED)
+    part = field.section(
+        "fast_bias_correction", "weight_correction", first, refused=RECIPES_REFUSED
+    )
     if not part[first].flag(True):
         raise part[first].error(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
-    for name in built:
-        if part[name].flag(False):
-            raise part[name].not_yet("is not built yet: leave it out.")
-    return RecipesConf()
+    return RecipesConf(
+        fast_bias_correction=part["fast_bias_correction"].flag(None),
+        weight_correction=part["weight_correction"].flag(None),
+    )
 
 
 def _op(field: Field) -> PrecisionWish:
@@ -125,14 +127,17 @@ def _wish(field: Field, weight_schemes: tuple[str, ...]) -> PrecisionWish:
 def _weight(field: Field, schemes: tuple[str, ...]) -> TensorWish:
     part = field.section("dtype", "scheme", "granularity", "algorithm", "bit")
     _check_bit(part["bit"])
-    if part["algorithm"].mentions("kl"):
-        raise part["algorithm"].error("names `kl`, which is for activations; use `minmax`.")
+    for name in ("kl", "percentile"):
+        if part["algorithm"].mentions(name):
+            raise part["algorithm"].error(
+                f"names `{name}`, which is for activations; use `minmax`."
+            )
     return _tensor(part, schemes, ("minmax",))
 
 
 def _activation(field: Field) -> TensorWish:
     part = field.section("dtype", "scheme", "granularity", "algorithm")
-    return _tensor(part, SCHEMES, ("minmax", "kl"))
+    return _tensor(part, SCHEMES, ACTIVATION_ALGORITHMS)
 
 
 def _tensor(

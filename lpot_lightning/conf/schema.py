@@ -35,10 +35,14 @@ class CalibrationConf:
 
 @dataclass(frozen=True)
 class RecipesConf:
-    """``quantization.recipes``: repairs after calibration."""
+    """``quantization.recipes``: repairs after calibration.
 
-    fast_bias_correction: bool = False
-    weight_correction: bool = False
+    ``True`` asks for one on every op that can have it, ``False`` forbids it, and where nothing is
+    given, ``auto`` takes it where it helps.
+    """
+
+    fast_bias_correction: bool | None = None
+    weight_correction: bool | None = None
 
 
 @dataclass(frozen=True)

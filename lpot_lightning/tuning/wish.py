@@ -32,7 +32,7 @@ class TensorWish(Protocol):
 
     @property
     def algorithm(self) -> tuple[str, ...] | None:
-        """Among ``"minmax"``, ``"kl"``."""
+        """Among ``"minmax"``, ``"kl"``, ``"percentile"``."""
 
 
 class Wish(Protocol):

@@ -150,10 +150,11 @@ def test_calibration_data_must_not_be_shuffled():
 
 
 @pytest.mark.parametrize("recipe", ["fast_bias_correction", "weight_correction"])
-def test_corrections_are_not_built_yet(recipe):
-    assert quantized(recipes={recipe: False})
-    said = not_yet(conf_of(quantization={"recipes": {recipe: True}}))
-    assert said == f"`quantization.recipes.{recipe}` is not built yet: leave it out."
+def test_a_correction_is_asked_for_forbidden_or_not_spoken_of(recipe):
+    for given in (True, False, None):
+        conf = quantized(recipes={recipe: given})
+        assert getattr(conf.quantization.recipes, recipe) is given
+        assert read_conf(conf.to_dict()) == conf
 
 
 @pytest.mark.parametrize("recipe", ["scale_propagation_max_pooling", "scale_propagation_concat"])
@@ -194,6 +195,11 @@ def test_wishes_are_lists_or_texts_with_commas_or_blanks():
     assert wish.activation.algorithm == ("kl", "minmax")
 
 
+def test_the_range_without_its_tails_can_be_asked_for():
+    wish = quantized(model_wise={"activation": {"algorithm": "percentile"}}).quantization.model_wise
+    assert wish.activation.algorithm == ("percentile",)
+
+
 def test_op_wise_keeps_order_and_patterns_and_takes_bare_texts():
     names = ["z.conv", "a.*", "net.blocks.2#add_0", "_private", "0"]
     conf = quantized(op_wise={name: {"weight": {"dtype": "fp32"}} for name in names})
@@ -224,6 +230,11 @@ def test_embeddings_have_schemes_of_their_own():
         (
             {"weight": {"algorithm": "kl"}},
             "`quantization.op_wise.conv1.weight.algorithm` names `kl`, "
+            "which is for activations; use `minmax`.",
+        ),
+        (
+            {"weight": {"algorithm": "percentile"}},
+            "`quantization.op_wise.conv1.weight.algorithm` names `percentile`, "
             "which is for activations; use `minmax`.",
         ),
         (
