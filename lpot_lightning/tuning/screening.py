@@ -119,7 +119,7 @@ class Recorder:
         self.points: dict[int, Point] = {}
         self.end: Partial | None = None
         self.fault: str | None = None
-        self._next = 1
+        self._next = 0.0
 
     def __call__(self, seen: Pass) -> None:
         """Keep a point now and then."""
@@ -131,13 +131,11 @@ class Recorder:
             self.fault = str(error)
 
     def _keep(self, seen: Pass) -> None:
-        weight = 0.0 if self.end is None else self.end.weight
         self.end = seen.partial()
-        if self.end is None or seen.batches < self._next or self.end.weight <= weight:
+        if self.end is None or self.end.weight <= 0 or self.end.weight < self._next:
             return
         self.points[seen.batches] = Point(self.end, self.end.value(), seen.checksum)
-        self._next = math.ceil(seen.batches * (_COSTLY_GROWTH if self.end.costly else _GROWTH))
-        self._next = max(self._next, seen.batches + 1)
+        self._next = self.end.weight * (_COSTLY_GROWTH if self.end.costly else _GROWTH)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 from made_up import Damaged, fewest_fp32, search_for, space_of, tuned
 
 from lpot_lightning.errors import ConfError, EvaluationError, QuantizationError
+from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.strategies.strategy import Strategy
@@ -135,6 +136,191 @@ def test_when_the_time_is_over_nothing_is_ranked_any_more():
     outcome = tuned(STRATEGIES["auto"], SPACE, Damaged(DAMAGES), search, **clock)
     assert names(outcome) == [""]
     assert outcome.status == "budget_exhausted"
+
+
+class Batches:
+    """A model whose trials take four batches of a second each, and end when the time is over."""
+
+    def __init__(self, model=None):
+        self.model, self.seconds, self.seen = model or Damaged(DAMAGES), 0.0, 0
+        self.countdown = Countdown(self.now)
+
+    def now(self):
+        return self.seconds
+
+    def __call__(self, recipe):
+        for _ in range(4):
+            self.seconds, self.seen = self.seconds + 1.0, self.seen + 1
+            if self.countdown.is_over():
+                raise OutOfTime
+        return self.model(recipe)
+
+    def tuned(self, strategy, timeout, **given):
+        given = {"now": self.now, "countdown": self.countdown, **given}
+        return tuned(strategy, SPACE, self, search_for(), budget=Budget(timeout=timeout), **given)
+
+
+def test_a_trial_is_abandoned_at_the_next_batch_when_the_time_is_over():
+    model, history = Batches(), History()
+    outcome = model.tuned(proposing("abc", "ac", "acd", "abcd"), 9.5, history=history)
+    assert (names(outcome), model.seen) == (["abc", "ac"], 10)
+    assert [past.recipe.key for past in history.trials] == [
+        trial.recipe.key for trial in outcome.trials
+    ]
+    assert names_of_best(outcome) == "ac"
+    assert outcome.status == "met"
+
+
+def test_without_success_an_abandoned_trial_is_a_spent_budget():
+    outcome = Batches().tuned(proposing("", "b"), 5.5)
+    assert names(outcome) == [""]
+    assert outcome.status == "budget_exhausted"
+
+
+def test_the_first_trial_that_is_judged_is_finished():
+    def failing_first(recipe):
+        return Score.failing("no", 1.0) if recipe.fp32_ops == () else Score.of(0.5, 1.0)
+
+    model = Batches(failing_first)
+    outcome = model.tuned(proposing("", "a", "b"), 4.5)
+    assert (names(outcome), model.seen) == (["", "a"], 8)
+    assert names_of_best(outcome) == "a"
+
+
+def test_without_a_timeout_there_is_no_countdown():
+    model = Batches()
+    model.tuned(proposing("abc", "ac", finishes=True), 0)
+    assert model.seen == 8
+
+
+class Glanced(Damaged):
+    """A model of which trials with a drop of more than 0.05 are ended after a tenth."""
+
+    def __call__(self, recipe):
+        score = super().__call__(recipe)
+        if score.accuracy > 0.85:
+            return score
+        return Score(score.accuracy - 0.01, 0.5, evaluations=0.1, screened=True)
+
+    def in_full(self, recipe):
+        return super().__call__(recipe)
+
+
+def test_a_screened_trial_is_neither_accepted_nor_best():
+    model = Glanced(DAMAGES)
+    search = search_for(goal=0.5)  # the estimate alone would do
+    outcome = tuned(proposing("", "a", finishes=True), SPACE, model, search)
+    assert [trial.accepted for trial in outcome.trials] == [False, True]
+    assert names_of_best(outcome) == "a"
+    assert len(model.tried) == 2  # nothing has to be judged again
+
+
+def test_a_screened_trial_is_told_to_the_strategy():
+    told = []
+
+    def search(space, _):
+        told.append((yield space.all_int8()))
+
+    tuned(Strategy("one", search), SPACE, Glanced(DAMAGES), search_for())
+    assert [(one.score.screened, one.accepted) for one in told] == [(True, False)]
+    assert told[0].score.accuracy == pytest.approx(0.817)
+
+
+BAD = dict.fromkeys("abcd", 0.1)
+
+
+def all_screened(history, model=None, **given):
+    """Try four recipes, of which the third looks best."""
+    model = model or Glanced({**BAD, "b": 0.2})
+    given = {"run_in_full": model.in_full, "history": history, **given}
+    strategy = proposing("", "a", "b", "c")
+    return tuned(strategy, SPACE, model, search_for(), budget=Budget(max_trials=4), **given)
+
+
+def test_if_all_were_screened_the_best_looking_is_judged_in_full_under_its_number():
+    heard, history = [], History()
+    outcome = all_screened(history, on_trial=heard.append)
+    assert names(outcome) == ["", "a", "b", "c"]
+    assert [trial.score.screened for trial in outcome.trials] == [True, True, False, True]
+    assert outcome.best == outcome.trials[2]
+    assert (outcome.best.number, outcome.best.score.evaluations) == (3, 1.1)
+    assert outcome.best.score.accuracy == pytest.approx(0.6)
+    assert outcome.status == "not_met"
+    assert [trial.number for trial in heard] == [1, 2, 3, 4, 3]
+    assert [past.score.screened for past in history.trials] == [True, True, True, True, False]
+
+
+def test_it_may_turn_out_to_be_good_enough():
+    class Hasty(Glanced):
+        def in_full(self, recipe):
+            return Score.of(0.9, 1.0)
+
+    outcome = all_screened(History(), Hasty(BAD))
+    assert outcome.status == "met"
+    assert outcome.best.accepted
+
+
+def test_if_it_fails_the_next_best_looking_is_judged():
+    class Broken(Glanced):
+        def in_full(self, recipe):
+            if recipe.fp32_ops == ("b",):
+                raise RuntimeError("no kernel")
+            return super().in_full(recipe)
+
+    outcome = all_screened(History(), Broken({**BAD, "b": 0.2}))
+    assert outcome.trials[2].score.failure == "RuntimeError: no kernel"
+    assert names_of_best(outcome) == "a"  # of two that look alike the first
+
+
+def test_the_time_is_no_matter_for_the_only_model():
+    class Slow(Glanced):
+        def in_full(self, recipe):
+            assert not countdown.is_over()
+            return super().in_full(recipe)
+
+    countdown = Countdown(lambda: float("inf"))
+    now = iter(range(0, 1000, 5))
+    given = {"now": lambda: float(next(now)), "budget": Budget(timeout=8), "countdown": countdown}
+    model = Slow(BAD)
+    given |= {"run_in_full": model.in_full}
+    outcome = tuned(proposing("", "a"), SPACE, model, search_for(), **given)
+    assert outcome.best is not None
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5])
+def test_screened_trials_are_replayed_and_the_end_is_the_same(tmp_path, cut):
+    whole = all_screened(History())
+    path = tmp_path / "history.jsonl"
+    heard = []
+
+    def killing(trial):
+        heard.append(trial)
+        if len(heard) == cut:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        all_screened(History.open(path, PRINTS), on_trial=killing)
+    model = Glanced({**BAD, "b": 0.2})
+    resumed = all_screened(History.open(path, PRINTS), model)
+    assert resumed == whole
+    assert len(model.tried) == 5 - cut
+    again = all_screened(History.open(path, PRINTS), never := Glanced({}))
+    assert again == whole
+    assert never.tried == []
+
+
+def test_what_was_judged_in_full_counts_when_the_search_goes_on():
+    history = History()
+    all_screened(history)
+
+    class Half(Glanced):
+        def __call__(self, recipe):
+            return Score.of(0.55, 1.0)
+
+    strategy = proposing("", "a", "b", "c", "d")
+    outcome = tuned(strategy, SPACE, Half(BAD), search_for(), history=history)
+    assert names(outcome) == ["", "a", "b", "c", "d"]
+    assert names_of_best(outcome) == "b"
 
 
 @pytest.mark.parametrize("given", [{"max_trials": 0}, {"timeout": -1}, {"timeout": float("nan")}])

@@ -110,6 +110,74 @@ def test_it_keeps_to_the_budget(strategy):
 
 
 @each_strategy
+def test_it_is_ended_by_the_time(strategy):
+    now = iter(range(0, 1000, 4))
+    given = {"budget": Budget(timeout=10), "now": lambda: float(next(now))}
+    outcome = tuned(strategy, MIXED, Damaged(MIXED_DAMAGES), search_for(baseline=2.0), **given)
+    assert 1 <= len(outcome.trials) <= 3
+    assert outcome.status == "budget_exhausted"
+
+
+@each_strategy
+def test_a_time_that_is_left_is_no_reason_to_go_on_for_ever(strategy):
+    """One that is good enough is kept, whatever is tried after it."""
+    given = {"budget": Budget(timeout=1e9)}
+    outcome = tuned(
+        strategy, space_of("abc"), Damaged(dict.fromkeys("abc", 0.0)), search_for(), **given
+    )
+    assert outcome.status == "met"
+    assert outcome.best.recipe.fp32_ops == ()
+
+
+MIXED_DAMAGES = {"conv.a": 0.03, "conv.b": 0.001, "fc": 0.002, "stub": 0.01, "gru": 0.0}
+
+
+@each_strategy
+@pytest.mark.parametrize("baseline", [0.9, -0.9])
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_best_of_what_was_tried_is_kept(strategy, higher, baseline):
+    """Also where a metric is negative, and where nothing is good enough."""
+    model = Damaged(MIXED_DAMAGES, baseline=baseline, higher_is_better=higher)
+    search = search_for(
+        MIXED_DAMAGES, goal=1e-6, relative=True, higher_is_better=higher, baseline=baseline
+    )
+    outcome = tuned(strategy, MIXED, model, search, budget=Budget(max_trials=12))
+    sign = 1 if higher else -1
+    assert outcome.best is not None
+    found = [sign * trial.score.accuracy for trial in outcome.trials]
+    assert sign * outcome.best.score.accuracy == max(found)
+    assert max(found) < sign * baseline
+
+
+@each_strategy
+def test_it_meets_a_goal_of_a_negative_metric(strategy):
+    model = Damaged(dict.fromkeys("abc", 0.001), baseline=-0.9)
+    search = search_for(goal=0.01, relative=True, baseline=-0.9)
+    assert tuned(strategy, space_of("abc"), model, search).status == "met"
+
+
+@each_strategy
+def test_where_every_trial_fails_there_is_no_best(strategy):
+    failing = lambda recipe: Score.failing(f"no kernel for {recipe.key}", 1.0)  # noqa: E731
+    outcome = tuned(strategy, MIXED, failing, search_for(), budget=Budget(max_trials=6))
+    assert outcome.best is None
+    assert 1 < len(outcome.trials) <= 6
+    assert outcome.status in ("not_met", "budget_exhausted")
+
+
+@each_strategy
+def test_screened_trials_are_told_and_do_not_end_it(strategy):
+    def screening(recipe):
+        return Score(0.3 + 0.001 * len(recipe.fp32_ops), 1.0, evaluations=0.1, screened=True)
+
+    judged = lambda recipe: Score.of(0.4, 1.0)  # noqa: E731
+    given = {"budget": Budget(max_trials=6), "run_in_full": judged}
+    outcome = tuned(strategy, MIXED, screening, search_for(), **given)
+    assert [trial.score.screened for trial in outcome.trials].count(False) == 1
+    assert outcome.best.score.accuracy == 0.4
+
+
+@each_strategy
 def test_what_an_earlier_run_tried_is_not_tried_again(strategy):
     history, seen = History(), []
 
