@@ -1,5 +1,7 @@
 """Weights and biases, changed before they are rounded."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -19,7 +21,7 @@ from int8_scenes import (
     state_of,
 )
 from torch import nn
-from zoo import CalledTwice, calibrated_made, images, layers, made, rows
+from zoo import CalledTwice, Made, calibrated_made, images, layers, made, rows
 
 from lpot_lightning.quantization.fx import capability, observe
 from lpot_lightning.quantization.fx.correction import BIAS, EQUALIZATION, WEIGHT
@@ -35,6 +37,7 @@ KINDS = {
     "reflected": (lambda: nn.Conv2d(3, 6, 3, padding=1, padding_mode="reflect"), images(8, 8)),
     "conv3d": (lambda: nn.Conv3d(3, 6, 3, padding=1), images(4, 5, 6)),
     "up1d": (lambda: nn.ConvTranspose1d(4, 4, 2, 2), images(6, channels=4)),
+    "up2d odd": (lambda: nn.ConvTranspose2d(3, 3, 3, 2, output_padding=1), images(5, 5)),
     "up2d": (lambda: nn.ConvTranspose2d(4, 6, 3, 2, padding=1, groups=2), images(5, 5, channels=4)),
 }  # fmt: skip
 
@@ -159,6 +162,14 @@ def test_a_layer_called_twice_is_corrected_for_both_calls():
     assert torch.allclose(mean.flatten(), expected, atol=1e-5)
 
 
+def test_a_layer_called_by_keyword_is_watched_too():
+    model = seeded(lambda: Made(lambda m, x: m.fc(input=x), fc=nn.Linear(8, 4)))
+    batches = rows(8)()
+    means = calibrated(model, *batches)._parts[0].corrections.means
+    x = torch.cat([batch.args[0] for batch in batches])
+    assert torch.allclose(means["fc"].mean.flatten(), x.mean(0), atol=1e-6)
+
+
 def test_a_reduced_range_is_corrected_too(monkeypatch):
     from lpot_lightning.quantization.fx import backend
 
@@ -224,6 +235,21 @@ def test_after_the_calibration_nobody_watches():
     model, batches = made("conv2d")
     graph = calibrated(model, *batches)._parts[0].graph
     assert not any(module._forward_hooks for module in graph.modules())
+
+
+def test_corrected_weights_of_a_trial_do_not_wait_for_the_garbage_collector():
+    model, batches = made("conv2d")
+    found = calibrated(model, *batches)
+    gc.collect()
+    gc.disable()
+    try:
+        parts = found.convert(with_corrections(found, *CORRECTIONS))
+        layer = weakref.ref(parts[""].graph.get_submodule("0"))
+        del parts
+        found.convert(all_int8(found))
+        assert layer() is None
+    finally:
+        gc.enable()
 
 
 def test_tokens_are_no_obstacle():

@@ -35,6 +35,37 @@ def test_one_pass_answers_for_every_wish(batches, scheme, algorithm, reduced):
     assert ours.qparams(scheme, algorithm) == (float(scale), int(zero_point))
 
 
+def test_percentile_holds_all_but_the_outermost_values_at_each_end():
+    torch.manual_seed(0)
+    observer = RangeObserver()
+    values = torch.rand(100_000) * 2 - 1
+    values[:5], values[5:8] = 40.0, -20.0  # fewer than 1 in 10,000 at each end
+    observer(values)
+    scale, zero_point = observer.qparams("asym", "percentile")
+    low, high = -zero_point * scale, (255 - zero_point) * scale
+    bin_width = 60 / 2048
+    assert -1 - 2 * bin_width < low < -1 + bin_width
+    assert 1 - bin_width < high < 1 + 2 * bin_width
+
+
+def test_percentile_keeps_outliers_that_are_no_rarity():
+    observer = RangeObserver()
+    values = torch.zeros(10_000)
+    values[:5] = 40.0
+    observer(values)
+    assert observer.qparams("asym", "percentile") == observer.qparams("asym", "minmax")
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0])
+def test_percentile_of_one_value_is_that_value(value):
+    observer = RangeObserver()
+    observer(torch.full((10,), value))
+    scale, zero_point = observer.qparams("asym", "percentile")
+    theirs = observer.qparams("asym", "minmax")
+    assert scale == pytest.approx(theirs[0], rel=0.01)
+    assert zero_point == theirs[1]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_names_the_batch(batches, bad):
     observer = RangeObserver()

@@ -83,7 +83,8 @@ class Corrections:
         seers = [(boundary.producer, boundary.see) for boundary in self.boundaries]
         seers += [(op, mean.see) for op, mean in self.means.items()]
         for op, see in seers:
-            self._hooks.append(self._layers[op].module.register_forward_hook(see))
+            layer = self._layers[op].module
+            self._hooks.append(layer.register_forward_hook(see, with_kwargs=True))
 
     def unwatch(self) -> None:
         """Take in no more of what the layers read and give."""
@@ -107,6 +108,12 @@ class Corrections:
             and not configs[one.consumer].is_fp32
             and not configs[one.producer].is_fp32
         ]
+
+    def touched(self, configs: Mapping[str, OpConfig]) -> set[str]:
+        """Return the int8 ops whose tensors ``configs`` correct."""
+        ends = {end for one in self.in_force(configs) for end in (one.producer, one.consumer)}
+        own = {op for op in self._layers if configs[op].corrections and not configs[op].is_fp32}
+        return ends | own
 
     def changed(
         self, configs: Mapping[str, OpConfig], op: str, graph: GraphModule | None = None
@@ -168,6 +175,15 @@ def _changed(
     taken: Tensor,
     mean: Tensor | None,
 ) -> Changed:
+    """Return the tensors of a layer with corrections done, in the order of ``CORRECTIONS``.
+
+    The bias is corrected as in LPOT's ``fast_bias_correction``
+    (``lpot/algorithm/fast_bias_correction.py``), by the mean over the calibration data of what
+    int8 gives differently for what the layer reads in fp32. LPOT runs the layer for it, in its
+    search for each setting; the weights and the mean of their inputs say the same. LPOT leaves a
+    bias alone that is zero anywhere, or that would change to more than three times its size; here
+    neither matters. It is done last, since the other corrections change what it corrects.
+    """
     exact = layer.by_groups(layer.weight) * layer.per_input(taken) / layer.per_output(given)
     bias = None if layer.bias is None else layer.bias / given
     weight = exact

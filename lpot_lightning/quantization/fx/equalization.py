@@ -69,8 +69,8 @@ class Boundary:
             return self.factors.reshape(-1, *[1] * self.trailing)
         return self.read_factors
 
-    def see(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Take in what the producer would give."""
+    def see(self, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        """Take in what the producer would give, in a call of its layer."""
         self.range(output / self.factors.reshape(-1, *[1] * self.trailing))
 
 
@@ -179,13 +179,23 @@ def _balance(boundaries: Sequence[Boundary], layers: Mapping[str, LinearLayer]) 
     scale of its own, ``r2`` is the range in relation to that scale. A bias counts in ``r1``: a
     channel of small weights and a large bias gives large values.
     """
-    sizes = {op: layers[op].by_groups(layers[op].weight.detach().abs()) for op in _ends(boundaries)}
+    repeats = {boundary.consumer: boundary.repeat for boundary in boundaries}
+    sizes = {op: _sizes(layers[op], repeats.get(op, 1)) for op in _ends(boundaries)}
     for boundary in boundaries:
         boundary.factors = torch.ones(layers[boundary.producer].outputs)
     for _ in range(_MOST_STEPS):
         steps = [_step_of(boundary, boundaries, layers, sizes) for boundary in boundaries]
         if max((float(step.log().abs().max()) for step in steps), default=0.0) < _LAST_STEP:
             return
+
+
+def _sizes(layer: LinearLayer, repeat: int) -> Tensor:
+    """Return the largest weight between each two channels, as ``[groups, outputs, inputs]``.
+
+    Neighbours in what a layer reads that come from one channel are one input here.
+    """
+    largest = layer.by_groups(layer.weight.detach().abs()).amax(3)
+    return largest.unflatten(2, (-1, repeat)).amax(3)
 
 
 def _ends(boundaries: Sequence[Boundary]) -> set[str]:
@@ -200,16 +210,16 @@ def _step_of(
 ) -> Tensor:
     """Change the factors of one boundary by the other factors of now; return the change."""
     first, second = layers[boundary.producer], layers[boundary.consumer]
-    before = next((one for one in boundaries if one.consumer == boundary.producer), None)
     given = sizes[boundary.producer]
-    if before is not None:
-        given = given * first.per_input(before.read_factors)
-    given = given.amax((2, 3)).flatten()
+    for before in boundaries:
+        if before.consumer == boundary.producer:
+            given = given * first.per_input(before.factors)[..., 0]
+    given = given.amax(2).flatten()
     if first.bias is not None:
         given = torch.maximum(given, first.bias.detach().abs())
-    read = (sizes[boundary.consumer] * second.per_input(boundary.read_factors)).amax(3)
+    read = sizes[boundary.consumer] * second.per_input(boundary.factors)[..., 0]
     read = read / (read.amax(2, keepdim=True) if second.per_channel else read.amax())
-    taken = read.nan_to_num(0.0).amax(1).reshape(-1, boundary.repeat).amax(1)
+    taken = read.nan_to_num(0.0).amax(1).flatten()
     step = (given / boundary.factors / taken).sqrt()
     usable = torch.isfinite(step) & (step > 0)
     step = torch.where(usable, step, torch.ones(()))

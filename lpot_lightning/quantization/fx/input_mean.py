@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,9 +31,9 @@ class InputMean:
         self._sum: Tensor | None = None
         self._count = 0.0
 
-    def see(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def see(self, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
         """Take in one call of the layer."""
-        x = args[0]
+        x = (args[0] if args else kwargs["input"]).float()
         if not self.awake or not x.numel():
             return
         total = self._of_conv(x, output) if isinstance(self._layer.inner, Conv) else _of_linear(x)
@@ -53,7 +54,7 @@ class InputMean:
         ones = torch.ones(1, groups, *output.shape[-n:])
         _, found, _ = torch.ops.aten.convolution_backward(
             ones, x, torch.zeros(shape), None, conv.stride, padding, conv.dilation,
-            conv.transposed, [0] * n, groups, [False, True, False],
+            conv.transposed, conv.output_padding, groups, [False, True, False],
         )  # fmt: skip
         return self._by_groups(found.double())
 

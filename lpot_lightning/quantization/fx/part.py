@@ -203,7 +203,7 @@ class Part:
         graph = copy.deepcopy(self.graph)
         for target, (scale, zero_point) in self.chosen_qparams(configs).items():
             setattr(graph, target, SettledObserver(scale, zero_point))
-        for op in self.ops.nodes.keys() - fp32:
+        for op in self.corrections.touched(configs):
             if changed := self.corrections.changed(configs, op, graph):
                 changed.put()
         int8 = self.ops.int8_nodes(fp32)
