@@ -195,7 +195,7 @@ def _sizes(layer: LinearLayer, repeat: int) -> Tensor:
     Neighbours in what a layer reads that come from one channel are one input here.
     """
     largest = layer.by_groups(layer.weight.detach().abs()).amax(3)
-    return largest.unflatten(2, (-1, repeat)).amax(3)
+    return largest.reshape(*largest.shape[:2], -1, repeat).amax(3)
 
 
 def _ends(boundaries: Sequence[Boundary]) -> set[str]:
