@@ -14,6 +14,7 @@ from int8_scenes import (
     distance,
     load,
     other_weights,
+    prepared,
     same,
     save,
     seeded,
@@ -203,7 +204,14 @@ def test_where_the_function_would_change_nothing_is_equalized(name):
     assert not any(EQUALIZATION in op.corrections for op in found.ops)
 
 
-def imbalanced(rescaled=None):
+@pytest.mark.parametrize("name", ["residual", "two readers", "given out", "called twice", "relu6"])
+def test_what_the_graph_says_is_not_left_to_the_proof(name):
+    factory, batches = NO_CHAINS[name]
+    found = prepared(seeded(factory), batches()[0])
+    assert found._parts[0].corrections.boundaries == []
+
+
+def imbalanced():
     """Return a chain whose channels between the last two layers differ by six orders."""
     model = seeded(
         layers((nn.Conv2d, 3, 16, 3), RELU, (nn.Conv2d, 16, 16, 3, 1, 1, 1, 16), RELU,
@@ -237,7 +245,7 @@ def test_it_is_in_force_only_where_both_ends_are_int8():
     assert found.error(equalized, ["4"]) < 0.01 * found.error(plain, ["4"])
 
 
-def test_the_one_before_must_be_able_to_be_int8(monkeypatch):
+def test_the_one_before_must_be_able_to_be_int8():
     found = calibrated(imbalanced(), *images(8, 8)())
     found._wrong["2"] = "is wrong"
     possible = {op.name: op.corrections for op in found.ops}
