@@ -23,7 +23,7 @@ from int8_scenes import (
 from torch import nn
 from zoo import Made, images, layers, rows
 
-from lpot_lightning.quantization.fx.correction import EQUALIZATION
+from lpot_lightning.quantization.fx.correction import BIAS, EQUALIZATION
 from lpot_lightning.quantization.fx.damage import changes_function
 
 CONV, RELU, LINEAR = (nn.Conv2d, 3, 6, 3), (nn.ReLU,), (nn.Linear, 8, 12)
@@ -234,6 +234,17 @@ def test_an_imbalanced_chain_is_much_better_equalized():
     )
     assert plain > 0.3
     assert equalized < 0.02
+
+
+def test_a_bias_is_corrected_for_the_channels_as_they_are_read():
+    model, batches = imbalanced(), images(8, 8)()
+    found = calibrated(model, *batches)
+    configs = corrected(found, ["4"], EQUALIZATION, BIAS).as_mapping()
+    held = found._parts[0].corrections.changed(configs, "4").simulated()
+    with torch.no_grad():
+        x = model[:4](torch.cat([batch.args[0] for batch in batches]))
+        error = torch.func.functional_call(model[4], held, x) - model[4](x)
+    assert float(error.mean((0, 2, 3)).abs().max()) < 0.01 * float(error.abs().mean())
 
 
 def test_it_is_in_force_only_where_both_ends_are_int8():
