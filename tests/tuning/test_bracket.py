@@ -108,6 +108,20 @@ def test_an_accepted_size_alone_is_enough_to_predict_from():
     assert bracket.probe(left=99) == round(20 + 0.2 * 10)
 
 
+def test_the_nearest_sizes_below_and_above_the_goal_are_what_is_predicted_from():
+    bracket = bracket_of(equal(100), first=0.5)
+    bracket.tell(40, dropped(0.02))
+    bracket.tell(80, dropped(0.005, accepted=True))
+    left = 20 * 2 ** (math.log(3) / math.log(4))  # the power law through 60 and 20 ops
+    assert bracket.probe(left=99) == round(math.ceil(100 - left) - 0.2 * 6)
+
+
+def test_without_an_accepted_size_it_is_the_last_two_that_were_not():
+    bracket = bracket_of(equal(100), first=0.04)
+    bracket.tell(50, dropped(0.02))
+    assert bracket.probe(left=99) == 75
+
+
 def test_an_accepted_size_that_is_as_good_as_fp32_is_a_number_to_count_with():
     bracket = bracket_of(equal(100), first=0.1)
     bracket.tell(60, dropped(-0.02, accepted=True))

@@ -86,10 +86,10 @@ class Bracket:
 
     def _points(self) -> list[Point]:
         """Return the measured drops that say most of the goal: below and above it, else below."""
-        goal, damages = self.search.criterion.goal, self.prefixes.damages
+        damages = self.prefixes.damages
         known = [size for size in sorted(self.drops, reverse=True) if damages[size] > 0]
-        failed = [(damages[n], max(self.drops[n], goal)) for n in known if n <= self.too_few]
-        accepted = [(damages[n], min(self.drops[n], goal)) for n in known if n == self.enough]
+        failed = [(damages[n], self.drops[n]) for n in known if n <= self.too_few]
+        accepted = [(damages[n], self.drops[n]) for n in known if n == self.enough]
         return [*failed[:1], *accepted, *failed[1:]]
 
 
