@@ -2,15 +2,17 @@
 
 import math
 import random
-from itertools import product
+from dataclasses import replace
 
 import pytest
-from made_up import INT8, Damaged, linear, proposals, search_for, space_of, tuned, verdict
+from made_up import INT8, Damaged, int8, linear, proposals, search_for, space_of, tuned, verdict
 
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.tuning.islands import without_islands
+from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies import auto
-from lpot_lightning.tuning.strategies.auto import search_auto
+from lpot_lightning.tuning.strategies.auto import most_trials, search_auto
 from lpot_lightning.tuning.strategies.strategy import Search
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 
@@ -61,9 +63,9 @@ def test_four_planted_ops_that_each_ruin_everything_take_no_more():
     assert tried == [0, 4, 3]
 
 
-def test_a_planted_op_that_was_not_needed_is_found_by_bisection():
+def test_a_planted_op_that_was_not_needed_is_found():
     model, outcome = run({**planted(), "net.014": 0.001}, ranked=planted())
-    assert model.fp32_counts == [0, 4, 3, 1, 2]
+    assert model.fp32_counts == [0, 4, 3, 2]
     assert len(outcome.best.recipe.fp32_ops) == 3
 
 
@@ -80,53 +82,47 @@ def test_a_cliff_that_was_too_early_is_left_behind():
     assert "net.020" in outcome.best.recipe.fp32_ops
 
 
-def phase_one(space, search, verdict_of, monkeypatch):
-    monkeypatch.setattr(auto, "GIVE_BACK_TRIALS", 0)
-    return proposals(search_auto, space, search, verdict_of)[1:]
+@pytest.mark.parametrize("seed", range(3))
+def test_no_verdicts_make_it_longer_than_its_bound(seed):
+    draw = random.Random(seed)
+    for count in range(1, 201, 1 + seed):
+        space, search, judge = at_random(count, draw)
+        tried = proposals(search_auto, space, search, judge)
+        assert len(tried) <= most_trials(count)
+        assert all(recipe.int8_ops for recipe in tried)
 
 
-def bound(count):
-    return math.ceil(math.log2(count)) + 1
+def at_random(count, draw):
+    """Return ops with a ranking that knows nothing, and verdicts by chance."""
+    space = space_of(f"op{number}" for number in range(count))
+    chance, spread = draw.random(), draw.choice([0.0, 1.0, 5.0])
+    told = [
+        Sensitivity(op, draw.lognormvariate(0, spread), draw.lognormvariate(0, 1))
+        for op in space.all_int8().int8_ops
+    ]
+
+    def judge(recipe):
+        accepted = bool(recipe.fp32_ops) and draw.random() < chance
+        drop = draw.uniform(-0.01, 0.01) if accepted else 0.01 / draw.random()
+        return verdict(draw.choice([None, 0.9 - drop]) if not accepted else 0.9 - drop, accepted)
+
+    def repair(recipe, _):
+        return recipe.with_configs({"op0": int8("sym")})
+
+    return space, Search(lambda _: told, search_for().criterion, 0.9, repair=repair), judge
 
 
-@pytest.mark.parametrize("fixed", [[], ["fixed"]])
-@pytest.mark.parametrize("count", range(1, 13))
-def test_no_verdicts_make_it_longer_than_its_bound(count, fixed, monkeypatch):
-    damages = smooth(count)
-    space = Space((*space_of(damages).ops, *(linear(name, [INT8]) for name in fixed)))
-    for cliff in range(1, count + 1):
-        monkeypatch.setattr(auto.Ranking, "cliff", lambda _, last, at=cliff: min(at, last))
-        for answers in product([True, False], repeat=bound(count)):
-            told = iter([False, *answers])
-            trials = phase_one(
-                space, search_for(damages), lambda _, t=told: verdict(0.5, next(t)), monkeypatch
-            )
-            assert len(trials) <= bound(count)
-            assert len({recipe.key for recipe in trials}) == len(trials)
+def test_the_most_trials():
+    assert [most_trials(ops) for ops in (1, 23, 150, 500)] == [6, 11, 14, 15]
 
 
-def test_no_random_verdicts_make_it_longer_than_its_bound_for_many_ops(monkeypatch):
-    draw = random.Random(7)
-    for _ in range(150):
-        damages = {
-            f"op{number}": draw.lognormvariate(0, 2) for number in range(draw.randint(2, 500))
-        }
-        chance = draw.random()
-
-        def judge(recipe, chance=chance):
-            return verdict(0.5, bool(recipe.fp32_ops) and draw.random() < chance)
-
-        trials = phase_one(space_of(damages), search_for(damages), judge, monkeypatch)
-        assert len(trials) <= bound(len(damages))
-
-
-def test_the_smallest_number_of_ops_is_found_where_damages_add_up():
-    for goal in (0.001, 0.01, 0.05, 0.1):
-        damages = smooth(60)
-        needed = next(n for n in range(61) if sum(sorted(damages.values())[: 60 - n]) <= goal)
-        model, outcome = run(damages, goal=goal)
-        assert len(outcome.best.recipe.fp32_ops) == needed
-        assert len(model.tried) <= 1 + bound(60)
+@pytest.mark.parametrize("goal", [0.001, 0.01, 0.05, 0.1])
+def test_the_smallest_number_of_ops_is_found_where_damages_add_up(goal):
+    damages = smooth(40)
+    needed = next(n for n in range(41) if sum(sorted(damages.values())[: 40 - n]) <= goal)
+    model, outcome = run(damages, goal=goal)
+    assert len(outcome.best.recipe.fp32_ops) == needed
+    assert len(model.tried) <= 5
 
 
 def test_all_in_fp32_is_the_baseline_and_no_trial():
@@ -159,49 +155,13 @@ def test_a_failed_trial_counts_as_not_accepted():
     assert set(outcome.best.recipe.fp32_ops) == set(PLANTED)
 
 
-def misranked():
-    """Return true damages and a ranking: of the six at its head only two are needed."""
-    true = dict.fromkeys("abcdefghijklmnop", 0.0001) | {"a": 0.3, "f": 0.05}
-    ranked = dict.fromkeys("ghijklmnop", 1.0)
-    ranked |= {"a": 60.0, "b": 1.6, "c": 1.5, "d": 1.4, "e": 1.3, "f": 1.2}
-    return true, ranked
-
-
 def test_ops_that_were_not_needed_are_given_back():
-    true, ranked = misranked()
-    model, outcome = run(true, ranked, goal=0.02)
-    before = min(t.number for t in outcome.trials if t.accepted)
-    assert outcome.best.number > before
-    assert {"a", "f"} <= set(outcome.best.recipe.fp32_ops)
-    assert len(outcome.best.recipe.fp32_ops) < 6
-    assert len(model.tried) <= 1 + bound(16) + 3
-
-
-def test_what_is_given_back_in_vain_is_halved_and_ends_after_three():
-    names = [f"op{number:02d}" for number in range(20)]
-    ranked = dict.fromkeys(names, 1.0)
-
-    def judge(recipe):
-        fp32 = set(recipe.fp32_ops)
-        prefix = fp32 == set(names[: len(fp32)])
-        return verdict(0.9 if len(fp32) >= 10 else 0.885, prefix and len(fp32) >= 10)
-
-    space, search = space_of(names), search_for(ranked, goal=0.0149)
-    counts = [len(recipe.fp32_ops) for recipe in proposals(search_auto, space, search, judge)]
-    assert counts == [0, 10, 5, 7, 8, 9, 1, 6, 8]
-
-
-def test_the_prediction_is_made_from_the_nearest_probe_that_was_not_accepted():
-    ranked = dict.fromkeys(OPS[:20], 1.0)
-    drops = {0: 0.1, 5: 0.1, 7: 0.1, 8: 0.1, 9: 0.11}  # 11 ops int8 after 9: 0.01 an op
-
-    def judge(recipe):
-        size = len(recipe.fp32_ops)
-        return verdict(0.9 - drops.get(size, 0.0), size >= 10)
-
-    search = search_for(ranked, goal=0.0351)
-    counts = [len(r.fp32_ops) for r in proposals(search_auto, space_of(ranked), search, judge)]
-    assert counts[:7] == [0, 10, 5, 7, 8, 9, 7]
+    true = dict.fromkeys("abcdefghijklmnop", 0.0001) | {"a": 0.3, "f": 0.05}
+    ranked = dict.fromkeys("ghijklmnop", 0.001)
+    ranked |= {"a": 60.0, "b": 1.6, "c": 1.5, "d": 1.4, "e": 1.3, "f": 1.2}
+    _, outcome = run(true, ranked, goal=0.02)
+    assert outcome.best.recipe.fp32_ops == ("a", "f")
+    assert [len(one.recipe.fp32_ops) for one in outcome.trials if one.accepted] == [8, 6, 4, 2]
 
 
 def test_nothing_is_given_back_without_an_accuracy_to_predict_from():
@@ -212,7 +172,140 @@ def test_nothing_is_given_back_without_an_accuracy_to_predict_from():
         return verdict(0.9, True) if enough else verdict(None)
 
     counts = [len(recipe.fp32_ops) for recipe in proposals(search_auto, space, search, judge)]
-    assert counts == [0, 4, 3]
+    assert counts == [0, 11, 4, 3]
+
+
+def test_a_dear_op_stays_int8_where_cheap_ones_are_enough():
+    damages = {"dear": 0.02, **{f"cheap{number}": 0.01 for number in range(4)}}
+    model = Damaged(damages)
+    search = replace(
+        search_for(goal=0.025),
+        rank=lambda recipe: [
+            Sensitivity(op, damages[op], 10.0 if op == "dear" else 1.0) for op in recipe.int8_ops
+        ],
+    )
+    outcome = tuned(AUTO, space_of(damages), model, search)
+    assert outcome.status == "met"
+    assert "dear" in outcome.best.recipe.int8_ops
+
+
+REPAIRED = space_of("abcd").all_int8().with_configs({"a": int8("sym")})
+
+
+def repairing(accuracies, ranked_for, rank=None):
+    """Return a search whose repair changes ``a``, and a judge of all int8 and of the repaired."""
+
+    def ranked(recipe):
+        ranked_for.append(recipe)
+        return [Sensitivity(op, 1.0) for op in recipe.int8_ops]
+
+    search = Search(rank or ranked, search_for().criterion, 0.9, repair=lambda *_: REPAIRED)
+
+    def judge(recipe):
+        if recipe.fp32_ops:
+            return verdict(0.5)
+        accuracy = accuracies[recipe == REPAIRED]
+        return verdict(accuracy, accuracy is not None and accuracy >= 0.89)
+
+    return search, judge
+
+
+def test_a_repair_that_is_enough_ends_it():
+    ranked_for = []
+    search, judge = repairing((0.5, 0.89), ranked_for)
+    tried = proposals(search_auto, space_of("abcd"), search, judge)
+    assert tried == [space_of("abcd").all_int8(), REPAIRED]
+    assert ranked_for == tried[:1]
+
+
+@pytest.mark.parametrize("accuracies", [(0.5, 0.6), (None, 0.6)])
+def test_it_goes_on_from_the_repaired_recipe_where_that_is_better(accuracies):
+    ranked_for = []
+    search, judge = repairing(accuracies, ranked_for)
+    tried = proposals(search_auto, space_of("abcd"), search, judge)
+    assert ranked_for == tried[:2]
+    assert len(tried) > 2
+    assert all(one == REPAIRED.with_fp32(one.fp32_ops) for one in tried[1:])
+
+
+@pytest.mark.parametrize("accuracies", [(0.5, 0.4), (0.5, 0.5), (0.5, None), (None, None)])
+def test_it_goes_on_from_all_int8_where_the_repair_is_no_better(accuracies):
+    ranked_for = []
+    search, judge = repairing(accuracies, ranked_for)
+    tried = proposals(search_auto, space_of("abcd"), search, judge)
+    assert ranked_for == tried[:1]
+    assert len(tried) > 2
+    assert all(one == tried[0].with_fp32(one.fp32_ops) for one in tried[2:])
+
+
+def test_a_better_repair_is_a_lower_loss_where_lower_is_better():
+    search, judge = repairing((0.5, 0.6), [])
+    lower = replace(search, criterion=Criterion(0.01, relative=False, higher_is_better=False))
+    tried = proposals(
+        search_auto, space_of("abcd"), lower, lambda r: replace(judge(r), accepted=False)
+    )
+    assert all(one == tried[0].with_fp32(one.fp32_ops) for one in tried[2:])
+
+
+def test_a_repair_is_tried_where_no_op_may_fall_back():
+    space = Space((linear("a", [INT8, int8("sym")]),))
+    repair = {"a": int8("sym")}
+    search = replace(search_for(), repair=lambda recipe, _: recipe.with_configs(repair))
+    tried = proposals(search_auto, space, search, lambda _: verdict(0.1))
+    assert [recipe.as_mapping() for recipe in tried] == [{"a": INT8}, repair]
+
+
+def test_the_ranking_is_what_the_repair_is_told():
+    told = []
+
+    def repair(recipe, sensitivities):
+        told.append((recipe, sensitivities))
+        return recipe
+
+    search = replace(search_for(planted()), repair=repair)
+    proposals(search_auto, space_of(OPS), search, lambda _: verdict(0.1))
+    assert [(recipe, list(found)) for recipe, found in told] == [
+        (space_of(OPS).all_int8(), search.rank(space_of(OPS).all_int8()))
+    ]
+
+
+def residual():
+    """Return three blocks, each a layer and the addition of what it read and gave."""
+    ops, before = [linear("layer0")], "layer0"
+    for block in range(1, 4):
+        layer = replace(linear(f"layer{block}"), weight_bytes=8, reads=(before,))
+        ops += [layer, add(f"add{block}", layer.name, f"layer{block - 1}")]
+        before = f"add{block}"
+    return Space((*ops, replace(linear("head"), reads=(before,))))
+
+
+def add(name, *reads):
+    return Op(name, "add", (int8(weight=None), FP32), 0, reads)
+
+
+def test_additions_among_fp32_ops_go_with_them_and_cost_no_trials():
+    space = residual()
+    damages = {op.name: 0.1 if "layer" in op.name else 0.0001 for op in space.ops}
+    model = Damaged(damages)
+    outcome = tuned(AUTO, space, model, search_for(damages))
+    assert outcome.best.recipe.int8_ops == ("add3", "head")
+    for recipe in model.tried:
+        assert recipe == without_islands(recipe, space)
+
+
+def test_an_addition_among_ops_that_the_user_keeps_in_fp32_is_fp32_from_the_start():
+    kept = ("layer0", "layer1", "layer2")
+    ops = (replace(op, configs=(FP32,)) if op.name in kept else op for op in residual().ops)
+    space = Space(tuple(ops))
+    first = next(search_auto(space, search_for()))
+    assert first == without_islands(space.all_int8(), space)
+    assert first.fp32_ops == ("layer0", "layer1", "add1", "layer2")
+
+
+def test_where_only_islands_would_be_int8_they_are():
+    space = Space((linear("a", [FP32]), add("add", "a")))
+    tried = proposals(search_auto, space, search_for(), lambda _: verdict(0.1))
+    assert tried == [space.all_int8()]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

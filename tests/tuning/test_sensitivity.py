@@ -1,6 +1,11 @@
+<<<<<<< HEAD
 """What is known of an op before any trial, and its way to a file and back."""
 
 import json
+=======
+"""What an op hurts, for what it costs."""
+
+>>>>>>> 9ee389a (auto: brackets, give-back and islands in their own files; benchmark of the search on made-up damages)
 import math
 
 import pytest
@@ -8,6 +13,7 @@ import pytest
 from lpot_lightning.tuning.sensitivity import Sensitivity
 
 
+<<<<<<< HEAD
 def test_what_is_dear_in_fp32_scores_lower():
     assert Sensitivity("a", 0.2, cost=4.0).score < Sensitivity("b", 0.2, cost=1.0).score
 
@@ -18,3 +24,19 @@ def test_it_survives_json_that_knows_no_nan(damage):
     again = Sensitivity.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False)))
     assert (again.op, again.cost, again.is_finite) == ("a", 0.5, one.is_finite)
     assert again == one or not one.is_finite
+=======
+def test_the_score_is_damage_by_cost():
+    assert Sensitivity("a", damage=3.0, cost=1.5).score == 2.0
+
+
+@pytest.mark.parametrize("damage", [math.nan, math.inf])
+def test_a_damage_that_is_no_number_is_told(damage):
+    assert not Sensitivity("a", damage).is_finite
+    assert Sensitivity("a", 0.0).is_finite
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, math.nan, math.inf])
+def test_a_cost_is_a_finite_number_above_0(cost):
+    with pytest.raises(ValueError, match="the cost of `a` is .*; allowed: a finite number above 0"):
+        Sensitivity("a", 1.0, cost)
+>>>>>>> 9ee389a (auto: brackets, give-back and islands in their own files; benchmark of the search on made-up damages)

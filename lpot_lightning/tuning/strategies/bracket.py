@@ -14,7 +14,8 @@ from lpot_lightning.tuning.strategies.surrogate import Point, damage_at
 WORTH = 0.02
 """The share of all cost that a trial has to promise: a validation pass is not made for less."""
 
-_PULL = 0.1
+_PULL = 0.2
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Bracket:
 
     def probe(self, left: int) -> int:
         """Return the size to try next, after which bisection could end in ``left`` trials."""
-        room = 2**left
+        room = 1 << left
         lowest = max(self.too_few + 1, self.enough - room)
         highest = min(self.enough - 1, self.too_few + room)
         return min(max(self._wish(), lowest), highest)
@@ -78,17 +79,17 @@ class Bracket:
         if target is None or math.isnan(damages[last]):
             return middle
         between = range(self.too_few + 1, last)
-        predicted = next((size for size in between if damages[size] <= target), last)
+        predicted = next((size for size in between if damages[size] <= target * _ROUNDING), last)
         moved = round(predicted + _PULL * (middle - predicted))
         cliff = self.prefixes.cliff(predicted, moved)
         return moved if cliff is None else cliff
 
     def _points(self) -> list[Point]:
         """Return the measured drops that say most of the goal: below and above it, else below."""
-        goal, damages = self.search.criterion.goal, self.prefixes.damages
+        damages = self.prefixes.damages
         known = [size for size in sorted(self.drops, reverse=True) if damages[size] > 0]
-        failed = [(damages[n], max(self.drops[n], goal)) for n in known if n <= self.too_few]
-        accepted = [(damages[n], min(self.drops[n], goal)) for n in known if n == self.enough]
+        failed = [(damages[n], self.drops[n]) for n in known if n <= self.too_few]
+        accepted = [(damages[n], self.drops[n]) for n in known if n == self.enough]
         return [*failed[:1], *accepted, *failed[1:]]
 
 

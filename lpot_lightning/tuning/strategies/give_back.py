@@ -14,14 +14,18 @@ from lpot_lightning.tuning.strategies.strategy import Search, Verdict
 
 GIVE_BACK_TRIALS = 3
 
+_HOPELESS = 10.0
+
 
 def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
     """Make those ops int8 again whose drop is predicted to fit into what the goal leaves.
 
     Between two sizes that were tried lies a measured difference in accuracy. It is shared among the
     ops that make the sizes differ, by their damages; so a stretch of ops that are ranked high and
-    proved harmless is found. What wins most cost for its drop is given back first. Where a trial
-    shows more drop than was predicted, its ops count that much more, and half as much is tried.
+    proved harmless is found. Where even the larger size has ten times the drop of the goal, the
+    difference says nothing: a model that is ruined already is not ruined by more ops. What wins
+    most cost for its drop is given back first. Where a trial shows more drop than was predicted,
+    its ops count that much more, and half as much is tried.
 
     Example::
 
@@ -54,9 +58,11 @@ class _Loan:
     def of(cls, bracket: Bracket) -> _Loan:
         prefixes, enough = bracket.prefixes, bracket.enough
         loan = cls(prefixes, frozenset(prefixes.picked(enough)), bracket.drops[enough])
+        hopeless = _HOPELESS * bracket.search.criterion.goal
         for a, b in pairwise(sorted(size for size in bracket.drops if size <= enough)):
-            between = prefixes.fp32(prefixes.picked(b)) - prefixes.fp32(prefixes.picked(a))
-            loan._share_out(between, max(bracket.drops[a] - bracket.drops[b], 0.0))
+            if bracket.drops[b] <= hopeless or b == enough:
+                between = prefixes.fp32(prefixes.picked(b)) - prefixes.fp32(prefixes.picked(a))
+                loan._share_out(between, max(bracket.drops[a] - bracket.drops[b], 0.0))
         return loan
 
     def _share_out(self, names: Iterable[str], drop: float) -> None:
@@ -86,10 +92,8 @@ class _Loan:
             self.drop = drop
             return
         self.share /= 2
-        expected = self._lost(group)
-        if math.isfinite(drop) and 0 < expected < drop - self.drop:
-            for name in group:
-                self.saved[name] *= (drop - self.drop) / expected
+        if drop - self.drop > self._lost(group) and math.isfinite(drop):
+            self._share_out(group, drop - self.drop)
 
     def _price(self, name: str) -> tuple[float, str]:
         return self.saved[name] / self.prefixes.cost_of([name]), name
@@ -98,5 +102,5 @@ class _Loan:
         return math.fsum(self.saved.get(name, math.inf) for name in self._freed(group))
 
     def _freed(self, group: frozenset[str]) -> set[str]:
-        """Return what becomes int8 without ``group``: of it all but islands, and islands with it."""
+        """Return what is int8 without ``group``: islands come back, or are left, with others."""
         return self.prefixes.fp32(self.picked) - self.prefixes.fp32(self.picked - group)

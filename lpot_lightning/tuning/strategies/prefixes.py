@@ -42,7 +42,7 @@ class Prefixes:
         self._counts, added = self._steps()
         self.end = len(self._counts)
         self.cost = self.cost_of(self.names)
-        left = self.names[self._counts[-1] :]
+        left = {*self.names}.difference(*added)
         self.costs = tuple(accumulate(map(self.cost_of, added)))
         self.damages = tuple(accumulate(map(self._damage, reversed([*added[1:], left]))))[::-1]
 
@@ -68,7 +68,7 @@ class Prefixes:
         return self._of[name].damage
 
     def cliff(self, a: int, b: int) -> int | None:
-        """Return the size between ``a`` and ``b`` after which the ranking falls most, if it does."""
+        """Return the size from ``a`` to ``b`` after which the ranking falls most, if it does."""
         counts = {self._counts[size]: size for size in range(min(a, b), max(a, b) + 1)}
         steepest = self._ranking.steepest(counts)
         return None if steepest is None else counts[steepest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -68,11 +69,11 @@ class Ranking:
         if not 0 < size < len(self.sensitivities):
             return 0.0
         last, after = self.sensitivities[size - 1], self.sensitivities[size]
-        if not last.is_finite:
-            return float(after.is_finite) * float("inf") if after.is_finite else 0.0
-        if after.score == 0:
-            return float("inf") if last.score > 0 else 0.0
-        return last.score / after.score
+        if not after.is_finite:
+            return 0.0
+        if last.is_finite and after.score > 0:
+            return last.score / after.score
+        return math.inf if not last.is_finite or last.score > 0 else 0.0
 
 
 def _place(one: Sensitivity) -> tuple[bool, float, str]:
