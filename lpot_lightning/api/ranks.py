@@ -147,6 +147,7 @@ class GlooRanks(Ranks):
         """Make the group for data where there is none: all processes do at the same point."""
         if self._data is None:
             self._data = dist.new_group(backend="gloo")
+            self.gather(None)  # who drops it while another still connects would break that one
 
     def _drop_data(self) -> None:
         """Close the connections, which wakes the others: nobody else may hold the group."""

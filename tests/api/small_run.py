@@ -87,7 +87,7 @@ class Agreement:
             for batch in self.calibration:
                 model(batch)
 
-    def evaluate(self, model: nn.Module, label: str) -> Evaluation:
+    def evaluate(self, model: nn.Module, label: str, watch: Any = None) -> Evaluation:
         self.passes += 1
         right = self._spoil_all(float((self._classes(model) == self.truth).float().mean()))
         return Evaluation(right if label == "baseline" else self._spoil(right), 8, 0.01)

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from users_world import kept
 import lpot_lightning
 from lpot_lightning import QuantizationCallback, quantize
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.tuning.countdown import Countdown
 
 MANY = {
     "strategy": {"name": "basic"},
@@ -236,6 +238,78 @@ def test_a_run_goes_on_where_two_processes_left_it(callback, workspace):
     result = fit(callback(tuning=MANY))
     assert [trial.replayed for trial in result.trials] == [True] * 2 + [False] * 3
     assert history(workspace)[:2] == first
+
+
+class Guesses(Lit):
+    """Guesses where it is int8, in both processes or in the ``only`` one."""
+
+    only = None
+
+    def validation_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        if is_int8(self) and self.only in (None, self.global_rank):
+            logits = logits.roll(1, 1)
+        self.acc(logits, batch[1])
+        self.log("val_acc", self.acc)
+
+
+def tuned(workspace, module):
+    """Try three recipes on 40 batches each, in two processes."""
+    tuning = {"strategy": {"name": "basic"}, "exit_policy": {"max_trials": 3}}
+    quantization = Watched(conf(workspace, tuning=tuning))
+    two(quantization).fit(module, train_loader(), val_loader(640, batch_size=8))
+    return quantization.result
+
+
+def test_a_hopeless_trial_ends_early_in_both(workspace):
+    result = tuned(workspace, Guesses())
+    assert [trial.score.screened for trial in result.trials] == [False, True, True]
+    assert [trial.score.evaluations for trial in result.trials] == [1.125, 0.125, 0.125]
+    assert result.baseline == 1.0
+    assert result.accuracy < 0.1
+    told = [line["score"]["screened"] for line in history(workspace)]
+    assert told == [True, True, True, False]
+    again = tuned(workspace, Guesses())
+    assert all(trial.replayed for trial in again.trials)
+    assert again.trials == result.trials
+
+
+class OneGuesses(Guesses):
+    """One of two guesses: that is a drop of a half, and hopeless; the other goes on to its end."""
+
+    only = 1
+
+
+def test_a_trial_that_is_hopeless_in_one_is_given_up_in_both(workspace):
+    result = tuned(workspace, OneGuesses())
+    assert [trial.score.screened for trial in result.trials] == [False, True, True]
+    assert [trial.score.evaluations for trial in result.trials][1:] == [(5 + 40) / 80] * 2
+    assert result.accuracy == pytest.approx(0.5, abs=0.05)
+
+
+class Timed(Lit):
+    """Moves a clock on by its int8 batches, twice as fast in the second process."""
+
+    seconds = 0.0
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        if is_int8(self):
+            Timed.seconds += 1.0 + self.global_rank
+            with Path(f"{self.global_rank}.batches").open("a") as file:
+                file.write("x")
+
+
+def test_the_time_ends_a_trial_in_both(workspace, monkeypatch):
+    clock = lambda: Timed.seconds  # noqa: E731
+    monkeypatch.setattr("lpot_lightning.api.quantization.monotonic", clock)
+    monkeypatch.setattr("lpot_lightning.api.judge.Countdown", partial(Countdown, clock))
+    tuning = {"strategy": {"name": "basic"}, "exit_policy": {"timeout": 60}}
+    quantization = Watched(conf(workspace, tuning=tuning))
+    two(quantization).fit(Timed(), train_loader(), val_loader(640, batch_size=8))
+    assert len(quantization.result.trials) == len(history(workspace)) == 1
+    seen = [len(Path(f"{rank}.batches").read_text()) for rank in (0, 1)]
+    assert seen[0] - seen[1] == 20 - 10  # what the second trial had left after 40 each
 
 
 def history(workspace):
