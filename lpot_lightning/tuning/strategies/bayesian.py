@@ -45,4 +45,4 @@ def search_bayesian(space: Space, search: Search) -> Generator[Recipe, Verdict, 
 def _gaussian_process(seed: int) -> BaseSampler:
     from optuna.samplers import GPSampler
 
-    return GPSampler(seed=seed, deterministic_objective=True)
+    return GPSampler(seed=seed)
