@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conf_scenes import LOADER, conf_of, not_yet, refusal, tuned
+from conf_scenes import LOADER, conf_of, refusal, tuned
 
 from lpot_lightning.conf.blocks import NamedConf, Options
 from lpot_lightning.conf.reader import read_conf

@@ -103,6 +103,14 @@ def test_ops_count_by_their_cost():
     assert loss(ONE, met) > 9 > 2 > loss(AB.all_int8().with_fp32("b"), met) > 0
 
 
+def test_cost_is_asked_for_only_where_a_trial_was_not_enough():
+    def never(_):
+        raise AssertionError("measured for nothing")
+
+    search = dataclasses.replace(search_for(), cost=never)
+    assert tuned(TPE, AB, Damaged({"a": 0, "b": 0}), search).status == "met"
+
+
 def test_what_is_measured_counts_by_its_ratio_to_all_int8():
     loss = Loss(AB, search_for())
     assert loss(INT8, told(0.9, True, objective=0.5)) == 0.0

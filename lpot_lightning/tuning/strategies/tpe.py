@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
@@ -63,8 +64,7 @@ class Loss:
     def __init__(self, space: Space, search: Search) -> None:
         self._search, self._start = search, space.all_int8()
         self._objective: float | None = None
-        self._least = search.cost(self._start)
-        self._most = search.cost(self._start.with_fp32(space.fallback_candidates))
+        self._names = space.fallback_candidates
 
     def __call__(self, recipe: Recipe, verdict: Verdict) -> float:
         """Return the points of a trial that has an accuracy; all int8 is to be the first."""
@@ -87,9 +87,14 @@ class Loss:
     def _slowdown(self, recipe: Recipe, score: Score) -> float:
         if score.objective and self._objective:
             return score.objective / self._objective
-        if self._most == self._least:
-            return 1.0
-        return 1.0 + (self._search.cost(recipe) - self._least) / (self._most - self._least)
+        least, most = self._costs
+        return 1.0 + (self._search.cost(recipe) - least) / (most - least) if most > least else 1.0
+
+    @cached_property
+    def _costs(self) -> tuple[float, float]:
+        """What the least and the most that may be fp32 cost; measured when it is needed."""
+        cost, start = self._search.cost, self._start
+        return cost(start), cost(start.with_fp32(self._names))
 
 
 def _choices_of(op: Op, first: OpConfig) -> tuple[OpConfig, ...]:
