@@ -6,6 +6,7 @@ import dataclasses
 import gc
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from torch import nn
 
