@@ -6,6 +6,7 @@ import dataclasses
 import gc
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +21,7 @@ from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select
 from lpot_lightning.api.workspace import open_history
-from lpot_lightning.conf.schema import Conf
+from lpot_lightning.conf.schema import Conf, StrategyConf
 from lpot_lightning.errors import ConfError, EvaluationError
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.replace import replaced
@@ -73,6 +74,7 @@ class _Run:
 
     def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
+        self.strategy = find_strategy(conf.tuning.strategy.name)
         self.ranks = options.ranks
         asked = conf.tuning.exit_policy
         self.judge = Judge(
@@ -153,8 +155,8 @@ class _Run:
         policy = self.conf.tuning.exit_policy
         if policy.performance_only:
             return 1
-        bounded = find_strategy(self.conf.tuning.strategy.name).finishes
-        return min(policy.max_trials, most_trials(ops)) if bounded else policy.max_trials
+        bounded = min(policy.max_trials, most_trials(ops))
+        return bounded if self.strategy.finishes else policy.max_trials
 
     def _tune(
         self, job: Job, space: Space, history: History, keeper: Keeper, ranker: Ranker
@@ -162,7 +164,7 @@ class _Run:
         asked = self.conf.tuning
         budget = asked.exit_policy
         return tune(
-            find_strategy(asked.strategy.name),
+            self.strategy,
             space,
             lambda recipe: self._try(job, recipe),
             search=Search(
@@ -171,6 +173,8 @@ class _Run:
                 baseline=job.baseline,
                 seed=asked.random_seed,
                 repair=ranker.repair,
+                cost=ranker.cost,
+                **_weights(asked.strategy),
             ),
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
@@ -195,6 +199,12 @@ class _Run:
             score = self.judge.judge_int8(quantized, label, in_full=in_full)
             objective = measured(job, quantized, score)
         return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
+
+
+def _weights(asked: StrategyConf) -> dict[str, Any]:
+    """Return the weights that are given; the search knows LPOT's defaults."""
+    given = {"accuracy_weight": asked.accuracy_weight, "latency_weight": asked.latency_weight}
+    return {name: weight for name, weight in given.items() if weight is not None}
 
 
 def _duration(seconds: float) -> str:

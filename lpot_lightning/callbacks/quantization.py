@@ -32,6 +32,7 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
 from lpot_lightning.lock import WorkspaceLock
 from lpot_lightning.quantization.replace import check_copyable
+from lpot_lightning.tuning.strategies.table import find_strategy
 
 
 class QuantizationCallback(Callback):
@@ -54,7 +55,8 @@ class QuantizationCallback(Callback):
             ``monitor``, weights that ``StochasticWeightAveraging`` averaged are the best.
 
     Raises:
-        ConfError: when created, if the YAML or an argument asks for what cannot be done.
+        ConfError: when created, if the YAML or an argument asks for what cannot be done, or for a
+            strategy whose packages are not installed.
         LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not written
             or in use by another run.
         SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it quantizes; what is finished
@@ -78,6 +80,7 @@ class QuantizationCallback(Callback):
     ) -> None:
         self.conf: Conf = read_conf(conf)
         check_for_callback(self.conf, "QuantizationCallback")
+        find_strategy(self.conf.tuning.strategy.name)
         _check_choice("calib", calib, ("train", "val"))
         _check_choice("ckpt", ckpt, CHOICES)
         if monitor is not None and not isinstance(monitor, str):

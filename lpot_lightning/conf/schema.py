@@ -60,9 +60,11 @@ class QuantizationConf:
 
 @dataclass(frozen=True)
 class StrategyConf:
-    """``tuning.strategy``: in which order recipes are tried."""
+    """``tuning.strategy``: in which order recipes are tried; ``tpe`` weighs what it finds."""
 
     name: str = "auto"
+    accuracy_weight: float | None = None
+    latency_weight: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from lpot_lightning.conf.schema import (
     WorkspaceConf,
 )
 
-STRATEGIES = ("auto", "basic", "mse", "random", "exhaustive")
-STRATEGIES_NOT_YET = ("bayesian", "tpe")
+STRATEGIES = ("auto", "basic", "mse", "random", "exhaustive", "bayesian", "tpe")
 STRATEGIES_REFUSED = {
     "sigopt": "a service that no longer exists",
     "automixedprecision": "LPOT's strategy for TensorFlow's mixed precision",
@@ -51,18 +50,17 @@ def read_tuning(field: Field) -> TuningConf:
 def _strategy(field: Field) -> StrategyConf:
     weights = ("accuracy_weight", "latency_weight")
     part = field.section("name", *weights, refused=STRATEGY_REFUSED)
-    for name in weights:
-        if part[name].number(None) is not None:
-            raise part[name].not_yet(
-                "belongs to the strategy `tpe`, which is not built yet: leave it out."
+    strategy = _strategy_name(part["name"])
+    for key in weights:
+        if part[key].given and strategy != "tpe":
+            raise part[key].error(
+                f"belongs to `tpe`, and the strategy is `{strategy}`: leave it out."
             )
-    return StrategyConf(_strategy_name(part["name"]))
+    return StrategyConf(strategy, *(part[key].number(None, NOT_NEGATIVE) for key in weights))
 
 
 def _strategy_name(field: Field) -> str:
     name = field.value
-    if name in STRATEGIES_NOT_YET:
-        raise field.not_yet(f"is `{name}`, which is not built yet; allowed: {_ALLOWED}.")
     if name in tuple(STRATEGIES_REFUSED):
         raise field.error(f"is `{name}`, {STRATEGIES_REFUSED[name]}; allowed: {_ALLOWED}.")
     return field.text("auto", STRATEGIES)

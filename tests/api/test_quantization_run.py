@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ import lpot_lightning
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
+from lpot_lightning.recipe import FP32, Recipe
+from lpot_lightning.tuning.space import Space
+from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.table import STRATEGIES
 from lpot_lightning.tuning.trial import Trial
 
 FRAGILE = {"wide", "narrow"}
@@ -64,6 +69,34 @@ def test_lpots_strategies_without_fallback_keep_everything_int8(name: str) -> No
     assert result.status == "budget_exhausted"
     assert len({trial.recipe.key for trial in result.trials}) == 6
     assert result.fp32_ops == ()
+
+
+def test_bayesian_guides_settings_and_keeps_everything_int8() -> None:
+    strategy = {"name": "bayesian"}
+    result = run(net(fragile=True), strategy=strategy, exit_policy={"max_trials": 13})
+    assert result.status == "budget_exhausted"
+    assert len({trial.recipe.key for trial in result.trials}) == 13
+    assert result.fp32_ops == ()
+
+
+def test_tpe_leaves_the_fragile_ops_in_fp32() -> None:
+    result = run(net(fragile=True), strategy={"name": "tpe"})
+    assert result.status == "met"
+    assert set(result.fp32_ops) >= FRAGILE
+
+
+def test_tpe_is_told_the_cost_and_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Search] = []
+
+    def search_nothing(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+        asked.append(search)
+        yield space.all_int8().with_fp32(["last"])
+
+    monkeypatch.setitem(STRATEGIES, "tpe", Strategy("tpe", search_nothing))
+    run(net(), strategy={"name": "tpe", "latency_weight": 3}, objective="modelsize")
+    search = asked[0]
+    assert (search.accuracy_weight, search.latency_weight) == (1.0, 3.0)
+    assert search.cost(Recipe.of({"last": FP32})) == (16 * 4 + 4) * 4
 
 
 def test_the_model_that_comes_back_is_the_one_that_was_judged() -> None:

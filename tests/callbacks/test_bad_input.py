@@ -1,5 +1,6 @@
 """What cannot work is told in one sentence, early, and leaves nothing behind."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -62,6 +63,12 @@ class Fixed(Lit):
     def validation_step(self, batch, batch_idx):
         self.net(batch[0])
         self.log("val_acc", torch.tensor(self.value))
+
+
+def test_a_strategy_whose_packages_are_missing_is_told_at_once(callback, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfError, match=r"`tpe`, which needs `optuna`.*lpot-lightning\[optuna\]"):
+        callback(tuning={"strategy": {"name": "tpe"}})
 
 
 def test_no_validation_step(callback):

@@ -119,7 +119,7 @@ EVERYTHING = {
         "train": TRAIN,
     },
     "tuning": {
-        "strategy": {"name": "basic"},
+        "strategy": {"name": "tpe", "accuracy_weight": 1.0, "latency_weight": 0.5},
         "accuracy_criterion": {"relative": 0.02, "higher_is_better": False},
         "objective": "modelsize",
         "exit_policy": {"timeout": 60, "max_trials": 7, "performance_only": True},

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from conf_scenes import LOADER, conf_of, not_yet, refusal, tuned
+from conf_scenes import LOADER, conf_of, refusal, tuned
 
 from lpot_lightning.conf.blocks import NamedConf, Options
 from lpot_lightning.conf.reader import read_conf
 
-ALLOWED = "allowed: `auto`, `basic`, `mse`, `random`, `exhaustive`"
+STRATEGIES = ["auto", "basic", "mse", "random", "exhaustive", "bayesian", "tpe"]
+ALLOWED = "allowed: " + ", ".join(f"`{name}`" for name in STRATEGIES)
 
 
-@pytest.mark.parametrize("name", ["auto", "basic", "mse", "random", "exhaustive"])
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_the_strategies_that_are_built(name):
     assert tuned(strategy={"name": name}).tuning.strategy.name == name
-
-
-@pytest.mark.parametrize("name", ["bayesian", "tpe"])
-def test_the_strategies_that_are_not_built_yet(name):
-    said = not_yet(conf_of(tuning={"strategy": {"name": name}}))
-    assert said == (f"`tuning.strategy.name` is `{name}`, which is not built yet; {ALLOWED}.")
 
 
 @pytest.mark.parametrize(
@@ -53,11 +48,25 @@ def test_other_strategies_are_refused(strategy, said):
     assert refusal(conf_of(tuning={"strategy": strategy})) == said
 
 
-def test_the_weights_of_tpe_are_not_built_yet():
-    said = not_yet(conf_of(tuning={"strategy": {"name": "auto", "latency_weight": 2}}))
-    assert said == (
-        "`tuning.strategy.latency_weight` belongs to the strategy `tpe`, which is not "
-        "built yet: leave it out."
+def test_tpe_weighs_accuracy_and_latency():
+    conf = tuned(strategy={"name": "tpe", "accuracy_weight": 2, "latency_weight": "5e-1"})
+    strategy = conf.tuning.strategy
+    assert (strategy.accuracy_weight, strategy.latency_weight) == (2.0, 0.5)
+    assert read_conf(conf.to_dict()) == conf
+    assert conf.to_dict()["tuning"]["strategy"]["latency_weight"] == 0.5
+
+
+def test_without_weights_none_are_written():
+    assert tuned(strategy={"name": "tpe"}).to_dict()["tuning"]["strategy"] == {"name": "tpe"}
+
+
+@pytest.mark.parametrize("key", ["accuracy_weight", "latency_weight"])
+def test_weights_belong_to_tpe_and_are_not_negative(key):
+    assert refusal(conf_of(tuning={"strategy": {"name": "bayesian", key: 1}})) == (
+        f"`tuning.strategy.{key}` belongs to `tpe`, and the strategy is `bayesian`: leave it out."
+    )
+    assert refusal(conf_of(tuning={"strategy": {"name": "tpe", key: -1}})) == (
+        f"`tuning.strategy.{key}` is `-1`; allowed: a number in [0, inf)."
     )
 
 

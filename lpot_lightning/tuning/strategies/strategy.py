@@ -35,6 +35,9 @@ class Search:
         seed: for strategies that draw.
         repair: the recipe with settings and corrections that cost no speed and lower the damage of
             its ops, found without a trial; the same recipe where nothing helps.
+        cost: how expensive what a recipe leaves in fp32 is; measured only when called.
+        accuracy_weight: of accuracy, for ``tpe``.
+        latency_weight: of latency, for ``tpe``.
     """
 
     rank: Callable[[Recipe], Sequence[Sensitivity]]
@@ -42,6 +45,9 @@ class Search:
     baseline: float
     seed: int = 1978
     repair: Callable[[Recipe, Sequence[Sensitivity]], Recipe] = lambda recipe, _: recipe
+    cost: Callable[[Recipe], float] = lambda recipe: len(recipe.fp32_ops)
+    accuracy_weight: float = 1.0
+    latency_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Strategy:
         search: a generator function: it yields a ``Recipe`` and is sent its ``Verdict``.
         finishes: whether the search is bounded and ends by itself, so that the first success need
             not be its end.
+        needs: packages of the extra ``optuna`` that it imports.
 
     Example::
 
@@ -65,3 +72,4 @@ class Strategy:
     name: str
     search: Callable[[Space, Search], Generator[Recipe, Verdict, None]]
     finishes: bool = False
+    needs: tuple[str, ...] = ()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.tuning.strategies.auto import search_auto
 from lpot_lightning.tuning.strategies.basic import search_basic
+from lpot_lightning.tuning.strategies.bayesian import search_bayesian
 from lpot_lightning.tuning.strategies.exhaustive import search_exhaustive
 from lpot_lightning.tuning.strategies.mse import search_mse
 from lpot_lightning.tuning.strategies.random import search_random
 from lpot_lightning.tuning.strategies.strategy import Strategy
+from lpot_lightning.tuning.strategies.tpe import search_tpe
 
 STRATEGIES = {
     "auto": Strategy("auto", search_auto, finishes=True),
@@ -16,6 +20,8 @@ STRATEGIES = {
     "mse": Strategy("mse", search_mse),
     "random": Strategy("random", search_random),
     "exhaustive": Strategy("exhaustive", search_exhaustive),
+    "bayesian": Strategy("bayesian", search_bayesian, needs=("optuna", "scipy")),
+    "tpe": Strategy("tpe", search_tpe, needs=("optuna",)),
 }
 
 
@@ -23,14 +29,26 @@ def find_strategy(name: str) -> Strategy:
     """Return the strategy of this name.
 
     Raises:
-        ConfError: if there is none of this name.
+        ConfError: if there is none of this name, or a package that it needs is not installed.
 
     Example::
 
         find_strategy("auto").finishes  # True
     """
     if name in STRATEGIES:
-        return STRATEGIES[name]
+        return _installed(STRATEGIES[name])
     known = ", ".join(f"`{known}`" for known in STRATEGIES)
     hint = did_you_mean(name, STRATEGIES)
     raise ConfError(f"`tuning.strategy.name` is `{name}`; allowed: {known}.{hint}")
+
+
+def _installed(strategy: Strategy) -> Strategy:
+    for package in strategy.needs:
+        if find_spec(package) is None:
+            others = ", ".join(f"`{one.name}`" for one in STRATEGIES.values() if not one.needs)
+            raise ConfError(
+                f"`tuning.strategy.name` is `{strategy.name}`, which needs `{package}`, and that is"
+                " not installed: `pip install 'lpot-lightning[optuna]'`, or choose one that needs"
+                f" nothing more: {others}"
+            )
+    return strategy
