@@ -1,4 +1,4 @@
-"""What the benchmarks train: handwritten digits, a net around them, a trainer that shows nothing."""
+"""What the benchmarks train, on what, and with which trainer."""
 
 from __future__ import annotations
 

@@ -100,7 +100,8 @@ class Attention(nn.Module):
             for one in (self.query, self.key, self.value)
         )
         seen = F.scaled_dot_product_attention(query, key, value)
-        return self.out(seen.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        return mixed
 
 
 class Layer(nn.Module):
@@ -115,7 +116,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[batch, tokens, width]``."""
         x = x + self.attention(self.norm1(x))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        y: Tensor = self.down(F.gelu(self.up(self.norm2(x))))
+        return x + y
 
 
 class Transformer(nn.Module):
@@ -131,7 +133,8 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         x = self.embed(x).flatten(2).transpose(1, 2) + self.place
-        return self.head(self.norm(self.layers(x)).mean(1))
+        logits: Tensor = self.head(self.norm(self.layers(x)).mean(1))
+        return logits
 
 
 class Rows(nn.Module):
@@ -151,7 +154,8 @@ class Rows(nn.Module):
         x = x + F.relu(self.conv1(x))
         x = x + F.relu(self.conv2(x))
         states, _ = self.gru(x.transpose(1, 2))
-        return self.head(F.relu(self.hidden(states[:, -1])))
+        logits: Tensor = self.head(F.relu(self.hidden(states[:, -1])))
+        return logits
 
 
 @dataclass(frozen=True)

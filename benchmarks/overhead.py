@@ -19,7 +19,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from classifier import IMAGES, LitClassifier, digits, quiet_trainer, say_nothing
 from lightning.pytorch import LightningModule, seed_everything
 from nets import KINDS
@@ -107,9 +106,9 @@ def main() -> None:
     """Measure each model, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=21)
+    parser.add_argument("--quick", action="store_true", help="seven trials")
     asked = parser.parse_args()
     say_nothing()
-    torch.manual_seed(0)
     loaders = {
         "train_dataloaders": digits(IMAGES, 0, train=True),
         "val_dataloaders": digits(IMAGES, 1, train=False),
@@ -123,7 +122,7 @@ def main() -> None:
         models[name] = TimedClassifier(kind.build()), loaders
     rows = []
     for name, (model, data) in models.items():
-        whole, ops = passes_of(model, data, asked.trials)
+        whole, ops = passes_of(model, data, 7 if asked.quick else asked.trials)
         rows.append(cells(name, ops, whole))
     print(markdown(HEADS, rows))
 

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -176,7 +177,7 @@ def latencies(model: LitNet, results: Mapping[str, TuningResult], data: Loader) 
     batch = next(iter(data))[0]
     nets = {"": model.eval().net} | {way: result.model.net for way, result in results.items()}
     with torch.no_grad():
-        return interleaved_ms({way: lambda net=net: net(batch) for way, net in nets.items()})
+        return interleaved_ms({way: partial(net, batch) for way, net in nets.items()})
 
 
 def peer(python: Path, model: LitNet, data: tuple[Loader, Loader], rounds: int) -> Row:

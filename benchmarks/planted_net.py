@@ -33,9 +33,9 @@ class Block(nn.Module):
         """Rescale the channels between ``depthwise`` and ``project``; the function stays."""
         exponents = torch.rand(self.norm2.num_features, generator=generator) * 6 - 3
         scale = 10**exponents
-        self.norm2.weight *= scale
-        self.norm2.bias *= scale
-        self.project.weight /= scale[None, :, None, None]
+        self.norm2.weight.mul_(scale)
+        self.norm2.bias.mul_(scale)
+        self.project.weight.div_(scale[None, :, None, None])
 
 
 class PlantedNet(nn.Sequential):
