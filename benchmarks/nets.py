@@ -121,18 +121,19 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Sixteen patches of four by four pixels, three layers, their mean."""
+    """A convolution, sixteen patches of four by four, three layers, the mean of their tokens."""
 
     def __init__(self, width: int = 96, heads: int = 4, layers: int = 3) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(1, width, 4, stride=4)
+        self.stem = nn.Conv2d(1, width // 2, 3, padding=1)
+        self.embed = nn.Conv2d(width // 2, width, 4, stride=4)
         self.place = nn.Parameter(0.02 * torch.randn(1, 16, width))
         self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
-        x = self.embed(x).flatten(2).transpose(1, 2) + self.place
+        x = self.embed(F.relu(self.stem(x))).flatten(2).transpose(1, 2) + self.place
         logits: Tensor = self.head(self.norm(self.layers(x)).mean(1))
         return logits
 
@@ -169,7 +170,7 @@ class Kind:
 
 KINDS = {
     "MobileNetV3-like": Kind(mobile, 6, 3e-3),
-    "transformer": Kind(Transformer, 12, 1e-3),
+    "transformer": Kind(Transformer, 8, 1e-3),
     "Conv1d and GRU": Kind(Rows, 8, 2e-3),
 }
 HEADS = [
