@@ -170,7 +170,7 @@ class Kind:
 
 KINDS = {
     "MobileNetV3-like": Kind(mobile, 6, 3e-3),
-    "transformer": Kind(Transformer, 8, 1e-3),
+    "transformer": Kind(Transformer, 12, 1e-3),
     "Conv1d and GRU": Kind(Rows, 8, 2e-3),
 }
 HEADS = [
