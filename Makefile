@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PEERS := .venv-bench
 
-.PHONY: demo test check bench chaos clean
+.PHONY: demo test check bench bench-peers chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,14 +22,24 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/installed  ## passes, seconds, ops, speed; memory over 200 trials; two processes
-	$(RUN) benchmarks/planted.py
-	$(RUN) benchmarks/memory.py
-	$(RUN) benchmarks/ddp.py
+bench: $(VENV)/installed  ## what a search costs and finds, and what it has to itself; QUICK=--quick
+	$(RUN) benchmarks/planted.py $(QUICK)
+	$(RUN) benchmarks/nets.py $(QUICK)
+	$(RUN) benchmarks/overhead.py $(QUICK)
+	$(RUN) benchmarks/memory.py $(QUICK)
+	$(RUN) benchmarks/ddp.py $(QUICK)
+
+$(PEERS)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(PEERS)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+bench-peers: $(PEERS)/installed  ## NNCF in an environment of its own, for a row of `make bench`
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
 	$(RUN) tests/callbacks/chaos.py
 	$(RUN) tests/callbacks/stops.py
 
 clean:
-	rm -rf $(VENV) lpot_workspace
+	rm -rf $(VENV) $(PEERS) lpot_workspace

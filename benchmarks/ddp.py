@@ -70,7 +70,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="3 trials, one round")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.trials, asked.rounds = 3, 1
     seed_everything(1, verbose=False)
     model = LitNet()
     quiet_trainer().fit(model, digits(IMAGES, 0, train=True))

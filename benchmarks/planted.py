@@ -3,7 +3,8 @@
 A MobileNet-like net (22 convolutions, 1 linear) is trained on augmented handwritten digits. In two
 of its blocks the channels between two layers are rescaled over several orders of magnitude, which
 changes nothing in floating point and ruins one scale for all channels: the two layers around each
-such place are fragile, four in all, and no other.
+such place are fragile, four in all, and no other. NNCF gets the same weights, data and criterion,
+where `make bench-peers` has installed it.
 
     make bench
 """
@@ -11,166 +12,205 @@ such place are fragile, four in all, and no other.
 from __future__ import annotations
 
 import argparse
-import logging
+import json
+import subprocess
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from lightning.pytorch import LightningModule, Trainer, seed_everything
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.classification import MulticlassAccuracy
+from classifier import IMAGES, LitClassifier, Loader, digits, quiet_trainer, say_nothing
+from lightning.pytorch import seed_everything
+from planted_net import PlantedNet
+from table import interleaved_ms, markdown, repeated
 
 from lpot_lightning import TuningResult, quantize
 
-CHANNELS, EXPANSION, BLOCKS, FRAGILE = 24, 4, 7, (2, 5)
-BATCH, IMAGES = 100, 6000
+__all__ = ["IMAGES", "LitNet", "digits", "quiet_trainer"]
+
+HERE = Path(__file__).parent
+PEER = HERE.parent / ".venv-bench" / "bin" / "python"
+GOAL, BATCH = 0.01, 100
+
+# What each way adds to the conf. "without repair" switches off everything that `auto` may try on an
+# op before it goes back to fp32: the place to name it is here.
+CONFS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "auto without repair": {
+        "quantization": {
+            "model_wise": {"activation": {"algorithm": "minmax"}},
+            "recipes": {"fast_bias_correction": False, "weight_correction": False},
+        }
+    },
+    "basic": {"tuning": {"strategy": {"name": "basic"}}},
+    "mse": {"tuning": {"strategy": {"name": "mse"}}},
+}
 
 
-class Block(nn.Module):
-    """Expand, filter each channel, project."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        wide = CHANNELS * EXPANSION
-        self.expand = nn.Conv2d(CHANNELS, wide, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(wide)
-        self.depthwise = nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False)
-        self.norm2 = nn.BatchNorm2d(wide)
-        self.project = nn.Conv2d(wide, CHANNELS, 1, bias=False)
-        self.norm3 = nn.BatchNorm2d(CHANNELS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's features."""
-        x = F.relu(self.norm1(self.expand(x)))
-        x = F.relu(self.norm2(self.depthwise(x)))
-        return F.relu(self.norm3(self.project(x)))
-
-    @torch.no_grad()
-    def make_fragile(self, generator: torch.Generator) -> None:
-        """Rescale the channels between ``depthwise`` and ``project``; the function stays."""
-        exponents = torch.rand(self.norm2.num_features, generator=generator) * 6 - 3
-        scale = 10**exponents
-        self.norm2.weight *= scale
-        self.norm2.bias *= scale
-        self.project.weight /= scale[None, :, None, None]
-
-
-class LitNet(LightningModule):
-    """The net, its loss and its accuracy."""
+class LitNet(LitClassifier):
+    """The planted net, its loss and its accuracy."""
 
     def __init__(self) -> None:
-        super().__init__()
-        stem = nn.Sequential(
-            nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU()
-        )
-        blocks = [Block(2 if number in (1, 4) else 1) for number in range(BLOCKS)]
-        pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10)]
-        self.net = nn.Sequential(stem, *blocks, *pool)
-        self.accuracy = MulticlassAccuracy(10, average="micro")
-
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss."""
-        return F.cross_entropy(self.net(batch[0]), batch[1])
-
-    def validation_step(self, batch: list[Tensor]) -> None:
-        """Log the accuracy."""
-        self.accuracy(self.net(batch[0]), batch[1])
-        self.log("val_acc", self.accuracy)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimizer."""
-        return torch.optim.Adam(self.parameters(), lr=3e-3)
+        super().__init__(PlantedNet())
 
     def plant(self) -> list[str]:
         """Make two blocks fragile and return the ops that int8 now ruins."""
-        generator = torch.Generator().manual_seed(3)
-        for number in FRAGILE:
-            self.net[number].make_fragile(generator)
-        return [f"net.{n}.{layer}" for n in FRAGILE for layer in ("depthwise", "project")]
+        assert isinstance(self.net, PlantedNet)
+        return [f"net.{name}" for name in self.net.plant()]
 
 
-def digits(images: int, seed: int, *, train: bool) -> DataLoader[tuple[Tensor, ...]]:
-    """Return handwritten digits, enlarged, shifted and noisy."""
-    x, y = load_digits(return_X_y=True)
-    half = slice(None, 1200) if train else slice(1200, None)
-    pixels = torch.tensor(x[half], dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
-    labels = torch.tensor(y[half])
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(pixels), (images,), generator=generator)
-    large = F.interpolate(pixels[chosen], size=(14, 14), mode="bilinear")
-    shifts = torch.randint(0, 3, (images, 2), generator=generator).tolist()
-    moved = [F.pad(im, (a, 2 - a, b, 2 - b)) for im, (a, b) in zip(large, shifts, strict=True)]
-    noisy = torch.stack(moved)
-    noisy += 0.1 * torch.randn(noisy.shape, generator=generator)
-    return DataLoader(TensorDataset(noisy, labels[chosen]), batch_size=BATCH, shuffle=train)
+@dataclass(frozen=True)
+class Row:
+    """What one way came to."""
+
+    way: str
+    passes: float
+    seconds: float
+    fp32_ops: Sequence[str]
+    ops: int
+    baseline: float
+    accuracy: float
+    fp32_ms: float
+    int8_ms: float
+    status: str
+
+    def cells(self, planted: Sequence[str]) -> list[str]:
+        """Return the row of the table."""
+        hit = len(set(self.fp32_ops) & set(planted))
+        return [
+            self.way,
+            f"{self.passes:.1f}",
+            f"{self.seconds:.1f}",
+            f"{len(self.fp32_ops)} of {self.ops}",
+            f"{hit} of {len(planted)}",
+            f"{self.baseline:.4f}",
+            f"{self.accuracy:.4f}",
+            f"{self.fp32_ms:.1f}",
+            f"{self.int8_ms:.1f}",
+            self.status,
+        ]
 
 
-def run(model: LitNet, data: tuple[DataLoader[tuple[Tensor, ...]], ...], strategy: str) -> Row:
-    """Tune ``model`` with one strategy and return its row of the table."""
-    conf = {
-        "model": {"name": "planted", "framework": "pytorch_fx"},
-        "tuning": {
-            "strategy": {"name": strategy},
-            "accuracy_criterion": {"relative": 0.01},
+HEADS = [
+    "way",
+    "validation passes",
+    "seconds, all in",
+    "ops in fp32",
+    "of them planted",
+    "fp32 accuracy",
+    "int8 accuracy",
+    "fp32, ms a batch",
+    "result, ms a batch",
+    "status",
+]
+
+
+def conf_of(way: str, folder: str) -> dict[str, Any]:
+    """Return the conf of one way."""
+    return merged(
+        {
+            "model": {"name": "planted", "framework": "pytorch_fx"},
+            "tuning": {
+                "strategy": {"name": "auto"},
+                "accuracy_criterion": {"relative": GOAL},
+                "workspace": {"path": folder},
+            },
         },
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        conf["tuning"]["workspace"] = {"path": folder}
-        trainer = quiet_trainer()
-        started = monotonic()
-        result = quantize(trainer, model, *data, conf=conf)
-        return strategy, monotonic() - started, result
-
-
-Row = tuple[str, float, TuningResult]
-
-
-def quiet_trainer(epochs: int = 1) -> Trainer:
-    """Return a trainer that shows nothing."""
-    return Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        CONFS[way],
     )
 
 
-def lines(rows: list[Row], planted: list[str]) -> Iterator[str]:
-    """Yield the table as Markdown."""
-    yield "| strategy | validation passes | seconds, all in | ops in fp32 | of them planted |"
-    yield "|---|---|---|---|---|"
-    for strategy, seconds, result in rows:
-        hit = len(set(result.fp32_ops) & set(planted))
-        yield (
-            f"| {strategy} | {result.evaluations:.1f} | {seconds:.1f}"
-            f" | {len(result.fp32_ops)} of {len(result.fp32_ops) + len(result.int8_ops)}"
-            f" | {hit} of {len(planted)} |"
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with what ``above`` says instead or in addition."""
+    both = dict(below)
+    for key, value in above.items():
+        inner = both.get(key)
+        both[key] = merged(inner, value) if isinstance(inner, dict) else value
+    return both
+
+
+def tuned(model: LitNet, data: tuple[Loader, Loader], way: str) -> tuple[float, TuningResult]:
+    """Tune ``model`` in one way and return the seconds and the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        conf = conf_of(way, folder)
+        trainer = quiet_trainer()
+        started = monotonic()
+        result = quantize(trainer, model, *data, conf=conf)
+        return monotonic() - started, result
+
+
+def ours(model: LitNet, data: tuple[Loader, Loader], ways: Sequence[str], rounds: int) -> list[Row]:
+    """Tune in each way, time the results in turn, return their rows."""
+    seconds: dict[str, float] = {}
+    results: dict[str, TuningResult] = {}
+    for way in ways:
+
+        def once(way: str = way) -> float:
+            took, results[way] = tuned(model, data, way)
+            return took
+
+        seconds[way] = repeated(once, rounds)
+    ms = latencies(model, results, data[1])
+    return [
+        Row(
+            way,
+            result.evaluations,
+            seconds[way],
+            result.fp32_ops,
+            len(result.fp32_ops) + len(result.int8_ops),
+            result.baseline,
+            result.accuracy,
+            ms[""],
+            ms[way],
+            result.status,
         )
-    yield ""
-    yield "| strategy | status | fp32 accuracy | int8 accuracy | fp32 time / int8 time | size |"
-    yield "|---|---|---|---|---|---|"
-    for strategy, _, result in rows:
-        yield (
-            f"| {strategy} | {result.status} | {result.baseline:.4f} | {result.accuracy:.4f}"
-            f" | {result.speedup:.2f}x | {result.size_ratio:.2f}x |"
-        )
+        for way, result in results.items()
+    ]
+
+
+def latencies(model: LitNet, results: Mapping[str, TuningResult], data: Loader) -> dict[str, float]:
+    """Return the milliseconds that a batch takes in each result, and in fp32 under ``""``."""
+    batch = next(iter(data))[0]
+    nets = {"": model.eval().net} | {way: result.model.net for way, result in results.items()}
+    with torch.no_grad():
+        return interleaved_ms({way: partial(net, batch) for way, net in nets.items()})
+
+
+def peer(python: Path, model: LitNet, data: tuple[Loader, Loader], rounds: int) -> Row:
+    """Let NNCF have the same weights, data and criterion."""
+    calibration = data[0].dataset[:BATCH][0]  # ours: the first of the training data, unshuffled
+    images, labels = data[1].dataset[:]
+    with tempfile.TemporaryDirectory() as folder:
+        held = {
+            "net": model.net.state_dict(),
+            "calibration": calibration,
+            "images": images,
+            "labels": labels,
+        }
+        torch.save(held, Path(folder) / "planted.pt")
+        command = [python, HERE / "nncf_peer.py", folder, "--goal", GOAL, "--rounds", rounds]
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["fp32_ops"] = [f"net.{name}" for name in found["fp32_ops"]]
+    return Row(**found)
 
 
 def main() -> None:
-    """Train, plant, tune with each strategy, print."""
+    """Train, plant, tune in each way, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--strategies", nargs="+", default=["auto", "basic", "mse"])
+    parser.add_argument("--ways", nargs="+", choices=CONFS, metavar="WAY", help=", ".join(CONFS))
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="runs that seconds are medians of")
+    parser.add_argument("--peer", type=Path, default=PEER, help="the Python that has NNCF")
+    parser.add_argument("--quick", action="store_true", help="one round, no `basic`")
     asked = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.simplefilter("ignore")
+    rounds = 1 if asked.quick else asked.rounds
+    ways = asked.ways or ["auto", "auto without repair", *([] if asked.quick else ["basic"])]
+    say_nothing()
     seed_everything(1, verbose=False)
     data = digits(IMAGES, 0, train=True), digits(IMAGES, 1, train=False)
     model = LitNet()
@@ -180,8 +220,12 @@ def main() -> None:
         f"{IMAGES} validation images, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"planted: {', '.join(planted)}\n")
-    rows = [run(model, data, strategy) for strategy in asked.strategies]
-    print("\n".join(lines(rows, planted)))
+    rows = ours(model, data, ways, rounds)
+    if asked.peer.exists():
+        rows.append(peer(asked.peer, model, data, rounds))
+    print(markdown(HEADS, [row.cells(planted) for row in rows]))
+    if not asked.peer.exists():
+        print("\nNNCF: not installed (make bench-peers)")
 
 
 if __name__ == "__main__":
