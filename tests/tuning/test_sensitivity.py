@@ -1,11 +1,6 @@
-<<<<<<< HEAD
 """What is known of an op before any trial, and its way to a file and back."""
 
 import json
-=======
-"""What an op hurts, for what it costs."""
-
->>>>>>> 9ee389a (auto: brackets, give-back and islands in their own files; benchmark of the search on made-up damages)
 import math
 
 import pytest
@@ -13,20 +8,12 @@ import pytest
 from lpot_lightning.tuning.sensitivity import Sensitivity
 
 
-<<<<<<< HEAD
-def test_what_is_dear_in_fp32_scores_lower():
-    assert Sensitivity("a", 0.2, cost=4.0).score < Sensitivity("b", 0.2, cost=1.0).score
-
-
-@pytest.mark.parametrize("damage", [1 / 3, math.inf, math.nan])
-def test_it_survives_json_that_knows_no_nan(damage):
-    one = Sensitivity("a", damage, cost=0.5)
-    again = Sensitivity.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False)))
-    assert (again.op, again.cost, again.is_finite) == ("a", 0.5, one.is_finite)
-    assert again == one or not one.is_finite
-=======
 def test_the_score_is_damage_by_cost():
     assert Sensitivity("a", damage=3.0, cost=1.5).score == 2.0
+
+
+def test_what_is_dear_in_fp32_scores_lower():
+    assert Sensitivity("a", 0.2, cost=4.0).score < Sensitivity("b", 0.2, cost=1.0).score
 
 
 @pytest.mark.parametrize("damage", [math.nan, math.inf])
@@ -39,4 +26,11 @@ def test_a_damage_that_is_no_number_is_told(damage):
 def test_a_cost_is_a_finite_number_above_0(cost):
     with pytest.raises(ValueError, match="the cost of `a` is .*; allowed: a finite number above 0"):
         Sensitivity("a", 1.0, cost)
->>>>>>> 9ee389a (auto: brackets, give-back and islands in their own files; benchmark of the search on made-up damages)
+
+
+@pytest.mark.parametrize("damage", [1 / 3, math.inf, math.nan])
+def test_it_survives_json_that_knows_no_nan(damage):
+    one = Sensitivity("a", damage, cost=0.5)
+    again = Sensitivity.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False)))
+    assert (again.op, again.cost, again.is_finite) == ("a", 0.5, one.is_finite)
+    assert again == one or not one.is_finite
