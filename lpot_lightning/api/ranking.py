@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from math import fsum
@@ -106,16 +106,15 @@ class Ranker:
     def _mended(
         self, recipe: Recipe, sensitivities: Sequence[Sensitivity]
     ) -> tuple[Recipe, tuple[Repair, ...]]:
-        before, started = self._job.prepared.forwards, monotonic()
-        allowed = allowed_by(self._job.conf.quantization.recipes)
-        found = repair(recipe, self._space, sensitivities, self._error, allowed)
-        count, spent = len(found.repairs), self._spent(before, started)
-        self._job.listener.say(f"found {count or 'nothing'} to repair, in {spent}")
+        job, started = self._job, monotonic()
+        before = job.prepared.forwards
+        allowed = allowed_by(job.conf.quantization.recipes)
+        found = job.ranks.on_zero(
+            lambda: repair(recipe, self._space, sensitivities, job.prepared.error, allowed)
+        )
+        count = len(found.repairs)
+        job.listener.say(f"found {count or 'nothing'} to repair, in {self._spent(before, started)}")
         return found.recipe, found.repairs
-
-    def _error(self, recipe: Recipe, ops: Collection[str]) -> float:
-        job = self._job
-        return job.ranks.agreed(job.ranks.together(lambda: job.prepared.error(recipe, ops)))
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""

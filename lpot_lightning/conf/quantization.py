@@ -9,6 +9,7 @@ from lpot_lightning.conf.cursor import COUNT, Field
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
+from lpot_lightning.recipe import CORRECTIONS
 
 APPROACHES = ("post_training_static_quant", "quant_aware_training")
 DYNAMIC = "post_training_dynamic_quant"
@@ -92,18 +93,13 @@ def _size(field: Field, word: str) -> int:
 
 def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
-    part = field.section(
-        "fast_bias_correction", "weight_correction", first, refused=RECIPES_REFUSED
-    )
+    part = field.section(*CORRECTIONS, first, refused=RECIPES_REFUSED)
     if not part[first].flag(True):
         raise part[first].error(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
-    return RecipesConf(
-        fast_bias_correction=part["fast_bias_correction"].flag(None),
-        weight_correction=part["weight_correction"].flag(None),
-    )
+    return RecipesConf(**{name: part[name].flag(None) for name in CORRECTIONS})
 
 
 def _op(field: Field) -> PrecisionWish:

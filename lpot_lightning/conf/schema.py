@@ -41,6 +41,7 @@ class RecipesConf:
     given, ``auto`` takes it where it helps.
     """
 
+    cross_layer_equalization: bool | None = None
     fast_bias_correction: bool | None = None
     weight_correction: bool | None = None
 

@@ -16,7 +16,11 @@ from lpot_lightning.api.quantization import quantize_model
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.recipe import CORRECTIONS
 from lpot_lightning.tuning.trial import Trial
+
+NO_REPAIR = {"recipes": dict.fromkeys(CORRECTIONS, False)}
+"""A ``quantization`` section that leaves fp32 as the only way out."""
 
 
 class Net(nn.Module):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Generator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from small_run import Agreement, Net, net, run
+from small_run import NO_REPAIR, Agreement, Net, net, run
 from torch import nn
 from torch.fx import Node
 
@@ -15,6 +16,7 @@ import lpot_lightning
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
+from lpot_lightning.quantization.fingerprint import content_hash
 from lpot_lightning.recipe import FP32, Recipe
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
@@ -31,10 +33,45 @@ def test_a_good_natured_net_needs_two_passes() -> None:
 
 
 def test_auto_leaves_exactly_the_fragile_ops_in_fp32() -> None:
-    result = run(net(fragile=True))
+    result = run(net(fragile=True), quantization=NO_REPAIR)
     assert result.status == "met"
     assert set(result.fp32_ops) == FRAGILE
+    assert result.repairs == ()
     assert result.evaluations <= 6
+
+
+def test_auto_repairs_what_can_be_repaired_and_leaves_nothing_in_fp32(tmp_path: Path) -> None:
+    model = net(fragile=True)
+    before = content_hash(model.state_dict())
+    said: list[str] = []
+    result = run(copy.deepcopy(model), folder=tmp_path, said=said)
+    assert (result.status, result.fp32_ops, len(result.trials)) == ("met", (), 2)
+    assert {one.op for one in result.repairs} == FRAGILE
+    assert any("cross_layer_equalization" in line for line in said)
+    found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
+    assert found["op"]["narrow"]["corrections"] == ["cross_layer_equalization"]
+    restored = lpot_lightning.load(
+        tmp_path / "best_configure.yaml", tmp_path / "best_model_weights.pt", model
+    )
+    x = torch.randn(16, 8)
+    assert torch.equal(restored(x), result.model(x))
+    assert content_hash(model.state_dict()) == before
+
+
+@pytest.mark.parametrize("recipe", ["fast_bias_correction", "weight_correction"])
+def test_a_correction_that_is_asked_for_is_there_from_the_first_trial(recipe: str) -> None:
+    result = run(net(), quantization={"recipes": {recipe: True}})
+    assert len(result.trials) == 1
+    assert all(recipe in op.corrections for _, op in result.trials[0].recipe.ops)
+
+
+@pytest.mark.parametrize("objective", ["modelsize", "footprint"])
+def test_the_objective_is_measured_in_every_trial_that_is_judged(objective: str) -> None:
+    result = run(net(fragile=True), quantization=NO_REPAIR, objective=objective)
+    judged = [one.score for one in result.trials if not one.score.screened]
+    assert result.objective == objective
+    assert all(one.objective is not None and one.objective > 0 for one in judged)
+    assert result.pareto[-1].accepted
 
 
 @pytest.mark.parametrize("name", ["basic", "mse"])
@@ -120,7 +157,7 @@ def test_the_files_give_the_same_model_whatever_weights_the_class_starts_with(
 
 
 def test_the_tune_config_is_plain_yaml_for_people(tmp_path: Path) -> None:
-    run(net(fragile=True), folder=tmp_path)
+    run(net(fragile=True), folder=tmp_path, quantization=NO_REPAIR)
     found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
     assert found["op"]["wide"]["activation"] == {"dtype": "fp32"}
     assert found["op"]["first"]["activation"]["scale"] > 0
@@ -372,7 +409,7 @@ def test_the_expected_duration_is_said_after_the_baseline() -> None:
 
 
 def test_the_table_tells_the_run() -> None:
-    table = run(net(fragile=True)).table()
+    table = run(net(fragile=True), quantization=NO_REPAIR).table()
     for piece in ("fp32 agreement", "validation passes", "ops int8 / fp32", "wide, narrow"):
         assert piece in table
 

@@ -108,6 +108,7 @@ EVERYTHING = {
         "recipes": {
             "fast_bias_correction": False,
             "weight_correction": False,
+            "cross_layer_equalization": False,
             "first_conv_or_matmul_quantization": True,
         },
         "model_wise": {"weight": {**TENSOR, "bit": 7.0}, "activation": TENSOR},

@@ -6,6 +6,7 @@ import pytest
 from conf_scenes import conf_of, not_yet, quantized, refusal
 
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.recipe import CORRECTIONS
 
 
 def op(wish):
@@ -149,7 +150,7 @@ def test_calibration_data_must_not_be_shuffled():
     )
 
 
-@pytest.mark.parametrize("recipe", ["fast_bias_correction", "weight_correction"])
+@pytest.mark.parametrize("recipe", CORRECTIONS)
 def test_a_correction_is_asked_for_forbidden_or_not_spoken_of(recipe):
     for given in (True, False, None):
         conf = quantized(recipes={recipe: given})
