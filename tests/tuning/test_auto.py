@@ -228,6 +228,17 @@ def test_it_goes_on_from_the_repaired_recipe_where_that_is_better(accuracies):
     assert all(one == REPAIRED.with_fp32(one.fp32_ops) for one in tried[1:])
 
 
+def test_what_is_predicted_goes_on_from_the_drop_of_the_repaired_recipe():
+    space = space_of(f"op{number:03d}" for number in range(100))
+    repaired = space.all_int8().with_configs({"op000": int8("sym")})
+    search = replace(search_for(dict.fromkeys(repaired.int8_ops, 1.0)), repair=lambda *_: repaired)
+
+    def judge(recipe):
+        return verdict(0.88 if recipe == repaired else 0.1)  # half of that drop is allowed
+
+    assert len(proposals(search_auto, space, search, judge)[2].fp32_ops) == 50
+
+
 @pytest.mark.parametrize("accuracies", [(0.5, 0.4), (0.5, 0.5), (0.5, None), (None, None)])
 def test_it_goes_on_from_all_int8_where_the_repair_is_no_better(accuracies):
     ranked_for = []
@@ -300,6 +311,8 @@ def test_an_addition_among_ops_that_the_user_keeps_in_fp32_is_fp32_from_the_star
     first = next(search_auto(space, search_for()))
     assert first == without_islands(space.all_int8(), space)
     assert first.fp32_ops == ("layer0", "layer1", "add1", "layer2")
+    tried = proposals(search_auto, space, search_for(), lambda one: verdict(0.895, one != first))
+    assert first not in tried[1:]
 
 
 def test_where_only_islands_would_be_int8_they_are():
