@@ -71,6 +71,7 @@ def test_what_wins_most_cost_for_its_drop_comes_first():
 def test_what_would_win_little_is_not_tried():
     drops = {0: 0.5, 2: 0.02, 4: 0.019, 5: 0.005}
     assert given_back(found(drops, EIGHT, enough=5), (0.006, True)) == ["abe"]
+    drops[4] = 0.01999
     cheap = found(drops, {**EIGHT, "c": 0.078, "d": 0.077}, costs={"c": 0.01, "d": 0.01}, enough=5)
     assert cheap.prefixes.names == tuple("abcdefgh")
     assert given_back(cheap) == []
@@ -91,6 +92,11 @@ def test_a_trial_that_fails_halves_what_is_dared():
 def test_more_is_given_back_after_what_went_well():
     bracket = found({0: 0.2, 7: 0.002}, EIGHT, enough=7, goal=0.05)
     assert given_back(bracket, (0.01, True), (0.045, True)) == ["abcdef", "abcde"]
+
+
+def test_all_int8_is_not_tried_again():
+    assert given_back(found({0: 0.011, 2: 0.001}, EIGHT, enough=2), (0.002, True)) == ["a"]
+    assert given_back(found({0: 0.011, 1: 0.001}, EIGHT, enough=1, goal=0.05)) == []
 
 
 def test_it_ends_after_three():

@@ -77,7 +77,7 @@ class _Loan:
         room = self.share * (goal - self.drop)
         group = frozenset[str]()
         for name in sorted(self.picked & self.saved.keys(), key=self._price):
-            if self._lost(group | {name}) > room:
+            if group | {name} == self.picked or self._lost(group | {name}) > room:
                 break
             group |= {name}
         won = self.prefixes.cost_of(self._freed(group))
