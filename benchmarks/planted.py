@@ -29,6 +29,7 @@ from planted_net import PlantedNet
 from table import interleaved_ms, markdown, repeated
 
 from lpot_lightning import TuningResult, quantize
+from lpot_lightning.recipe import CORRECTIONS
 
 __all__ = ["IMAGES", "LitNet", "digits", "quiet_trainer"]
 
@@ -43,7 +44,7 @@ CONFS: dict[str, dict[str, Any]] = {
     "auto without repair": {
         "quantization": {
             "model_wise": {"activation": {"algorithm": "minmax"}},
-            "recipes": {"fast_bias_correction": False, "weight_correction": False},
+            "recipes": dict.fromkeys(CORRECTIONS, False),
         }
     },
     "basic": {"tuning": {"strategy": {"name": "basic"}}},
