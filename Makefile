@@ -26,6 +26,8 @@ bench: $(VENV)/installed  ## what a search costs and finds, and what it has to i
 	$(RUN) benchmarks/planted.py $(QUICK)
 	$(RUN) benchmarks/nets.py $(QUICK)
 	$(RUN) benchmarks/overhead.py $(QUICK)
+	$(RUN) benchmarks/search.py $(QUICK)
+	$(RUN) benchmarks/screening.py $(QUICK)
 	$(RUN) benchmarks/memory.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
 
