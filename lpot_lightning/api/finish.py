@@ -9,7 +9,7 @@ import torch
 
 from lpot_lightning.api.job import Job
 from lpot_lightning.api.objective import bytes_of
-from lpot_lightning.api.ranking import Ranker
+from lpot_lightning.api.ranker import Ranker
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.speed import measure_speedup
 from lpot_lightning.api.workspace import DEPLOY, RESULT, deploy_yaml

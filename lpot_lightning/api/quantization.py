@@ -16,7 +16,7 @@ from lpot_lightning.api.judge import Judge
 from lpot_lightning.api.objective import measured
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.preparation import calibrate, prepare
-from lpot_lightning.api.ranking import Ranker, asked_by
+from lpot_lightning.api.ranker import Ranker, asked_by
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select

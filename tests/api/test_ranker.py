@@ -8,7 +8,7 @@ from typing import Any
 
 from lpot_lightning.api.job import Job
 from lpot_lightning.api.options import Listener, Options
-from lpot_lightning.api.ranking import Ranker, allowed_by, asked_by, table
+from lpot_lightning.api.ranker import Ranker, allowed_by, asked_by, table
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import RecipesConf
 from lpot_lightning.quantization.fx.profile import OpProfile
