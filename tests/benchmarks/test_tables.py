@@ -97,11 +97,10 @@ def test_the_nets_take_the_digits(kind: str) -> None:
 
 @pytest.mark.parametrize(("gap", "said"), [(0.09, "met, 1.0"), (0.11, "NOT MET, 1.0")])
 def test_the_overhead_is_what_lies_between_two_trials(gap: float, said: str) -> None:
-    fp32 = (0.0, 0.1, 60)
     trials = [(start, start + 0.05, 60) for start in (7.0, 7.05 + gap, 7.1 + 2 * gap)]
-    cells = overhead.cells("net", 23, [fp32, *trials])
+    cells = overhead.cells("net", 23, 100.0, trials)
     assert len(cells) == len(overhead.HEADS)
-    assert cells[2:5] == ["100", f"{1000 * gap:.0f}", f"{1000 * gap:.0f}"]
+    assert cells[2:6] == ["100", *[f"{1000 * gap:.0f}"] * 3]
     assert cells[-1] == said
 
 
