@@ -192,16 +192,27 @@ def test_a_member_of_a_collection_with_shared_states(callback):
     assert result.baseline == 1.0
 
 
-def test_each_of_two_loaders_has_its_own_share(callback):
-    class Two(Ruined):
-        def validation_step(self, batch, batch_idx, dataloader_idx=0):
-            logits = self.logits(batch)
-            self.log("hits", (logits.argmax(1) == batch[1]).float().mean())
+class TwoNumbers(Ruined):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        hits = self.logits(batch).argmax(1) == batch[1]
+        self.log("hits", hits.float().mean())
 
-    result = judged(callback, Two(), [loader(), loader()], monitor="hits/dataloader_idx_1")
+
+class TwoMetrics(Ruined):
+    def __init__(self):
+        super().__init__()
+        self.both = torch.nn.ModuleList([MulticlassAccuracy(KINDS) for _ in range(2)])
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.both[dataloader_idx].update(self.logits(batch), batch[1])
+        self.log("hits", self.both[dataloader_idx])
+
+
+@pytest.mark.parametrize("kind", [TwoNumbers, TwoMetrics])
+def test_each_of_two_loaders_has_its_own_share(callback, kind):
+    result = judged(callback, kind(), [loader(), loader()], monitor="hits/dataloader_idx_1")
     assert early(result) == [False, True, True]
     assert result.trials[1].score.evaluations == 45 / 80
-    passes.clear()
 
 
 OFF = "hopeless trials are judged in full, too: "
