@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 from lpot_lightning.conf.blocks import PrecisionWish, TensorWish
 from lpot_lightning.conf.cursor import COUNT, Field
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
-from lpot_lightning.recipe import CORRECTIONS
 
 APPROACHES = ("post_training_static_quant", "quant_aware_training")
 DYNAMIC = "post_training_dynamic_quant"
@@ -23,6 +23,7 @@ REFUSED = {
     "advance": "is for TensorFlow only; LPOT's repairs for PyTorch are in `quantization.recipes`: "
     "leave it out.",
 }
+RECIPES = tuple(recipe.name for recipe in fields(RecipesConf))
 RECIPES_REFUSED = {
     name: "is a pass over TensorFlow graphs; PyTorch has no such pass: leave it out."
     for name in ("scale_propagation_max_pooling", "scale_propagation_concat")
@@ -93,13 +94,13 @@ def _size(field: Field, word: str) -> int:
 
 def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
-    part = field.section(*CORRECTIONS, first, refused=RECIPES_REFUSED)
+    part = field.section(*RECIPES, first, refused=RECIPES_REFUSED)
     if not part[first].flag(True):
         raise part[first].error(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
-    return RecipesConf(**{name: part[name].flag(None) for name in CORRECTIONS})
+    return RecipesConf(**{name: part[name].flag(None) for name in RECIPES})
 
 
 def _op(field: Field) -> PrecisionWish:
