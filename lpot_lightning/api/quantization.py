@@ -81,7 +81,7 @@ class _Run:
             runner,
             self.ranks,
             listener.say,
-            gives_up=asked.max_trials > 1 and not asked.performance_only,
+            gives_up=not (self.strategy.in_full or asked.performance_only or asked.max_trials == 1),
         )
         self.tried = self.most = 0
 

@@ -59,6 +59,8 @@ class Strategy:
         search: a generator function: it yields a ``Recipe`` and is sent its ``Verdict``.
         finishes: whether the search is bounded and ends by itself, so that the first success need
             not be its end.
+        in_full: whether small differences between failing trials decide what comes next, so that
+            no estimate will do and hopeless ones are judged in full, too.
         needs: packages of the extra ``optuna`` that it imports.
 
     Example::
@@ -72,4 +74,5 @@ class Strategy:
     name: str
     search: Callable[[Space, Search], Generator[Recipe, Verdict, None]]
     finishes: bool = False
+    in_full: bool = False
     needs: tuple[str, ...] = ()

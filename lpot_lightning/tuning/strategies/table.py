@@ -16,8 +16,8 @@ from lpot_lightning.tuning.strategies.tpe import search_tpe
 
 STRATEGIES = {
     "auto": Strategy("auto", search_auto, finishes=True),
-    "basic": Strategy("basic", search_basic),
-    "mse": Strategy("mse", search_mse),
+    "basic": Strategy("basic", search_basic, in_full=True),
+    "mse": Strategy("mse", search_mse, in_full=True),
     "random": Strategy("random", search_random),
     "exhaustive": Strategy("exhaustive", search_exhaustive),
     "bayesian": Strategy("bayesian", search_bayesian, needs=("optuna", "scipy")),
