@@ -53,7 +53,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "accuracy": lambda: MulticlassAccuracy(CLASSES, average="micro"),
     "loss": Loss,
     "macro F1": lambda: MulticlassF1Score(CLASSES),
-    "AUROC": Ranking,
+    "AUROC in 200 bins": lambda: Ranking(thresholds=200),
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from time import monotonic
 from typing import Any
 
@@ -17,6 +18,7 @@ from lpot_lightning.api.objective import measured
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.preparation import calibrate, prepare
 from lpot_lightning.api.ranker import Ranker, asked_by
+from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
 from lpot_lightning.api.selection import select
@@ -31,7 +33,7 @@ from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.space import Space, build_space
 from lpot_lightning.tuning.strategies.auto import most_trials
-from lpot_lightning.tuning.strategies.strategy import Search
+from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome
 
@@ -164,7 +166,7 @@ class _Run:
         asked = self.conf.tuning
         budget = asked.exit_policy
         return tune(
-            self.strategy,
+            agreed(self.strategy, self.ranks),
             space,
             lambda recipe: self._try(job, recipe),
             search=Search(
@@ -197,7 +199,7 @@ class _Run:
             if in_full:
                 label = "the best-looking int8 model, in full"
             score = self.judge.judge_int8(quantized, label, in_full=in_full)
-            objective = measured(job, quantized, score)
+            objective = self.ranks.together(lambda: measured(job, quantized, score))
         return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
 
 
@@ -205,6 +207,26 @@ def _weights(asked: StrategyConf) -> dict[str, Any]:
     """Return the weights that are given; the search knows LPOT's defaults."""
     given = {"accuracy_weight": asked.accuracy_weight, "latency_weight": asked.latency_weight}
     return {name: weight for name, weight in given.items() if weight is not None}
+
+
+def agreed(strategy: Strategy, ranks: Ranks) -> Strategy:
+    """Return the strategy with the proposals of rank 0 in all processes.
+
+    Their CPUs may differ in last bits, and what is drawn from those in more.
+    """
+
+    def search(space: Space, asked: Search) -> Generator[Recipe, Verdict, None]:
+        with closing(strategy.search(space, asked)) as proposals:
+            recipe = ranks.agreed(next(proposals, None))
+            while recipe is not None:
+                verdict = yield recipe
+                try:
+                    own: Recipe | None = proposals.send(verdict)
+                except StopIteration:
+                    own = None
+                recipe = ranks.agreed(own)
+
+    return dataclasses.replace(strategy, search=search)
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from math import fsum
@@ -13,7 +13,7 @@ from lpot_lightning.api.objective import cost_shown_as, costs_of
 from lpot_lightning.conf.schema import RecipesConf
 from lpot_lightning.recipe import CORRECTIONS, Recipe
 from lpot_lightning.tuning.history import History
-from lpot_lightning.tuning.repair import Repair, repair
+from lpot_lightning.tuning.repair import EQUALIZATION, Repair, repair
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -109,19 +109,32 @@ class Ranker:
         job, started = self._job, monotonic()
         before = job.prepared.forwards
         allowed = allowed_by(job.conf.quantization.recipes)
-        found = job.ranks.on_zero(
-            lambda: repair(recipe, self._space, sensitivities, job.prepared.error, allowed)
-        )
+        found = repair(recipe, self._space, sensitivities, self._error, allowed)
         count = len(found.repairs)
         job.listener.say(f"found {count or 'nothing'} to repair, in {self._spent(before, started)}")
         return found.recipe, found.repairs
+
+    def _error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return what rank 0 measured; the others wait no longer than for one measurement."""
+        job = self._job
+        return job.ranks.agreed(job.ranks.together(lambda: job.prepared.error(recipe, ops)))
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""
         if self._repaired is None:
             return ()
         mended, chosen = self._repaired.as_mapping(), recipe.as_mapping()
-        return tuple(one for one in self._repairs if chosen[one.op] == mended[one.op])
+        return tuple(
+            one
+            for one in self._repairs
+            if chosen[one.op] == mended[one.op]
+            and (one.what != EQUALIZATION or self._reads_int8(one.op, recipe))
+        )
+
+    def _reads_int8(self, op: str, recipe: Recipe) -> bool:
+        """Whether equalization with what ``op`` reads is in force."""
+        reads = next(one.reads for one in self._space.ops if one.name == op)
+        return set(reads) <= set(recipe.int8_ops)
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:

@@ -104,6 +104,6 @@ def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
     for note in (history.repaired, history.archived):
         if note:
             job.listener.say(note)
-    if history.trials:
-        job.listener.say(f"going on after {len(history.trials)} finished trials in `{path}`")
+    if tried := len({past.recipe.key for past in history.trials}):
+        job.listener.say(f"going on after {tried} finished trials in `{path}`")
     return history

@@ -18,8 +18,8 @@ from torchmetrics.utilities import dim_zero_max, dim_zero_min, dim_zero_sum
 from lpot_lightning.errors import in_short
 from lpot_lightning.tuning.screening import Unseen
 
-MOST_NUMBERS = 1_000_000
-"""In the state of a metric, beyond which copies of it would need too much memory."""
+MOST_NUMBERS = 10_000
+"""In the state of a metric, beyond which copies of it would need too much memory and time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Number:
     total: float
     weight: float
     reduce: Callable[..., Any]
-    costly = False
 
     def value(self) -> float:
         """Return the number over all batches so far."""
@@ -72,10 +71,13 @@ class Held:
         """Copy a metric as it is now; what it shares with the copy is never changed in place.
 
         Raises:
-            Unseen: if it cannot be copied, or is too large for that.
+            Unseen: if it cannot be copied, is too large for that, or grows with the data: each look
+                at it would cost as much as computing it does.
         """
         kept = {id(one): one for one in _never_changed(metric)}
-        states = (getattr(one, name) for one in _nested(metric) for name in one._reductions)
+        states = [getattr(one, name) for one in _nested(metric) for name in one._reductions]
+        if any(isinstance(one, list) for one in states):
+            raise Unseen(f"`{name}` keeps all that it has seen")
         if sum(one.numel() for one in states if isinstance(one, Tensor)) > MOST_NUMBERS:
             raise Unseen(f"the state of `{name}` is too large to be kept")
         try:
@@ -85,15 +87,6 @@ class Held:
         for one in _nested(copied):
             one._to_sync, one._computed, one._is_synced = False, None, False
         return cls(name, copied, weight)
-
-    @cached_property
-    def costly(self) -> bool:
-        """Whether it keeps all that it has seen."""
-        return any(
-            isinstance(getattr(one, name), list)
-            for one in _nested(self.metric)
-            for name in one._reductions
-        )
 
     def value(self) -> float:
         """Return the metric over all batches so far."""
@@ -113,8 +106,6 @@ class Held:
 
     def _joined(self, state: str, own: Metric, before: Metric, end: Metric) -> Any:
         mine, theirs, all_theirs = (getattr(one, state) for one in (own, before, end))
-        if isinstance(mine, list) and len(mine) == len(theirs):
-            return mine + all_theirs[len(mine) :]
         reduction = own._reductions[state]
         if reduction is dim_zero_sum:
             return mine + (all_theirs - theirs)
@@ -152,12 +143,10 @@ def _nested(metric: Metric) -> Iterator[Metric]:
 
 
 def _never_changed(metric: Metric) -> Iterator[Any]:
-    """Yield the weights of a network inside, and the members of lists that only grow."""
+    """Yield the weights of a network inside, and what the states begin with."""
     yield from metric.parameters()
     for one in _nested(metric):
-        for name in one._reductions:
-            found = getattr(one, name)
-            yield from found if isinstance(found, list) else ()
+        yield from one._defaults.values()
 
 
 def _computed(name: str, metric: Metric) -> float:

@@ -132,7 +132,7 @@ def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
     recipe, score = trial.recipe, trial.score
     shown = "failed: " + str(score.failure)
     if score.accuracy is not None and score.screened:
-        share = f"{100 * score.evaluations:.2g} % of the pass"
+        share = f"{score.evaluations:.0%} of the pass"
         shown = f"{runner.monitor} about {score.accuracy:.2g} after {share}, given up"
     elif score.accuracy is not None:
         shown = f"{runner.monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"

@@ -34,8 +34,19 @@ def as_before_on_error(model: nn.Module) -> Iterator[None]:
 
 
 def _members(module: nn.Module) -> list[tuple[Any, Any]]:
-    found = [one for one in vars(module).values() if type(one) in _CONTAINERS]
-    return [(one, copy.copy(one)) for one in found]
+    found: dict[int, tuple[Any, Any]] = {}
+    for value in vars(module).values():
+        _collect(value, found)
+    return list(found.values())
+
+
+def _collect(value: Any, found: dict[int, tuple[Any, Any]]) -> None:
+    """Take a container and those in it, each once."""
+    if not isinstance(value, _CONTAINERS) or id(value) in found:
+        return
+    found[id(value)] = value, copy.copy(value)
+    for one in value.values() if isinstance(value, dict) else value:
+        _collect(one, found)
 
 
 def _refill(container: Any, content: Any) -> None:

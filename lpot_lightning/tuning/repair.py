@@ -155,6 +155,8 @@ class _Bench:
         if not configs:
             return
         before = self._error_of(self.recipe, measured)
+        if not math.isfinite(before):
+            return
         tried = {what: self.recipe.with_configs({op: one}) for what, one in configs.items()}
         errors = {what: self._error_of(recipe, measured) for what, recipe in tried.items()}
         best = min(errors, key=lambda what: (not math.isfinite(errors[what]), errors[what]))

@@ -15,7 +15,7 @@ GAIN = 0.5
 """What share of that which fp32 leaves to be gained the rest of a pass is granted to gain."""
 LEAST_POINTS, LEAST_SHARE = 5, 0.02
 """Before this many values, and this share of the pass, nothing is judged."""
-_GROWTH, _COSTLY_GROWTH = 1.05, 1.5
+_GROWTH = 1.05
 
 
 class Unseen(Exception):
@@ -32,10 +32,6 @@ class Partial(Protocol):
     @property
     def weight(self) -> float:
         """How much of the data it has seen."""
-
-    @property
-    def costly(self) -> bool:
-        """Whether it takes long to compute, and the longer the more it has seen."""
 
     def value(self) -> float:
         """Return the metric of what was seen.
@@ -135,7 +131,7 @@ class Recorder:
         if self.end is None or self.end.weight <= 0 or self.end.weight < self._next:
             return
         self.points[seen.batches] = Point(self.end, self.end.value(), seen.checksum)
-        self._next = self.end.weight * (_COSTLY_GROWTH if self.end.costly else _GROWTH)
+        self._next = self.end.weight * _GROWTH
 
 
 @dataclass(frozen=True)

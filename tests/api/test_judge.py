@@ -21,7 +21,6 @@ class Mean:
     total: float
     weight: float
     name: str
-    costly = False
 
     def value(self):
         return self.total / self.weight

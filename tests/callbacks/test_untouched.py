@@ -1,6 +1,6 @@
 """A module as it was, where a pass over it does not reach its end."""
 
-from collections import deque
+from collections import defaultdict, deque
 
 import pytest
 import torch
@@ -55,3 +55,20 @@ def test_what_reaches_its_end_keeps_all():
         module.gather()
     assert module.outputs == [1, 2]
     assert module.part.note == "new"
+
+
+def test_what_is_gathered_for_each_loader_or_name_is_as_it_was():
+    module = Gathers()
+    module.each, module.named = [[1], []], defaultdict(list, {"a": [1]})
+
+    def gather():
+        module.each[1].append(2)
+        module.named["a"].append(2)
+        module.named["b"].append(2)
+        raise KeyError
+
+    with pytest.raises(KeyError), as_before_on_error(module):
+        gather()
+    assert module.each == [[1], []]
+    assert module.named == {"a": [1]}
+    assert module.named["c"] == []

@@ -294,3 +294,10 @@ def test_a_channel_that_is_all_bias_is_not_blown_up():
         model[0].weight[0], model[0].bias[0] = 1e-7, 1.0
     (boundary,) = calibrated(model, *rows(8)())._parts[0].corrections.boundaries
     assert float(boundary.factors[0]) > 0.5
+
+
+def test_layers_with_one_weight_are_equalized_as_others_are():
+    net = layers(*[(nn.Linear, 8, 8), (nn.ReLU,)] * 4)().eval()
+    net.get_submodule("4").weight = net.get_submodule("2").weight
+    found = calibrated(net, Batch(torch.randn(16, 8)))
+    assert any(EQUALIZATION in op.corrections for op in found.ops)

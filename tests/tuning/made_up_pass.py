@@ -16,7 +16,6 @@ class Mean:
     total: float
     weight: float
     name: str = "agreement"
-    costly: bool = False
 
     def value(self) -> float:
         return self.total / self.weight
@@ -28,8 +27,8 @@ class Mean:
 class MadeUpPass:
     """A pass whose batches have these values; it goes on when it is iterated over."""
 
-    def __init__(self, values: Sequence[float], costly: bool = False) -> None:
-        self._values, self._costly = values, costly
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = values
         self.batches = self.checksum = 0
 
     def __iter__(self) -> Iterator[MadeUpPass]:
@@ -39,7 +38,7 @@ class MadeUpPass:
 
     def partial(self) -> Mean | None:
         seen = self._values[: self.batches]
-        return Mean(sum(seen), len(seen), costly=self._costly)
+        return Mean(sum(seen), len(seen))
 
 
 def show(watch: Watch, values: Sequence[float]) -> None:
@@ -47,10 +46,10 @@ def show(watch: Watch, values: Sequence[float]) -> None:
         watch(seen)
 
 
-def curve_of(values: Sequence[float], parts: int = 1, **given: bool) -> Curve:
+def curve_of(values: Sequence[float], parts: int = 1) -> Curve:
     """Return what a recorder keeps of a pass that is the first of several equal ``parts``."""
     recorder = Recorder()
-    for seen in MadeUpPass(values, **given):
+    for seen in MadeUpPass(values):
         recorder(seen)
     assert recorder.end is not None
     return Curve(recorder.points, recorder.end, recorder.end.value(), recorder.end.weight * parts)

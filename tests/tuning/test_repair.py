@@ -1,5 +1,6 @@
 """What costs no speed, chosen by made-up errors."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -158,3 +159,16 @@ def test_an_error_that_is_not_finite_is_named_and_left():
 def test_a_setting_that_breaks_the_op_is_not_kept(broken):
     found = repaired(chain("a"), Errors(minmax=broken, sym=0.5), ())
     assert found.recipe.as_mapping()["a"] == int8("sym", "kl")
+
+
+def test_what_is_ruined_beyond_measure_is_not_tried_though_a_bad_one_reads_it():
+    space = chain("a", "b")
+    start = space.all_int8()
+    found = repair(
+        start,
+        space,
+        [Sensitivity("a", math.inf), Sensitivity("b", 1.0)],
+        lambda recipe, ops: math.inf if "a" in ops and recipe == start else 1.0,
+    )
+    assert found.recipe == start
+    assert found.left == ("a",)

@@ -149,9 +149,8 @@ def test_the_lesser_loss_counts():
         assert screen.estimate(seen.batches, Biased(mean.total, mean.weight)) is None
 
 
-def test_costly_metrics_are_computed_now_and_then():
+def test_the_longer_the_pass_the_rarer_the_points():
     assert list(curve_of([1.0] * 60).points)[:22] == [*range(1, 22), 23]
-    assert list(curve_of([1.0] * 60, costly=True).points) == [1, 2, 3, 5, 8, 12, 18, 27, 41]
 
 
 def test_a_metric_that_begins_late_has_points_from_there_on():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.utils.hooks import RemovableHandle
 
-from lpot_lightning.quantization.fx.equalization import Boundary, find_boundaries
+from lpot_lightning.quantization.fx.equalization import Boundary, balance, find_boundaries
 from lpot_lightning.quantization.fx.graph import GraphOps
 from lpot_lightning.quantization.fx.input_mean import InputMean
 from lpot_lightning.quantization.fx.layer import LinearLayer, prefix_of, rounded
@@ -62,7 +62,9 @@ class Corrections:
         reduce_range: as its observers.
     """
 
-    def __init__(self, graph: GraphModule, ops: GraphOps, reduce_range: bool) -> None:
+    def __init__(
+        self, graph: GraphModule, ops: GraphOps, reduce_range: bool, *, balanced: bool
+    ) -> None:
         self._targets = {
             op: str(nodes[0].target) for op, nodes in ops.nodes.items() if _is_linear(nodes, graph)
         }
@@ -70,6 +72,8 @@ class Corrections:
             op: LinearLayer(graph.get_submodule(target)) for op, target in self._targets.items()
         }
         self.boundaries = find_boundaries(graph, ops, self._layers, reduce_range)
+        if balanced:
+            balance(self.boundaries, self._layers)
         self.means = {op: InputMean(layer) for op, layer in self._layers.items()}
         self._hooks: list[RemovableHandle] = []
         self._watch()
@@ -151,6 +155,14 @@ class Corrections:
     def leave_out(self, consumers: Collection[str]) -> None:
         """Let the boundaries of ``consumers`` be none."""
         self.boundaries = [one for one in self.boundaries if one.consumer not in consumers]
+
+    def done(self, op: str, configs: Mapping[str, OpConfig]) -> OpConfig:
+        """Return the config of ``op`` without an equalization that is not in force."""
+        config = configs[op]
+        if any(one.consumer == op for one in self.in_force(configs)):
+            return config
+        done = tuple(one for one in config.corrections if one != EQUALIZATION)
+        return replace(config, corrections=done)
 
     def _factors(self, op: str, boundaries: Iterable[Boundary]) -> tuple[Tensor, Tensor]:
         """Return the factors of what ``op`` gives and of what it takes."""

@@ -83,7 +83,9 @@ def changes_function(part: Part, calls: Calls, consumers: Collection[str]) -> bo
     with torch.no_grad():
         clean = tensors_of(part.graph(*inputs))
         changed = tensors_of(
-            functional_call(part.graph, part.corrections.equalized(consumers), tuple(inputs))
+            functional_call(
+                part.graph, part.corrections.equalized(consumers), tuple(inputs), tie_weights=False
+            )
         )
     return not _error(changed, clean) < MOST_CHANGE
 

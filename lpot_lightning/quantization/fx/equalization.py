@@ -77,7 +77,7 @@ class Boundary:
 def find_boundaries(
     graph: GraphModule, ops: GraphOps, layers: Mapping[str, LinearLayer], reduce_range: bool
 ) -> list[Boundary]:
-    """Return all boundaries of a prepared graph, in its order, with their factors."""
+    """Return all boundaries of a prepared graph, in its order; ``balance`` finds their factors."""
     op_at = {ops.nodes[op][0]: op for op in layers if len(ops.nodes[op]) == 1}
     found = []
     for last, consumer in op_at.items():
@@ -86,7 +86,6 @@ def find_boundaries(
             ends = op_at[chain[-1]], consumer
             boundary = _boundary(ends, chain[:-1], graph, layers, reduce_range)
             found += [boundary] if boundary else []
-    _balance(found, layers)
     return found
 
 
@@ -169,7 +168,7 @@ def _averages_places(node: Node) -> bool:
     return sorted(dims) in ([2], [-1], [2, 3], [-2, -1], [2, 3, 4], [-3, -2, -1])
 
 
-def _balance(boundaries: Sequence[Boundary], layers: Mapping[str, LinearLayer]) -> None:
+def balance(boundaries: Sequence[Boundary], layers: Mapping[str, LinearLayer]) -> None:
     """Find the factors, from the weights alone.
 
     Cross-layer equalization (Nagel et al., Data-Free Quantization Through Weight Equalization and

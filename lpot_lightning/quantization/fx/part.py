@@ -79,7 +79,7 @@ class Part:
                 check_equal(graph, module, calls)
             graph = observe(graph, scopes, reduce_range, spec.kept)
         ops = read_ops(graph, scopes, spec.name_of)
-        corrections = Corrections(graph, ops, reduce_range)
+        corrections = Corrections(graph, ops, reduce_range, balanced=calls is not None)
         return cls(spec, graph, ops, tensors, corrections)
 
     @property

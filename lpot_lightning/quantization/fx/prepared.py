@@ -193,7 +193,7 @@ class FxPrepared:
             own = {op: configs[op] for op in part.ops.nodes}
             given, taken = part.output_qparams(own), part.input_qparams(own)
             for op, config in own.items():
-                ops[op] = {"kind": part.ops.kinds[op], **config.to_dict()}
+                ops[op] = {"kind": part.ops.kinds[op], **part.corrections.done(op, own).to_dict()}
                 if op in given and not config.is_fp32:
                     ops[op]["activation"] |= _named(given[op])
                 if op in taken and not config.is_fp32:
