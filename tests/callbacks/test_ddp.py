@@ -255,7 +255,7 @@ class Guesses(Lit):
 
 def tuned(workspace, module):
     """Try three recipes on 40 batches each, in two processes."""
-    tuning = {"strategy": {"name": "basic"}, "exit_policy": {"max_trials": 3}}
+    tuning = {"strategy": {"name": "random"}, "exit_policy": {"max_trials": 3}}
     quantization = Watched(conf(workspace, tuning=tuning))
     two(quantization).fit(module, train_loader(), val_loader(640, batch_size=8))
     return quantization.result
