@@ -242,11 +242,14 @@ class ValidationRunner:
             return found[0][0]
         if not self._averaged:
             self._averaged = True
-            self._warn(
-                f"`{self.monitor}` differs between the {self._ranks.size} processes, and their mean"
-                " is taken; log it with `sync_dist=True`, or as a torchmetrics object"
-            )
+            self._ranks.together(self._tell_of_the_mean)  # rank 0 warns, and a warning may raise
         return sum(value * weight for value, weight in found) / sum(w for _, w in found)
+
+    def _tell_of_the_mean(self) -> None:
+        self._warn(
+            f"`{self.monitor}` differs between the {self._ranks.size} processes, and their mean"
+            " is taken; log it with `sync_dist=True`, or as a torchmetrics object"
+        )
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
