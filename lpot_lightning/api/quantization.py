@@ -199,7 +199,8 @@ class _Run:
             if in_full:
                 label = "the best-looking int8 model, in full"
             score = self.judge.judge_int8(quantized, label, in_full=in_full)
-            objective = self.ranks.together(lambda: measured(job, quantized, score))
+            found = self.ranks.together(lambda: measured(job, quantized, score))
+        objective = self.ranks.agreed(found)
         return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
 
 
