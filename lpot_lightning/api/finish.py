@@ -29,6 +29,12 @@ class Keeper:
         self._job = job
         self._saved: Recipe | None = None
 
+    @property
+    def _before(self) -> int:
+        """How many passes there were before the training."""
+        trained = self._job.trained
+        return 0 if trained is None or trained.start is None else 1
+
     def keep(self, trial: Trial) -> None:
         """Write the best model so far; one that an earlier run found is written at the end."""
         if not trial.replayed:
@@ -61,7 +67,7 @@ class Keeper:
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
             not_quantizable=dict(job.prepared.excluded),
             trials=outcome.trials,
-            evaluations=1 + sum(trial.score.evaluations for trial in outcome.trials),
+            evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speedup,
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace,
@@ -116,7 +122,7 @@ class Keeper:
                 "int8": trial.score.accuracy,
                 "met": trial.accepted,
             },
-            "calibration": {"samples": job.runner.samples},
+            **({} if job.trained else {"calibration": {"samples": job.runner.samples}}),
             **job.prepared.describe(trial.recipe),
             "fp32_model": job.fp32,
         }

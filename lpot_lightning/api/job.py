@@ -10,6 +10,7 @@ from torch import nn
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.runner import Runner
+from lpot_lightning.api.trained import Trained
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.quantization.fingerprint import fingerprint
@@ -30,6 +31,7 @@ class Job:
         prepared: its observed parts.
         baseline: accuracy of the fp32 model.
         criterion: how much of it may be lost.
+        trained: what a training for int8 came to, where there was one.
     """
 
     conf: Conf
@@ -41,6 +43,7 @@ class Job:
     prepared: Prepared
     baseline: float
     criterion: Criterion
+    trained: Trained | None = None
 
     @property
     def ranks(self) -> Ranks:

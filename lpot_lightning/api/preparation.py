@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +21,14 @@ Say = Callable[[str], None]
 
 
 def prepare(
-    model: nn.Module, backend: Backend, runner: Runner, options: Options, say: Say
+    model: nn.Module,
+    backend: Backend,
+    runner: Runner,
+    options: Options,
+    say: Say,
+    *,
+    for_training: bool = False,
+    avoid: Collection[str] = (),
 ) -> tuple[nn.Module, Prepared]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
@@ -30,6 +38,8 @@ def prepare(
         runner: shows the model one calibration batch, and gives a new one where that spoiled it.
         options: whether the model itself is to be one graph, and who else works on it.
         say: takes what the user should know.
+        for_training: whether the parts have to be the same in training mode.
+        avoid: paths of modules that may be no parts; what they hold may.
 
     Returns:
         the model to go on with, and its parts.
@@ -40,11 +50,18 @@ def prepare(
     check_not_int8(model)
     _check_float32(model)
     ranks = options.ranks
-    avoid: set[str] = set()
+    avoid = set(avoid)
     while True:
         model, calls = _called(model, runner)
         prepared = ranks.together(
-            partial(backend.prepare, model, calls, avoid=avoid, whole=options.whole)
+            partial(
+                backend.prepare,
+                model,
+                calls,
+                avoid=avoid,
+                whole=options.whole,
+                for_training=for_training,
+            )
         )
         broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, runner, say)
         if not broken:
@@ -60,6 +77,30 @@ def prepare(
     return model, prepared
 
 
+def prepare_trained(
+    model: nn.Module, backend: Backend, runner: Runner, options: Options, state: Mapping[str, Any]
+) -> tuple[nn.Module, Prepared]:
+    """Find the parts of a trained ``model`` again, with the ranges of its training.
+
+    Raises:
+        ArtifactError: if ``state`` is of another model.
+    """
+    model, calls = _called(model, runner)
+    return model, options.ranks.together(lambda: backend.trained(model, calls, state))
+
+
+def settle(prepared: Prepared, ranks: Ranks) -> None:
+    """Prove what can be int8.
+
+    Raises:
+        QuantizationError: if nothing can.
+    """
+    prepared.settle(ranks.agreed)
+    if all(not op.int8_configs for op in prepared.ops):
+        reasons = by_reason(prepared.excluded)
+        raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
+
+
 def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks, say: Say) -> None:
     """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
 
@@ -72,12 +113,9 @@ def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks
         runner.calibrate(observed)
     if ranks.size > 1:
         prepared.merge(ranks.gather(prepared.statistics()))
-    prepared.settle(ranks.agreed)
-    reasons = by_reason(prepared.excluded)
-    for line in reasons:
+    settle(prepared, ranks)
+    for line in by_reason(prepared.excluded):
         say(f"stays in fp32: {line}")
-    if all(not op.int8_configs for op in prepared.ops):
-        raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
 
 def check_not_int8(model: nn.Module) -> None:

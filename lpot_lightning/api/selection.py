@@ -6,10 +6,33 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from lpot_lightning.api.ranker import asked_by
+from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.quantization.backend import Prepared
 from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.tuning.space import Space, build_space
 
 _SHOWN = 6
+
+
+def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str]) -> Space:
+    """Return what every op may be, after ``modules`` and the conf were heard.
+
+    Raises:
+        ConfError: if they ask for what cannot be, or leave nothing to be int8.
+    """
+    asked = conf.quantization
+    ops = select(prepared.ops, modules)
+    space = build_space(
+        ops, asked.model_wise, asked.op_wise, asked.default_qconfig, asked_by(asked.recipes)
+    )
+    if not any(op.int8_configs for op in space.ops):
+        raise ConfError(
+            "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise` or"
+            " `modules` keep all of them in fp32"
+        )
+    return space
 
 
 def select(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lpot_lightning.api.options import Listener, Options
-from lpot_lightning.api.quantization import quantize_model
 from lpot_lightning.api.ranks import GlooRanks, Ranks
 from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.run import quantize_model
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.calibration import Source

@@ -61,6 +61,43 @@ class Prepared(Protocol):
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""
 
+    def training(self, recipe: Recipe) -> Training:
+        """Return how the model is trained to be what ``recipe`` says."""
+
+
+class Training(Protocol):
+    """The rounding of a model while it is trained for int8."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers whose weights are rounded."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the modules that graphs compute for."""
+
+    @property
+    def int8_ops(self) -> tuple[str, ...]:
+        """The ops that are trained for int8."""
+
+    observing: bool
+    """Whether the ranges of activations are learned from what passes in training mode."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Let the modules of ``model`` compute as int8 will, until ``detach``."""
+
+    def detach(self) -> None:
+        """Let the model compute as it did."""
+
+    def end_batch(self, maximum: Callable[[Tensor], None] | None = None) -> None:
+        """Make the ranges ready for the next batch, the same in all processes."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on, or to make int8, as tensors and plain values."""
+
+    def load_ranges(self, state: Mapping[str, Any]) -> None:
+        """Go on with the ranges of ``state``."""
+
 
 class Backend(Protocol):
     """One way to int8."""
@@ -74,12 +111,25 @@ class Backend(Protocol):
         *,
         avoid: Collection[str],
         whole: bool,
+        for_training: bool = False,
     ) -> Prepared:
         """Find the parts that can be quantized and observe them; ``model`` is left as it is.
 
         Modules whose paths are in ``avoid`` are no parts; what they hold may be. The model itself
-        is one only if ``whole``, or where most of its layers are its own.
+        is one only if ``whole``, or where most of its layers are its own. For a training the parts
+        have to be the same in training mode.
         """
+
+    def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> Training:
+        """Return the training that ``state`` was taken of, ready to go on."""
+
+    def trained(
+        self, model: nn.Module, calls: Mapping[int, Calls], state: Mapping[str, Any]
+    ) -> Prepared:
+        """Return the parts of a trained model, with the ranges that its training came to."""
+
+    def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, StandIn]:
+        """Return the int8 parts of a trained model, as its training meant them to be."""
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""

@@ -153,6 +153,23 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
         model.register_load_state_dict_pre_hook(_refuse_fp32)  # type: ignore[no-untyped-call]
 
 
+def let_compute(model: nn.Module, forwards: Mapping[str, Callable[..., Any]]) -> Undo:
+    """Let ``forwards`` compute for the modules at their paths, and return what ends it.
+
+    Nothing else of the modules changes: their layers, tensors, names and hooks are what they were.
+    """
+    done: list[Undo] = []
+    for path, forward in forwards.items():
+        done.append(_set(model.get_submodule(path), {"forward": forward}))
+        done += [_set(above, ways_around(above)) for above in _above(model, path)]
+
+    def undo() -> None:
+        while done:
+            done.pop()()
+
+    return undo
+
+
 def _refuse_fp32(_: nn.Module, state: Mapping[str, Any], *__: object) -> None:
     """Tell what torch would call a ``KeyError``: ``ckpt_path`` names fp32 weights, for one."""
     if not any(HELD in name.split(".") for name in state):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpot_lightning.api.options import Listener, Options
-from lpot_lightning.api.quantization import quantize_model
 from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.run import quantize_model
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.recipe import CORRECTIONS

@@ -302,7 +302,7 @@ class Timed(Lit):
 
 def test_the_time_ends_a_trial_in_both(workspace, monkeypatch):
     clock = lambda: Timed.seconds  # noqa: E731
-    monkeypatch.setattr("lpot_lightning.api.quantization.monotonic", clock)
+    monkeypatch.setattr("lpot_lightning.api.run.monotonic", clock)
     monkeypatch.setattr("lpot_lightning.api.judge.Countdown", partial(Countdown, clock))
     tuning = {"strategy": {"name": "basic"}, "exit_policy": {"timeout": 60}}
     quantization = Watched(conf(workspace, tuning=tuning))

@@ -430,7 +430,7 @@ def test_the_time_ends_a_trial_in_the_middle_of_its_pass(workspace, monkeypatch,
             super().validation_step(batch, batch_idx)
 
     clock = Clock()
-    monkeypatch.setattr("lpot_lightning.api.quantization.monotonic", clock)
+    monkeypatch.setattr("lpot_lightning.api.run.monotonic", clock)
     monkeypatch.setattr("lpot_lightning.api.judge.Countdown", partial(Countdown, clock))
     tuning = {"strategy": {"name": "basic"}, "exit_policy": {"timeout": timeout}}
     one, module = trainer(), Timed()

@@ -17,6 +17,7 @@ from lpot_lightning.quantization.fx.prepared import FxPrepared
 from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
+from lpot_lightning.quantization.fx.training import FxTraining
 from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig
 
@@ -33,6 +34,7 @@ class FxBackend:
         *,
         avoid: Collection[str] = (),
         whole: bool = True,
+        for_training: bool = False,
     ) -> FxPrepared:
         """Trace and observe what can be traced, from the outside in; ``model`` is left alone.
 
@@ -42,15 +44,90 @@ class FxBackend:
             avoid: paths of modules that may not become graphs; what they hold may.
             whole: whether the model itself is to be one graph, and not only where most of its
                 layers are its own.
+            for_training: whether the graphs are to be right in training mode, too.
 
         Raises:
             QuantizationError: if the machine has no int8 engine.
         """
         choose_engine()
-        search = Search(calls, reduce_range=needs_reduced_range(), avoid=avoid)
+        reduce_range = needs_reduced_range()
+        search = Search(calls, reduce_range=reduce_range, avoid=avoid, for_training=for_training)
         with quiet(), torch.no_grad():
             search.go(model, whole=whole)
-        return FxPrepared(search.parts, search.kept_calls, search.excluded)
+        return FxPrepared(
+            search.parts,
+            search.kept_calls,
+            search.excluded,
+            reduce_range=reduce_range,
+            for_training=for_training,
+        )
+
+    def trained(
+        self, model: nn.Module, calls: Mapping[int, Calls], state: Mapping[str, Any]
+    ) -> FxPrepared:
+        """Return the parts of a trained model, with the ranges that the training came to.
+
+        Args:
+            model: with the trained weights, in eval mode, on the CPU, in float32.
+            calls: of every module, from a dry run.
+            state: what ``FxTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if the state is of another model.
+        """
+        parts = self._parts_of(model, state, calls)
+        called = [calls.get(id(model.get_submodule(p.spec.path)), Calls()) for p in parts]
+        excluded, reduce_range = dict(state["excluded"]), state["reduce_range"]
+        return FxPrepared(parts, called, excluded, reduce_range=reduce_range, trained=state)
+
+    def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> FxTraining:
+        """Return the training that ``state`` was taken of, ready to go on.
+
+        Args:
+            model: a copy of what is trained, in eval mode; its values do not matter.
+            state: what ``FxTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if the state is of another model.
+        """
+        parts = self._parts_of(model, state)
+        with quiet():
+            for part in parts:
+                part.settle()
+            training = FxTraining(
+                parts,
+                {op: OpConfig.from_dict(config) for op, config in state["op"].items()},
+                reduce_range=state["reduce_range"],
+                known={name: state[name] for name in ("backend", "engine", "excluded")},
+            )
+        training.load_ranges(state)
+        return training
+
+    def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> dict[str, StandIn]:
+        """Return the int8 parts of a trained model, as its training meant them to be.
+
+        Args:
+            model: with the trained weights, in eval mode, on the CPU, in float32.
+            state: what ``FxTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if the state is of another model.
+        """
+        parts = self._parts_of(model, state)
+        found = FxPrepared(
+            parts, [Calls() for _ in parts], {}, reduce_range=state["reduce_range"], trained=state
+        )
+        return found.convert_as_trained()
+
+    def _parts_of(
+        self, model: nn.Module, state: Mapping[str, Any], calls: Mapping[int, Calls] | None = None
+    ) -> list[Part]:
+        specs = map(PartSpec.from_dict, state["parts"])
+        with quiet(state["engine"]), torch.no_grad():
+            return [
+                self._rebuild_part(model, spec, state["op"], state["reduce_range"], calls)
+                for spec in specs
+            ]
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Take exactly the path that tuning took; the tensors come afterwards, by ``fill``."""
@@ -59,9 +136,9 @@ class FxBackend:
         known: set[str] = set()
         with quiet(described["engine"]), torch.no_grad():
             for plain in described["parts"]:
-                fixed, kept = tuple(plain["fixed"].items()), tuple(plain["kept"])
-                spec = PartSpec(plain["path"], plain["wrapped"], fixed, kept)
+                spec = PartSpec.from_dict(plain)
                 part = self._rebuild_part(model, spec, configs, described["reduce_range"])
+                part.settle()
                 known |= part.ops.nodes.keys()
                 int8 = part.convert({op: configs[op] for op in part.ops.nodes})
                 if int8 is not None:
@@ -71,11 +148,17 @@ class FxBackend:
         return found
 
     def _rebuild_part(
-        self, model: nn.Module, spec: PartSpec, configs: Mapping[str, OpConfig], reduce_range: bool
+        self,
+        model: nn.Module,
+        spec: PartSpec,
+        configs: Mapping[str, Any],
+        reduce_range: bool,
+        calls: Mapping[int, Calls] | None = None,
     ) -> Part:
         try:
             module = model.get_submodule(spec.path)
-            part = Part.build(spec, module, reduce_range=reduce_range)
+            called = None if calls is None else calls.get(id(module))
+            part = Part.build(spec, module, reduce_range=reduce_range, calls=called)
         except (AttributeError, NotTraceable) as error:
             raise ArtifactError(
                 f"the model's `{spec.path}` is not the one that was quantized: {error}"
@@ -83,7 +166,6 @@ class FxBackend:
         unknown = [op for op in part.ops.nodes if op not in configs]
         if unknown:
             raise ArtifactError(f"op `{unknown[0]}` of the model is not in the tune config")
-        part.settle()
         return part
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import nn
 
 from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
@@ -50,3 +52,13 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
         return (*(OpConfig(activation, weight) for activation in _ACTIVATIONS), FP32)
     algorithm = "minmax" if kind in _FIXED else "kl"
     return (OpConfig(TensorConfig("uint8", "asym", "per_tensor", algorithm)), FP32)
+
+
+def trained_configs_of(kind: str) -> tuple[OpConfig, ...]:
+    """Return the choices for an op of ``kind`` that is trained for int8: one, and ``FP32``.
+
+    The range is the running one of the training, which LPOT calls ``minmax``, and asymmetric.
+    """
+    first, *_ = configs_of(kind)
+    activation = dataclasses.replace(first.activation, algorithm="minmax")
+    return (dataclasses.replace(first, activation=activation), FP32)

@@ -16,6 +16,7 @@ from torch.ao.quantization.quantize_fx import (
 from torch.fx import GraphModule
 
 from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.quantization.fx.chain import Chain, chains_of
 from lpot_lightning.quantization.fx.correction import Corrections
 from lpot_lightning.quantization.fx.detour import lead_around, take_fences_out
 from lpot_lightning.quantization.fx.graph import GraphOps, observer_nodes, read_ops
@@ -23,6 +24,7 @@ from lpot_lightning.quantization.fx.input_mean import InputMean
 from lpot_lightning.quantization.fx.int8_graph import Int8Graph
 from lpot_lightning.quantization.fx.observe import observe
 from lpot_lightning.quantization.fx.observer import QParams, RangeObserver, SettledObserver
+from lpot_lightning.quantization.fx.ranges import TrainedRange
 from lpot_lightning.quantization.fx.sharing import SharedTensors
 from lpot_lightning.quantization.fx.spec import WRAPPED, PartSpec, alone
 from lpot_lightning.quantization.fx.tidy import tidy
@@ -41,13 +43,15 @@ class Part:
         ops: GraphOps,
         tensors: SharedTensors,
         corrections: Corrections,
+        chains: Mapping[str, Chain],
     ) -> None:
         self.spec = spec
+        self.chains = chains
         self.graph = graph
         self.ops = ops
         self.corrections = corrections
         self._tensors = tensors
-        self.ranges: dict[str, RangeObserver] = {}
+        self.ranges: dict[str, RangeObserver | TrainedRange] = {}
         self._last: tuple[tuple[object, ...], StandIn] | None = None
 
     @classmethod
@@ -73,14 +77,16 @@ class Part:
         with told("torch cannot prepare it"):
             prefix = f"{WRAPPED}." if spec.wrapped else ""
             tensors = SharedTensors(graph, module, prefix, spec.kept)
+            traced = graph.graph
             graph = fuse(graph, is_qat=False)
+            chains = chains_of(traced, graph.graph)
             tensors.follow(graph)
             if calls is not None:
                 check_equal(graph, module, calls)
             graph = observe(graph, scopes, reduce_range, spec.kept)
         ops = read_ops(graph, scopes, spec.name_of)
         corrections = Corrections(graph, ops, reduce_range, balanced=calls is not None)
-        return cls(spec, graph, ops, tensors, corrections)
+        return cls(spec, graph, ops, tensors, corrections, chains)
 
     @property
     def size(self) -> int:
@@ -110,6 +116,11 @@ class Part:
                 self.ranges[target] = found
                 setattr(self.graph, target, SettledObserver())
 
+    def take(self, trained: Mapping[str, TrainedRange]) -> None:
+        """Go by ranges that were learned in training, in place of observed ones."""
+        unseen = TrainedRange(1.0, 0)  # nothing int8 is there
+        self.ranges = {target: trained.get(target, unseen) for target in self.ranges}
+
     def unusable(self) -> dict[str, str]:
         """Return the ops whose observers saw nothing that int8 can hold, each with the reason."""
         found: dict[str, str] = {}
@@ -122,7 +133,7 @@ class Part:
     def chosen_qparams(self, configs: Mapping[str, OpConfig]) -> dict[str, QParams]:
         """Return scale and zero point of every observer, by its name in the graph."""
         wishes: dict[int, TensorConfig] = {}
-        seen: dict[str, RangeObserver] = {}
+        seen: dict[str, RangeObserver | TrainedRange] = {}
         equalized = self._equalized_ranges(configs)
         for node in observer_nodes(self.graph):
             target = str(node.target)
@@ -232,7 +243,7 @@ def _first_int8(configs: Mapping[str, OpConfig], ops: list[str]) -> TensorConfig
     return next(wishes, None)
 
 
-def _qparams(seen: RangeObserver, wish: TensorConfig | None) -> QParams:
+def _qparams(seen: RangeObserver | TrainedRange, wish: TensorConfig | None) -> QParams:
     if seen.unusable:
         return 1.0, 0
     scheme = wish.scheme if wish and wish.scheme else "asym"

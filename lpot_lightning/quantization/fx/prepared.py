@@ -8,17 +8,19 @@ from typing import Any
 
 from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.calls import Calls
-from lpot_lightning.quantization.fx.capability import configs_of
+from lpot_lightning.quantization.fx.capability import configs_of, trained_configs_of
 from lpot_lightning.quantization.fx.correction import EQUALIZATION
 from lpot_lightning.quantization.fx.damage import Damage, changes_function
-from lpot_lightning.quantization.fx.engine import choose_engine, engines, needs_reduced_range, quiet
+from lpot_lightning.quantization.fx.engine import choose_engine, engines, quiet
 from lpot_lightning.quantization.fx.input_mean import InputMean
 from lpot_lightning.quantization.fx.kernels import check_kernels
 from lpot_lightning.quantization.fx.observer import RangeObserver
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.profile import OpProfile, profile
+from lpot_lightning.quantization.fx.ranges import trained_ranges
+from lpot_lightning.quantization.fx.training import FxTraining, places_in
 from lpot_lightning.quantization.replace import StandIn
-from lpot_lightning.recipe import FP32, Op, Recipe
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
 Verdict = tuple[str, dict[str, str], list[str]]
 """The engine, the ops that its kernels get wrong, each with the reason, and the ops that cannot be
@@ -30,13 +32,36 @@ def _own(verdict: Verdict) -> Verdict:
 
 
 class FxPrepared:
-    """The traced parts of one model."""
+    """The traced parts of one model.
 
-    def __init__(self, parts: list[Part], calls: list[Calls], excluded: dict[str, str]) -> None:
+    Args:
+        parts: observed.
+        calls: of each part, in a dry run.
+        excluded: what is no op, with the reason.
+        reduce_range: whether activations keep to 7 bits.
+        for_training: whether the model is to be trained for int8: an op has one way to be it then.
+        trained: what ``FxTraining.state`` gave, where that is over: its ranges are gone by.
+    """
+
+    def __init__(
+        self,
+        parts: list[Part],
+        calls: list[Calls],
+        excluded: dict[str, str],
+        *,
+        reduce_range: bool,
+        for_training: bool = False,
+        trained: Mapping[str, Any] | None = None,
+    ) -> None:
         self._parts = parts
         self._calls = calls
         self.excluded = excluded
-        self._wrong: dict[str, str] = {}
+        self._reduce_range = reduce_range
+        self._choices = trained_configs_of if for_training or trained else configs_of
+        self._trained = trained
+        self._wrong = {
+            op: why for part in parts for op, why in excluded.items() if op in part.ops.nodes
+        }
         self._engine = choose_engine()
         self._damage = Damage(parts, calls)
 
@@ -79,6 +104,9 @@ class FxPrepared:
         """
         for part in self._parts:
             part.settle()
+        if self._trained is not None:
+            self._take(self._trained)
+        for part in self._parts:
             self._wrong.update(part.unusable())
         found: dict[str, dict[str, str]] = {}
         for engine in engines():
@@ -91,6 +119,15 @@ class FxPrepared:
         for part in self._parts:
             part.corrections.leave_out(unequal)
         self.excluded.update(self._wrong)
+
+    def _take(self, trained: Mapping[str, Any]) -> None:
+        """Go by the ranges of a training; what it left in floating point stays so."""
+        found, places = trained_ranges(trained["ranges"]), places_in(trained)
+        for part in self._parts:
+            path = part.spec.path
+            part.take(
+                {name: found[at] for (at_path, name), at in places.items() if at_path == path}
+            )
 
     def _wrong_kernels(self, engine: str) -> dict[str, str]:
         """Return ops that cannot be int8 on ``engine`` though nothing was known against them."""
@@ -115,7 +152,8 @@ class FxPrepared:
 
     def _unproved(self, part: Part, calls: Calls, known: Mapping[str, str]) -> dict[str, str]:
         choice = {
-            op: FP32 if op in known else configs_of(kind)[0] for op, kind in part.ops.kinds.items()
+            op: FP32 if op in known else self._configs(op, kind)[0]
+            for op, kind in part.ops.kinds.items()
         }
         try:
             converted = part.convert(choice)
@@ -125,7 +163,7 @@ class FxPrepared:
         if converted is None:
             return {}
         wrong = check_kernels(part, converted.graph, calls.args, calls.kwargs)
-        return {op: why for op, why in wrong.items() if why and op not in known}
+        return {op: why for op, why in wrong.items() if why and not choice[op].is_fp32}
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -134,7 +172,7 @@ class FxPrepared:
             Op(
                 name=name,
                 kind=kind,
-                configs=(FP32,) if name in self._wrong else configs_of(kind),
+                configs=(FP32,) if name in self._wrong else self._configs(name, kind),
                 weight_bytes=part.weight_bytes(name),
                 reads=part.reads(name),
                 corrections=self._corrections(part, name),
@@ -143,8 +181,15 @@ class FxPrepared:
             for name, kind in part.ops.kinds.items()
         )
 
+    def _configs(self, op: str, kind: str) -> tuple[OpConfig, ...]:
+        """Return what ``op`` may be; what was trained in floating point may be nothing else."""
+        left_out = self._trained is not None and OpConfig.from_dict(self._trained["op"][op]).is_fp32
+        return (FP32,) if left_out else self._choices(kind)
+
     def _corrections(self, part: Part, op: str) -> tuple[str, ...]:
         """Return what may be done to ``op``, given what cannot be int8."""
+        if self._choices is trained_configs_of:  # its weights were trained to be rounded
+            return ()
         found = () if op in self._wrong else part.corrections.possible(op)
         alone = not set(part.reads(op)) - set(self._wrong)
         return tuple(one for one in found if one != EQUALIZATION or not alone)
@@ -160,6 +205,16 @@ class FxPrepared:
                 if int8 is not None:
                     found[part.spec.path] = int8
         return found
+
+    def convert_as_trained(self) -> dict[str, StandIn]:
+        """Return the int8 graphs that the training was for, proved by nothing but itself."""
+        assert self._trained is not None
+        self._engine = self._trained["engine"]
+        for part in self._parts:
+            part.settle()
+        self._take(self._trained)
+        configs = {op: OpConfig.from_dict(one) for op, one in self._trained["op"].items()}
+        return self.convert(Recipe.of(configs))
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         """Return for each int8 op the error of its part's output with that op alone in int8."""
@@ -185,6 +240,14 @@ class FxPrepared:
             found |= profile(part, calls.args, calls.kwargs)
         return found
 
+    def training(self, recipe: Recipe) -> FxTraining:
+        """Return how the model is trained to be what ``recipe`` says."""
+        known = {"backend": "pytorch_fx", "engine": self._engine, "excluded": dict(self.excluded)}
+        with quiet(self._engine):
+            return FxTraining(
+                self._parts, recipe.as_mapping(), reduce_range=self._reduce_range, known=known
+            )
+
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return engine, range and parts, and each op with its scale and zero point."""
         configs = recipe.as_mapping()
@@ -200,16 +263,8 @@ class FxPrepared:
                     ops[op]["input"] = _named(taken[op])
         return {
             "engine": self._engine,
-            "reduce_range": needs_reduced_range(),
-            "parts": [
-                {
-                    "path": part.spec.path,
-                    "wrapped": part.spec.wrapped,
-                    "fixed": dict(part.spec.fixed),
-                    "kept": list(part.spec.kept),
-                }
-                for part in self._parts
-            ],
+            "reduce_range": self._reduce_range,
+            "parts": [part.spec.to_dict() for part in self._parts],
             "op": ops,
         }
 

@@ -11,7 +11,7 @@ from lpot_lightning.quantization.calls import Calls, entered_only_through_forwar
 from lpot_lightning.quantization.fx.capability import OP_LAYERS
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.spec import PartSpec
-from lpot_lightning.quantization.fx.trace import NotTraceable
+from lpot_lightning.quantization.fx.trace import NotTraceable, check_same_in_training
 
 OTHERS_READ = "its weight is used by other code than its own `forward`"
 
@@ -20,11 +20,17 @@ class Search:
     """Walks a model from the outside in and takes the largest modules that can be traced."""
 
     def __init__(
-        self, calls: Mapping[int, Calls], *, reduce_range: bool, avoid: Collection[str]
+        self,
+        calls: Mapping[int, Calls],
+        *,
+        reduce_range: bool,
+        avoid: Collection[str],
+        for_training: bool = False,
     ) -> None:
         self._known = calls
         self._reduce_range = reduce_range
         self._avoid = avoid
+        self._for_training = for_training
         self._seen: set[int] = set()
         self.parts: list[Part] = []
         self.kept_calls: list[Calls] = []
@@ -104,6 +110,8 @@ class Search:
         try:
             part = Part.build(spec, module, reduce_range=self._reduce_range, calls=calls)
             self._check_leaves(part, module)
+            if self._for_training and not single:
+                check_same_in_training(module, dict(fixed))
         except NotTraceable as error:
             return str(error)
         if not part.ops.nodes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +29,21 @@ class PartSpec:
     wrapped: bool
     fixed: tuple[tuple[str, Scalar], ...] = ()
     kept: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return {
+            "path": self.path,
+            "wrapped": self.wrapped,
+            "fixed": dict(self.fixed),
+            "kept": list(self.kept),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> PartSpec:
+        """Return what ``to_dict`` gave."""
+        fixed, kept = tuple(plain["fixed"].items()), tuple(plain["kept"])
+        return cls(plain["path"], plain["wrapped"], fixed, kept)
 
     def name_of(self, inner: str) -> str:
         """Return the full name of what the graph calls ``inner``."""

@@ -40,15 +40,16 @@ def told(what: str) -> Iterator[None]:
 
 
 def trace(
-    module: nn.Module, fixed: Mapping[str, Scalar], *, stands_for: str = ""
+    module: nn.Module, fixed: Mapping[str, Scalar], *, stands_for: str = "", training: bool = False
 ) -> tuple[GraphModule, Scopes]:
-    """Trace ``module`` in eval mode, with the arguments in ``fixed`` taken as constants.
+    """Trace ``module``, with the arguments in ``fixed`` taken as constants.
 
     Args:
         module: left as it is; the graph shares nothing with it.
         fixed: values of ``forward``'s arguments that are no tensors, as seen in a dry run.
         stands_for: path inside of ``module`` of what the graph computes for; that has hooks of its
             own still, and no graph needs them.
+        training: whether to trace it in training mode, and not in eval mode.
 
     Raises:
         NotTraceable: with torch's own reason.
@@ -58,7 +59,7 @@ def trace(
             raise NotTraceable(f"`forward` takes `{parameter}`, which a graph cannot hold")
     tracer = QuantizationTracer([], [])
     with told("it cannot be traced"):
-        root = copy_of(module).eval()
+        root = copy_of(module).train(training)
         fold_weights(root)
         _check_hooks(root, stands_for)
         before = _attributes(root)
@@ -69,6 +70,21 @@ def trace(
         tracer.node_name_to_scope.setdefault(node.name, ("", type(root)))
     with told("its graph cannot be written"):
         return GraphModule(root, graph), tracer.node_name_to_scope
+
+
+def check_same_in_training(module: nn.Module, fixed: Mapping[str, Scalar]) -> None:
+    """Raise ``NotTraceable`` if ``module`` is another graph in training than it is in eval mode.
+
+    A trace takes ``self.training`` as a constant: ``F.dropout(x, training=self.training)`` would
+    stay on or off for ever. Layers such as ``nn.Dropout`` are called, and go by their own mode.
+    """
+    graphs = [trace(module, fixed, training=mode)[0].graph for mode in (False, True)]
+    if _written(graphs[0]) != _written(graphs[1]):
+        raise NotTraceable("it reads `self.training`, and is another graph in training")
+
+
+def _written(graph: torch.fx.Graph) -> list[tuple[str, str, str, str]]:
+    return [(n.op, str(n.target), repr(n.args), repr(n.kwargs)) for n in graph.nodes]
 
 
 def _check_hooks(root: nn.Module, outside: str) -> None:

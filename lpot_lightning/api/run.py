@@ -1,4 +1,4 @@
-"""One post-training quantization, from conf to result; knows no Trainer."""
+"""One quantization, from a trained model and a conf to the result; knows no Trainer."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from lpot_lightning.api.job import Job
 from lpot_lightning.api.judge import Judge
 from lpot_lightning.api.objective import measured
 from lpot_lightning.api.options import Listener, Options
-from lpot_lightning.api.preparation import calibrate, prepare
-from lpot_lightning.api.ranker import Ranker, asked_by
+from lpot_lightning.api.preparation import calibrate, prepare, prepare_trained, settle
+from lpot_lightning.api.ranker import Ranker
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.runner import Evaluation, Runner
-from lpot_lightning.api.selection import select
+from lpot_lightning.api.selection import space_of
+from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.workspace import open_history
 from lpot_lightning.conf.schema import Conf, StrategyConf
-from lpot_lightning.errors import ConfError, EvaluationError
+from lpot_lightning.errors import EvaluationError
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.quantization.replace import replaced
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
-from lpot_lightning.tuning.space import Space, build_space
+from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials
 from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
 from lpot_lightning.tuning.strategies.table import find_strategy
@@ -50,7 +51,12 @@ def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
 
 
 def quantize_model(
-    model: nn.Module, conf: Conf, runner: Runner, options: Options, listener: Listener
+    model: nn.Module,
+    conf: Conf,
+    runner: Runner,
+    options: Options,
+    listener: Listener,
+    trained: Trained | None = None,
 ) -> TuningResult:
     """Quantize ``model`` until the criterion of ``conf`` is met, or say how near it came.
 
@@ -60,11 +66,12 @@ def quantize_model(
         runner: shows models data.
         options: see there.
         listener: see there.
+        trained: what a training for int8 came to; without it the model is calibrated.
 
     Raises:
         LpotError: of the kind that says what is wrong, before the first trial where possible.
     """
-    return _Run(conf, runner, options, listener).go(model)
+    return _Run(conf, runner, options, listener, trained).go(model)
 
 
 COLLECT_EVERY = 10
@@ -74,8 +81,16 @@ COLLECT_EVERY = 10
 class _Run:
     """The steps of one run, in their order."""
 
-    def __init__(self, conf: Conf, runner: Runner, options: Options, listener: Listener) -> None:
+    def __init__(
+        self,
+        conf: Conf,
+        runner: Runner,
+        options: Options,
+        listener: Listener,
+        trained: Trained | None,
+    ) -> None:
         self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
+        self.trained = trained
         self.strategy = find_strategy(conf.tuning.strategy.name)
         self.ranks = options.ranks
         asked = conf.tuning.exit_policy
@@ -88,14 +103,24 @@ class _Run:
         self.tried = self.most = 0
 
     def go(self, model: nn.Module) -> TuningResult:
-        say = self.listener.say
+        say, trained = self.listener.say, self.trained
         backend = find_backend(self.conf, say)
-        model, prepared = prepare(model, backend, self.runner, self.options, say)
+        if trained is None:
+            model, prepared = prepare(model, backend, self.runner, self.options, say)
+        else:
+            model, prepared = prepare_trained(
+                model, backend, self.runner, self.options, trained.state
+            )
         self._space(prepared)  # names that match nothing are told here
-        baseline = self._judge_baseline(model)
-        criterion = self._criterion(baseline.accuracy)
-        self.judge.give_up_by(criterion, baseline.accuracy)
-        calibrate(model, prepared, self.runner, self.ranks, say)
+        found = self._judge_baseline(model)
+        baseline = self._baseline(found)
+        criterion = self._criterion(baseline)
+        if baseline == found.accuracy:  # else a trial would be compared with another model's pass
+            self.judge.give_up_by(criterion, baseline)
+        if trained is None:
+            calibrate(model, prepared, self.runner, self.ranks, say)
+        else:
+            settle(prepared, self.ranks)
         space = self._space(prepared)
         job = Job(
             self.conf,
@@ -105,29 +130,20 @@ class _Run:
             backend,
             model,
             prepared,
-            baseline.accuracy,
+            baseline,
             criterion,
+            trained,
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))
-        self._announce(baseline, len(space.ops))
+        self._announce(found, len(space.ops))
         for note in space.notes:
             say(note)
         keeper, ranker = Keeper(job), Ranker(job, space, history)
         return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
 
     def _space(self, prepared: Prepared) -> Space:
-        asked = self.conf.quantization
-        ops = select(prepared.ops, self.options.modules)
-        space = build_space(
-            ops, asked.model_wise, asked.op_wise, asked.default_qconfig, asked_by(asked.recipes)
-        )
-        if not any(op.int8_configs for op in space.ops):
-            raise ConfError(
-                "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise`"
-                " or `modules` keep all of them in fp32"
-            )
-        return space
+        return space_of(prepared, self.conf, self.options.modules)
 
     def _judge_baseline(self, model: nn.Module) -> Evaluation:
         found = self.judge.judge_fp32(model)
@@ -137,6 +153,17 @@ class _Run:
                 " to tune by; look at the weights, the validation data and the metric"
             )
         return found
+
+    def _baseline(self, found: Evaluation) -> float:
+        """Return what int8 is compared with: of a training, the best that is known of fp32."""
+        if self.trained is None:
+            return found.accuracy
+        known = self.trained.baseline(found.accuracy, self.runner.higher_is_better)
+        self.listener.say(
+            f"with the trained weights and no rounding `{self.runner.monitor}` ="
+            f" {found.accuracy:.4f}; {known.why}: the baseline is {known.accuracy:.4f}"
+        )
+        return known.accuracy
 
     def _criterion(self, baseline: float) -> Criterion:
         asked = self.conf.tuning.accuracy_criterion
