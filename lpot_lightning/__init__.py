@@ -3,6 +3,7 @@
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
 from lpot_lightning.callbacks.offline import quantize
+from lpot_lightning.callbacks.qat import QATCallback
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
 from lpot_lightning.quantization.storage import load
@@ -11,6 +12,7 @@ __all__ = [
     "ArtifactError",
     "ConfError",
     "LpotError",
+    "QATCallback",
     "QuantizationCallback",
     "TuningResult",
     "load",

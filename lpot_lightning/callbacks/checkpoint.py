@@ -14,16 +14,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lpot_lightning.errors import ArtifactError, QuantizationError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
 from lpot_lightning.files import write_file
 from lpot_lightning.quantization import storage
+from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import check_configure
-from lpot_lightning.quantization.replace import second_model
+from lpot_lightning.quantization.replace import put, second_model
 
 Choice = Literal["best", "last", "current"]
 CHOICES = ("best", "last", "current")
+Form = Literal["int8", "fake_quant"]
+FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
-KEY = "lpot_lightning"
+KEY, QAT = "lpot_lightning", "qat"
+_QAT_FIELDS: dict[str, Any] = {"asked": str, "start": (float, type(None)), "training": dict}
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -55,6 +59,22 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
         raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
+
+
+def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what ``QATCallback`` put into a checkpoint, ``None`` if it did not.
+
+    Raises:
+        ArtifactError: if it is damaged.
+    """
+    ours = checkpoint.get(KEY)
+    if not isinstance(ours, dict) or QAT not in ours:
+        return None
+    found = ours[QAT]
+    for name, kind in _QAT_FIELDS.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
+    return dict(found)
 
 
 def model_with(module: Module, path: str) -> Module:
@@ -140,43 +160,85 @@ def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str,
     return kept
 
 
-def load_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwargs: Any) -> Module:
-    """Restore the int8 model from the one file ``best_quantized.ckpt``.
+def load_from_checkpoint(
+    cls: type[Module], path: str | os.PathLike[str], form: Form = "int8", /, **kwargs: Any
+) -> Module:
+    """Restore an int8 model from one file.
+
+    That is ``best_quantized.ckpt``, or any checkpoint that was saved while ``QATCallback`` trained.
+    ``cls.load_from_checkpoint`` gives the fp32 model of either.
 
     Args:
         cls: the LightningModule class that was quantized.
         path: the checkpoint, local or remote.
+        form: ``"int8"``; or ``"fake_quant"``, for a checkpoint of ``QATCallback``: the fp32 weights
+            with the rounding of the training, whose ranges stay as they are.
         kwargs: as for ``LightningModule.load_from_checkpoint``: hyperparameters to override.
 
     Returns:
-        the int8 model, in eval mode and on the CPU.
+        the model, in eval mode and on the CPU.
 
     Raises:
+        ConfError: if ``form`` is something else.
         ArtifactError: if it is no checkpoint of ours, is damaged, or is of another class.
 
     Example::
 
         model = lpot_lightning.load_from_checkpoint(LitDigits, "workspace/best_quantized.ckpt")
     """
+    if form not in FORMS:
+        raise ConfError(f"`form` is `{form}`; allowed: `int8`, `fake_quant`")
     name = os.fspath(path)
     kwargs.setdefault("map_location", "cpu")
     try:
-        checkpoint = _load(name, map_location="cpu", weights_only=True)
+        found = _load(name, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error
-    ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
-        raise ArtifactError(
-            f"`{name}` holds no quantized model: it has no key `{KEY}`; the file to give is"
-            f" `{FILE}` of a workspace"
-        )
+    found = found if isinstance(found, dict) else {}
     try:
-        check_configure(ours["configure"])
-        plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
-        fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
-        return storage.rebuild(ours["configure"], plain, fp32)
+        trained = qat_state(found)
+        if trained is None:
+            return _quantized(cls, name, found.get(KEY), form, kwargs)
+        model = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+        return _in_form(model, trained["training"], form)
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
+
+
+def _quantized(
+    cls: type[Module], name: str, ours: Any, form: Form, kwargs: dict[str, Any]
+) -> Module:
+    if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
+        raise ArtifactError(
+            f"it holds no quantized model: it has no key `{KEY}`; the file to give is `{FILE}` of a"
+            " workspace, or a checkpoint that was saved while `QATCallback` trained"
+        )
+    if form != "int8":
+        raise ArtifactError(
+            f"`{form}` is in checkpoints of the training only, and this is `{FILE}`"
+        )
+    check_configure(ours["configure"])
+    plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
+    fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+    return storage.rebuild(ours["configure"], plain, fp32)
+
+
+def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
+    """Return a second model with the rounding of a training, or converted by it."""
+    second = second_model(model)
+    try:
+        backend = BACKENDS[state["backend"]]()
+        if form == "int8":
+            put(second, backend.int8_of(second, state))
+            return second.requires_grad_(False).eval()
+        training = backend.training_of(second_model(model), state)
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever a damaged state makes of it
+        raise ArtifactError(f"`{KEY}.{QAT}` is damaged: {in_short(error)}") from error
+    training.observing = False
+    training.attach(second)
+    return second

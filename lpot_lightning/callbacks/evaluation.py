@@ -8,7 +8,6 @@ from time import monotonic
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
@@ -30,9 +29,9 @@ from lpot_lightning.callbacks.quiet import (
 )
 from lpot_lightning.callbacks.running import Running
 from lpot_lightning.callbacks.stop_watch import StopWatch
+from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.untouched import as_before_on_error
 from lpot_lightning.callbacks.validation import check_step, find_loaders
-from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.signals import check
 from lpot_lightning.tuning.screening import Watch
@@ -45,13 +44,8 @@ class ValidationRunner:
         trainer: in ``on_fit_end``, or inside ``validate``; used quietly and given back.
         owner: the user's module: data hooks are asked of it, nothing of it is changed.
         fresh: gives a new copy of the model that is to be quantized.
-        conf: for sampling size, batches a pass, direction and seed.
-        monitor: the user's choice of metric, if any.
-        calib: ``"train"`` or ``"val"``.
-        watchers: the user's callbacks; one of them may name the metric.
+        task: for data, metric, sampling size, batches a pass, seed and precision.
         warn: takes what the user should know.
-        precision: what models are judged in; always 32 bits.
-        train: training data, where it is not that of the trainer.
         ranks: the processes that judge together, each with its share of the data. What one of them
             fails at fails in all.
     """
@@ -61,19 +55,14 @@ class ValidationRunner:
         trainer: Trainer,
         owner: LightningModule,
         fresh: Callable[[], LightningModule],
-        conf: Conf,
-        *,
-        monitor: str | None,
-        calib: calibration.Source,
-        watchers: Sequence[Callback],
+        task: Task,
         warn: Callable[[str], None],
-        precision: Precision,
-        train: Any = None,
         ranks: Ranks,
     ) -> None:
+        conf = task.conf
         self._trainer, self._fresh, self._conf, self._ranks = trainer, fresh, conf, ranks
-        self._asked_monitor, self._watchers, self._warn = monitor, watchers, warn
-        self._precision, self._seed = precision, conf.tuning.random_seed
+        self._asked_monitor, self._watchers, self._warn = task.monitor, task.watchers, warn
+        self._precision, self._seed = task.precision, conf.tuning.random_seed
         self._found: Monitor | None = None
         self._progress, self._warned, self._averaged = Progress(trainer), Warned(), False
         check_step(owner)
@@ -81,7 +70,14 @@ class ValidationRunner:
         most = judge.iteration if judge else -1
         self._val, self._limits = ranks.together(partial(find_loaders, trainer, most, self._seed))
         self._data = Calibration(
-            trainer, owner, conf, self._val, calib=calib, train=train, ranks=ranks, warn=warn
+            trainer,
+            owner,
+            conf,
+            self._val,
+            calib=task.calib,
+            train=task.train,
+            ranks=ranks,
+            warn=warn,
         )
 
     @property

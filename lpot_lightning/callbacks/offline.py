@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -30,6 +29,7 @@ from lpot_lightning.callbacks.precision import Float32, judging_precision, step_
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.callbacks.quiet import saved_metrics, seeded
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
+from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 from lpot_lightning.lock import WorkspaceLock
@@ -87,21 +87,18 @@ def quantize(
     _check_launcher(trainer)
     precision = judging_precision(trainer, model, rank_zero_info)
     workspace = workspace_for(trainer, asked.conf)
-    driver = _Driver(
-        partial(
-            run_quantization,
-            conf=asked.conf,
-            monitor=monitor,
-            modules=asked.modules,
-            calib=calib,
-            weights=weights,
-            workspace=workspace,
-            watchers=list(trainer.callbacks),  # type: ignore[attr-defined]
-            precision=precision,
-            train=train_dataloaders,
-        ),
-        trainer,
+    task = Task(
+        asked.conf,
+        monitor,
+        asked.modules,
+        weights,
+        workspace,
+        list(trainer.callbacks),  # type: ignore[attr-defined]
+        precision,
+        calib,
+        train_dataloaders,
     )
+    driver = _Driver(task, trainer)
     stand_in = model_with(model, "")
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
     with (
@@ -124,8 +121,8 @@ def quantize(
 class _Driver(Callback):
     """Starts the run from inside ``validate``, where the data and the module are set up."""
 
-    def __init__(self, start: partial[TuningResult], trainer: Trainer) -> None:
-        self._start, self._limit = start, trainer.limit_val_batches
+    def __init__(self, task: Task, trainer: Trainer) -> None:
+        self._task, self._limit = task, trainer.limit_val_batches
         self._loggers: list[Logger] = trainer.loggers
         self._lock: WorkspaceLock | None = None
         self.result: TuningResult | None = None
@@ -137,8 +134,8 @@ class _Driver(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if (workspace := self._start.keywords["workspace"]) is not None:
-            self._lock = WorkspaceLock(workspace)
+        if self._task.workspace is not None:
+            self._lock = WorkspaceLock(self._task.workspace)
             in_one_process(trainer, self._lock.acquire)
 
     @override
@@ -150,7 +147,7 @@ class _Driver(Callback):
         silent, trainer.loggers = trainer.loggers, self._loggers
         trainer.limit_val_batches = self._limit
         try:
-            self.result = self._start(trainer, pl_module)
+            self.result = run_quantization(trainer, pl_module, self._task)
         finally:
             trainer.loggers = silent
             if data is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -19,12 +18,13 @@ from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.ranks import GlooRanks, Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.run import quantize_model
+from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
-from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.place import placed
 from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.callbacks.task import Task
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.tuning.trial import Trial
@@ -58,65 +58,57 @@ def ranks_of(trainer: Trainer) -> Ranks:
     return GlooRanks() if trainer.world_size > 1 else Ranks()
 
 
-def run_quantization(
-    trainer: Trainer,
-    module: LightningModule,
-    conf: Conf,
-    *,
-    monitor: str | None,
-    modules: tuple[str, ...],
-    calib: Source,
-    weights: str,
-    workspace: Path | None,
-    watchers: Sequence[Callback],
-    precision: Precision,
-    train: Any = None,
-) -> TuningResult:
-    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge.
+@contextmanager
+def judging(
+    trainer: Trainer, module: LightningModule, task: Task
+) -> Iterator[tuple[LightningModule, ValidationRunner, Ranks]]:
+    """Give a copy of ``module``, the judge of such copies, and the processes that judge.
 
-    In a trainer of several processes all of them call it, and all get the result.
+    Random numbers start from the seed of the conf, and are put back.
     """
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        conf = _one_trial(conf)
-    conf = placed(trainer, conf)
-    with closing(ranks_of(trainer)) as ranks:
-        copied = partial(checkpoint.model_with, module, weights)
+    with closing(ranks_of(trainer)) as ranks, seeded(task.conf.tuning.random_seed):
 
         def fresh() -> LightningModule:
-            model = ranks.together(copied)
+            model = ranks.together(partial(checkpoint.model_with, module, task.weights))
             ranks.make_equal([*model.parameters(), *model.buffers()])
             return model
 
         model = fresh()
+        yield model, ValidationRunner(trainer, module, fresh, task, rank_zero_warn, ranks), ranks
+
+
+def run_quantization(
+    trainer: Trainer, module: LightningModule, task: Task, trained: Trained | None = None
+) -> TuningResult:
+    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge.
+
+    In a trainer of several processes all of them call it, and all get the result.
+
+    Args:
+        trained: what a training for int8 came to; without it the copy is calibrated.
+    """
+    conf = placed(trainer, task.conf)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        conf = _one_trial(conf)
+    task = dataclasses.replace(task, conf=conf)
+    with judging(trainer, module, task) as (model, runner, ranks):
         fp32 = copy.deepcopy(model.state_dict())
-        runner = ValidationRunner(
-            trainer,
-            module,
-            fresh,
-            conf,
-            monitor=monitor,
-            calib=calib,
-            watchers=watchers,
-            warn=rank_zero_warn,
-            precision=precision,
-            train=train,
-            ranks=ranks,
-        )
 
         def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
-            assert workspace is not None
+            assert task.workspace is not None
+            own = checkpoint.model_with(module, task.weights)
             checkpoint.write_checkpoint(
-                workspace, trainer, copied(), fp32, configure, plain, rank_zero_info
+                task.workspace, trainer, own, fp32, configure, plain, rank_zero_info
             )
 
-        with seeded(conf.tuning.random_seed):  # building layers takes random numbers, too
-            result = quantize_model(
-                model,
-                conf,
-                runner,
-                Options(modules, workspace, whole=False, ranks=ranks),
-                Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
-            )
+        result = quantize_model(
+            model,
+            conf,
+            runner,
+            Options(task.modules, task.workspace, whole=False, ranks=ranks),
+            Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
+            trained,
+        )
     rank_zero_info(f"\n{result.table()}")
     _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
     return result

@@ -14,6 +14,7 @@ CALLBACKS = {
     "quant_aware_training": "QATCallback",
     "pruning": "PruningCallback",
 }
+FALL_BACK = ("auto", "basic", "mse")
 TRAIN_OWNERS = {
     "optimizer": "`configure_optimizers` of the LightningModule",
     "criterion": "the loss in `training_step` of the LightningModule",
@@ -56,6 +57,8 @@ def check_for_callback(conf: Conf, callback: str) -> None:
     _check_kind(conf, callback)
     if callback == "QuantizationCallback":
         _check_post_training(conf)
+    if callback == "QATCallback":
+        _check_training(conf)
     remarks = list(_remarks(conf, callback))
     if remarks:
         text = f"{conf.source}: `{callback}` leaves this to others: {'; '.join(remarks)}."
@@ -92,13 +95,24 @@ def _check_post_training(conf: Conf) -> None:
         )
 
 
+def _check_training(conf: Conf) -> None:
+    name = conf.tuning.strategy.name
+    if name not in FALL_BACK:
+        raise ConfError(
+            f"{conf.source}: `tuning.strategy.name` is `{name}`, which tries settings of int8, and "
+            "a model that was trained for int8 has one; allowed: "
+            f"{', '.join(f'`{one}`' for one in FALL_BACK)}: they begin with all ops in int8, and "
+            "if that is not enough let single ones fall back to fp32."
+        )
+
+
 def _remarks(conf: Conf, callback: str) -> Iterator[str]:
     if callback == "QATCallback":
         yield from _train(conf.quantization.train, "quantization.train")
         yield from _calibration(conf)
     if callback == "PruningCallback" and conf.pruning is not None:
         yield from _train(conf.pruning.train, "pruning.train")
-    if callback != "QuantizationCallback":
+    if callback == "PruningCallback":
         yield from _search(conf.tuning, callback)
     if conf.evaluation is not None:
         yield from _accuracy(conf.evaluation.accuracy)

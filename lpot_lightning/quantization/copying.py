@@ -49,7 +49,7 @@ def copy_of(model: Model, *, share_tensors: bool = False) -> Model:
     for module in reversed(list(model.modules())):
         compiled = _compiled(module)
         memo.update((id(value), None) for value in compiled.values())
-        if _is_compiled(module):
+        if is_compiled(module):
             memo[id(module)] = Uncompiled(copy.deepcopy(module._orig_mod, memo))
     with torch.no_grad():  # the tensors of a scripted module would become results of its own
         copied_model = copy.deepcopy(model, memo)
@@ -59,7 +59,7 @@ def copy_of(model: Model, *, share_tensors: bool = False) -> Model:
     return copied_model
 
 
-def _is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
+def is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
     """Whether ``torch.compile`` gave ``module``; asking torch itself imports its compiler."""
     return any(kind.__module__.startswith("torch._dynamo") for kind in type(module).__mro__)
 

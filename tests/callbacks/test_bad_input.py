@@ -215,7 +215,7 @@ def test_barebones(callback):
 
 def test_two_of_them(callback):
     one = trainer(callback(), callback())
-    with pytest.raises(ConfError, match="the Trainer has 2 QuantizationCallbacks: .* keep one"):
+    with pytest.raises(ConfError, match="the Trainer has 2 callbacks that quantize .* keep one"):
         one.fit(Lit(), train_loader(), val_loader())
 
 

@@ -76,6 +76,6 @@ def test_no_step_or_no_data_to_validate(callback, workspace):
 
 def test_two_callbacks(callback, workspace):
     one = trainer(callback(), callback(), max_epochs=1)
-    with pytest.raises(ConfError, match="has 2 QuantizationCallbacks"):
+    with pytest.raises(ConfError, match="has 2 callbacks that quantize"):
         one.fit(Untrained(), train_loader(), val_loader())
     assert not workspace.exists()

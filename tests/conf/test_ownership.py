@@ -152,17 +152,23 @@ def test_one_warning_names_all_of_the_training_that_lightning_owns(callback, sec
         assert owner in entry
 
 
-def test_what_is_for_a_search_does_nothing_in_a_training():
+def test_ranges_are_learned_in_training_and_not_calibrated():
     said = warning_of(
         "QATCallback",
         quantization={"approach": QAT, "calibration": {"sampling_size": 7}},
-        tuning={"exit_policy": {"max_trials": 3}},
+        tuning={"exit_policy": {"max_trials": 3}},  # of the search among fallbacks
     )
     assert said == (
         "<mapping>: `QATCallback` leaves this to others: `quantization.calibration` is "
-        "given by the training itself; `tuning.exit_policy` is for a search, and "
-        "`QATCallback` trains one model."
+        "given by the training itself."
     )
+
+
+@pytest.mark.parametrize("name", ["random", "exhaustive", "bayesian", "tpe"])
+def test_a_strategy_that_tries_settings_of_int8_is_refused_for_a_training(name):
+    asked = everything(quantization={"approach": QAT}, tuning={"strategy": {"name": name}})
+    with pytest.raises(ConfError, match="allowed: `auto`, `basic`, `mse`"):
+        check_for_callback(read_conf(asked), "QATCallback")
 
 
 def test_a_callback_that_does_not_exist_is_a_mistake_of_the_caller():

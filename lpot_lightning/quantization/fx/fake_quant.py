@@ -81,7 +81,7 @@ class _Rounding(torch.autograd.Function):
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, axis, -128, 127)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad, None, None
 
 
@@ -101,7 +101,7 @@ def rounded_weight(weight: Tensor, axis: int | None) -> Tensor:
         size.amax([i for i in range(size.dim()) if i != axis]) if axis is not None else size.max()
     )
     scale = (most / 127.5).clamp_min(_LEAST)
-    rounded: Tensor = _Rounding.apply(whole, scale, axis)
+    rounded: Tensor = _Rounding.apply(whole, scale, axis)  # type: ignore[no-untyped-call]
     return rounded if weight.dtype is torch.float32 else rounded.to(weight.dtype)
 
 

@@ -96,8 +96,8 @@ class TrainingLayer(nn.Module):
         return rounded_weight(weight, self._axis) if self._rounds else weight
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-        layer = self.layer
-        if isinstance(layer, _ConvTransposeNd):
+        layer: Any = self.layer
+        if self._transposed:
             size = rest[0] if rest else None
             dims = len(layer.kernel_size)
             padding = layer._output_padding(

@@ -1,0 +1,353 @@
+"""Quantization-aware training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from typing_extensions import override
+
+from lpot_lightning.api.options import Options
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.run import find_backend
+from lpot_lightning.api.trained import Trained
+from lpot_lightning.api.training import check_trainable, prepare_training
+from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.checkpoint import KEY, QAT, Choice, qat_state
+from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
+from lpot_lightning.callbacks.progress import end_live_bar
+from lpot_lightning.callbacks.run import judging, ranks_of
+from lpot_lightning.callbacks.task import Task
+from lpot_lightning.callbacks.tuned import TunedCallback
+from lpot_lightning.conf.ownership import check_for_callback
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ConfError
+from lpot_lightning.quantization.backend import BACKENDS, Training
+from lpot_lightning.quantization.copying import is_compiled
+from lpot_lightning.quantization.fingerprint import content_hash
+from lpot_lightning.quantization.strays import Strays
+
+_FEW = 32  # samples that the graphs are made and proved on
+
+
+class QATCallback(TunedCallback):
+    """Train with the rounding of int8, then convert the best weights and judge them.
+
+    When a fit begins, the parts of the model that can be int8 are found as post-training
+    quantization finds them. While it trains, graphs compute for their ``forward`` with the layers
+    of your own model, rounding weights and activations as int8 will; no layer, parameter or key of
+    the ``state_dict`` is exchanged, so optimizers, checkpoints and other callbacks see what they
+    always saw. When the fit is over the graphs are gone, the weights of the best checkpoint become
+    a second, int8 model, and your validation loop judges it. If it misses the criterion, ops fall
+    back to fp32 in the order of ``tuning.strategy``, as for ``QuantizationCallback``.
+
+    Ranges of activations are learned from training batches only. From half of ``max_epochs`` on
+    the statistics of BatchNorm stay as they are, and from three quarters on the ranges.
+
+    Args:
+        conf: LPOT's user YAML with ``quantization.approach: quant_aware_training``: a path, a
+            mapping or an OmegaConf object.
+        monitor: as for ``QuantizationCallback``; so are ``modules`` and ``ckpt``.
+        modules: names or globs of submodules or ops to train for int8; default: all that can be.
+        ckpt: whose weights: the ``"best"`` or ``"last"`` checkpoint's, or the ``"current"`` ones.
+        baseline: the accuracy that int8 is compared with, in the unit of the metric. If ``None``:
+            the better of the weights that the fit begins with, measured by one validation pass
+            before the first batch, and of the trained ones without rounding.
+        freeze_batch_norm: the epoch, counted from 0, from which on BatchNorm keeps its statistics.
+        freeze_observers: the epoch from which on activations keep their ranges.
+
+    Raises:
+        ConfError: when created, if the YAML or an argument asks for what cannot be done; when a fit
+            begins, if it has too few epochs for what is to be frozen.
+        LpotError: when a fit begins, if this Trainer cannot be used, nothing of the model can be
+            int8 or be trained, or the workspace not written or in use by another run.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it quantizes; what is finished
+            until then is on disk.
+
+    Example::
+
+        qat = QATCallback("qat.yaml", monitor="val_acc")
+        Trainer(max_epochs=8, callbacks=[qat]).fit(model, datamodule=data)
+        print(qat.result.table())
+    """
+
+    def __init__(
+        self,
+        conf: str | Path | dict[str, Any],
+        *,
+        monitor: str | None = None,
+        modules: list[str] | None = None,
+        ckpt: Choice = "best",
+        baseline: float | None = None,
+        freeze_batch_norm: int | None = None,
+        freeze_observers: int | None = None,
+    ) -> None:
+        read = read_conf(conf)
+        check_for_callback(read, "QATCallback")
+        super().__init__(read, monitor, modules, ckpt)
+        self.baseline = _checked_baseline(baseline)
+        self.freeze_batch_norm = _checked_epoch("freeze_batch_norm", freeze_batch_norm)
+        self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
+        self._saved: Mapping[str, Any] | None = None
+        self._training: Training | None = None
+        self._start: float | None = None
+        self._plan = FreezePlan(None, None)
+        self._norms, self._strays = BatchNorms(), Strays()
+        self._avoid: set[str] = set()
+        self._looked = False
+        self._said: set[str] = set()
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, before any training."""
+        if stage != "fit":
+            return
+        self._let_go()
+        self._saved, self._start, self._avoid, self._said = None, None, set(), set()
+        super().setup(trainer, pl_module, stage)
+        self._plan = FreezePlan.of(trainer, self.freeze_batch_norm, self.freeze_observers)
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up the ranges of a fit that is gone on with."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._saved = qat_state(checkpoint)
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the ranges beside the fp32 weights, under a key of our own."""
+        if self._training is not None:
+            checkpoint[KEY] = {QAT: self._state(self._training)}
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find what can be int8, measure the baseline, and let the model round."""
+        super().on_fit_start(trainer, pl_module)
+        task, saved = self._dry_run(trainer, pl_module), self._saved
+        with judging(trainer, pl_module, task) as (model, runner, ranks):
+            if saved is not None:
+                self._start = saved["start"]
+            elif self.baseline is None:
+                self._start = runner.evaluate(model, "baseline").accuracy
+            if saved is None or not self._is_ours(saved):
+                self._training = self._prepared(model, runner, ranks, task)
+            else:
+                backend = BACKENDS[saved["training"]["backend"]]()
+                self._training = backend.training_of(model, saved["training"])
+        self._begin(pl_module)
+
+    def _dry_run(self, trainer: Trainer, module: LightningModule) -> Task:
+        """Return what is asked before there is anything to convert: a few samples are enough."""
+        task = self._task(trainer, module, "")
+        return dataclasses.replace(task, calib="val", conf=_with_few_samples(task.conf))
+
+    def _is_ours(self, saved: Mapping[str, Any]) -> bool:
+        if saved["asked"] == self._asked:
+            return True
+        rank_zero_warn(
+            "the checkpoint was trained for int8 with another `quantization` section or other"
+            " `modules`: the ranges of activations are learned anew"
+        )
+        return False
+
+    @property
+    def _asked(self) -> str:
+        asked = self.conf.to_dict()
+        return content_hash([asked["quantization"], asked["model"], self.modules])
+
+    def _prepared(
+        self, model: LightningModule, runner: ValidationRunner, ranks: Ranks, task: Task
+    ) -> Training:
+        say = rank_zero_info
+        options = Options(self.modules, task.workspace, whole=False, ranks=ranks)
+        backend = find_backend(self.conf, say)
+        return prepare_training(model, backend, self.conf, runner, options, say, avoid=self._avoid)
+
+    def _begin(self, module: LightningModule) -> None:
+        training = self._training
+        assert training is not None
+        check_trainable(module, training)
+        training.observing = False
+        training.attach(module)
+        self._strays.watch(module, training.layers)
+        self._looked = False
+        for path in _compiled(module, training.paths):
+            rank_zero_warn(f"`{path}` is compiled, and trains without `torch.compile`: it rounds")
+        rank_zero_info(
+            f"training {len(training.int8_ops)} ops with the rounding of int8, in"
+            f" {len(training.paths)} modules"
+        )
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze what is to be frozen from this epoch on."""
+        super().on_train_epoch_start(trainer, pl_module)
+        epoch = trainer.current_epoch
+        for what, freezes in (
+            (
+                "statistics of BatchNorm",
+                has_batch_norm(pl_module) and self._plan.freezes_batch_norm(epoch),
+            ),
+            ("ranges of activations", self._plan.freezes_observers(epoch)),
+        ):
+            if freezes and what not in self._said:
+                self._said.add(what)
+                rank_zero_info(f"epoch {epoch}: from here on the {what} are frozen")
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Let this batch teach ranges and statistics what they are still to learn."""
+        assert self._training is not None
+        epoch = trainer.current_epoch
+        refreshes = trainer.fit_loop._skip_backward  # how weight averaging renews the statistics
+        self._training.observing = refreshes or not self._plan.freezes_observers(epoch)
+        if refreshes:
+            self._norms.release()
+        elif self._plan.freezes_batch_norm(epoch):
+            self._norms.freeze(pl_module)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Let no other data teach the ranges, and make them the same in all processes."""
+        assert self._training is not None
+        self._training.end_batch(_greatest if trainer.world_size > 1 else None)
+        self._training.observing = False
+        if not self._looked:
+            self._looked = True
+            self._enter_deeper(trainer, pl_module)
+        super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look whether ``training_step`` calls layers past the graphs that have them."""
+        self._enter_deeper(trainer, pl_module)
+
+    def _enter_deeper(self, trainer: Trainer, module: LightningModule) -> None:
+        """Make smaller parts where ``training_step`` called a layer past a graph."""
+        assert self._training is not None
+        with closing(ranks_of(trainer)) as ranks:
+            strays = {name for found in ranks.gather(self._strays.found) for name in found}
+        if not strays:
+            return
+        parts = {path for path in self._training.paths if any(_is_in(one, path) for one in strays)}
+        rank_zero_info(
+            f"`training_step` calls {_some(strays)} past the module that holds it: entering"
+            f" {_some(parts)}"
+        )
+        self._avoid |= parts
+        self._let_go()
+        task = self._dry_run(trainer, module)
+        with judging(trainer, module, task) as (model, runner, ranks):
+            self._training = self._prepared(model, runner, ranks, task)
+        self._begin(module)
+        self._looked = True
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the model back, convert the best weights, judge, tune, save."""
+        end_live_bar(trainer)
+        assert self._training is not None
+        live = self._training.state()
+        self._let_go()
+        weights = self._weights(trainer, pl_module)
+        trained = Trained(self._ranges_of(weights, live), self.baseline, self._start)
+        self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
+
+    def _ranges_of(self, weights: str, live: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the ranges that belong to ``weights``."""
+        if not weights:
+            return live
+        saved = qat_state(checkpoint.read_checkpoint(weights))
+        if saved is not None and saved["asked"] == self._asked:
+            return dict(saved["training"])
+        rank_zero_info(
+            f"`{weights}` has no ranges of activations, as with `save_weights_only=True`: taking"
+            " those of the end of the training"
+        )
+        return live
+
+    def _state(self, training: Training) -> dict[str, Any]:
+        return {"asked": self._asked, "start": self._start, "training": training.state()}
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the model back."""
+        self._let_go()
+        super().on_exception(trainer, pl_module, exception)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the model back, however the fit ended."""
+        if stage == "fit":
+            self._let_go()
+        super().teardown(trainer, pl_module, stage)
+
+    def _let_go(self) -> None:
+        """Leave the model as it was found, but for what it learned."""
+        self._strays.stop()
+        self._norms.release()
+        training, self._training = self._training, None
+        if training is not None:
+            training.detach()
+
+
+def _checked_baseline(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ConfError(f"`baseline` is `{value!r}`; allowed: a number, in the unit of the metric")
+    return float(value)
+
+
+def _checked_epoch(name: str, value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ConfError(f"`{name}` is `{value!r}`; allowed: an epoch, counted from 0, or nothing")
+    return value
+
+
+def _with_few_samples(conf: Conf) -> Conf:
+    few = dataclasses.replace(conf.quantization.calibration, sampling_size=_FEW)
+    return dataclasses.replace(
+        conf, quantization=dataclasses.replace(conf.quantization, calibration=few)
+    )
+
+
+def _greatest(values: Tensor) -> None:
+    """Put the greatest values of all processes into ``values``."""
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+
+
+def _is_in(name: str, path: str) -> bool:
+    return not path or name == path or name.startswith(f"{path}.")
+
+
+def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
+    """Return which of ``paths`` are in a module that ``torch.compile`` gave."""
+    compiled = [name for name, one in module.named_modules() if is_compiled(one)]
+    return [path for path in paths if any(_is_in(path, name) for name in compiled)]
+
+
+def _some(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return f"`{first}`" + (f" and {len(others)} more" if others else "")
