@@ -168,7 +168,7 @@ def test_ranges_are_learned_in_training_and_not_calibrated():
 def test_a_strategy_that_tries_settings_of_int8_is_refused_for_a_training(name):
     asked = conf_of(quantization={"approach": QAT}, tuning={"strategy": {"name": name}})
     with pytest.raises(ConfError, match="allowed: `auto`, `basic`, `mse`"):
-        check_for_callback(asked, "QATCallback")
+        check_for_callback(read_conf(asked), "QATCallback")
 
 
 def test_a_callback_that_does_not_exist_is_a_mistake_of_the_caller():
