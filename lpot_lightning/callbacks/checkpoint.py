@@ -27,7 +27,12 @@ Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
 KEY, QAT = "lpot_lightning", "qat"
-_QAT_FIELDS: dict[str, Any] = {"asked": str, "start": (float, type(None)), "training": dict}
+_QAT_FIELDS: dict[str, Any] = {
+    "asked": str,
+    "start": (float, type(None)),
+    "first": (int, type(None)),
+    "training": dict,
+}
 
 Module = TypeVar("Module", bound=LightningModule)
 
