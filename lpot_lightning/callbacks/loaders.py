@@ -18,14 +18,14 @@ from torch.utils.data import (
 )
 
 from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.callbacks.quiet import generators_kept
+from lpot_lightning.callbacks.quiet import read_anew
 from lpot_lightning.errors import DataError, in_short
 
 
 @contextmanager
 def given_back(loader: CombinedLoader) -> Iterator[None]:
     """End workers, and leave generators as they were found."""
-    with generators_kept(loader.flattened):
+    with read_anew(loader):
         try:
             yield
         finally:

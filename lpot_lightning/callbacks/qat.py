@@ -107,7 +107,7 @@ class QATCallback(TunedCallback):
         self._plan = FreezePlan(None, None)
         self._norms, self._strays = BatchNorms(), Strays()
         self._avoid: set[str] = set()
-        self._looked = False
+        self._batches = 0
         self._said: set[str] = set()
 
     @override
@@ -117,6 +117,7 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
+        self._batches = 0
         super().setup(trainer, pl_module, stage)
         self._plan_freezing(trainer, 0)
         self._first, self._planned = None, False
@@ -195,7 +196,6 @@ class QATCallback(TunedCallback):
         training.observing = False
         training.attach(module)
         self._strays.watch(module, training.layers)
-        self._looked = False
         for path in _compiled(module, training.paths):
             rank_zero_warn(f"`{path}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(
@@ -233,6 +233,9 @@ class QATCallback(TunedCallback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Let this batch teach ranges and statistics what they are still to learn."""
+        if trainer.world_size == 1 or batch_idx == 0 or self._batches == 1:
+            self._enter_deeper(trainer, pl_module)
+        self._batches += 1
         assert self._training is not None
         self._find_first(trainer)
         epoch = trainer.current_epoch
@@ -251,18 +254,13 @@ class QATCallback(TunedCallback):
         assert self._training is not None
         self._training.end_batch(_greatest if trainer.world_size > 1 else None)
         self._training.observing = False
-        if not self._looked:
-            self._looked = True
-            self._enter_deeper(trainer, pl_module)
         super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
 
-    @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look whether ``training_step`` calls layers past the graphs that have them."""
-        self._enter_deeper(trainer, pl_module)
-
     def _enter_deeper(self, trainer: Trainer, module: LightningModule) -> None:
-        """Make smaller parts where ``training_step`` called a layer past a graph."""
+        """Make smaller parts where ``training_step`` called a layer past a graph.
+
+        Their ranges are new, so it is done where a batch follows that they can learn from.
+        """
         assert self._training is not None
         with closing(ranks_of(trainer)) as ranks:
             strays = {name for found in ranks.gather(self._strays.found) for name in found}
@@ -279,7 +277,6 @@ class QATCallback(TunedCallback):
         with judging(trainer, module, task) as (model, runner, ranks):
             self._training = self._prepared(model, runner, ranks, task)
         self._begin(module)
-        self._looked = True
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -289,8 +286,17 @@ class QATCallback(TunedCallback):
         live = self._training.state()
         self._let_go()
         weights = self._weights(trainer, pl_module)
-        trained = Trained(self._ranges_of(weights, live), self.baseline, self._start)
+        trained = self._trained(self._ranges_of(weights, live))
         self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
+
+    def _trained(self, state: Mapping[str, Any]) -> Trained | None:
+        if state["ranges"]["high"].isfinite().any():
+            return Trained(state, self.baseline, self._start)
+        rank_zero_warn(
+            "no batch was trained with the rounding of int8: the ranges of activations are"
+            " calibrated, as `QuantizationCallback` does"
+        )
+        return None
 
     def _ranges_of(self, weights: str, live: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the ranges that belong to ``weights``."""

@@ -188,6 +188,20 @@ def generators_kept(loaders: Iterable[Any]) -> Iterator[None]:
             generator.set_state(state)
 
 
+@contextmanager
+def read_anew(loader: CombinedLoader) -> Iterator[None]:
+    """Let ``loader`` be read, and leave its generators, and the pass that it has made, as found.
+
+    A loop of Lightning's that ends asks for the length of that pass (2.6).
+    """
+    made, loader._iterator = loader._iterator, None
+    try:
+        with generators_kept(loader.flattened):
+            yield
+    finally:
+        loader._iterator = made
+
+
 class Warned:
     """Shows a warning once, however many loops raise it."""
 
@@ -238,10 +252,10 @@ def run(trainer: Trainer, loop: BorrowedLoop) -> dict[str, float]:
         trainer.fit_loop.epoch_loop.val_loop = loop
     else:
         trainer.validate_loop = loop
-    try:
-        with generators_kept(loader.flattened):
+    with read_anew(loader):
+        try:
             loop.run()
-        return {key: float(value) for key, value in trainer.callback_metrics.items()}
-    finally:
-        loop.teardown()
-        loader.limits = limits
+            return {key: float(value) for key, value in trainer.callback_metrics.items()}
+        finally:
+            loop.teardown()
+            loader.limits = limits

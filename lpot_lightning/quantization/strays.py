@@ -26,7 +26,7 @@ class Strays:
         for name in layers:
             layer = model.get_submodule(name)
             if "forward" not in vars(layer):
-                noted = self._noted(name, layer.forward)
+                noted = _Noted(name, layer.forward, self.found)
                 vars(layer)["forward"] = noted
                 self._watched.append((layer, noted))
 
@@ -37,9 +37,13 @@ class Strays:
                 del vars(layer)["forward"]
         self._watched = []
 
-    def _noted(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            self.found.add(name)
-            return forward(*args, **kwargs)
 
-        return noted
+class _Noted:
+    """The ``forward`` of a layer; that of its copy is the copy's own, and notes for nobody."""
+
+    def __init__(self, name: str, forward: Callable[..., Any], found: set[str]) -> None:
+        self._name, self._forward, self._found = name, forward, found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._found.add(self._name)
+        return self._forward(*args, **kwargs)

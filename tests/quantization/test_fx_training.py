@@ -1,6 +1,7 @@
 """A model that rounds while it trains, and becomes what it was trained for."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -117,6 +118,29 @@ def test_the_model_is_as_before_but_for_its_weights():
     before.load_state_dict(model.state_dict())
     assert state_of(model) == state_of(before)
     assert same(model(IMAGES), before(IMAGES))
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x, scale=2.0, mask=None):
+        out = self.layer(x) * scale
+        return out if mask is None else out * mask
+
+
+def test_calls_with_other_constants_than_the_traced_ones_are_the_modules_own():
+    model, x = seeded(Scaled), torch.randn(16, 8)
+    exact = [model(x), model(x, 3.0), model(x, mask=torch.ones(4) / 2)]
+    training, _ = training_for(model, x)
+    with training.attached(model):
+        train(model, training, x, lr=0.0)
+        found = [model(x), model(x, 3.0), model(x, mask=torch.ones(4) / 2)]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+            model(x, other=1)
+        assert inspect.signature(model.forward) == inspect.signature(Scaled().forward)
+    assert [same(*pair) for pair in zip(found, exact, strict=True)] == [False, True, True]
 
 
 def test_every_parameter_learns():

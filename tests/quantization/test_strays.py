@@ -1,5 +1,7 @@
 """Layers that are called past the graph that has them."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -25,3 +27,13 @@ def test_a_layer_that_a_graph_computes_for_is_not_watched():
     strays.stop()
     assert not strays.found
     assert vars(model[0])["forward"] is graph
+
+
+def test_a_copy_of_a_watched_layer_computes_with_its_own_weights_and_is_not_noted():
+    model, strays = nn.Sequential(nn.Linear(2, 2)), Strays()
+    strays.watch(model, ["0"])
+    second = copy.deepcopy(model)
+    nn.init.zeros_(second[0].weight)
+    nn.init.zeros_(second[0].bias)
+    assert not second(torch.ones(1, 2)).any()
+    assert not strays.found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.quantization.calls import Scalar, fixed_arguments
 from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.plan import Place, Plan, plan_of
 from lpot_lightning.quantization.fx.ranges import Ranges, check_finite, check_ranges
+from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.replace import Undo, let_compute
 from lpot_lightning.recipe import OpConfig
 
@@ -77,14 +80,16 @@ class FxTraining:
     def attach(self, model: nn.Module) -> None:
         """Let the modules of ``model`` compute as int8 will, rounded, until ``detach``.
 
-        No layer, tensor, name or hook of ``model`` changes, nor its ``state_dict``.
+        No layer, tensor, name or hook of ``model`` changes, nor its ``state_dict``. A module that
+        is called with other constants than it was traced with computes as it did.
         """
         self.detach()
         forwards: dict[str, Callable[..., Any]] = {}
         with quiet():
             for plan in self._plans:
                 module = model.get_submodule(plan.spec.path)
-                forwards[plan.spec.path] = plan.made_for(module, self._ranges).forward
+                graph = plan.made_for(module, self._ranges)
+                forwards[plan.spec.path] = AsTraced.of(plan.spec, graph.forward, module.forward)
         self._undo = let_compute(model, forwards)
 
     def detach(self) -> None:
@@ -133,6 +138,37 @@ class FxTraining:
     def check_finite(self) -> None:
         """Raise a ``DataError`` if the training went to NaN or infinity."""
         check_finite(self._ranges)
+
+
+class AsTraced:
+    """A graph for the calls that it was traced for, and the module's own ``forward`` for others.
+
+    A trace takes ``scale=2.0`` or ``mask=None`` as a constant. The layers that other calls reach
+    are then found to be called past the graph.
+
+    Args:
+        graph: computes the calls whose arguments that are no tensors are ``fixed``.
+        own: the ``forward`` that it stands for.
+        fixed: by name.
+    """
+
+    def __init__(
+        self, graph: Callable[..., Any], own: Callable[..., Any], fixed: Mapping[str, Scalar]
+    ) -> None:
+        self._graph, self._own, self._fixed = graph, own, dict(fixed)
+        self.__signature__ = inspect.signature(own)
+
+    @staticmethod
+    def of(
+        spec: PartSpec, graph: Callable[..., Any], own: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Return what computes for the module of ``spec``."""
+        return AsTraced(graph, own, dict(spec.fixed)) if spec.fixed else graph
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute by the one or by the other."""
+        fits = fixed_arguments(self, args, kwargs) == self._fixed
+        return (self._graph if fits else self._own)(*args, **kwargs)
 
 
 _STATE = {
