@@ -117,9 +117,9 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
-        super().setup(trainer, pl_module, stage)
         self._plan_freezing(trainer, 0)
         self._first, self._planned = None, False
+        super().setup(trainer, pl_module, stage)
 
     def _plan_freezing(self, trainer: Trainer, first: int) -> None:
         """Plan for a training for int8 that begins with epoch ``first``."""

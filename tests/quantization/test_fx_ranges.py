@@ -9,7 +9,13 @@ from torch.ao.quantization.observer import MovingAverageMinMaxObserver
 
 from lpot_lightning.errors import DataError
 from lpot_lightning.quantization.fx.fake_quant import FakeQuant, rounded_weight
-from lpot_lightning.quantization.fx.ranges import MOMENTUM, Ranges, check_finite, trained_ranges
+from lpot_lightning.quantization.fx.ranges import (
+    MOMENTUM,
+    UNSEEN,
+    Ranges,
+    check_finite,
+    trained_ranges,
+)
 
 
 def looking(ranges, place=0):
@@ -51,7 +57,7 @@ def test_places_do_not_mix():
     ranges = Ranges(3, reduce_range=False)
     looking(ranges, 1)(torch.tensor([-1.0, 2.0]))
     assert ranges.seen == [False, True, False]
-    assert trained_ranges(ranges.state())[0].unusable == "saw no training data"
+    assert trained_ranges(ranges.state())[0].unusable == UNSEEN
     assert not trained_ranges(ranges.state())[1].unusable
 
 

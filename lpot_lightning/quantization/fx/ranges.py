@@ -12,6 +12,7 @@ from lpot_lightning.errors import ArtifactError, DataError
 from lpot_lightning.quantization.fx.observer import QParams
 
 LOWEST, HIGHEST, REDUCED = 0, 255, 127
+UNSEEN = "saw no training data, or none that was finite"
 MOMENTUM = 0.1
 """Share of a new batch in the running range, as in BatchNorm.
 
@@ -176,7 +177,7 @@ def trained_ranges(state: Mapping[str, Tensor]) -> list[TrainedRange]:
 
 def _checked(low: float, high: float, scale: float, zero_point: int) -> TrainedRange:
     if low > high:
-        return TrainedRange(1.0, 0, "saw no training data")
+        return TrainedRange(1.0, 0, UNSEEN)
     if not (0 < scale < float("inf") and LOWEST <= zero_point <= HIGHEST):
         raise ArtifactError(
             f"the trained ranges are damaged: scale {scale}, zero point {zero_point}"
