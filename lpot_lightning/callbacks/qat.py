@@ -108,6 +108,7 @@ class QATCallback(TunedCallback):
         self._norms, self._strays = BatchNorms(), Strays()
         self._avoid: set[str] = set()
         self._batches = 0
+        self._new_in: int | None = None
         self._said: set[str] = set()
 
     @override
@@ -118,9 +119,9 @@ class QATCallback(TunedCallback):
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
         self._batches = 0
-        super().setup(trainer, pl_module, stage)
         self._plan_freezing(trainer, 0)
         self._first, self._planned = None, False
+        super().setup(trainer, pl_module, stage)
 
     def _plan_freezing(self, trainer: Trainer, first: int) -> None:
         """Plan for a training for int8 that begins with epoch ``first``."""
@@ -187,6 +188,7 @@ class QATCallback(TunedCallback):
         say = rank_zero_info
         options = Options(self.modules, task.workspace, whole=False, ranks=ranks)
         backend = find_backend(self.conf, say)
+        self._new_in = None  # the epoch in which its ranges begin
         return prepare_training(model, backend, self.conf, runner, options, say, avoid=self._avoid)
 
     def _begin(self, module: LightningModule) -> None:
@@ -239,8 +241,10 @@ class QATCallback(TunedCallback):
         assert self._training is not None
         self._find_first(trainer)
         epoch = trainer.current_epoch
+        self._new_in = epoch if self._new_in is None else self._new_in
         refreshes = trainer.fit_loop._skip_backward  # how weight averaging renews the statistics
-        self._training.observing = refreshes or not self._plan.freezes_observers(epoch)
+        learns = epoch == self._new_in or not self._plan.freezes_observers(epoch)
+        self._training.observing = refreshes or learns
         if refreshes:
             self._norms.release()
         elif self._plan.freezes_batch_norm(epoch):
@@ -290,7 +294,7 @@ class QATCallback(TunedCallback):
         self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
 
     def _trained(self, state: Mapping[str, Any]) -> Trained | None:
-        if state["ranges"]["high"].isfinite().any():
+        if self._new_in is not None or _has_ranges(state):
             return Trained(state, self.baseline, self._start)
         rank_zero_warn(
             "no batch was trained with the rounding of int8: the ranges of activations are"
@@ -303,7 +307,8 @@ class QATCallback(TunedCallback):
         if not weights:
             return live
         saved = qat_state(checkpoint.read_checkpoint(weights))
-        if saved is not None and saved["asked"] == self._asked:
+        ours = saved is not None and saved["asked"] == self._asked
+        if saved is not None and ours and _has_ranges(saved["training"]):
             return dict(saved["training"])
         rank_zero_info(
             f"`{weights}` has no ranges of activations, as with `save_weights_only=True`: taking"
@@ -362,6 +367,11 @@ def _with_few_samples(conf: Conf) -> Conf:
     return dataclasses.replace(
         conf, quantization=dataclasses.replace(conf.quantization, calibration=few)
     )
+
+
+def _has_ranges(state: Mapping[str, Any]) -> bool:
+    """Return whether any batch was trained with the rounding."""
+    return bool(state["ranges"]["high"].isfinite().any())
 
 
 def _greatest(values: Tensor) -> None:
