@@ -161,6 +161,7 @@ class QATCallback(TunedCallback):
             else:
                 backend = BACKENDS[saved["training"]["backend"]]()
                 self._training = backend.training_of(model, saved["training"])
+                self._new_in = self._first
         self._begin(pl_module)
 
     def _dry_run(self, trainer: Trainer, module: LightningModule) -> Task:
@@ -266,8 +267,7 @@ class QATCallback(TunedCallback):
         Their ranges are new, so it is done where a batch follows that they can learn from.
         """
         assert self._training is not None
-        with closing(ranks_of(trainer)) as ranks:
-            strays = {name for found in ranks.gather(self._strays.found) for name in found}
+        strays = self._strays_everywhere(trainer)
         if not strays:
             return
         parts = {path for path in self._training.paths if any(_is_in(one, path) for one in strays)}
@@ -282,6 +282,10 @@ class QATCallback(TunedCallback):
             self._training = self._prepared(model, runner, ranks, task)
         self._begin(module)
 
+    def _strays_everywhere(self, trainer: Trainer) -> set[str]:
+        with closing(ranks_of(trainer)) as ranks:
+            return {name for found in ranks.gather(self._strays.found) for name in found}
+
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model back, convert the best weights, judge, tune, save."""
@@ -290,11 +294,13 @@ class QATCallback(TunedCallback):
         live = self._training.state()
         self._let_go()
         weights = self._weights(trainer, pl_module)
-        trained = self._trained(self._ranges_of(weights, live))
+        trained = self._trained(trainer, self._ranges_of(weights, live))
         self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
 
-    def _trained(self, state: Mapping[str, Any]) -> Trained | None:
-        if self._new_in is not None or _has_ranges(state):
+    def _trained(self, trainer: Trainer, state: Mapping[str, Any]) -> Trained | None:
+        """Return what the training came to, ``None`` if all of it went past the graphs."""
+        began = self._new_in is not None and not self._strays_everywhere(trainer)
+        if began or _has_ranges(state):
             return Trained(state, self.baseline, self._start)
         rank_zero_warn(
             "no batch was trained with the rounding of int8: the ranges of activations are"

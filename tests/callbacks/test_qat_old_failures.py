@@ -34,6 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used"),
 ]
+LOOSE = {"accuracy_criterion": {"absolute": 1.0}}
 
 
 def fit(callback, module=None, *others, **given):
@@ -224,17 +225,31 @@ def test_7551_layers_round_that_training_calls_past_their_module(workspace):
     assert callback.result.int8_ops == ("net.enc", "net.head")
 
 
-def test_7551_what_training_calls_past_its_module_in_the_last_epoch_only(workspace):
-    class Late(InPieces):
-        def training_step(self, batch, batch_idx):
-            if self.current_epoch < 1:
-                return F.cross_entropy(self.net(batch[0]), batch[1])
-            return super().training_step(batch, batch_idx)
+class Late(InPieces):
+    """Calls the layers one by one in its last epoch only, when ranges are frozen."""
 
-    callback = qat(workspace)
-    one, _ = fit(callback, Late())
+    def training_step(self, batch, batch_idx):
+        if self.current_epoch < 1:
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+        return super().training_step(batch, batch_idx)
+
+
+def test_7551_what_training_calls_past_its_module_in_the_last_epoch_only(tmp_path, workspace):
+    """The ranges of the parts begin anew, and are learned though they would be frozen."""
+    callback, saved = qat(workspace), checkpoints(tmp_path / "saved")
+    one, _ = fit(callback, Late(), saved)
     assert callback.result.int8_ops == ("net.enc", "net.head")
+    assert ranges_in(saved.last_model_path)["high"].isfinite().all()
     assert one.state.finished
+
+
+@pytest.mark.parametrize("given", [{"fast_dev_run": True}, {"limit_train_batches": 1}])
+def test_7551_layers_that_the_only_batch_calls_past_their_module(workspace, given):
+    """Nothing was learned of what is rounded, so it is calibrated."""
+    callback = qat(workspace, tuning=LOOSE)
+    with pytest.warns(UserWarning, match="no batch was trained with the rounding of int8: the"):
+        fit(callback, InPieces(), **{"max_epochs": 1, **given})
+    assert callback.result.int8_ops
 
 
 def test_11047_masks_of_torchs_own_pruning_are_kept(workspace):
@@ -404,8 +419,7 @@ def test_pytorch_33830_and_32691_ranges_and_scales_have_their_sizes_before_they_
     tmp_path, workspace, kind
 ):
     """Buffers that are resized at the first batch did not load; nor did another scheme's."""
-    saved, loose = checkpoints(tmp_path / "saved"), {"accuracy_criterion": {"absolute": 1.0}}
-    callback = qat(workspace, tuning=loose)
+    saved, callback = checkpoints(tmp_path / "saved"), qat(workspace, tuning=LOOSE)
     trained(callback, kind(), saved, max_epochs=1)
     for form in ("fake_quant", "int8"):
         assert torch.isfinite(
