@@ -17,8 +17,8 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from lpot_lightning.api.random_numbers import generators_kept
 from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.callbacks.quiet import generators_kept
 from lpot_lightning.errors import DataError, in_short
 
 
