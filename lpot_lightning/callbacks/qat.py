@@ -115,9 +115,9 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
-        super().setup(trainer, pl_module, stage)
         self._plan_freezing(trainer, 0)
         self._first, self._planned = None, False
+        super().setup(trainer, pl_module, stage)
 
     def _plan_freezing(self, trainer: Trainer, first: int) -> None:
         """Plan for a training for int8 that begins with epoch ``first``."""
@@ -194,8 +194,8 @@ class QATCallback(TunedCallback):
         training.attach(module)
         self._strays.watch(module, training.layers)
         self._looked = False
-        for path in _compiled(module, training.paths):
-            rank_zero_warn(f"`{path}` is compiled, and trains without `torch.compile`: it rounds")
+        for name in _compiled(module, training.paths):
+            rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(
             f"training {len(training.int8_ops)} ops with the rounding of int8, in"
             f" {len(training.paths)} modules"
@@ -366,9 +366,15 @@ def _is_in(name: str, path: str) -> bool:
 
 
 def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
-    """Return which of ``paths`` are in a module that ``torch.compile`` gave."""
-    compiled = [name for name, one in module.named_modules() if is_compiled(one)]
-    return [path for path in paths if any(_is_in(path, name) for name in compiled)]
+    """Return the modules that ``torch.compile`` gave and that are in, or around, one of ``paths``.
+
+    Lightning compiles the steps of a module that was compiled as a whole.
+    """
+    found = [name for name, one in module.named_modules() if is_compiled(one)]
+    whole = [type(module).__name__] if vars(module).get("_compiler_ctx") else []
+    return whole + [
+        name for name in found if any(_is_in(name, one) or _is_in(one, name) for one in paths)
+    ]
 
 
 def _some(names: Iterable[str]) -> str:

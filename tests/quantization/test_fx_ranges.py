@@ -9,7 +9,13 @@ from torch.ao.quantization.observer import MovingAverageMinMaxObserver
 
 from lpot_lightning.errors import DataError
 from lpot_lightning.quantization.fx.fake_quant import FakeQuant, rounded_weight
-from lpot_lightning.quantization.fx.ranges import Ranges, check_finite, trained_ranges
+from lpot_lightning.quantization.fx.ranges import (
+    MOMENTUM,
+    UNSEEN,
+    Ranges,
+    check_finite,
+    trained_ranges,
+)
 
 
 def looking(ranges, place=0):
@@ -24,7 +30,9 @@ def batches(count=6, seed=0):
 @pytest.mark.parametrize("reduce_range", [False, True])
 def test_ranges_are_those_of_torchs_moving_average(reduce_range):
     ranges = Ranges(1, reduce_range=reduce_range)
-    theirs = MovingAverageMinMaxObserver(dtype=torch.quint8, quant_min=0, quant_max=ranges.highest)
+    theirs = MovingAverageMinMaxObserver(
+        averaging_constant=MOMENTUM, dtype=torch.quint8, quant_min=0, quant_max=ranges.highest
+    )
     one = looking(ranges)
     for batch in batches():
         one(batch)
@@ -36,11 +44,20 @@ def test_ranges_are_those_of_torchs_moving_average(reduce_range):
     assert found.zero_point == int(zero_point)
 
 
+def test_ranges_keep_up_with_a_model_that_learns():
+    ranges = Ranges(1, reduce_range=False)
+    one = looking(ranges)
+    for grown in torch.linspace(0.1, 2, 100):
+        one(torch.tensor([-1.0, 1.0]) * grown)
+        ranges.end_batch()
+    assert float(ranges.high) > 1.7
+
+
 def test_places_do_not_mix():
     ranges = Ranges(3, reduce_range=False)
     looking(ranges, 1)(torch.tensor([-1.0, 2.0]))
     assert ranges.seen == [False, True, False]
-    assert trained_ranges(ranges.state())[0].unusable == "saw no training data"
+    assert trained_ranges(ranges.state())[0].unusable == UNSEEN
     assert not trained_ranges(ranges.state())[1].unusable
 
 
