@@ -1,5 +1,6 @@
 """Model compression inside PyTorch Lightning, tuned to an accuracy goal."""
 
+from lpot_lightning.api.quantization import Quantization
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
 from lpot_lightning.callbacks.offline import quantize
@@ -13,6 +14,7 @@ __all__ = [
     "ConfError",
     "LpotError",
     "QATCallback",
+    "Quantization",
     "QuantizationCallback",
     "TuningResult",
     "load",

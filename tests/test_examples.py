@@ -57,5 +57,19 @@ def test_the_yaml_of_the_readme_is_a_conf() -> None:
     assert read_conf(yaml.safe_load(block)).model.name == "digits"
 
 
+def test_the_readme_without_a_trainer(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text().partition("## Without a Trainer")[2]
+    (program,) = re.findall(r"```python\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    asked = {
+        "model": {"name": "trained", "framework": "pytorch_fx"},
+        "quantization": {"approach": "quant_aware_training"},
+    }
+    program += f"quantization = Quantization({asked})\n"
+    (call,) = re.findall(r"`(quantization\(model, q_func=.*?\))`", text)
+    said = output_of(tmp_path, "-c", f"{program}{call}\nprint(quantization.result.status)\n")
+    assert re.search(r"^met (0\.9|1\.0)\d*$", said, re.MULTILINE), said
+    assert re.search(r"^met$", said, re.MULTILINE), said
+
+
 def test_the_yaml_of_the_demo_is_a_conf() -> None:
     assert read_conf(DIGITS / "ptq.yaml").tuning.random_seed == 9527

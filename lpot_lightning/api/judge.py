@@ -85,10 +85,11 @@ class Judge:
     def give_up_by(self, criterion: Criterion, accuracy: float) -> None:
         """Take the criterion that the fp32 model's ``accuracy`` gave, from here on.
 
-        Where the metric has no running value, one line says so, and trials are judged in full.
+        Where the metric has no running value, one line says so, and trials are judged in full; so
+        they are, without a word, where nobody can look into a pass.
         """
         recorder, self._recorder, self._criterion = self._recorder, None, criterion
-        if recorder is None:
+        if recorder is None or not recorder.looked:
             return
         own = (
             recorder.fault,

@@ -48,7 +48,7 @@ def prepare(
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
     """
     check_not_int8(model)
-    _check_float32(model)
+    check_float32(model)
     ranks = options.ranks
     avoid = set(avoid)
     while True:
@@ -125,7 +125,8 @@ def check_not_int8(model: nn.Module) -> None:
             raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
 
 
-def _check_float32(model: nn.Module) -> None:
+def check_float32(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if parameters of ``model`` are of another type."""
     others = other_types(model)
     for name, value in model.named_parameters():
         if value.dtype in others:

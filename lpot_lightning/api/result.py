@@ -177,6 +177,21 @@ def read_result(path: Path) -> TuningResult:
         raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {error}") from error
 
 
+def trial_line(trial: Trial, monitor: str) -> str:
+    """Return the one line that is said of a trial."""
+    recipe, score = trial.recipe, trial.score
+    shown = "failed: " + str(score.failure)
+    if score.accuracy is not None and score.screened:
+        share = f"{score.evaluations:.0%} of the pass"
+        shown = f"{monitor} about {score.accuracy:.2g} after {share}, given up"
+    elif score.accuracy is not None:
+        shown = f"{monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
+    return (
+        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
+        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
+    )
+
+
 def by_reason(excluded: Mapping[str, str]) -> list[str]:
     """Return one line a reason, with the names that it holds for.
 

@@ -62,7 +62,8 @@ class Runner(Protocol):
             model: fp32 or int8.
             label: what the pass is for, for people.
             watch: looks at the pass after each batch; what it raises, or an exception of
-                ``Ranks.together`` for it, ends the pass and comes through.
+                ``Ranks.together`` for it, ends the pass and comes through. A runner that cannot
+                look into a pass never calls it.
         """
 
     def step_seconds(self, model: nn.Module) -> float:

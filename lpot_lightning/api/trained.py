@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 
@@ -39,6 +40,8 @@ class Trained:
             return Baseline(self.given, "a baseline is given")
         if self.start is None:
             return Baseline(trained, "nothing was measured before the training")
+        if not isfinite(self.start):
+            return Baseline(trained, f"before the training it was {self.start}, which says nothing")
         better = max if higher_is_better else min
         why = f"before the training it was {self.start:.4f}"
         return Baseline(better(self.start, trained), why)

@@ -14,6 +14,9 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.quantization.backend import Backend, Training
 
+FEW = 32
+"""Samples that the graphs of a training are made and proved on."""
+
 
 def prepare_training(
     model: nn.Module,
@@ -63,6 +66,6 @@ def check_trainable(model: nn.Module, training: Training) -> None:
         names = ", ".join(f"`{layer}`" for layer in training.layers[:4]) or "there is none"
         raise QuantizationError(
             "no layer that would be int8 can be trained: none of its parameters has"
-            f" `requires_grad` ({names}); unfreeze some, or use `QuantizationCallback`, which needs"
-            " no training"
+            f" `requires_grad` ({names}); unfreeze some, or use post-training quantization,"
+            " which needs no training"
         )

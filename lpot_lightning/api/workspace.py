@@ -12,8 +12,11 @@ from torch import nn
 
 from lpot_lightning.api.job import Job
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.files import open_folder
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.files import open_folder, read_file
+from lpot_lightning.quantization.configure import read_configure
 from lpot_lightning.quantization.fingerprint import content_hash
+from lpot_lightning.quantization.storage import CONFIGURE
 from lpot_lightning.tuning.history import History, Known
 from lpot_lightning.version import VERSION
 
@@ -68,6 +71,34 @@ def deploy_yaml(conf: Conf) -> bytes:
     evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
     plain = {key: asked[key] for key in ("version", "model", "device")}
     return yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode()
+
+
+def on_disk(conf: Conf, workspace: Path | None) -> str:
+    """Return what an interrupted run has left, for people."""
+    history = history_of(conf, workspace)
+    if workspace is None or history is None:
+        return "nothing is on disk in a `fast_dev_run`"
+    count = _finished(history)
+    if not count:
+        return "no trial was finished"
+    trials = f"{count} finished trial{'' if count == 1 else 's'}"
+    return f"{trials} and {_best(workspace)} are in `{workspace}`"
+
+
+def _finished(history: Path) -> int:
+    try:
+        return sum(b'"kind": "trial"' in line for line in read_file(history).splitlines())
+    except ArtifactError:  # interrupted before it was begun
+        return 0
+
+
+def _best(workspace: Path) -> str:
+    try:
+        accuracy = read_configure(workspace / CONFIGURE)["accuracy"]
+    except ArtifactError:
+        return "no int8 model yet"
+    met = "met" if accuracy["met"] else "not met"
+    return f"the best model so far (`{accuracy['monitor']}` {accuracy['int8']:.4f}, {met})"
 
 
 def open_history(job: Job) -> History:

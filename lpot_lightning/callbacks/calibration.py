@@ -10,12 +10,10 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.loaders import combined, given_back, share, take, unshuffled
-from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError
 
@@ -179,18 +177,6 @@ def padded(data: CalibrationData, loaders: int) -> CalibrationData:
     """Return ``data`` with as many lists as the user has validation loaders."""
     missing = max(0, loaders - len(data.batches))
     return CalibrationData(data.batches + ((),) * missing, data.samples, data.origin)
-
-
-def shortened(batch: Any, most: int = 32) -> Any:
-    """Return the first samples of ``batch`` where its tensors all hold as many, else all of it.
-
-    Single ops are tried on it with every activation kept: 256 large images would not fit.
-    """
-    leaves, tree = pytree.tree_flatten(batch)
-    sizes = {len(leaf) if isinstance(leaf, Tensor) and leaf.dim() else -1 for leaf in leaves}
-    if len(sizes) != 1 or -1 in sizes:
-        return batch
-    return pytree.tree_unflatten([leaf[:most] for leaf in leaves], tree)
 
 
 def _collect(

@@ -11,8 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
+from lpot_lightning.api.batches import shortened
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.runner import Evaluation
+from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import Calibration
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor
@@ -30,7 +32,6 @@ from lpot_lightning.callbacks.quiet import (
 from lpot_lightning.callbacks.running import Running
 from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.task import Task
-from lpot_lightning.callbacks.untouched import as_before_on_error
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.signals import check
@@ -136,7 +137,7 @@ class ValidationRunner:
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
-            self._show(model, [list(map(calibration.shortened, one)) for one in self._data.first])
+            self._show(model, [list(map(shortened, one)) for one in self._data.first])
         except LpotError:
             raise
         except Exception as error:

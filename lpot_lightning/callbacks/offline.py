@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.api.preparation import check_not_int8
+from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
@@ -27,7 +28,7 @@ from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.judging import on_cpu
 from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.callbacks.quiet import saved_metrics, seeded
+from lpot_lightning.callbacks.quiet import saved_metrics
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_step, check_trainer

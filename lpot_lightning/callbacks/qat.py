@@ -20,7 +20,7 @@ from lpot_lightning.api.options import Options
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.run import find_backend
 from lpot_lightning.api.trained import Trained
-from lpot_lightning.api.training import check_trainable, prepare_training
+from lpot_lightning.api.training import FEW, check_trainable, prepare_training
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.checkpoint import KEY, QAT, Choice, qat_state
 from lpot_lightning.callbacks.evaluation import ValidationRunner
@@ -37,8 +37,6 @@ from lpot_lightning.quantization.backend import BACKENDS, Training
 from lpot_lightning.quantization.copying import is_compiled
 from lpot_lightning.quantization.fingerprint import content_hash
 from lpot_lightning.quantization.strays import Strays
-
-_FEW = 32  # samples that the graphs are made and proved on
 
 
 class QATCallback(TunedCallback):
@@ -369,7 +367,7 @@ def _checked_epoch(name: str, value: object) -> int | None:
 
 
 def _with_few_samples(conf: Conf) -> Conf:
-    few = dataclasses.replace(conf.quantization.calibration, sampling_size=_FEW)
+    few = dataclasses.replace(conf.quantization.calibration, sampling_size=FEW)
     return dataclasses.replace(
         conf, quantization=dataclasses.replace(conf.quantization, calibration=few)
     )

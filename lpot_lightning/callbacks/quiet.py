@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
-from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
@@ -22,6 +18,7 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
+from lpot_lightning.api.random_numbers import generators_kept, seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.callbacks.judging import metrics_over, on_cpu
 from lpot_lightning.errors import EvaluationError
@@ -157,35 +154,6 @@ def quiet(
         model.trainer = None
         model._metric_attributes = None  # by `id`: a copy of the model would not find its own
         model.eval()  # a module's own `on_validation_model_train` may have left another mode
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Start the random numbers of torch, NumPy and Python from ``seed``, and put them back.
-
-    Lightning's ``isolate_rng`` does not put them back after an error.
-    """
-    before = _collect_rng_states()
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        yield
-    finally:
-        _set_rng_states(before)
-
-
-@contextmanager
-def generators_kept(loaders: Iterable[Any]) -> Iterator[None]:
-    """Put the random generators back that belong to ``loaders`` themselves."""
-    owners = [owner for one in loaders for owner in (one, getattr(one, "sampler", None))]
-    found = [getattr(owner, "generator", None) for owner in owners]
-    before = [(one, one.get_state()) for one in found if isinstance(one, torch.Generator)]
-    try:
-        yield
-    finally:
-        for generator, state in before:
-            generator.set_state(state)
 
 
 @contextmanager

@@ -15,15 +15,15 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import GlooRanks, Ranks
-from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.result import TuningResult, trial_line
 from lpot_lightning.api.run import quantize_model
 from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.place import placed
-from lpot_lightning.callbacks.quiet import seeded
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
@@ -122,16 +122,7 @@ def _one_trial(conf: Conf) -> Conf:
 def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
     """One line a trial, and its scalars to the loggers."""
     recipe, score = trial.recipe, trial.score
-    shown = "failed: " + str(score.failure)
-    if score.accuracy is not None and score.screened:
-        share = f"{score.evaluations:.0%} of the pass"
-        shown = f"{runner.monitor} about {score.accuracy:.2g} after {share}, given up"
-    elif score.accuracy is not None:
-        shown = f"{runner.monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
-    rank_zero_info(
-        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
-        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
-    )
+    rank_zero_info(trial_line(trial, runner.monitor))
     scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
     if score.accuracy is not None and not score.screened:
         scalars[runner.monitor] = score.accuracy

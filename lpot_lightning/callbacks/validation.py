@@ -19,7 +19,7 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lpot_lightning.callbacks.quiet import seeded
+from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 
 _WHOLE = (SingleDeviceStrategy, DDPStrategy)

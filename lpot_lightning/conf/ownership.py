@@ -1,4 +1,4 @@
-"""What a callback obeys in a Conf, and what Lightning has instead."""
+"""What is obeyed in a Conf by a callback or by `Quantization`, and what is left to others."""
 
 from __future__ import annotations
 
@@ -65,6 +65,47 @@ def check_for_callback(conf: Conf, callback: str) -> None:
         warnings.warn(text, UserWarning, stacklevel=2)
 
 
+def check_for_quantization(conf: Conf) -> None:
+    """Check that ``Quantization``, which needs no Trainer, can do what a conf asks for.
+
+    Args:
+        conf: What ``read_conf`` returned.
+
+    Raises:
+        ConfError: If it asks for pruning alone, for a training in post-training quantization, or
+            for a strategy that a training does not go with.
+
+    Example::
+
+        conf = read_conf("qat.yaml")
+        check_for_quantization(conf)
+    """
+    if not conf.quantizes:
+        pruner = CALLBACKS["pruning"]
+        raise ConfError(
+            f"{conf.source}: `pruning` is all that is asked for, and `Quantization` does not "
+            f"prune; use `{pruner}`."
+        )
+    if conf.quantization.approach == "quant_aware_training":
+        _check_training(conf)
+    else:
+        _check_no_train(conf)
+
+
+def what_arguments_replace(conf: Conf) -> list[str]:
+    """Return the keys of a conf that have no effect beside loaders and functions of the user's."""
+    quantization = conf.quantization
+    found: dict[str, object] = {
+        "quantization.train": quantization.train,
+        "quantization.calibration.dataloader": quantization.calibration.dataloader,
+    }
+    if conf.evaluation is not None and (accuracy := conf.evaluation.accuracy) is not None:
+        found |= {f"evaluation.accuracy.{key}": getattr(accuracy, key) for key in ACCURACY_OWNERS}
+        if accuracy.iteration > 0:
+            found["evaluation.accuracy.iteration"] = accuracy.iteration
+    return [key for key, value in found.items() if value is not None]
+
+
 def _check_kind(conf: Conf, callback: str) -> None:
     pruner = CALLBACKS["pruning"]
     if callback == pruner and conf.pruning is None:
@@ -80,13 +121,17 @@ def _check_kind(conf: Conf, callback: str) -> None:
         )
 
 
-def _check_post_training(conf: Conf) -> None:
+def _check_no_train(conf: Conf) -> None:
     if conf.quantization.train is not None:
         raise ConfError(
             f"{conf.source}: `quantization.train` is given, and "
             "`post_training_static_quant` does not train; leave it out, or set "
             "`quantization.approach` to `quant_aware_training`."
         )
+
+
+def _check_post_training(conf: Conf) -> None:
+    _check_no_train(conf)
     if conf.quantization.calibration.dataloader is not None:
         raise NotYetError(
             f"{conf.source}: `quantization.calibration.dataloader` is not built yet "

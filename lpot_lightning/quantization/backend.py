@@ -92,6 +92,13 @@ class Training(Protocol):
     def end_batch(self, maximum: Callable[[Tensor], None] | None = None) -> None:
         """Make the ranges ready for the next batch, the same in all processes."""
 
+    @property
+    def has_seen_data(self) -> bool:
+        """Whether anything passed in training mode; where no activation is rounded, it is true."""
+
+    def check_finite(self) -> None:
+        """Raise a ``DataError`` if the training went to NaN or infinity."""
+
     def state(self) -> dict[str, Any]:
         """Return all that is needed to go on, or to make int8, as tensors and plain values."""
 

@@ -109,9 +109,11 @@ class Recorder:
         points: by the number of batches.
         end: what the metric has seen; ``None`` if it has no running value.
         fault: why the running value cannot be had, if that is so.
+        looked: whether there was anything to look at: a pass that cannot be looked into has none.
     """
 
     def __init__(self) -> None:
+        self.looked = False
         self.points: dict[int, Point] = {}
         self.end: Partial | None = None
         self.fault: str | None = None
@@ -119,6 +121,7 @@ class Recorder:
 
     def __call__(self, seen: Pass) -> None:
         """Keep a point now and then."""
+        self.looked = True
         if self.fault is not None:
             return
         try:

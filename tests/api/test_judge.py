@@ -152,3 +152,15 @@ def test_what_has_no_time_in_another_process_has_none():
     runner.fault = RuntimeError("the other one is gone")
     with pytest.raises(OutOfTime):
         judge.judge_int8(MODEL, "int8")
+
+
+def test_a_pass_that_nobody_can_look_into_is_judged_in_full_without_a_word():
+    class Closed(Hits):
+        def evaluate(self, model, label, watch=None):
+            return super().evaluate(model, label)
+
+    runner, said = Closed(), []
+    judge = after_fp32(runner, said)
+    runner.hits = 0.3
+    assert not judge.judge_int8(MODEL, "int8").screened
+    assert said == []

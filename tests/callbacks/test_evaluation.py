@@ -32,7 +32,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from lpot_lightning import load_from_checkpoint
-from lpot_lightning.callbacks.calibration import shortened
+from lpot_lightning.api.batches import shortened
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 
 

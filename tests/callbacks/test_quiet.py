@@ -19,10 +19,8 @@ from lpot_lightning.callbacks.quiet import (
     HeldBatches,
     Warned,
     directions_in,
-    generators_kept,
     quiet,
     run,
-    seeded,
 )
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.quantization.replace import second_model
@@ -138,35 +136,6 @@ def test_optimizers_can_be_read_and_changing_them_changes_copies():
     with quiet(one, copied, [], seed=1, ranks=Ranks()):
         copied.optimizers().param_groups[0]["lr"] = 0.1
     assert sgd.param_groups[0]["lr"] == 0.5
-
-
-def test_random_numbers_start_from_the_seed_and_come_back_after_an_error():
-    def drawn():
-        return random.random(), np.random.rand(), torch.rand(1).item()
-
-    def fail():
-        with seeded(3):
-            numbers.append(drawn())
-            raise RuntimeError("stop")
-
-    numbers = []
-    before = random.getstate(), torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="stop"):
-        fail()
-    with seeded(3):
-        assert [drawn()] == numbers
-    assert before[0] == random.getstate()
-    assert torch.equal(before[1], torch.get_rng_state())
-
-
-def test_generators_of_loaders_and_samplers_come_back():
-    own = torch.Generator().manual_seed(1)
-    loader = val_loader(shuffle=True, generator=own)
-    before = own.get_state()
-    with generators_kept([loader, object()]):
-        list(loader)
-        assert not torch.equal(own.get_state(), before)
-    assert torch.equal(own.get_state(), before)
 
 
 def complain(warned, error=None):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from conf_scenes import LOADER, TRAIN, conf_of, everything
 
-from lpot_lightning.conf.ownership import check_for_callback
+from lpot_lightning.conf.ownership import (
+    check_for_callback,
+    check_for_quantization,
+    what_arguments_replace,
+)
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, NotYetError
 
@@ -174,3 +178,45 @@ def test_a_strategy_that_tries_settings_of_int8_is_refused_for_a_training(name):
 def test_a_callback_that_does_not_exist_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="Did you mean `QATCallback`?"):
         check_for_callback(read_conf(everything()), "QatCallback")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"pruning": PRUNING}, "`pruning` is all that is asked for, and `Quantization` does not"),
+        ({"quantization": {"train": TRAIN}}, "`post_training_static_quant` does not train"),
+        (
+            {"quantization": {"approach": QAT}, "tuning": {"strategy": {"name": "random"}}},
+            "`tuning.strategy.name` is `random`, which tries settings of int8",
+        ),
+    ],
+)
+def test_quantization_refuses_what_it_cannot_do(sections, said):
+    with pytest.raises(ConfError, match=said):
+        check_for_quantization(read_conf(conf_of(**sections)))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"quantization": {"approach": QAT, "train": TRAIN}},
+        {"pruning": PRUNING, "quantization": {}},
+    ],
+)
+def test_quantization_goes_both_ways(sections):
+    check_for_quantization(read_conf(conf_of(**sections)))
+
+
+def test_what_the_users_functions_and_loaders_replace():
+    accuracy = {"metric": {"topk": 1}, "dataloader": LOADER, "iteration": 3}
+    quantization = {"approach": QAT, "train": TRAIN, "calibration": {"dataloader": LOADER}}
+    assert what_arguments_replace(read_conf(conf_of())) == []
+    asked = conf_of(quantization=quantization, evaluation={"accuracy": accuracy})
+    assert what_arguments_replace(read_conf(asked)) == [
+        "quantization.train",
+        "quantization.calibration.dataloader",
+        "evaluation.accuracy.metric",
+        "evaluation.accuracy.dataloader",
+        "evaluation.accuracy.iteration",
+    ]

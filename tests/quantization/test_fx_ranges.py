@@ -108,6 +108,19 @@ def test_a_training_that_ends_in_nan_is_told():
         check_finite(ranges)
 
 
+def test_a_training_that_saw_nothing_finite_is_told():
+    ranges = Ranges(3, reduce_range=False)
+    one, other = looking(ranges, 0), looking(ranges, 1)
+    one(torch.tensor([0.0, float("nan")]))
+    other(torch.tensor([0.0, float("-inf")]))
+    ranges.end_batch()
+    with pytest.raises(DataError, match="2 of 3 activations are not finite"):
+        check_finite(ranges)
+    one(torch.tensor([0.0, 1.0]))
+    ranges.end_batch()
+    check_finite(ranges)  # the other one is masked, as attention is
+
+
 def test_a_copy_learns_for_itself():
     ranges = Ranges(1, reduce_range=False)
     looking(ranges)(torch.tensor([-1.0, 2.0]))

@@ -186,8 +186,15 @@ def _checked(low: float, high: float, scale: float, zero_point: int) -> TrainedR
 
 
 def check_finite(ranges: Ranges) -> None:
-    """Raise a ``DataError`` if the training went to NaN or infinity."""
+    """Raise a ``DataError`` if the training went to NaN or infinity.
+
+    After ``Ranges.end_batch`` all scales are finite; what never was has no range then. Single ones
+    may have none: a mask adds infinity.
+    """
     bad = (~torch.isfinite(ranges.scale)).nonzero().flatten().tolist()
+    known = torch.isfinite(ranges.high - ranges.low)
+    if any(ranges.seen) and not known.any():
+        bad = [place for place, seen in enumerate(ranges.seen) if seen]
     if bad:
         raise DataError(
             f"{len(bad)} of {len(ranges.seen)} activations are not finite after the training: look"

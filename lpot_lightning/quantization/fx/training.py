@@ -135,6 +135,11 @@ class FxTraining:
             )
         self._ranges.load(state["ranges"])
 
+    @property
+    def has_seen_data(self) -> bool:
+        """Whether anything passed in training mode; where no activation is rounded, it is true."""
+        return not self._ranges.seen or any(self._ranges.seen)
+
     def check_finite(self) -> None:
         """Raise a ``DataError`` if the training went to NaN or infinity."""
         check_finite(self._ranges)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.callbacks.untouched import as_before_on_error
+from lpot_lightning.api.untouched import as_before_on_error
 
 
 class Gathers(nn.Module):

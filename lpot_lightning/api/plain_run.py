@@ -1,0 +1,133 @@
+"""One imperative run: calibrated or trained by the user's function, then tuned."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
+
+from torch import nn
+
+from lpot_lightning.api.batches import Calls, collect
+from lpot_lightning.api.given import QAT, Given
+from lpot_lightning.api.options import Listener, Options
+from lpot_lightning.api.plain_runner import PlainRunner
+from lpot_lightning.api.q_func import train_by
+from lpot_lightning.api.random_numbers import seeded
+from lpot_lightning.api.result import TuningResult, trial_line
+from lpot_lightning.api.run import find_backend, quantize_model
+from lpot_lightning.api.trained import Trained
+from lpot_lightning.api.training import FEW, prepare_training
+from lpot_lightning.api.workspace import on_disk, workspace_of
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import EvaluationError
+from lpot_lightning.lock import WorkspaceLock
+from lpot_lightning.quantization.replace import second_model
+from lpot_lightning.signals import Stopped, exit_codes
+
+_LOG = logging.getLogger(__name__)
+
+
+def quantize_given(given: Given, conf: Conf) -> TuningResult:
+    """Quantize what is given; random numbers are as before afterwards.
+
+    Args:
+        given: checked.
+        conf: checked.
+
+    Raises:
+        LpotError: of the kind that says what is wrong.
+        Exception: what ``q_func`` raises.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it tunes.
+    """
+    workspace = workspace_of(conf)
+    with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
+        run = _Run(given, conf, Options(workspace=workspace))
+        result = run.train() if conf.quantization.approach == QAT else run.calibrate()
+    _LOG.info("\n%s", result.table())
+    return result
+
+
+class _Run:
+    """One call, its arguments checked."""
+
+    def __init__(self, given: Given, conf: Conf, options: Options) -> None:
+        self._given, self._conf, self._options = given, conf, options
+
+    def calibrate(self) -> TuningResult:
+        """Quantize a copy of the model as it is."""
+        size = self._conf.quantization.calibration.sampling_size
+        data = self._data(size)
+        if data is not None and data.samples < size:
+            warnings.warn(
+                f"{data.origin} has {data.samples} samples,"
+                f" `quantization.calibration.sampling_size` asks for {size}: all are used",
+                UserWarning,
+                stacklevel=4,
+            )
+        if self._given.q_dataloader is None:
+            _LOG.info("there is no calibration dataloader: calibrating on `eval_dataloader`")
+        return self._tuned(self._given.model, data, None)
+
+    def train(self) -> TuningResult:
+        """Train a copy of the model with rounding, then quantize it."""
+        model, data, conf, say = self._given.model, self._data(FEW), self._conf, _LOG.info
+        runner, copied = self._runner(model, data), second_model(model)
+        backend = find_backend(conf, say)
+        training = prepare_training(copied, backend, conf, runner, self._options, say)
+        start = runner.evaluate(copied, "baseline").accuracy
+        if not isfinite(start):
+            raise EvaluationError(
+                f"`eval_func` returned {start} for the fp32 model; allowed: a finite number"
+            )
+        trained = second_model(model)
+        say(
+            f"training {len(training.int8_ops)} ops with the rounding of int8, in"
+            f" {len(training.paths)} modules"
+        )
+        state = train_by(self._given.q_func, trained, training, say)
+        return self._tuned(trained, data, Trained(state, start=start))
+
+    def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
+        with self._ending_well():
+            return quantize_model(
+                second_model(model),
+                self._conf,
+                self._runner(model, data),
+                self._options,
+                Listener(
+                    say=_LOG.info,
+                    trial=lambda trial: _LOG.info(trial_line(trial, PlainRunner.monitor)),
+                ),
+                trained,
+            )
+
+    def _data(self, size: int) -> Calls | None:
+        if self._given.data is None:
+            return None
+        loader, origin = self._given.data
+        return collect(loader, size, origin=origin, seed=self._conf.tuning.random_seed)
+
+    def _runner(self, model: nn.Module, data: Calls | None) -> PlainRunner:
+        asked = self._conf.tuning
+        higher = asked.accuracy_criterion.higher_is_better
+        return PlainRunner(
+            lambda: second_model(model),
+            self._given.eval_func,
+            data,
+            higher_is_better=True if higher is None else higher,
+            seed=asked.random_seed,
+        )
+
+    @contextmanager
+    def _ending_well(self) -> Iterator[None]:
+        """End with the exit code of a signal, and say what is on disk."""
+        try:
+            with exit_codes():
+                yield
+        except (KeyboardInterrupt, Stopped):
+            left = on_disk(self._conf, self._options.workspace)
+            _LOG.info("interrupted: %s; go on with the same call", left)
+            raise

@@ -1,0 +1,156 @@
+"""LPOT's imperative way to int8, without a Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from torch import nn
+
+from lpot_lightning.api.given import Given
+from lpot_lightning.api.plain_run import quantize_given
+from lpot_lightning.api.preparation import check_float32, check_not_int8
+from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.voice import audible
+from lpot_lightning.conf.ownership import check_for_quantization, what_arguments_replace
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.tuning.strategies.table import find_strategy
+
+_NOT_YET = {
+    "metric": "give an `eval_func(model)` that computes the metric",
+    "dataloader": "a `torch.utils.data.DataLoader` does the same",
+}
+
+
+class Quantization:
+    """Quantize a model by your own functions, tuned to an accuracy goal; no Trainer is needed.
+
+    ``quantization.approach`` of the conf says how. ``post_training_static_quant`` calibrates a
+    copy of the model; ``quant_aware_training`` lets ``q_func`` train a copy that rounds as int8
+    will. Then ``eval_func`` judges int8 models until the criterion is met. The model itself is left
+    as it is, and so are random numbers: inside, they start from ``tuning.random_seed``.
+
+    What is said goes to the logger ``lpot_lightning``, and to stderr where the program has set up
+    no logging.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf_fname: the same under LPOT's name.
+
+    Attributes:
+        model: the trained fp32 model, an ``nn.Module``.
+        calib_dataloader: gives batches ``(input, label)``, or inputs, to calibrate on. The model
+            is called with the input, a tuple of inputs one by one, a dict by name.
+        eval_dataloader: is calibrated on, where there is nothing else.
+        eval_func: takes a model in eval mode on the CPU and returns its accuracy, one number.
+        q_func: takes a float32 copy of the model in training mode on the CPU and trains it in
+            place, for ``quant_aware_training``.
+        result: the ``TuningResult`` of the last call; ``None`` before, and after one that failed.
+
+    Raises:
+        ConfError: if the conf asks for what cannot be done.
+
+    Example::
+
+        quantization = Quantization("ptq.yaml")
+        quantization.calib_dataloader = DataLoader(train_set, batch_size=32)
+        quantization.eval_func = lambda model: accuracy(model, test_set)
+        int8 = quantization(model)
+    """
+
+    def __init__(
+        self,
+        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    ) -> None:
+        one = _first(conf, conf_fname)
+        if one is None or (conf is not None and conf_fname is not None):
+            came = "neither" if one is None else "both"
+            raise ConfError(f"{came} of `conf` and `conf_fname` is given; allowed: exactly one")
+        self.conf = read_conf(one)
+        check_for_quantization(self.conf)
+        find_strategy(self.conf.tuning.strategy.name)
+        self.model: Any = None
+        self.calib_dataloader: Any = None
+        self.eval_dataloader: Any = None
+        self.eval_func: Any = None
+        self.q_func: Any = None
+        self.result: TuningResult | None = None
+
+    def metric(self, *_: object, **__: object) -> NoReturn:
+        """Raise a ``NotYetError``: metrics of LPOT are not built yet."""
+        raise _not_yet("metric")
+
+    def dataloader(self, *_: object, **__: object) -> NoReturn:
+        """Raise a ``NotYetError``: dataloaders of LPOT are not built yet."""
+        raise _not_yet("dataloader")
+
+    def __call__(
+        self,
+        model: nn.Module | None = None,
+        q_dataloader: Any = None,
+        q_func: Any = None,
+        eval_dataloader: Any = None,
+        eval_func: Any = None,
+    ) -> nn.Module:
+        """Quantize, judge, tune, save, and return the best int8 model.
+
+        What is given here comes before the attributes. A call with the same conf, model and data
+        goes on where one that was killed has ended: no finished trial is repeated.
+
+        Args:
+            model: see the attribute; so are the others.
+            q_dataloader: ``calib_dataloader``.
+            q_func: see the attribute.
+            eval_dataloader: see the attribute.
+            eval_func: see the attribute.
+
+        Returns:
+            the best model, also where it misses the goal: ``result.status`` tells.
+
+        Raises:
+            LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
+                workspace.
+            Exception: what ``q_func`` raises.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it tunes; what is finished
+                until then is on disk.
+
+        Example::
+
+            int8 = quantization(model, q_dataloader=loader, eval_func=accuracy)
+        """
+        given = Given(
+            _first(model, self.model),
+            _first(q_dataloader, self.calib_dataloader),
+            _first(q_func, self.q_func),
+            _first(eval_dataloader, self.eval_dataloader),
+            _first(eval_func, self.eval_func),
+        ).checked(self.conf)
+        self.result = None
+        check_not_int8(given.model)
+        check_float32(given.model)
+        _warn_of_replaced(self.conf)
+        with audible(logging.getLogger("lpot_lightning")):
+            self.result = quantize_given(given, self.conf)
+        return self.result.model
+
+
+def _first(given: Any, attribute: Any) -> Any:
+    return attribute if given is None else given
+
+
+def _not_yet(name: str) -> NotYetError:
+    return NotYetError(f"`Quantization.{name}` is not built yet: {_NOT_YET[name]}")
+
+
+def _warn_of_replaced(conf: Conf) -> None:
+    if keys := what_arguments_replace(conf):
+        names = ", ".join(f"`{key}`" for key in keys)
+        text = f"{conf.source}: the functions and loaders that are given replace {names}"
+        warnings.warn(text, UserWarning, stacklevel=3)
