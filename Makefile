@@ -30,6 +30,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and what it has to i
 	$(RUN) benchmarks/screening.py $(QUICK)
 	$(RUN) benchmarks/memory.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
+	$(RUN) benchmarks/qat.py $(QUICK)
 
 $(PEERS)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)

@@ -36,7 +36,7 @@ from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials
 from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
 from lpot_lightning.tuning.strategies.table import find_strategy
-from lpot_lightning.tuning.trial import Budget, Outcome
+from lpot_lightning.tuning.trial import Budget, Outcome, Trial
 
 
 def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
@@ -208,12 +208,21 @@ class _Run:
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
             cost=ranker.cost,
-            on_trial=self.listener.trial,
+            on_trial=self._hear,
             on_best=keeper.keep,
             now=lambda: self.ranks.agreed(monotonic()),
             countdown=self.judge.countdown,
             run_in_full=lambda recipe: self._try(job, recipe, in_full=True),
         )
+
+    def _hear(self, trial: Trial) -> None:
+        self.listener.trial(trial)
+        only_one = self.conf.tuning.exit_policy.performance_only or self.most == 1
+        if self.trained is not None and trial.number == 1 and not (trial.accepted or only_one):
+            self.listener.say(
+                "int8 as it was trained misses the criterion: going on with ops in fp32, in the"
+                f" order of strategy `{self.strategy.name}`"
+            )
 
     def _try(self, job: Job, recipe: Recipe, *, in_full: bool = False) -> Score:
         started = monotonic()

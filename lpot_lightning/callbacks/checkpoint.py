@@ -27,7 +27,12 @@ Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
 KEY, QAT = "lpot_lightning", "qat"
-_QAT_FIELDS: dict[str, Any] = {"asked": str, "start": (float, type(None)), "training": dict}
+_QAT_FIELDS: dict[str, Any] = {
+    "asked": str,
+    "start": (float, type(None)),
+    "first": (int, type(None)),
+    "training": dict,
+}
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -74,6 +79,12 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, kind in _QAT_FIELDS.items():
         if not isinstance(found, dict) or not isinstance(found.get(name), kind):
             raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
+    backend = found["training"].get("backend")
+    if backend not in BACKENDS:
+        raise ArtifactError(
+            f"`{KEY}.{QAT}.training.backend` of the checkpoint is `{backend}`; known:"
+            f" {', '.join(f'`{one}`' for one in BACKENDS)}"
+        )
     return dict(found)
 
 

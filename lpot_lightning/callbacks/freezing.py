@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lpot_lightning.errors import ConfError
@@ -23,29 +23,42 @@ class FreezePlan:
     observers: int | None
 
     @staticmethod
-    def of(trainer: Trainer, batch_norm: int | None, observers: int | None) -> FreezePlan:
+    def of(
+        most: int | None, first: int, batch_norm: int | None, observers: int | None
+    ) -> FreezePlan:
         """Return the plan that was asked for, with a default where nothing was.
 
         That is half of the epochs for BatchNorm and three quarters for ranges: what the weights
-        are rounded by is settled first, and the weights have time to follow. Without a
-        ``max_epochs``, or with one epoch, nothing is frozen.
+        are rounded by is settled first, and the weights have time to follow. Without a number of
+        epochs, or with one, nothing is frozen.
+
+        Args:
+            most: how many epochs there are; ``None`` or -1 for no limit.
+            first: the first epoch of the training for int8.
+            batch_norm: asked for, if anything was; so is ``observers``.
 
         Raises:
-            ConfError: if an epoch is asked for that this Trainer does not reach.
+            ConfError: if an epoch is asked for that there is not, or that leaves nothing to learn.
         """
-        most = trainer.max_epochs if trainer.max_epochs not in (None, -1) else None
+        epochs = 0 if most in (None, -1) else int(most or 0) - first
         for name, epoch in (("freeze_batch_norm", batch_norm), ("freeze_observers", observers)):
-            if epoch is not None and most is not None and epoch >= most:
+            if epoch is not None and most not in (None, -1) and epoch >= int(most or 0):
                 raise ConfError(
-                    f"`{name}` is {epoch}, and `max_epochs` is {most}: the epochs are 0 to"
-                    f" {most - 1}, so nothing would be frozen; train longer, freeze earlier, or"
-                    " leave it out for the default"
+                    f"`{name}` is {epoch}, and `max_epochs` is {most}: no epoch is left in which it"
+                    " would be frozen; train longer, freeze earlier, or leave it out for the"
+                    " default"
                 )
-        if most is None or most < 2:
+        if observers is not None and observers <= first:
+            raise ConfError(
+                f"`freeze_observers` is {observers}, and the training for int8 begins with epoch"
+                f" {first}: the ranges of activations would never be learned; take a later one, or"
+                " leave it out for the default"
+            )
+        if epochs < 2:
             return FreezePlan(batch_norm, observers)
         return FreezePlan(
-            (most + 1) // 2 if batch_norm is None else batch_norm,
-            max(1, most * 3 // 4) if observers is None else observers,
+            first + (epochs + 1) // 2 if batch_norm is None else batch_norm,
+            first + max(1, epochs * 3 // 4) if observers is None else observers,
         )
 
     def freezes_batch_norm(self, epoch: int) -> bool:

@@ -52,8 +52,8 @@ class QATCallback(TunedCallback):
     a second, int8 model, and your validation loop judges it. If it misses the criterion, ops fall
     back to fp32 in the order of ``tuning.strategy``, as for ``QuantizationCallback``.
 
-    Ranges of activations are learned from training batches only. From half of ``max_epochs`` on
-    the statistics of BatchNorm stay as they are, and from three quarters on the ranges.
+    Ranges of activations are learned from training batches only. From half of the epochs on the
+    statistics of BatchNorm stay as they are, and from three quarters on the ranges.
 
     Args:
         conf: LPOT's user YAML with ``quantization.approach: quant_aware_training``: a path, a
@@ -102,6 +102,8 @@ class QATCallback(TunedCallback):
         self._saved: Mapping[str, Any] | None = None
         self._training: Training | None = None
         self._start: float | None = None
+        self._first: int | None = None
+        self._planned = False
         self._plan = FreezePlan(None, None)
         self._norms, self._strays = BatchNorms(), Strays()
         self._avoid: set[str] = set()
@@ -115,8 +117,15 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
+        self._plan_freezing(trainer, 0)
+        self._first, self._planned = None, False
         super().setup(trainer, pl_module, stage)
-        self._plan = FreezePlan.of(trainer, self.freeze_batch_norm, self.freeze_observers)
+
+    def _plan_freezing(self, trainer: Trainer, first: int) -> None:
+        """Plan for a training for int8 that begins with epoch ``first``."""
+        self._plan = FreezePlan.of(
+            trainer.max_epochs, first, self.freeze_batch_norm, self.freeze_observers
+        )
 
     @override
     def on_load_checkpoint(
@@ -139,6 +148,7 @@ class QATCallback(TunedCallback):
         """Find what can be int8, measure the baseline, and let the model round."""
         super().on_fit_start(trainer, pl_module)
         task, saved = self._dry_run(trainer, pl_module), self._saved
+        self._first = None if saved is None else saved["first"]
         with judging(trainer, pl_module, task) as (model, runner, ranks):
             if saved is not None:
                 self._start = saved["start"]
@@ -186,8 +196,8 @@ class QATCallback(TunedCallback):
         training.attach(module)
         self._strays.watch(module, training.layers)
         self._looked = False
-        for path in _compiled(module, training.paths):
-            rank_zero_warn(f"`{path}` is compiled, and trains without `torch.compile`: it rounds")
+        for name in _compiled(module, training.paths):
+            rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(
             f"training {len(training.int8_ops)} ops with the rounding of int8, in"
             f" {len(training.paths)} modules"
@@ -197,6 +207,7 @@ class QATCallback(TunedCallback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze what is to be frozen from this epoch on."""
         super().on_train_epoch_start(trainer, pl_module)
+        self._find_first(trainer)
         epoch = trainer.current_epoch
         for what, freezes in (
             (
@@ -209,12 +220,21 @@ class QATCallback(TunedCallback):
                 self._said.add(what)
                 rank_zero_info(f"epoch {epoch}: from here on the {what} are frozen")
 
+    def _find_first(self, trainer: Trainer) -> None:
+        """Plan from the first epoch on, which Lightning knows after ``on_fit_start`` only."""
+        if self._planned:
+            return
+        self._first = trainer.current_epoch if self._first is None else self._first
+        self._plan_freezing(trainer, self._first)
+        self._planned = True
+
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Let this batch teach ranges and statistics what they are still to learn."""
         assert self._training is not None
+        self._find_first(trainer)
         epoch = trainer.current_epoch
         refreshes = trainer.fit_loop._skip_backward  # how weight averaging renews the statistics
         self._training.observing = refreshes or not self._plan.freezes_observers(epoch)
@@ -286,7 +306,12 @@ class QATCallback(TunedCallback):
         return live
 
     def _state(self, training: Training) -> dict[str, Any]:
-        return {"asked": self._asked, "start": self._start, "training": training.state()}
+        return {
+            "asked": self._asked,
+            "start": self._start,
+            "first": self._first,
+            "training": training.state(),
+        }
 
     @override
     def on_exception(
@@ -343,9 +368,15 @@ def _is_in(name: str, path: str) -> bool:
 
 
 def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
-    """Return which of ``paths`` are in a module that ``torch.compile`` gave."""
-    compiled = [name for name, one in module.named_modules() if is_compiled(one)]
-    return [path for path in paths if any(_is_in(path, name) for name in compiled)]
+    """Return the modules that ``torch.compile`` gave and that are in, or around, one of ``paths``.
+
+    Lightning compiles the steps of a module that was compiled as a whole.
+    """
+    found = [name for name, one in module.named_modules() if is_compiled(one)]
+    whole = [type(module).__name__] if vars(module).get("_compiler_ctx") else []
+    return whole + [
+        name for name in found if any(_is_in(name, one) or _is_in(one, name) for one in paths)
+    ]
 
 
 def _some(names: Iterable[str]) -> str:

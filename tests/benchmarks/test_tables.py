@@ -8,6 +8,7 @@ import nets
 import overhead
 import planted
 import pytest
+import qat
 import table
 import torch
 
@@ -115,3 +116,21 @@ def test_the_planted_ops_are_four_and_the_function_stays() -> None:
             f"net.{block}.{layer}" for block in (2, 5) for layer in ("depthwise", "project")
         ]
         torch.testing.assert_close(model.net(images), before)
+
+
+def test_a_row_of_training_steps_has_the_medians_of_the_ratios() -> None:
+    rounds = [
+        {
+            way: ([step / 1000] * 3, [step / 2000] * 3)
+            for way, step in zip(qat.WAYS, steps, strict=True)
+        }
+        for steps in ((10, 20, 5, 4), (30, 30, 6, 6), (12, 20, 4, 4))
+    ]
+    learning, frozen = (qat.cells("net", rounds, phase) for phase in (0, 1))
+    assert learning[2:8] == ["12.0", "20.0", "5.0", "4.0", "0.60", "met, 1.05"]
+    assert learning[8:] == ["3.00", "1.00"]
+    assert frozen[:3] == ["net", "frozen", "6.0"]
+
+
+def test_a_period_is_from_one_batch_to_the_next() -> None:
+    assert qat._between([0.0, 9.0, 18.0, 27.0, 28.0, 30.0]) == [1.0, 2.0]

@@ -17,7 +17,7 @@ from lpot_lightning.quantization.fx.prepared import FxPrepared
 from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
-from lpot_lightning.quantization.fx.training import FxTraining
+from lpot_lightning.quantization.fx.training import FxTraining, check_state
 from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig
 
@@ -122,6 +122,7 @@ class FxBackend:
     def _parts_of(
         self, model: nn.Module, state: Mapping[str, Any], calls: Mapping[int, Calls] | None = None
     ) -> list[Part]:
+        check_state(state)
         specs = map(PartSpec.from_dict, state["parts"])
         with quiet(state["engine"]), torch.no_grad():
             return [

@@ -48,7 +48,9 @@ class Plan:
     def made_for(self, module: nn.Module, ranges: Ranges) -> GraphModule:
         """Return the graph that computes for ``module`` and shares all of its layers."""
         called = {name: make(module, ranges) for name, make in self.makers.items()}
-        return GraphModule(called, copy.deepcopy(self.graph))
+        made = GraphModule(called, copy.deepcopy(self.graph))
+        type(made).forward._torchdynamo_disable = True  # type: ignore[attr-defined]
+        return made
 
 
 def plan_of(part: Part, configs: Mapping[str, OpConfig], places: dict[Place, int]) -> Plan | None:

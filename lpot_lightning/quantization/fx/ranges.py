@@ -12,8 +12,14 @@ from lpot_lightning.errors import ArtifactError, DataError
 from lpot_lightning.quantization.fx.observer import QParams
 
 LOWEST, HIGHEST, REDUCED = 0, 255, 127
-MOMENTUM = 0.01
-"""Share of a new batch in the running range: torch's ``averaging_constant``."""
+UNSEEN = "saw no training data, or none that was finite"
+MOMENTUM = 0.1
+"""Share of a new batch in the running range, as in BatchNorm.
+
+Torch's ``averaging_constant`` is 0.01: a range is then hundreds of batches behind a model that
+learns, cuts off what it has learned, and lets no gradient through there. A small BERT that learned
+for 192 batches came to a loss of 0.61 with 0.01, and of 0.05 with 0.1.
+"""
 _STATE = {
     "low": torch.float32,
     "high": torch.float32,
@@ -145,10 +151,6 @@ class Ranges:
         self._hold(*(state[name].to(self.device, copy=True) for name in _STATE))
         self.seen = torch.isfinite(self.high).tolist()
 
-    def found(self, place: int) -> TrainedRange:
-        """Return what the training came to at one place."""
-        return trained_ranges(self.state())[place]
-
 
 def check_ranges(state: Mapping[str, Tensor], size: int) -> None:
     """Raise an ``ArtifactError`` unless ``state`` holds the ranges of ``size`` activations."""
@@ -175,7 +177,7 @@ def trained_ranges(state: Mapping[str, Tensor]) -> list[TrainedRange]:
 
 def _checked(low: float, high: float, scale: float, zero_point: int) -> TrainedRange:
     if low > high:
-        return TrainedRange(1.0, 0, "saw no training data")
+        return TrainedRange(1.0, 0, UNSEEN)
     if not (0 < scale < float("inf") and LOWEST <= zero_point <= HIGHEST):
         raise ArtifactError(
             f"the trained ranges are damaged: scale {scale}, zero point {zero_point}"

@@ -12,7 +12,7 @@ from lpot_lightning.errors import ArtifactError
 from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.plan import Place, Plan, plan_of
-from lpot_lightning.quantization.fx.ranges import Ranges, check_finite
+from lpot_lightning.quantization.fx.ranges import Ranges, check_finite, check_ranges
 from lpot_lightning.quantization.replace import Undo, let_compute
 from lpot_lightning.recipe import OpConfig
 
@@ -133,6 +133,29 @@ class FxTraining:
     def check_finite(self) -> None:
         """Raise a ``DataError`` if the training went to NaN or infinity."""
         check_finite(self._ranges)
+
+
+_STATE = {
+    "backend": str,
+    "engine": str,
+    "excluded": dict,
+    "reduce_range": bool,
+    "parts": list,
+    "op": dict,
+    "places": list,
+    "ranges": dict,
+}
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Raise an ``ArtifactError`` unless ``state`` has the fields of ``FxTraining.state``."""
+    for name, kind in _STATE.items():
+        if not isinstance(state.get(name), kind):
+            raise ArtifactError(
+                f"the state of the training is damaged: `{name}` is"
+                f" `{type(state.get(name)).__name__}`, it has to be `{kind.__name__}`"
+            )
+    check_ranges(state["ranges"], len(set(places_in(state).values())))
 
 
 def places_in(state: Mapping[str, Any]) -> dict[Place, int]:

@@ -30,7 +30,8 @@ class TrainingLayer(nn.Module):
     In eval mode, and where the statistics of its BatchNorm are frozen, the norm is folded into the
     weight before it is rounded, as int8 does (Jacob et al., 2018, section 3.2). While the
     statistics are learned the weight is rounded as it is: with one symmetric scale a channel,
-    rounding and the norm's factor a channel can change places. A transposed convolution has one
+    rounding and the norm's factor can change places, and the output need not be scaled back as in
+    torch's ``ConvBn2d``. A transposed convolution has one
     scale for all, so there the weight is scaled, rounded, and the output scaled back.
 
     Args:
