@@ -73,3 +73,39 @@ def test_the_readme_without_a_trainer(tmp_path: Path) -> None:
 
 def test_the_yaml_of_the_demo_is_a_conf() -> None:
     assert read_conf(DIGITS / "ptq.yaml").tuning.random_seed == 9527
+
+
+QAT = ROOT / "examples" / "qat"
+
+
+def test_a_net_that_int8_breaks_learns_to_be_int8(tmp_path: Path) -> None:
+    said = output_of(tmp_path, str(QAT / "demo.py"), "--short")
+    row = r" +(0\.\d+) +(\d+) of 11 +(\d+\.\d) +\d+\.\d\dx +(met|missed)"
+    all_int8, tuned, trained = (
+        re.search(re.escape(name) + row, said)
+        for name in ("PTQ, all ops int8", "PTQ, tuned by `auto`", "QAT, 2 epochs more")
+    )
+    assert all_int8, said
+    assert tuned, said
+    assert trained, said
+    assert all_int8[2] == "0"
+    assert all_int8[4] == "missed"
+    assert trained[2] == "0"
+    assert float(trained[1]) > float(all_int8[1])
+    assert (tmp_path / "lpot_workspace/pytorch_fx/automaton_qat/best_quantized.ckpt").exists()
+
+
+def test_the_training_for_int8_from_two_yamls(tmp_path: Path) -> None:
+    pytest.importorskip("jsonargparse")
+    for yaml_file, epochs in (("fp32.yaml", "2"), ("fit.yaml", "1")):
+        run = ["fit", "--config", str(QAT / yaml_file), "--trainer.max_epochs", epochs]
+        said = output_of(tmp_path, str(QAT / "main.py"), *run)
+    assert "ops with the rounding of int8" in said
+    assert re.search(r"status +(met|not_met)", said), said
+    assert (tmp_path / "lpot_workspace/pytorch_fx/automaton_qat/result.json").exists()
+
+
+def test_the_yaml_of_the_page_on_training_is_a_conf() -> None:
+    text = (ROOT / "docs" / "qat.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# qat\.yaml.*?)```", text, re.DOTALL)
+    assert read_conf(yaml.safe_load(block)).quantization.approach == "quant_aware_training"

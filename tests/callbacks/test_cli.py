@@ -86,3 +86,20 @@ def test_the_conf_itself_in_the_yaml(tmp_path):
     cli = run(tmp_path, {"conf": conf("here"), "modules": ["net.0"]})
     (callback,) = [one for one in cli.trainer.callbacks if hasattr(one, "result")]
     assert callback.result.int8_ops == ("net.0",)
+
+
+def test_all_arguments_of_the_training_for_int8(tmp_path, monkeypatch):
+    monkeypatch.setattr("test_cli.CALLBACK", "lpot_lightning.QATCallback")
+    given = {
+        "conf": conf(tmp_path / "workspace", quantization={"approach": "quant_aware_training"}),
+        "monitor": "val_acc",
+        "modules": ["net"],
+        "ckpt": "current",
+        "baseline": 0.9,
+        "freeze_batch_norm": 1,
+        "freeze_observers": 1,
+    }
+    cli = run(tmp_path, given, max_epochs=2)
+    callback = next(one for one in cli.trainer.callbacks if type(one).__name__ == "QATCallback")
+    assert (callback.result.status, callback.result.baseline) == ("met", 0.9)
+    assert (callback.freeze_batch_norm, callback.freeze_observers) == (1, 1)
