@@ -13,6 +13,9 @@ from lpot_lightning.api.selection import space_of
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.quantization.backend import Backend, Training
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.islands import without_islands
+from lpot_lightning.tuning.space import Space
 
 FEW = 32
 """Samples that the graphs of a training are made and proved on."""
@@ -51,7 +54,16 @@ def prepare_training(
     space = space_of(prepared, conf, options.modules)
     for note in space.notes:
         say(note)
-    return prepared.training(space.all_int8())
+    return prepared.training(_first_recipe(space, conf))
+
+
+def _first_recipe(space: Space, conf: Conf) -> Recipe:
+    """Return what is tried first when the training is over."""
+    recipe = space.all_int8()
+    if conf.tuning.strategy.name != "auto":
+        return recipe
+    cleaned = without_islands(recipe, space)
+    return cleaned if cleaned.int8_ops else recipe
 
 
 def check_trainable(model: nn.Module, training: Training) -> None:

@@ -247,6 +247,22 @@ def test_only_the_modules_that_are_named(workspace):
     assert {one.partition("#")[0] for one in callback.result.int8_ops} == {"net.3.conv", "net.3"}
 
 
+def test_what_would_be_int8_alone_is_not_rounded_either(tmp_path, workspace):
+    fp32 = {one: {"weight": {"dtype": ["fp32"]}, "activation": {"dtype": ["fp32"]}}
+            for one in ("net.0", "net.3.conv")}  # fmt: skip
+    saved, callback = (
+        checkpoints(tmp_path / "saved"),
+        qat(workspace, quantization={"op_wise": fp32}),
+    )
+    trained(callback, None, saved, max_epochs=1)
+    state = torch.load(saved.last_model_path, weights_only=True)["lpot_lightning"]["qat"]
+    rounded = {op for op, one in state["training"]["op"].items() if one != FP32}
+    assert rounded == set(callback.result.int8_ops) == {"net.6"}
+
+
+FP32 = {"activation": {"dtype": "fp32"}}
+
+
 def test_random_numbers_are_those_of_a_fit_without_us(workspace):
     class Noted(ConvLit):
         def training_step(self, batch, batch_idx):
