@@ -33,9 +33,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lpot_lightning import QATCallback
 
-for part in ("pytorch", "fabric"):
-    logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-warnings.simplefilter("ignore")
 BOUND, WARM_UP = 1.05, 3
 Periods = tuple[list[float], list[float]]
 """Seconds of the steps while they learn, and with all frozen."""
@@ -221,6 +218,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="8 steps, one round")
     asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     if asked.quick:
         asked.steps, asked.rounds = 8, 1
     rows = []
