@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lpot_lightning import QATCallback, TuningResult, quantize
 
 HERE = Path(__file__).parent
-CHECKPOINTS = "lpot_workspace/checkpoints"
+CHECKPOINTS = Path("lpot_workspace/checkpoints")
 EPOCHS, SHORT = (20, 6), (6, 2)
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     data = DigitsData(batch_size=32)
 
     print(f"training in fp32, {fp32_epochs} epochs", flush=True)
-    best = ModelCheckpoint(CHECKPOINTS, "fp32-{epoch}", monitor="val_acc", mode="max")
+    best = ModelCheckpoint(CHECKPOINTS / "fp32", monitor="val_acc", mode="max")
     _fit(LitAutomaton(), data, fp32_epochs, best)
     fp32 = LitAutomaton(start_from=best.best_model_path)
 
@@ -53,7 +53,7 @@ def main() -> None:
 
     print(f"\ntraining with the rounding of int8, {qat_epochs} epochs", flush=True)
     model = LitAutomaton(learning_rate=1e-3, start_from=best.best_model_path)
-    rounded = ModelCheckpoint(CHECKPOINTS, "qat-{epoch}", monitor="val_acc", mode="max")
+    rounded = ModelCheckpoint(CHECKPOINTS / "qat", monitor="val_acc", mode="max")
     qat = QATCallback(HERE / "qat.yaml")
     _fit(model, data, qat_epochs, rounded, qat)
     assert qat.result is not None
