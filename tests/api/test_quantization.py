@@ -223,6 +223,14 @@ def test_a_function_that_fails_leaves_the_world_as_before(workspace: Path, appro
     WorkspaceLock(workspace).acquire()  # nobody holds it any more
 
 
+def test_a_call_that_fails_has_no_result_of_the_one_before(workspace: Path) -> None:
+    one = quantization(workspace)
+    one(net())
+    with pytest.raises(EvaluationError):
+        one(net(), eval_func=lambda model: None)
+    assert one.result is None
+
+
 def test_a_loader_that_shuffles_gives_the_same_in_each_call(
     tmp_path: Path, workspace: Path
 ) -> None:
