@@ -145,11 +145,30 @@ class PrunerConf:
     end_epoch: int | None = None
     initial_sparsity: float | None = None
     target_sparsity: float | None = None
+    schedule: str | None = None
     update_frequency: int = 1
     prune_type: str = "basic_magnitude"
     method: str = "per_tensor"
+    pattern: str = "tile_pattern_1x1"
+    prune_domain: str = "local"
     names: tuple[str, ...] = ()
+    excluded_names: tuple[str, ...] = ()
     parameters: Options | None = None
+
+    @property
+    def share_of_pattern(self) -> float | None:
+        """The sparsity that the pattern itself means: 0.5 for ``2:4``; ``None`` for others."""
+        kept, _, of = self.pattern.partition(":")
+        return 1 - int(kept) / int(of) if of else None
+
+
+SHARED_BY_PRUNERS = (
+    "initial_sparsity",
+    "target_sparsity",
+    "start_epoch",
+    "end_epoch",
+    "schedule",
+)
 
 
 @dataclass(frozen=True)
@@ -160,15 +179,22 @@ class WeightCompressionConf:
     target_sparsity: float = 0.97
     start_epoch: int = 0
     end_epoch: int = 4
+    schedule: str = "linear"
     pruners: tuple[PrunerConf, ...] = ()
 
     def resolved(self) -> tuple[PrunerConf, ...]:
-        """Return the pruners with every ``None`` among the shared values filled in."""
+        """Return the pruners with every ``None`` among the shared values filled in.
+
+        The target of an N:M pattern is what the pattern means.
+        """
         return tuple(self._filled(pruner) for pruner in self.pruners)
 
     def _filled(self, pruner: PrunerConf) -> PrunerConf:
-        shared = ("initial_sparsity", "target_sparsity", "start_epoch", "end_epoch")
-        missing = {name: getattr(self, name) for name in shared if getattr(pruner, name) is None}
+        missing = {
+            name: getattr(self, name) for name in SHARED_BY_PRUNERS if getattr(pruner, name) is None
+        }
+        if pruner.share_of_pattern is not None:
+            missing["target_sparsity"] = pruner.share_of_pattern
         return replace(pruner, **missing)
 
 

@@ -79,14 +79,13 @@ TENSOR = {
     "granularity": ["per_channel"],
     "algorithm": ["minmax"],
 }
-PRUNER = {
+HEAD_PRUNER = {
     "start_epoch": 0,
     "end_epoch": 2,
     "initial_sparsity": 0.0,
-    "target_sparsity": 0.5,
     "update_frequency": 2,
     "prune_type": "gradient_sensitivity",
-    "method": "per_channel",
+    "prune_domain": "global",
     "names": ["a.weight", "b.weight"],
     "parameters": {
         "target": 8,
@@ -97,6 +96,13 @@ PRUNER = {
         "importance_inputs": ["head_mask"],
         "importance_metric": "abs_gradient",
     },
+}
+PRUNER = {
+    "target_sparsity": 0.5,
+    "schedule": "cubic",
+    "method": "per_channel",
+    "pattern": "1x16",
+    "excluded_names": ["fc.weight"],
 }
 EVERYTHING = {
     "version": 1.0,
@@ -151,7 +157,8 @@ EVERYTHING = {
                 "target_sparsity": 0.9,
                 "start_epoch": 0,
                 "end_epoch": 4,
-                "pruners": [PRUNER],
+                "schedule": "linear",
+                "pruners": [HEAD_PRUNER, PRUNER],
             },
         },
     },

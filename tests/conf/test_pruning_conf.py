@@ -124,9 +124,94 @@ def test_an_unknown_key_of_a_pruner_is_refused_with_its_line(write):
     name = write(
         "model: {name: net, framework: pytorch_fx}\npruning:\n  approach:\n"
         "    weight_compression:\n      pruners:\n        - !Pruner\n"
-        "            pattern: 4x1\n"
+        "            group_lasso: 4x1\n"
     )
-    assert refusal(name).startswith(f"ptq.yaml:7: `{PLACE}.pruners[0].pattern` is not a known key;")
+    assert refusal(name).startswith(
+        f"ptq.yaml:7: `{PLACE}.pruners[0].group_lasso` is not a known key;"
+    )
+
+
+def test_a_pruner_says_pattern_domain_and_schedule():
+    own = {"pattern": "4x1", "prune_domain": "global", "schedule": "cubic"}
+    weights = weights_of(pruning_of(own, {}, schedule="linear"))
+    first, second = weights.resolved()
+    assert (first.pattern, first.prune_domain, first.schedule) == ("4x1", "global", "cubic")
+    assert (second.pattern, second.prune_domain, second.schedule) == (
+        "tile_pattern_1x1",
+        "local",
+        "linear",
+    )
+
+
+@pytest.mark.parametrize("pattern", ["tile_pattern_2x2", "1x16", "16x1", "2:4", "1:8", "channel"])
+def test_a_pattern_is_read(pattern):
+    assert weights_of(pruning_of({"pattern": pattern})).pruners[0].pattern == pattern
+
+
+def test_two_of_four_needs_no_quotes_in_a_file(write):
+    name = write(
+        "model: {name: net, framework: pytorch_fx}\npruning: {approach: {weight_compression: "
+        "{pruners: [{pattern: 2:4}]}}}\n"
+    )
+    assert weights_of(name).resolved()[0].target_sparsity == 0.5
+
+
+def test_what_yaml_1_1_makes_of_two_of_four_is_understood():
+    said = refusal(pruning_of({"pattern": 124}))
+    assert said.startswith(f"`{PLACE}.pruners[0].pattern` is `124`; allowed: `tile_pattern_1x1`,")
+    assert said.endswith("If it was `2:4`, put it in quotes.")
+
+
+@pytest.mark.parametrize("pattern", ["4:2", "2:2", "0:4", "0x1", "2x", "tile_pattern_2", "rows", 2])
+def test_what_is_no_pattern_is_refused(pattern):
+    said = refusal(pruning_of({"pattern": pattern}))
+    assert said.startswith(f"`{PLACE}.pruners[0].pattern` is `{pattern}`; allowed:")
+
+
+@pytest.mark.parametrize(
+    ("pruner", "said"),
+    [
+        (
+            {"pattern": "2:4", "target_sparsity": 0.9},
+            "target_sparsity` is `0.9`, and `pattern: 2:4` leaves 0.5 of the weights zero: "
+            "leave it out.",
+        ),
+        (
+            {"pattern": "2:4", "method": "per_channel"},
+            "method` is `per_channel`, and `pattern: 2:4` is the same in every 4 weights: "
+            "leave it out.",
+        ),
+        (
+            {"method": "per_channel", "prune_domain": "global"},
+            "prune_domain` is `global`, which ranks the weights of all tensors together, and "
+            "`method: per_channel` gives every channel the same sparsity; allowed: one of the two.",
+        ),
+        (
+            {"method": "per_channel", "pattern": "channel"},
+            "method` is `per_channel`, and `pattern: channel` prunes whole channels.",
+        ),
+        (
+            {"prune_type": "pattern_lock", "target_sparsity": 0.5},
+            "target_sparsity` has no meaning for `prune_type: pattern_lock`, which keeps the zeros "
+            "that are there when the training begins: leave it out.",
+        ),
+        (
+            {
+                "prune_type": "gradient_sensitivity",
+                "parameters": {"target": 2},
+                "target_sparsity": 0.5,
+            },
+            "target_sparsity` is given, and so is `parameters.target`, the number of groups to "
+            "keep: leave one out.",
+        ),
+        (
+            {"prune_type": "gradient_sensitivity", "parameters": {}, "pattern": "4x1"},
+            "pattern` is given, and `parameters` says what goes together: leave one out.",
+        ),
+    ],
+)
+def test_a_pruner_that_contradicts_itself_is_refused(pruner, said):
+    assert refusal(pruning_of(pruner)) == f"`{PLACE}.pruners[0].{said}"
 
 
 @pytest.mark.parametrize(
