@@ -20,6 +20,7 @@ FLOORS = {
     "recipe": 1,
     "conf": 1,
     "tuning": 2,
+    "pruning": 2,
     "quantization": 2,
     "api": 3,
     "callbacks": 4,

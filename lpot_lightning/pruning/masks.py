@@ -1,0 +1,120 @@
+"""Keeping what was pruned at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.errors import ArtifactError
+
+
+class Masks:
+    """Which weights of a model are kept; the others are zero, in place.
+
+    The parameters stay the same objects: optimizers, tying and DDP see no change.
+
+    Args:
+        model: whose parameters they are.
+
+    Example::
+
+        masks = Masks(model)
+        masks.prune("fc.weight", model.fc.weight.abs() < 0.01)
+        masks.apply()
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._kept: dict[str, Tensor] = {}  # of the weight's own type: four times as fast as bool
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def pruned(self, name: str) -> Tensor:
+        """Return which weights of a parameter are pruned, a bool tensor of its shape."""
+        if name in self._kept:
+            return self._kept[name] == 0
+        return torch.zeros_like(self._parameters[name], dtype=torch.bool)
+
+    def prune(self, name: str, pruned: Tensor) -> None:
+        """Prune these weights of a parameter from now on, besides those that are already."""
+        weight = self._parameters[name]
+        kept = (~(pruned | self.pruned(name))).to(weight.dtype)
+        self._kept[name] = kept.contiguous(memory_format=_format_of(weight))
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Make what is pruned zero."""
+        for name, kept in self._kept.items():
+            weight = self._parameters[name]
+            if kept.device != weight.device:  # Lightning moves the model when a fit ends
+                kept = self._kept[name] = kept.to(weight.device)
+            weight.mul_(kept)
+
+    @torch.no_grad()
+    def apply_to(self, model: nn.Module) -> None:
+        """Make what is pruned zero in another model of the same names."""
+        others = dict(model.named_parameters(remove_duplicate=False))
+        for name, kept in self._kept.items():
+            others[name].mul_(kept.to(others[name]))
+
+    def hold_in(self, state: Mapping[str, Any]) -> bool:
+        """Return whether all that is pruned is zero in a ``state_dict``."""
+        return all(
+            name in state and not bool((state[name].cpu()[(kept == 0).cpu()] != 0).any())
+            for name, kept in self._kept.items()
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """Return the masks themselves, ones and zeros, in a fixed order."""
+        return list(self._kept.values())
+
+    def state(self) -> dict[str, Any]:
+        """Return plain tensors, a bit a weight, that ``load`` takes."""
+        return {
+            name: {"shape": list(kept.shape), "kept": _packed(kept != 0)}
+            for name, kept in self._kept.items()
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave.
+
+        Raises:
+            ArtifactError: if it is damaged, or of another model.
+        """
+        self._kept = {}
+        for name, saved in state.items():
+            weight = self._parameters.get(name)
+            if weight is None:
+                raise ArtifactError(f"the checkpoint has a mask of `{name}`, the model has not")
+            if not isinstance(saved, Mapping) or saved.get("shape") != list(weight.shape):
+                raise ArtifactError(
+                    f"the mask of `{name}` in the checkpoint is not of shape {list(weight.shape)}"
+                )
+            self.prune(name, ~_unpacked(saved["kept"], weight, name))
+
+
+def _format_of(weight: Tensor) -> torch.memory_format:
+    """Return how a weight lies in memory: a mask that lies otherwise is several times as slow."""
+    for known in (torch.channels_last, torch.channels_last_3d):
+        if weight.dim() == {torch.channels_last: 4}.get(known, 5) and (
+            weight.is_contiguous(memory_format=known) and not weight.is_contiguous()
+        ):
+            return known
+    return torch.contiguous_format
+
+
+def _packed(kept: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(kept.cpu().numpy().reshape(-1)))
+
+
+def _unpacked(bits: object, weight: Tensor, name: str) -> Tensor:
+    count = weight.numel()
+    if not isinstance(bits, Tensor) or bits.dtype != torch.uint8 or bits.numel() * 8 < count:
+        raise ArtifactError(f"the mask of `{name}` in the checkpoint is damaged")
+    kept = np.unpackbits(bits.cpu().numpy(), count=count).astype(bool)
+    return torch.from_numpy(kept).reshape(weight.shape).to(weight.device)

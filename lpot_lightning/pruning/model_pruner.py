@@ -1,0 +1,190 @@
+"""All pruners of one model, and when they step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.pruning.heads import HeadPruner
+from lpot_lightning.pruning.masks import Masks
+from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
+from lpot_lightning.pruning.schedule import Schedule
+from lpot_lightning.pruning.weights import PLACE, Weight, assign
+
+
+def schedule_of(pruner: PrunerConf) -> Schedule:
+    """Return when a pruner, all its values filled in, is how sparse."""
+    by_count = pruner.parameters is not None and "target" in pruner.parameters
+    locked = pruner.prune_type == "pattern_lock"
+    return Schedule(
+        0.0 if locked else pruner.initial_sparsity or 0.0,
+        1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
+        pruner.start_epoch or 0,
+        0 if locked else pruner.end_epoch or 0,
+        pruner.update_frequency,
+        "cubic" if pruner.schedule == "cubic" else "linear",
+    )
+
+
+class ModelPruner:
+    """Prunes a model while it trains.
+
+    ``begin_epoch`` at the start of each epoch, ``observe`` when gradients are there, ``apply``
+    after each step of an optimizer. The model keeps its modules and parameters; only values change.
+
+    Args:
+        model: is pruned in place.
+        pruners: with all values filled in.
+        modules: names or globs of modules, to which they are restricted.
+        agree: makes tensors the same in all processes, in place.
+
+    Raises:
+        ConfError: if names match nothing, or a pattern does not divide a weight.
+
+    Example::
+
+        pruner = ModelPruner(model, conf.pruning.approach.weight_compression.resolved())
+        for epoch in range(10):
+            pruner.begin_epoch(epoch)
+            for batch in data:
+                loss(model, batch).backward()
+                pruner.observe()
+                optimizer.step()
+                pruner.apply()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pruners: Sequence[PrunerConf],
+        modules: Sequence[str] = (),
+        agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
+    ) -> None:
+        self.masks = Masks(model)
+        self._agree = agree
+        self._schedules = [schedule_of(one) for one in pruners]
+        self._at = [0.0] * len(pruners)
+        self._begun = False
+        weights = assign(model, pruners, modules)
+        self._pruners = [
+            self._made(model, conf, those, f"{PLACE}[{number}]")
+            for number, (conf, those) in enumerate(zip(pruners, weights, strict=True))
+        ]
+
+    def _made(
+        self, model: nn.Module, conf: PrunerConf, weights: Sequence[Weight], place: str
+    ) -> Pruner:
+        if conf.prune_type == "pattern_lock":
+            return PatternLock(weights, self.masks, place)
+        if conf.parameters is not None:
+            return HeadPruner(conf, weights, self.masks, model, place)
+        return WeightPruner(conf, weights, self.masks, place)
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether ``observe`` has anything to do."""
+        return any(one.needs_gradients for one in self._pruners)
+
+    @property
+    def reached(self) -> bool:
+        """Whether every pruner is at its target."""
+        targets = [one.target_sparsity for one in self._schedules]
+        return self._begun and all(a >= b for a, b in zip(self._at, targets, strict=True))
+
+    @property
+    def has_pruned(self) -> bool:
+        """Whether any weight is pruned."""
+        return any(not bool(mask.all()) for mask in self.masks.tensors())
+
+    def begin_epoch(self, epoch: int) -> bool:
+        """Prune to what the schedules ask of this epoch; what is pruned stays so.
+
+        Returns:
+            whether anything more was pruned.
+
+        Raises:
+            ConfError: if gradients are needed to prune, and none was seen yet.
+            PruningError: if some weight got no gradient.
+        """
+        wanted = [one.sparsity(epoch) for one in self._schedules]
+        return self._prune_to(wanted, f"epoch {epoch}")
+
+    def finish(self) -> bool:
+        """Prune to the targets at once, whatever the schedules say."""
+        return self._prune_to([one.target_sparsity for one in self._schedules], "this epoch")
+
+    def _prune_to(self, wanted: Sequence[float], when: str) -> bool:
+        first = not self._begun
+        if first:
+            for one in self._pruners:
+                one.begin()
+            self._begun = True
+        late = [n for n, at in enumerate(self._at) if wanted[n] > at]
+        for number in late:
+            if first and self._pruners[number].needs_gradients:
+                raise ConfError(
+                    f"`{PLACE}[{number}]` is to be at sparsity {wanted[number]:g} in {when}, the"
+                    " first of this training, and `gradient_sensitivity` needs the gradients of an"
+                    " epoch before: let `start_epoch` be later, or `initial_sparsity` 0"
+                )
+            self._pruners[number].prune_to(wanted[number])
+            self._at[number] = wanted[number]
+        if late or first:
+            self._agree(self.masks.tensors())
+            self.masks.apply()
+        return bool(late)
+
+    def observe(self) -> None:
+        """Take in the gradients that are there."""
+        for one in self._pruners:
+            one.observe()
+
+    def apply(self) -> None:
+        """Make what is pruned zero again."""
+        self.masks.apply()
+
+    def layers(self) -> tuple[LayerSparsity, ...]:
+        """Return how sparse each pruned parameter is."""
+        return tuple(layer for one in self._pruners for layer in one.layers())
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values and tensors that ``load`` goes on from."""
+        return {
+            "begun": self._begun,
+            "at": list(self._at),
+            "masks": self.masks.state(),
+            "pruners": [one.state() for one in self._pruners],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave, and apply it.
+
+        Raises:
+            ArtifactError: if it is damaged, or of other pruners or another model.
+        """
+        at, pruners = state.get("at"), state.get("pruners")
+        for found in (at, pruners):
+            if not isinstance(found, list) or len(found) != len(self._pruners):
+                raise ArtifactError(
+                    "the checkpoint was pruned by other pruners than the YAML has now: go on with"
+                    " the YAML that it was trained with, or begin a new fit from its weights"
+                )
+        assert isinstance(at, list)
+        assert isinstance(pruners, list)
+        masks = state.get("masks")
+        if not isinstance(masks, Mapping):
+            raise ArtifactError("the masks in the checkpoint are damaged")
+        self.masks.load(masks)
+        for one, saved in zip(self._pruners, pruners, strict=True):
+            one.load(saved)
+        self._at, self._begun = [float(one) for one in at], bool(state.get("begun"))
+        self.masks.apply()
+
+    def close(self) -> None:
+        """Take all hooks out of the model; what is pruned stays zero only until it is trained."""
+        for one in self._pruners:
+            one.close()
