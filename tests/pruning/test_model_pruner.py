@@ -1,0 +1,285 @@
+"""All pruners of one model: what is reached, kept and gone on with."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from pruning_scenes import net, pruners, step, trained, zeros
+from torch import nn
+
+from lpot_lightning.errors import ArtifactError, ConfError, PruningError
+from lpot_lightning.pruning.model_pruner import ModelPruner
+from lpot_lightning.pruning.patterns import pattern_of
+from lpot_lightning.pruning.pruners import sparsity_of
+from lpot_lightning.pruning.weights import PLACE
+
+TYPES = ["basic_magnitude", "gradient_sensitivity"]
+WAYS = [
+    {"method": "per_tensor"},
+    {"method": "per_channel"},
+    {"prune_domain": "global"},
+]
+PATTERNS = ["tile_pattern_1x1", "tile_pattern_2x2", "tile_pattern_1x16", "4x1", "2x8"]
+
+
+def on(model, *given, **shared):
+    modules = shared.pop("modules", ())
+    return ModelPruner(model, pruners(*given, **shared), modules)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cubic"])
+@pytest.mark.parametrize("target", [0.0, 0.33, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way.values())))
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_target_is_reached_to_within_one_group(kind, way, pattern, target, schedule):
+    model = net()
+    names = ["conv.weight", "up.weight"]
+    asked = {"prune_type": kind, "pattern": pattern, "schedule": schedule, "names": names, **way}
+    pruner = on(model, asked, target_sparsity=target, end_epoch=2)
+    trained(model, pruner, 4)
+    assert pruner.reached
+    group = pattern_of(pattern).reduce(torch.ones(8, 16, 4, 16), False).max().item()
+    weights = [(one.sparsity * one.elements, one.elements) for one in pruner.layers()]
+    if way.get("prune_domain") == "global":
+        weights = [tuple(map(sum, zip(*weights, strict=True)))]
+    for gone, elements in weights:
+        assert abs(gone - target * elements) <= group + 1e-3
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_each_channel_has_the_same_sparsity(kind):
+    model = net()
+    asked = {"prune_type": kind, "method": "per_channel", "names": ["conv.weight"]}
+    trained(model, on(model, asked, target_sparsity=0.75, end_epoch=1), 2)
+    assert set((model.conv.weight == 0).flatten(1).sum(1).tolist()) == {384}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8"])
+def test_n_of_m_holds_in_every_run_and_on_the_way(kind, pattern):
+    model = net()
+    kept, of = map(int, pattern.split(":"))
+    pruner = on(model, {"prune_type": kind, "pattern": pattern}, end_epoch=3, target_sparsity=0.1)
+    seen = []
+    for epoch in range(5):
+        trained(model, pruner, epoch + 1, epoch)
+        seen.append(sparsity_of(model.conv.weight))
+    goal = 1 - kept / of
+    assert seen == pytest.approx([0, goal / 3, goal * 2 / 3, goal, goal], abs=1 / 16384)
+    runs = model.conv.weight.permute(0, 2, 3, 1).reshape(-1, of)
+    assert ((runs != 0).sum(1) == kept).all()
+    runs = model.up.weight.permute(1, 2, 3, 0).reshape(-1, of)
+    assert ((runs != 0).sum(1) == kept).all()
+
+
+def test_the_smallest_go():
+    model = net()
+    before = model.fc.weight.detach().abs()
+    on(model, {"names": ["fc.weight"]}, target_sparsity=0.5, end_epoch=0).begin_epoch(0)
+    gone = model.fc.weight == 0
+    assert before[gone].max() < before[~gone].min()
+
+
+def test_the_smallest_of_all_tensors_go():
+    model = net()
+    with torch.no_grad():
+        model.fc.weight *= 1e6
+    asked = {"names": ["fc.weight", "out.weight"], "prune_domain": "global"}
+    on(model, asked, target_sparsity=0.2, end_epoch=0).begin_epoch(0)
+    assert zeros(model) == {"out.weight": 32}
+
+
+def test_the_least_sensitive_go():
+    model = net()
+    pruner = on(
+        model, {"prune_type": "gradient_sensitivity", "names": ["fc.weight"]},
+        start_epoch=1, end_epoch=1, target_sparsity=0.5,
+    )  # fmt: skip
+    pruner.begin_epoch(0)
+    sums = torch.zeros_like(model.fc.weight)
+    sgd = torch.optim.SGD(model.parameters(), 0.0)
+    for number in range(3):
+        step(model, pruner, number, sgd)
+        sums += (model.fc.weight * model.fc.weight.grad).abs()
+    pruner.begin_epoch(1)
+    gone = model.fc.weight == 0
+    assert sums[gone].max() <= sums[~gone].min()
+
+
+def test_sensitivity_is_counted_from_one_step_to_the_next():  # LPOT never forgot
+    model = net()
+    pruner = on(model, {"prune_type": "gradient_sensitivity"}, end_epoch=2)
+    trained(model, pruner, 1)
+    assert "conv.weight" in pruner.state()["pruners"][0]
+    pruner.begin_epoch(1)
+    assert pruner.state()["pruners"][0] == {}
+
+
+def test_an_overflow_of_mixed_precision_does_not_count():
+    model = net()
+    pruner = on(model, {"prune_type": "gradient_sensitivity", "names": ["fc.weight"]}, end_epoch=1)
+    pruner.begin_epoch(0)
+    model.fc.weight.grad = torch.full_like(model.fc.weight, torch.inf)
+    pruner.observe()
+    assert pruner.state()["pruners"][0]["fc.weight"].sum() == 0
+
+
+def test_a_pruned_weight_stays_zero_and_its_neighbours_are_trained():  # D3
+    model = net()
+    pruner = on(model, {"names": ["fc.weight"]}, end_epoch=2, target_sparsity=0.6)
+    adam = torch.optim.Adam(model.parameters(), 0.01)
+    parameters = list(model.parameters())
+    trained(model, pruner, 2)
+    gone, before = model.fc.weight == 0, model.fc.weight.detach().clone()
+    assert 0 < gone.sum() < gone.numel()
+    for number in range(4):
+        step(model, pruner, number, adam)
+    assert (model.fc.weight[gone] == 0).all()
+    assert (model.fc.weight[~gone] != before[~gone]).float().mean() > 0.5
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_is_pruned_never_comes_back(kind):
+    model = net()
+    pruner = on(model, {"prune_type": kind}, end_epoch=4, target_sparsity=0.9)
+    masks = []
+    for epoch in range(6):
+        trained(model, pruner, epoch + 1, epoch)
+        masks.append(model.conv.weight == 0)
+    assert all(bool((one <= other).all()) for one, other in itertools.pairwise(masks))
+    assert masks[0].sum() == 0 < masks[1].sum() < masks[4].sum() == masks[5].sum()
+
+
+def test_explicit_zeros_are_obeyed():  # LPOT took the shared value (D16)
+    model = net()
+    own = {"start_epoch": 0, "initial_sparsity": 0, "names": ["fc.weight"], "end_epoch": 0}
+    pruner = on(model, {**own, "target_sparsity": 0}, start_epoch=1, initial_sparsity=0.5)
+    trained(model, pruner, 3)
+    assert zeros(model) == {}
+
+
+def test_a_lock_keeps_the_zeros_that_are_there():
+    model = net()
+    with torch.no_grad():
+        model.fc.weight[:, ::2] = 0
+    pruner = on(model, {"prune_type": "pattern_lock", "names": ["fc.weight"]})
+    trained(model, pruner, 2)
+    assert (model.fc.weight[:, ::2] == 0).all()
+    assert (model.fc.weight[:, 1::2] != 0).all()
+    (layer,) = pruner.layers()
+    assert (layer.sparsity, layer.target, pruner.reached) == (0.5, 0.5, True)
+
+
+def test_a_lock_without_zeros_is_refused():
+    with pytest.raises(ConfError) as caught:
+        on(net(), {"prune_type": "pattern_lock", "names": ["fc.weight"]}).begin_epoch(0)
+    assert str(caught.value) == (
+        f"`{PLACE}[0]` is a `pattern_lock`, and none of its weights is zero when the training"
+        " begins: give it a model that was pruned"
+    )
+
+
+def test_two_pruners_have_two_schedules():
+    model = net()
+    pruner = on(
+        model,
+        {"names": ["fc.weight"], "target_sparsity": 0.5, "start_epoch": 1, "end_epoch": 1},
+        {"names": ["out.weight"]},
+        target_sparsity=0.75,
+        end_epoch=2,
+    )
+    pruner.begin_epoch(0)
+    assert zeros(model) == {}
+    pruner.begin_epoch(1)
+    assert zeros(model) == {"fc.weight": 64, "out.weight": 12}
+    assert not pruner.reached
+    pruner.begin_epoch(2)
+    assert zeros(model) == {"fc.weight": 64, "out.weight": 24}
+    assert pruner.reached
+
+
+def test_an_epoch_that_begins_twice_prunes_once():
+    model = net()
+    pruner = on(model, {}, end_epoch=2, target_sparsity=0.5)
+    assert pruner.begin_epoch(1)
+    trained(model, pruner, 1)
+    before = copy.deepcopy(model.state_dict())
+    assert not pruner.begin_epoch(1)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_pattern_that_does_not_divide_is_refused():
+    with pytest.raises(ConfError) as caught:
+        on(net(), {"pattern": "tile_pattern_2x2"}, {"names": ["o*"], "pattern": "8x1"})
+    assert str(caught.value) == (
+        f"`{PLACE}[1].pattern` is `8x1`, which does not divide `out.weight` (it has 4 outputs x 8"
+        " inputs): take another pattern, or leave them out by `excluded_names`"
+    )
+
+
+def test_sensitivity_needs_an_epoch_before_it():
+    with pytest.raises(ConfError) as caught:
+        on(net(), {"prune_type": "gradient_sensitivity"}, end_epoch=0).begin_epoch(0)
+    assert str(caught.value) == (
+        f"`{PLACE}[0]` is to be at sparsity 0.97 in epoch 0, the first of this training, and"
+        " `gradient_sensitivity` needs the gradients of an epoch before: let `start_epoch` be"
+        " later, or `initial_sparsity` 0"
+    )
+
+
+def test_a_frozen_weight_has_no_sensitivity():
+    model = net()
+    model.fc.requires_grad_(False)
+    pruner = on(model, {"prune_type": "gradient_sensitivity"}, end_epoch=1)
+    trained(model, pruner, 1)
+    with pytest.raises(PruningError) as caught:
+        pruner.begin_epoch(1)
+    assert str(caught.value).startswith("`fc.weight` is to be pruned by `gradient_sensitivity`")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("killed", [1, 2, 3])
+def test_a_training_that_is_gone_on_with_is_bit_equal(kind, killed):
+    asked = {"prune_type": kind, "pattern": "4x1"}
+    whole = net()
+    trained(whole, on(whole, asked, end_epoch=3, target_sparsity=0.5), 5)
+    first = net()
+    pruner = on(first, asked, end_epoch=3, target_sparsity=0.5)
+    trained(first, pruner, killed)
+    second = net(1)
+    second.load_state_dict(first.state_dict())
+    again = on(second, asked, end_epoch=3, target_sparsity=0.5)
+    again.load(pruner.state())
+    trained(second, again, 5, killed)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value), name
+
+
+def test_the_state_of_other_pruners_is_refused():
+    pruner = on(net(), {})
+    with pytest.raises(ArtifactError) as caught:
+        on(net(), {}, {"names": ["fc.weight"]}).load(pruner.state())
+    assert str(caught.value).startswith("the checkpoint was pruned by other pruners than the YAML")
+
+
+def test_processes_agree_on_the_masks():
+    model = net()
+    pruner = ModelPruner(
+        model,
+        pruners({"names": ["fc.weight"]}, target_sparsity=0.5, end_epoch=0),
+        agree=lambda masks: [mask.fill_(0) for mask in masks],
+    )
+    pruner.begin_epoch(0)
+    assert zeros(model) == {"fc.weight": 128}
+
+
+def test_all_kinds_of_weights_in_one_model_of_another_type():
+    model = nn.Sequential(nn.Conv1d(4, 8, 3), nn.Conv3d(4, 8, 3)).double()
+    pruner = on(model, {"pattern": "2:4"}, end_epoch=0)
+    pruner.begin_epoch(0)
+    assert [one.sparsity for one in pruner.layers()] == [0.5, 0.5]

@@ -1,0 +1,110 @@
+"""Which parameters a pruner prunes."""
+
+from __future__ import annotations
+
+import pytest
+from pruning_scenes import net, pruners
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from lpot_lightning.errors import ConfError
+from lpot_lightning.pruning.weights import PLACE, assign
+
+
+def names(*given, model=None, modules=()):
+    found = assign(model or net(), pruners(*given), modules)
+    return [[weight.name for weight in weights] for weights in found]
+
+
+def refused(*given, **others):
+    with pytest.raises(ConfError) as caught:
+        names(*given, **others)
+    return str(caught.value)
+
+
+def test_without_names_every_weight_but_embeddings_norms_and_biases():
+    assert names({}) == [["conv.weight", "up.weight", "fc.weight", "out.weight"]]
+
+
+def test_names_may_be_globs():
+    assert names({"names": ["*c*.weight"]}) == [["conv.weight", "fc.weight"]]
+
+
+def test_an_embedding_is_pruned_where_it_is_named():
+    assert names({"names": ["emb.weight"]}) == [["emb.weight"]]
+
+
+def test_without_names_are_those_that_nobody_else_names():
+    assert names({}, {"names": ["fc.weight"]}) == [
+        ["conv.weight", "up.weight", "out.weight"],
+        ["fc.weight"],
+    ]
+
+
+def test_names_can_be_excluded():
+    assert names({"excluded_names": ["*c*", "up.weight"]}) == [["out.weight"]]
+    assert names({"names": ["*.weight"], "excluded_names": ["[!f]*"]}) == [["fc.weight"]]
+
+
+def test_modules_restrict_all():
+    assert names({}, modules=["fc"]) == [["fc.weight"]]
+    nested = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2))
+    assert names({}, model=nested, modules=["0"]) == [["0.0.weight"]]
+
+
+def test_tied_weights_are_one():
+    model = net()
+    model.fc.weight = model.out.weight = nn.Parameter(model.fc.weight.detach())
+    assert names({}, model=model)[0][2:] == ["fc.weight"]
+    assert names({"names": ["out.weight", "fc.weight"]}, model=model) == [["out.weight"]]
+
+
+def test_a_transposed_convolution_is_known():
+    (weights,) = assign(net(), pruners({"names": ["up.weight", "conv.weight"]}))
+    assert [weight.transposed for weight in weights] == [True, False]
+
+
+def test_what_is_parametrized_is_left_alone():
+    model = net()
+    weight_norm(model.fc)
+    assert "fc" not in str(names({}, model=model))
+
+
+def test_a_name_that_matches_nothing_is_refused():
+    assert refused({"names": ["conv.weigth"]}) == (
+        f"`{PLACE}[0].names` has `conv.weigth`, which matches no parameter."
+        " Did you mean `conv.weight`?"
+    )
+    assert refused({}, {"names": ["conv.weight", "x*"]}) == (
+        f"`{PLACE}[1].names` has `x*`, which matches no parameter."
+    )
+    assert refused({"excluded_names": ["xx"]}) == (
+        f"`{PLACE}[0].excluded_names` has `xx`, which matches no parameter."
+    )
+
+
+def test_a_module_that_matches_nothing_is_refused():
+    assert refused({}, modules=["cnv"]) == (
+        "`modules` has `cnv`, which matches no module. Did you mean `conv`?"
+    )
+
+
+def test_a_bias_is_refused():
+    assert refused({"names": ["fc.bias"]}) == (
+        f"`{PLACE}[0].names` has `fc.bias`, which matches no weight of two dimensions or more;"
+        " `fc.bias` is [8]"
+    )
+
+
+def test_two_pruners_of_one_weight_are_refused():
+    assert refused({"names": ["fc.weight"]}, {"names": ["f*"]}) == (
+        f"`fc.weight` is pruned by `{PLACE}[0]` and by `[1]`: name it in one of them, or exclude it"
+        " in the other by `excluded_names`"
+    )
+
+
+def test_a_pruner_with_nothing_left_is_refused():
+    assert refused({}, {"names": ["*"]}) == f"`{PLACE}[0]` prunes nothing: no weight is left for it"
+    assert refused({"names": ["fc.weight"]}, modules=["out"]).endswith(
+        "no weight is left for it in `modules`"
+    )
