@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.checkpoint import KEY, QAT, Choice, qat_state
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
+from lpot_lightning.callbacks.judged import checked_baseline
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.run import judging, ranks_of
 from lpot_lightning.callbacks.task import Task
@@ -94,7 +94,7 @@ class QATCallback(TunedCallback):
         read = read_conf(conf)
         check_for_callback(read, "QATCallback")
         super().__init__(read, monitor, modules, ckpt)
-        self.baseline = _checked_baseline(baseline)
+        self.baseline = checked_baseline(baseline)
         self.freeze_batch_norm = _checked_epoch("freeze_batch_norm", freeze_batch_norm)
         self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
         self._saved: Mapping[str, Any] | None = None
@@ -350,14 +350,6 @@ class QATCallback(TunedCallback):
         training, self._training = self._training, None
         if training is not None:
             training.detach()
-
-
-def _checked_baseline(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ConfError(f"`baseline` is `{value!r}`; allowed: a number, in the unit of the metric")
-    return float(value)
 
 
 def _checked_epoch(name: str, value: object) -> int | None:

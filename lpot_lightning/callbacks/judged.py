@@ -1,0 +1,159 @@
+"""What callbacks have in common that judge a model when a fit is over."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from typing_extensions import override
+
+from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.postbox import Postbox
+from lpot_lightning.callbacks.quiet import directions_in
+from lpot_lightning.callbacks.run import in_one_process, workspace_for
+from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
+from lpot_lightning.lock import WorkspaceLock
+
+Result = TypeVar("Result")
+
+
+class JudgedCallback(Callback, Generic[Result]):
+    """Ends a fit with a result that the validation loop has a say in.
+
+    Args:
+        conf: checked.
+        monitor: the logged metric that is the accuracy, if the user named it.
+        modules: names or globs of what it is about, if the user named it.
+
+    Raises:
+        ConfError: if an argument is none of what is allowed.
+    """
+
+    def __init__(self, conf: Conf, monitor: str | None, modules: list[str] | None) -> None:
+        self.conf = conf
+        if monitor is not None and not isinstance(monitor, str):
+            raise ConfError(f"`monitor` is `{monitor!r}`; allowed: the name of a logged metric")
+        if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
+            raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
+        self.monitor = monitor
+        self.modules = tuple(modules or ())
+        self._result: Result | None = None
+        self._postbox = Postbox()
+        self._monitor_sought = False
+        self._found_monitor: Monitor | None = None
+        self._lock: WorkspaceLock | None = None
+
+    @property
+    def result(self) -> Result | None:
+        """What the run came to; ``None`` before the fit is over.
+
+        Where the fit runs in processes of its own (``ddp_spawn``, ``ddp_notebook``) it is read back
+        from the workspace, without the model; a ``fast_dev_run`` of that kind leaves none.
+        """
+        if self._result is None and (workspace := self._postbox.take()):
+            return self._read_result(Path(workspace))
+        return self._result
+
+    def _read_result(self, workspace: Path) -> Result:
+        """Return the result that another process left."""
+        raise NotImplementedError
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot be judged, and keep others out of the workspace."""
+        if stage != "fit":
+            return
+        self._result = None
+        self._postbox.put("")
+        self._monitor_sought, self._found_monitor = False, None
+        check_step(pl_module)
+        if not trainer.enable_validation:
+            raise EvaluationError(NO_VALIDATION_DATA)
+        self._release()
+        workspace = workspace_for(trainer, self.conf)
+        if workspace is not None and not _is_held(workspace, trainer):
+            self._lock = WorkspaceLock(workspace)
+            in_one_process(trainer, self._lock.acquire)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the metric to judge by at the first validation, not after the last."""
+        if self._monitor_sought or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if not trainer.is_global_zero:  # which may be alone to log it
+            return
+        directions = directions_in(trainer.fit_loop.epoch_loop.val_loop)
+        try:
+            self._found_monitor = find_monitor(
+                self.monitor,
+                self.conf.tuning.accuracy_criterion.higher_is_better,
+                callbacks_of(trainer),
+                directions,
+                directions,
+            )
+        except EvaluationError as error:
+            if trainer.sanity_checking:  # many a module logs nothing there
+                return
+            if self.monitor and did_you_mean(self.monitor, directions):
+                raise
+            rank_zero_warn(f"{error} It is looked for again when the fit is over.")
+        self._monitor_sought = True
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let others into the workspace."""
+        self._release()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let others into the workspace, also where the fit was ended from outside."""
+        if stage == "fit":
+            self._release()
+
+    def _leave(self, result: Result, workspace: Path | None) -> None:
+        """Keep the result, for the process that started this one, too."""
+        self._result = result
+        if workspace is not None:
+            self._postbox.put(str(workspace.resolve()))
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
+
+
+def _is_held(workspace: Path, trainer: Trainer) -> bool:
+    """Return whether another callback of the same fit keeps others out for both."""
+    held = (one._lock for one in callbacks_of(trainer) if isinstance(one, JudgedCallback))
+    return any(lock is not None and lock.folder == workspace for lock in held)
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Return the callbacks of a trainer."""
+    return list(trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise a ``ConfError`` if the argument ``name`` is none of what is ``allowed``."""
+    if value not in allowed:
+        known = ", ".join(f"`{one}`" for one in allowed)
+        raise ConfError(
+            f"`{name}` is `{value}`; allowed: {known}.{did_you_mean(str(value), allowed)}"
+        )
+
+
+def checked_baseline(value: object) -> float | None:
+    """Return the argument ``baseline``; a ``ConfError`` if it is no finite number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ConfError(f"`baseline` is `{value!r}`; allowed: a number, in the unit of the metric")
+    return float(value)
