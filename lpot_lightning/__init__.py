@@ -1,18 +1,22 @@
 """Model compression inside PyTorch Lightning, tuned to an accuracy goal."""
 
+from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.api.quantization import Quantization
+from lpot_lightning.api.restore import load
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
 from lpot_lightning.callbacks.offline import quantize
+from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.qat import QATCallback
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
-from lpot_lightning.quantization.storage import load
 
 __all__ = [
     "ArtifactError",
     "ConfError",
     "LpotError",
+    "PruningCallback",
+    "PruningResult",
     "QATCallback",
     "Quantization",
     "QuantizationCallback",

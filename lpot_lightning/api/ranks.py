@@ -14,6 +14,7 @@ from lpot_lightning.errors import (
     ConfError,
     DataError,
     EvaluationError,
+    PruningError,
     QuantizationError,
 )
 
@@ -21,7 +22,14 @@ T = TypeVar("T")
 Fault = tuple[str, str]
 _OURS = {
     kind.__name__: kind
-    for kind in (ArtifactError, ConfError, DataError, EvaluationError, QuantizationError)
+    for kind in (
+        ArtifactError,
+        ConfError,
+        DataError,
+        EvaluationError,
+        PruningError,
+        QuantizationError,
+    )
 }
 
 

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
-from torch import Tensor
+from lightning.pytorch.callbacks import (
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from torch import Tensor, nn
 
 from lpot_lightning.callbacks.checkpoint import Choice, read_checkpoint
 
@@ -30,6 +34,17 @@ def average_comes_first(trainer: Trainer, choice: Choice) -> bool:
     """
     kept = trainer.checkpoint_callback
     return choice == "best" and isinstance(kept, ModelCheckpoint) and kept.monitor is None
+
+
+def averages(trainer: Trainer) -> list[nn.Module]:
+    """Return the modules in which callbacks hold averaged weights, named as in the user's."""
+    found = []
+    for one in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(one, StochasticWeightAveraging | WeightAveraging):
+            held = one._average_model
+            inner = getattr(held, "module", held) if isinstance(one, WeightAveraging) else held
+            found += [inner] if isinstance(inner, nn.Module) else []
+    return found
 
 
 def _averagings(trainer: Trainer) -> Iterable[StochasticWeightAveraging]:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lpot_lightning.api.restore import restored
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
 from lpot_lightning.files import write_file
 from lpot_lightning.quantization import storage
@@ -234,7 +235,7 @@ def _quantized(
     check_configure(ours["configure"])
     plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
     fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
-    return storage.rebuild(ours["configure"], plain, fp32)
+    return restored(ours["configure"], plain, fp32)
 
 
 def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:

@@ -193,7 +193,7 @@ class ValidationRunner:
                     raise  # whether a trial may fail is for the search to say
                 raise EvaluationError(
                     f"the validation of the fp32 model fails {loop.where} ({in_short(error)}); it"
-                    " has to work before int8 can be judged by it"
+                    " has to work before another model can be judged by it"
                 ) from error
         self._ranks.together(lambda: self._check_batches(loop))
         self._found = self._ranks.on_zero(lambda: self._sought(loop, logged))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +30,6 @@ from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError
 from lpot_lightning.quantization.backend import BACKENDS, Training
 from lpot_lightning.quantization.copying import is_compiled
@@ -164,8 +162,7 @@ class QATCallback(TunedCallback):
 
     def _dry_run(self, trainer: Trainer, module: LightningModule) -> Task:
         """Return what is asked before there is anything to convert: a few samples are enough."""
-        task = self._task(trainer, module, "")
-        return dataclasses.replace(task, calib="val", conf=_with_few_samples(task.conf))
+        return self._task(trainer, module, "").without_calibration(FEW)
 
     def _is_ours(self, saved: Mapping[str, Any]) -> bool:
         if saved["asked"] == self._asked:
@@ -356,13 +353,6 @@ def _checked_epoch(name: str, value: object) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ConfError(f"`{name}` is `{value!r}`; allowed: an epoch, counted from 0, or nothing")
     return value
-
-
-def _with_few_samples(conf: Conf) -> Conf:
-    few = dataclasses.replace(conf.quantization.calibration, sampling_size=FEW)
-    return dataclasses.replace(
-        conf, quantization=dataclasses.replace(conf.quantization, calibration=few)
-    )
 
 
 def _has_ranges(state: Mapping[str, Any]) -> bool:

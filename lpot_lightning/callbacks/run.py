@@ -110,7 +110,11 @@ def run_quantization(
             trained,
         )
     rank_zero_info(f"\n{result.table()}")
-    _log(trainer, {"speedup": result.speedup, "size_ratio": result.size_ratio}, len(result.trials))
+    log_scalars(
+        trainer,
+        {"speedup": result.speedup, "size_ratio": result.size_ratio},
+        trainer.global_step + len(result.trials),
+    )
     return result
 
 
@@ -126,12 +130,12 @@ def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
     scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
     if score.accuracy is not None and not score.screened:
         scalars[runner.monitor] = score.accuracy
-    _log(trainer, scalars, trial.number)
+    log_scalars(trainer, scalars, trainer.global_step + trial.number)
 
 
-def _log(trainer: Trainer, scalars: Mapping[str, float], number: int) -> None:
-    """Log under our own prefix, on steps that go on where the training ended."""
+def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
+    """Log under our own prefix."""
     for logger in trainer.loggers if trainer.is_global_zero else ():
         named = {f"lpot/{name}": value for name, value in scalars.items()}
-        logger.log_metrics(named, step=trainer.global_step + number)
+        logger.log_metrics(named, step=step)
         logger.save()

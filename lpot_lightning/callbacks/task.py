@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +40,10 @@ class Task:
     precision: Precision
     calib: Source = "train"
     train: Any = None
+
+    def without_calibration(self, samples: int) -> Task:
+        """Return what is asked where models are only judged: a few validation samples do."""
+        few = dataclasses.replace(self.conf.quantization.calibration, sampling_size=samples)
+        asked = dataclasses.replace(self.conf.quantization, calibration=few)
+        conf = dataclasses.replace(self.conf, quantization=asked)
+        return dataclasses.replace(self, calib="val", conf=conf)

@@ -14,12 +14,13 @@ from lpot_lightning.api.result import TuningResult, read_result
 from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.workspace import RESULT
 from lpot_lightning.callbacks import checkpoint
-from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
+from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.precision import judging_precision
+from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.callbacks.run import run_quantization, workspace_for
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_trainer
@@ -72,6 +73,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
                 f"the Trainer has {len(same)} callbacks that quantize ({', '.join(same)}): the"
                 " second would quantize the same model again; keep one"
             )
+        check_order(trainer, self)
         super().setup(trainer, pl_module, stage)
 
     @override
@@ -127,22 +129,6 @@ class TunedCallback(JudgedCallback[TuningResult]):
             self._readable = path
 
     def _weights(self, trainer: Trainer, module: LightningModule) -> str:
-        path = checkpoint.saved_weights(trainer, self.ckpt)
-        if path and without_average(trainer, module, path):
-            if average_comes_first(trainer, self.ckpt):
-                rank_zero_info(
-                    f"`{path}` is from before the weights were averaged: quantizing the current,"
-                    " averaged ones"
-                )
-                return ""
-            rank_zero_info(
-                f"`{path}` is from before the weights were averaged; for the averaged ones:"
-                " `ckpt='current'`"
-            )
-        if not path and self.ckpt != "current":
-            kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
-            why = f"no {self.ckpt} checkpoint was saved" if kept else "there is no ModelCheckpoint"
-            rank_zero_info(f"{why}: quantizing the current weights")
-        elif path:
-            rank_zero_info(f"quantizing the weights of `{path}`")
-        return path
+        pruning = pruning_in(trainer)
+        masks = None if pruning is None else pruning.masks
+        return chosen_weights(trainer, module, self.ckpt, masks, "quantizing")

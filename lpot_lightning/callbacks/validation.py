@@ -83,15 +83,26 @@ def _set_up_loop(trainer: Trainer, seed: int) -> _EvaluationLoop:
     return loop
 
 
-def check_trainer(trainer: Trainer) -> None:
-    """Raise a ``QuantizationError`` if int8 models cannot be judged by this trainer."""
+def keeps_whole(trainer: Trainer) -> bool:
+    """Return whether each process of a trainer has the whole model."""
+    kind = type(trainer.strategy)
+    return issubclass(kind, _WHOLE) and not issubclass(kind, _IN_PIECES)
+
+
+def check_logging(trainer: Trainer) -> None:
+    """Raise an ``EvaluationError`` if the trainer logs nothing to judge by."""
     if trainer.barebones:
         raise EvaluationError(
             "`Trainer(barebones=True)` logs nothing, so there is no accuracy to tune by; leave it"
             " out"
         )
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Raise a ``QuantizationError`` if int8 models cannot be judged by this trainer."""
+    check_logging(trainer)
     kind = type(trainer.strategy)
-    if not issubclass(kind, _WHOLE) or issubclass(kind, _IN_PIECES):
+    if not keeps_whole(trainer):
         raise QuantizationError(
             f"`{kind.__name__}` keeps the weights in pieces, or elsewhere, and"
             " int8 models are made from all of them on the CPU: train with it, then quantize the"

@@ -157,7 +157,7 @@ def _remarks(conf: Conf, callback: str) -> Iterator[str]:
         yield from _calibration(conf)
     if callback == "PruningCallback" and conf.pruning is not None:
         yield from _train(conf.pruning.train, "pruning.train")
-    if callback == "PruningCallback":
+    if callback == "PruningCallback" and not conf.quantizes:
         yield from _search(conf.tuning, callback)
     if conf.evaluation is not None:
         yield from _accuracy(conf.evaluation.accuracy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,10 +79,14 @@ class HeadImportance:
         return found
 
     @torch.no_grad()
-    def observe(self) -> None:
-        """Take in the gradients that are there."""
+    def observe(self, only: Collection[int] | None = None) -> None:
+        """Take in the gradients that are there; ``only`` of parameters with these ``id``s."""
         for layer, parameters in self._parameters.items():
-            seen = [one for one in parameters if one.grad is not None]
+            seen = [
+                one
+                for one in parameters
+                if one.grad is not None and (only is None or id(one) in only)
+            ]
             if seen:
                 self._add(layer, self._weighted(seen, self._groups[layer]))
         if self._argument is not None and self._argument.sum is not None:

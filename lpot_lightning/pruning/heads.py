@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -83,9 +83,9 @@ class HeadPruner:
     def begin(self) -> None:
         """Prune nothing yet."""
 
-    def observe(self) -> None:
+    def observe(self, only: Collection[int] | None) -> None:
         """Take in the gradients that are there."""
-        self._importance.observe()
+        self._importance.observe(only)
 
     def prune_to(self, sparsity: float) -> None:
         """Prune the groups that matter least until this share of them is zero.
@@ -123,14 +123,14 @@ class HeadPruner:
         groups, target = self._groups[layer], self._asked.get("target")
         return share_of(groups if target is None else groups - target, sparsity)
 
-    def layers(self) -> list[LayerSparsity]:
+    def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its weights are."""
         pattern = f"{'columns' if self._dim else 'rows'} x {self._stride}"
         return [
             LayerSparsity(
                 weight.name,
                 tuple(weight.value.shape),
-                sparsity_of(weight.value),
+                sparsity_of(values[weight.name]),
                 self._target(layer),
                 pattern,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class Magnitude:
     def __init__(self, weights: Sequence[Weight], pattern: Pattern) -> None:
         self._pattern = pattern
 
-    def observe(self) -> None:
+    def observe(self, only: Collection[int] | None = None) -> None:
         """Take nothing in: the weights themselves say how much they matter."""
 
     def of(self, weight: Weight) -> Tensor:
@@ -54,11 +54,11 @@ class Sensitivity:
         self._sums: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def observe(self) -> None:
+    def observe(self, only: Collection[int] | None = None) -> None:
         """Take in the gradients that are there; an overflow of mixed precision counts nothing."""
         for weight in self._weights:
             gradient = weight.value.grad
-            if gradient is None:
+            if gradient is None or not (only is None or id(weight.value) in only):
                 continue
             product = (weight.value * gradient).float().abs_().nan_to_num_(0.0, 0.0)
             sums = self._pattern.reduce(product, weight.transposed)

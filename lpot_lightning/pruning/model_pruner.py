@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,6 +64,7 @@ class ModelPruner:
         modules: Sequence[str] = (),
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
     ) -> None:
+        self._model = model
         self.masks = Masks(model)
         self._agree = agree
         self._schedules = [schedule_of(one) for one in pruners]
@@ -98,7 +99,7 @@ class ModelPruner:
     @property
     def has_pruned(self) -> bool:
         """Whether any weight is pruned."""
-        return any(not bool(mask.all()) for mask in self.masks.tensors())
+        return any(bool((mask == 0).any()) for mask in self.masks.tensors())
 
     def begin_epoch(self, epoch: int) -> bool:
         """Prune to what the schedules ask of this epoch; what is pruned stays so.
@@ -138,18 +139,24 @@ class ModelPruner:
             self.masks.apply()
         return bool(late)
 
-    def observe(self) -> None:
-        """Take in the gradients that are there."""
+    def observe(self, only: Collection[int] | None = None) -> None:
+        """Take in the gradients that are there.
+
+        Args:
+            only: ``id``s of the parameters whose gradients are new; all are, where it is left out.
+        """
         for one in self._pruners:
-            one.observe()
+            one.observe(only)
 
     def apply(self) -> None:
         """Make what is pruned zero again."""
         self.masks.apply()
 
-    def layers(self) -> tuple[LayerSparsity, ...]:
-        """Return how sparse each pruned parameter is."""
-        return tuple(layer for one in self._pruners for layer in one.layers())
+    def layers(self, model: nn.Module | None = None) -> tuple[LayerSparsity, ...]:
+        """Return how sparse each pruned parameter is, in the pruned model or a copy of it."""
+        owner = self._model if model is None else model
+        values = dict(owner.named_parameters(remove_duplicate=False))
+        return tuple(layer for one in self._pruners for layer in one.layers(values))
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors that ``load`` goes on from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,14 +52,14 @@ class Pruner(Protocol):
     def begin(self) -> None:
         """Do what is done once, before the first epoch of a training that is new."""
 
-    def observe(self) -> None:
-        """Take in the gradients that are there."""
+    def observe(self, only: Collection[int] | None) -> None:
+        """Take in the gradients that are there; ``only`` of parameters with these ``id``s."""
 
     def prune_to(self, sparsity: float) -> None:
         """Prune what matters least until this share is zero; what is pruned stays so."""
 
-    def layers(self) -> list[LayerSparsity]:
-        """Return how sparse its parameters are."""
+    def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
+        """Return how sparse its parameters are, whose ``values`` may be those of another model."""
 
     def state(self) -> dict[str, Any]:
         """Return plain tensors to go on with."""
@@ -115,9 +115,9 @@ class WeightPruner:
     def begin(self) -> None:
         """Prune nothing yet."""
 
-    def observe(self) -> None:
+    def observe(self, only: Collection[int] | None) -> None:
         """Take in the gradients that are there."""
-        self._importance.observe()
+        self._importance.observe(only)
 
     def prune_to(self, sparsity: float) -> None:
         """Prune the groups that matter least until this share of them is zero."""
@@ -145,14 +145,14 @@ class WeightPruner:
         choose = lowest_in_rows if self._conf.method == "per_channel" else lowest
         return [choose(one, share_of(one.numel(), sparsity)) for one in scores]
 
-    def layers(self) -> list[LayerSparsity]:
+    def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its weights are."""
         target = None if self._conf.prune_domain == "global" else self._conf.target_sparsity
         return [
             LayerSparsity(
                 weight.name,
                 tuple(weight.value.shape),
-                sparsity_of(weight.value),
+                sparsity_of(values[weight.name]),
                 target,
                 self._conf.pattern,
             )
@@ -194,13 +194,13 @@ class PatternLock:
                 " training begins: give it a model that was pruned"
             )
 
-    def observe(self) -> None:
+    def observe(self, only: Collection[int] | None) -> None:
         """Take nothing in."""
 
     def prune_to(self, sparsity: float) -> None:
         """Prune nothing more."""
 
-    def layers(self) -> list[LayerSparsity]:
+    def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its weights are, which is their target."""
         found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self._weights]
         return [

@@ -24,8 +24,11 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "fp32_model": dict,
     "weights": dict,
 }
+_PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": dict}
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
-_SEALED = ("backend", "parts", "op", "fp32_model")
+_SEALED = ("backend", "parts", "op", "fp32_model", "channels")
+PRUNING = "pruning"
+"""The ``approach`` of a model that was pruned and is still fp32."""
 
 
 def read_configure(path: Path) -> dict[str, Any]:
@@ -57,16 +60,19 @@ def check_configure(found: object) -> None:
             f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
             " file cannot be read: quantize the model again"
         )
-    for field, kind in _FIELDS.items():
+    pruned = found.get("approach") == PRUNING
+    for field, kind in (_PRUNED if pruned else _FIELDS).items():
         if not isinstance(found.get(field), kind):
             raise ArtifactError(f"`{field}` is missing or no {getattr(kind, '__name__', kind)}")
+    if not isinstance(found["weights"].get("sha256"), str):
+        raise ArtifactError("`weights.sha256` is missing")
+    if pruned:
+        return
     if found["backend"] not in BACKENDS:
         raise ArtifactError(
             f"`backend` is `{found['backend']}`; this version has {', '.join(sorted(BACKENDS))}."
             + did_you_mean(str(found["backend"]), BACKENDS)
         )
-    if not isinstance(found["weights"].get("sha256"), str):
-        raise ArtifactError("`weights.sha256` is missing")
     for part in found["parts"]:
         if not isinstance(part, dict) or not _fits(part, _PART):
             raise ArtifactError("each of `parts` needs `path`, `wrapped` and `fixed`")
@@ -92,4 +98,5 @@ def check_hash(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> Non
 
 def seal(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> str:
     """Return a hash over all that decides what the restored model computes."""
-    return content_hash([{field: configure[field] for field in _SEALED}, dict(plain)])
+    sealed = {field: configure[field] for field in _SEALED if field in configure}
+    return content_hash([sealed, dict(plain)])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,17 +18,33 @@ from lpot_lightning.files import read_file, remove_file, sha256, write_file
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import FORMAT, check_hash, read_configure, seal
 from lpot_lightning.quantization.fingerprint import check_fingerprint, fingerprint
-from lpot_lightning.quantization.replace import put, second_model
+from lpot_lightning.quantization.replace import put
 
 CONFIGURE = "best_configure.yaml"
 WEIGHTS = "best_model_weights.pt"
-PREVIOUS = "best_model_weights.previous.pt"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the two files of a model are called."""
+
+    configure: str = CONFIGURE
+    weights: str = WEIGHTS
+
+
+PREVIOUS = ".previous"
+"""What is added to the stem of the weights that the next ones replace."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def save(folder: Path, configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write ``best_model_weights.pt`` and then ``best_configure.yaml``, which names its hash.
+def save(
+    folder: Path,
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    names: Names = Names(),
+) -> dict[str, Any]:
+    """Write the weights and then the configuration, which names their hash.
 
     Killed between the two, the older weights are still there under another name, and ``load``
     finds them: the pair on disk is always a model.
@@ -44,37 +60,41 @@ def save(folder: Path, configure: Mapping[str, Any], plain: Mapping[str, Tensor]
         "format": FORMAT,
         **configure,
         "weights": {
-            "file": WEIGHTS,
+            "file": names.weights,
             "sha256": sha256(content),
             "content": seal(configure, plain),
         },
     }
-    _keep_previous(folder)
-    write_file(folder / WEIGHTS, content)
-    save_configure(folder, complete)
-    remove_file(folder / PREVIOUS)
+    _keep_previous(folder, names)
+    write_file(folder / names.weights, content)
+    save_configure(folder / names.configure, complete)
+    remove_file(_previous(folder / names.weights))
     return complete
 
 
-def save_configure(folder: Path, configure: Mapping[str, Any]) -> None:
-    """Write ``best_configure.yaml`` alone; the weights it names are already there."""
+def save_configure(path: Path, configure: Mapping[str, Any]) -> None:
+    """Write the configuration alone; the weights it names are already there."""
     text = yaml.safe_dump(dict(configure), sort_keys=False, default_flow_style=None, width=120)
-    write_file(folder / CONFIGURE, text.encode())
+    write_file(path, text.encode())
 
 
-def _keep_previous(folder: Path) -> None:
-    """Hold on to the weights that the tune config on disk names, until it names others.
+def _previous(weights: Path) -> Path:
+    return weights.with_stem(weights.stem + PREVIOUS)
+
+
+def _keep_previous(folder: Path, names: Names) -> None:
+    """Hold on to the weights that the configuration on disk names, until it names others.
 
     Killed between the two files before, the previous ones are the ones to keep: they are left
     alone. What cannot be loaded, an LPOT file for one, is not worth keeping.
     """
     try:
-        named = read_configure(folder / CONFIGURE)["weights"]["sha256"]
-        content = read_file(folder / WEIGHTS)
+        named = read_configure(folder / names.configure)["weights"]["sha256"]
+        content = read_file(folder / names.weights)
     except ArtifactError:
         return
     if sha256(content) == named:
-        write_file(folder / PREVIOUS, content)
+        write_file(_previous(folder / names.weights), content)
 
 
 def to_bytes(content: object) -> bytes:
@@ -84,46 +104,14 @@ def to_bytes(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def load(
-    tune_cfg_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], model: Model
-) -> Model:
-    """Restore a quantized model from the two files of a workspace.
-
-    Everything is checked before anything is built: the hash of the weights file, names, shapes
-    and dtypes, scales, and that ``model`` is of the structure that was quantized. Nothing is
-    recomputed: int8 weights, biases and fallback layers are those of the file.
-
-    Args:
-        tune_cfg_file: ``best_configure.yaml``.
-        weights_file: ``best_model_weights.pt``.
-        model: the fp32 model, with whatever weights; it is left as it is.
-
-    Returns:
-        a second model of the same class, in eval mode and on the CPU.
+def read_weights(path: Path, expected: str) -> dict[str, Tensor]:
+    """Read the weights whose hash the tune config names.
 
     Raises:
-        ArtifactError: naming the file and the first thing that is missing, damaged or foreign.
-
-    Example::
-
-        fp32 = LitDigits.load_from_checkpoint("best.ckpt")
-        int8 = lpot_lightning.load(f"{ws}/best_configure.yaml", f"{ws}/best_model_weights.pt", fp32)
-        Trainer(accelerator="cpu").test(int8, datamodule=data)
+        ArtifactError: if they are missing, damaged, others, or anything but tensors.
     """
-    configure_path = Path(tune_cfg_file).expanduser()
-    weights_path = Path(weights_file).expanduser()
-    configure = read_configure(configure_path)
-    plain = _read_weights(weights_path, configure["weights"]["sha256"])
-    try:
-        return rebuild(configure, plain, model)
-    except ArtifactError as error:
-        raise ArtifactError(f"`{configure_path}`: {error}") from error
-
-
-def _read_weights(path: Path, expected: str) -> dict[str, Tensor]:
-    """Read the weights whose hash the tune config names."""
     content = read_file(path)
-    previous = path.with_name(PREVIOUS)
+    previous = _previous(path)
     if sha256(content) != expected and previous.exists():
         content = read_file(previous)  # killed between the two files of a better model
     if sha256(content) != expected:
@@ -155,13 +143,17 @@ def plain_tensors(found: object, name: str) -> dict[str, Tensor]:
     raise ArtifactError(f"`{name}` holds something else than dense tensors by name")
 
 
-def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Model) -> Model:
-    """Return a copy of ``model`` with int8 parts, filled with ``plain``.
+def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored: Model) -> Model:
+    """Return ``restored`` with int8 parts, filled with ``plain``.
+
+    Args:
+        configure: checked.
+        plain: the tensors of the int8 model.
+        restored: an fp32 model of our own; it is changed.
 
     Raises:
         ArtifactError: if the model is of another structure, or the tensors do not fit it.
     """
-    restored = second_model(model)
     check_fingerprint(configure["fp32_model"], fingerprint(restored))
     check_hash(configure, plain)
     backend = BACKENDS[configure["backend"]]()

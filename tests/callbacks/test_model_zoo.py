@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from users_world import kept
 
-from lpot_lightning import load_from_checkpoint, quantize
+from lpot_lightning import load, load_from_checkpoint, quantize
 from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.quantization import storage
 
@@ -86,7 +86,7 @@ def test_any_model(name, workspace):
     x = batches[0][0]
     expected = answers(result.model, x)
     files = workspace / storage.CONFIGURE, workspace / storage.WEIGHTS
-    assert same(answers(storage.load(*files, built(scene.make, seed=7)), x), expected)
+    assert same(answers(load(*files, built(scene.make, seed=7)), x), expected)
     assert same(answers(copy.deepcopy(result.model), x), expected)
 
 
@@ -130,7 +130,7 @@ def test_a_compiled_part_is_restored_into_a_compiled_one_and_no_other(workspace)
     _, batches, result = quantized(ZOO["compiled"], workspace)
     files = workspace / storage.CONFIGURE, workspace / storage.WEIGHTS
     with pytest.raises(ArtifactError, match="the model has no `net._orig_mod.0.weight`"):
-        storage.load(*files, built(ZOO["sequential"].make))
+        load(*files, built(ZOO["sequential"].make))
 
 
 class Empty(nn.Module):

@@ -11,6 +11,7 @@ from torch.ao.nn.quantized import Embedding, EmbeddingBag
 from torch.fx import GraphModule, Interpreter
 from torch.utils import _pytree as pytree
 
+from lpot_lightning import load as restore
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.calls import recorded
 from lpot_lightning.quantization.fingerprint import content_hash, fingerprint
@@ -89,7 +90,7 @@ def save(folder: Path, model, found, recipe=None):
 
 
 def load(folder: Path, model):
-    return storage.load(folder / storage.CONFIGURE, folder / storage.WEIGHTS, model)
+    return restore(folder / storage.CONFIGURE, folder / storage.WEIGHTS, model)
 
 
 def other_weights(model):

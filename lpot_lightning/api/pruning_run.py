@@ -1,0 +1,123 @@
+"""The end of a pruning: judged, compared with the dense model, written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from torch import nn
+
+from lpot_lightning.api.preparation import Say
+from lpot_lightning.api.pruned_files import save_pruned
+from lpot_lightning.api.pruning_result import PruningResult
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.runner import Runner
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.errors import EvaluationError
+from lpot_lightning.pruning.model_pruner import ModelPruner
+from lpot_lightning.pruning.pruners import LayerSparsity
+from lpot_lightning.tuning.score import Criterion
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What is known of the model before it was pruned.
+
+    Args:
+        given: the accuracy that the user says is the baseline.
+        start: the accuracy of the weights that the training began with.
+        best: the best that was seen before pruning began.
+    """
+
+    given: float | None = None
+    start: float | None = None
+    best: float | None = None
+
+    def baseline(self, higher_is_better: bool) -> float:
+        """Return what the pruned model is compared with.
+
+        Raises:
+            EvaluationError: if nothing is known, or nothing that is finite.
+        """
+        if self.given is not None:
+            return self.given
+        known = [one for one in (self.start, self.best) if one is not None and isfinite(one)]
+        if not known:
+            raise EvaluationError(
+                "no accuracy of the dense model is known, so that the pruned one cannot be"
+                " compared: give it in `baseline`"
+            )
+        return max(known) if higher_is_better else min(known)
+
+
+def criterion_of(conf: Conf, higher_is_better: bool) -> Criterion:
+    """Return how much accuracy a conf allows to lose."""
+    asked = conf.tuning.accuracy_criterion
+    relative = asked.relative is not None
+    goal = asked.relative if asked.relative is not None else asked.absolute
+    return Criterion(float(goal or 0.0), relative, higher_is_better)
+
+
+def finish_pruning(
+    model: nn.Module,
+    pruner: ModelPruner,
+    conf: Conf,
+    runner: Runner,
+    dense: Dense,
+    workspace: Path | None,
+    ranks: Ranks,
+    say: Say,
+) -> PruningResult:
+    """Judge a pruned model, and write it down.
+
+    Args:
+        model: with pruned weights, in eval mode, float32, on the CPU; it becomes the result's.
+        pruner: that pruned it.
+        conf: checked.
+        runner: judges.
+        dense: what it is compared with.
+        workspace: where the files go; ``None`` writes none.
+        ranks: the processes that judge together; rank 0 writes.
+        say: takes what the user should know.
+
+    Raises:
+        EvaluationError: if its accuracy is not finite.
+    """
+    accuracy = runner.evaluate(model, "the pruned model").accuracy
+    if not isfinite(accuracy):
+        raise EvaluationError(
+            f"the pruned model's `{runner.monitor}` is {accuracy}: look at the weights, the"
+            " validation data and the metric"
+        )
+    baseline = dense.baseline(runner.higher_is_better)
+    criterion = criterion_of(conf, runner.higher_is_better)
+    good = criterion.accepts(accuracy, baseline)
+    layers = pruner.layers(model)
+    count = sum(one.numel() for one in model.parameters())
+    result = PruningResult(
+        status="met" if good and pruner.reached else "not_met",
+        reached=pruner.reached,
+        monitor=runner.monitor,
+        criterion=criterion,
+        baseline=baseline,
+        accuracy=accuracy,
+        layers=layers,
+        unprunable={},
+        parameters=(count, count),
+        macs=None,
+        speedup=None,
+        workspace=workspace,
+        held=model.eval(),
+    )
+    if workspace is not None:
+        ranks.on_zero(lambda: save_pruned(workspace, result, conf))
+    for name in emptied(layers):
+        say(f"`{name}` was pruned away as a whole: a lower target or `prune_domain: local` helps")
+    return result
+
+
+def emptied(layers: Iterable[LayerSparsity]) -> list[str]:
+    """Return the parameters of which nothing is left, though that was not their target."""
+    return [one.name for one in layers if one.sparsity == 1 and one.target != 1]

@@ -1,0 +1,49 @@
+"""Whose weights are judged when a fit is over."""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from lpot_lightning.callbacks import checkpoint
+from lpot_lightning.callbacks.averaging import average_comes_first, without_average
+from lpot_lightning.callbacks.checkpoint import Choice
+from lpot_lightning.pruning.masks import Masks
+
+
+def chosen_weights(
+    trainer: Trainer, module: LightningModule, choice: Choice, masks: Masks | None, doing: str
+) -> str:
+    """Return the path of the checkpoint that is taken, ``""`` for the current weights; say which.
+
+    Args:
+        choice: what is asked for.
+        masks: where the model was pruned; a checkpoint from before that is not taken.
+        doing: what is done with them, for people.
+    """
+    path = checkpoint.saved_weights(trainer, choice)
+    if not path:
+        if choice != "current":
+            kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
+            why = f"no {choice} checkpoint was saved" if kept else "there is no ModelCheckpoint"
+            rank_zero_info(f"{why}: {doing} the current weights")
+        return ""
+    if masks is not None and not masks.hold_in(checkpoint.read_checkpoint(path)["state_dict"]):
+        rank_zero_info(
+            f"`{path}` is from before the target sparsity was reached: {doing} the current weights"
+        )
+        return ""
+    if without_average(trainer, module, path):
+        if average_comes_first(trainer, choice):
+            rank_zero_info(
+                f"`{path}` is from before the weights were averaged: {doing} the current,"
+                " averaged ones"
+            )
+            return ""
+        rank_zero_info(
+            f"`{path}` is from before the weights were averaged; for the averaged ones:"
+            " `ckpt='current'`"
+        )
+    rank_zero_info(f"{doing} the weights of `{path}`")
+    return path

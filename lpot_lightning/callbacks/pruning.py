@@ -1,0 +1,359 @@
+"""Pruning while a Trainer trains."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lpot_lightning.api.pruned_files import RESULT
+from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
+from lpot_lightning.api.pruning_run import Dense, finish_pruning
+from lpot_lightning.callbacks.averaging import averages
+from lpot_lightning.callbacks.chosen import chosen_weights
+from lpot_lightning.callbacks.fresh_start import look_anew
+from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.precision import judging_precision
+from lpot_lightning.callbacks.progress import end_live_bar
+from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
+from lpot_lightning.callbacks.task import Task
+from lpot_lightning.callbacks.validation import check_logging, keeps_whole
+from lpot_lightning.conf.ownership import check_for_callback
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.errors import ArtifactError, ConfError, PruningError
+from lpot_lightning.pruning.masks import Masks
+from lpot_lightning.pruning.model_pruner import ModelPruner, schedule_of
+from lpot_lightning.quantization.replace import check_copyable
+
+FEW = 8
+"""Validation samples that are held where models are only judged."""
+_FIELDS: dict[str, Any] = {
+    "pruner": dict,
+    "start": (float, type(None)),
+    "best": (float, type(None)),
+}
+
+
+class PruningCallback(JudgedCallback[PruningResult]):
+    """Let weights go to zero, step by step, while a model trains.
+
+    At the start of each epoch the pruners of the YAML take as many weights as their schedules ask
+    for; after each step of an optimizer what is pruned is zero again. Parameters stay the same
+    objects, so optimizers, checkpoints, averaging and DDP see what they always see. When the fit
+    is over a copy is judged by your validation loop and compared with the dense model.
+
+    When the targets are reached, ``ModelCheckpoint`` and ``EarlyStopping`` begin to look for the
+    best anew, so that the best model is a pruned one.
+
+    Args:
+        conf: LPOT's user YAML with a ``pruning`` section: a path, a mapping or an OmegaConf object.
+        monitor: the logged metric that is the accuracy, as for ``QuantizationCallback``.
+        modules: names or globs of submodules to which all pruners are restricted.
+        baseline: the accuracy of the dense model, in the unit of the metric. If ``None``: the
+            better of the weights that the fit begins with, measured by one validation pass before
+            the first batch, and of the best validation before pruning began.
+
+    Raises:
+        ConfError: when created, if the YAML or an argument asks for what cannot be done; when a fit
+            begins, if names match nothing, a pattern does not divide a weight, or the fit ends
+            before a target is reached.
+        LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not be
+            written or is in use by another run.
+
+    Example::
+
+        pruning = PruningCallback("pruning.yaml", monitor="val_acc")
+        Trainer(max_epochs=10, callbacks=[pruning]).fit(model, datamodule=data)
+        print(pruning.result.table())
+    """
+
+    def __init__(
+        self,
+        conf: str | Path | dict[str, Any],
+        *,
+        monitor: str | None = None,
+        modules: list[str] | None = None,
+        baseline: float | None = None,
+    ) -> None:
+        read = read_conf(conf)
+        check_for_callback(read, "PruningCallback")
+        super().__init__(read, monitor, modules)
+        self.baseline = checked_baseline(baseline)
+        self._pruner: ModelPruner | None = None
+        self._saved: Mapping[str, Any] | None = None
+        self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
+        self._start: float | None = None
+        self._best: float | None = None
+        self._goes_on = self._has_pruned = False
+        self._masked_at = -1
+
+    @property
+    def masks(self) -> Masks | None:
+        """What is pruned of the model that is being fitted; ``None`` outside of a fit."""
+        return None if self._pruner is None else self._pruner.masks
+
+    @property
+    def _pruners(self) -> tuple[PrunerConf, ...]:
+        assert self.conf.pruning is not None
+        return self.conf.pruning.approach.weight_compression.resolved()
+
+    @override
+    def _read_result(self, workspace: Path) -> PruningResult:
+        return read_pruning_result(workspace / RESULT)
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, before any training."""
+        if stage != "fit":
+            return
+        check_logging(trainer)
+        if not keeps_whole(trainer):
+            raise PruningError(
+                f"`{type(trainer.strategy).__name__}` keeps the weights in pieces, or elsewhere,"
+                " and pruning ranks the whole of them: train with one device, or with `ddp`"
+            )
+        if sum(isinstance(one, PruningCallback) for one in callbacks_of(trainer)) > 1:
+            raise ConfError(
+                "the Trainer has two callbacks that prune: put all pruners into one YAML"
+            )
+        self._check_epochs(trainer)
+        self._saved = None
+        if self._before is not None and self._before[0]() is pl_module:
+            self._saved = self._before[1]
+        self._before = None
+        self._start = self._best = None
+        self._goes_on = self._has_pruned = False
+        self._masked_at = -1
+        super().setup(trainer, pl_module, stage)
+
+    def _check_epochs(self, trainer: Trainer) -> None:
+        """Refuse a fit that ends before the last target is reached."""
+        last = max(schedule_of(one).end_epoch for one in self._pruners)
+        most: int | None = trainer.max_epochs
+        quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if not quick and most is not None and 0 <= most <= last:
+            raise ConfError(
+                f"`end_epoch` is {last}, counted from 0, and the Trainer stops after {most} epochs:"
+                f" the target would not be trained with. Give it `max_epochs={last + 1}` or more,"
+                " or let `end_epoch` be earlier"
+            )
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the masks of a fit that is gone on with."""
+        for name, kind in _FIELDS.items():
+            if not isinstance(state_dict.get(name), kind):
+                raise ArtifactError(f"`{name}` of the checkpoint's `PruningCallback` is damaged")
+        self._saved = state_dict
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Return masks, the place in the schedules, and what is known of the dense model."""
+        return {} if self._pruner is None else self._state(self._pruner)
+
+    def _state(self, pruner: ModelPruner) -> dict[str, Any]:
+        return {"pruner": pruner.state(), "start": self._start, "best": self._best}
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find what is pruned, and measure the dense model."""
+        check_copyable(pl_module)
+        agree = _from_the_first if trainer.world_size > 1 else _nothing
+        self._pruner = ModelPruner(pl_module, self._pruners, self.modules, agree)
+        saved, self._saved = self._saved, None
+        if saved:
+            self._pruner.load(saved["pruner"])
+            self._start, self._best = saved["start"], saved["best"]
+            self._goes_on, self._has_pruned = True, self._pruner.has_pruned
+        elif self.baseline is None:
+            with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
+                self._start = run.evaluate(model, "the dense model").accuracy
+
+    def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
+        return Task(
+            self.conf,
+            self.monitor,
+            self.modules,
+            weights,
+            workspace_for(trainer, self.conf),
+            callbacks_of(trainer),
+            judging_precision(trainer, module, rank_zero_info),
+        ).without_calibration(FEW)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prune to what the schedules ask of this epoch."""
+        assert self._pruner is not None
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # its one epoch is too short for a schedule
+        self._check_first(trainer.current_epoch)
+        reached = self._pruner.reached
+        if self._pruner.begin_epoch(trainer.current_epoch):
+            self._tell(trainer)
+        self._has_pruned = self._has_pruned or self._pruner.has_pruned
+        self._mask_averages(trainer)
+        if self._pruner.reached and not reached:
+            look_anew(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
+
+    def _check_first(self, epoch: int) -> None:
+        """Refuse a fit that goes on after the end of a schedule with a model that is not pruned."""
+        ends = [schedule_of(one).end_epoch for one in self._pruners]
+        kinds = [one.prune_type for one in self._pruners]
+        late = [
+            e for e, kind in zip(ends, kinds, strict=True) if e < epoch and kind != "pattern_lock"
+        ]
+        if not self._goes_on and late:
+            raise ConfError(
+                f"the fit goes on in epoch {epoch} with a model that was not pruned before, and"
+                f" `end_epoch` is {late[0]}: all would go at once. Count `start_epoch` and"
+                f" `end_epoch` from where the fit goes on, {epoch} or later"
+            )
+        self._goes_on = True
+
+    def _tell(self, trainer: Trainer) -> None:
+        assert self._pruner is not None
+        share = sparsity_of_all(self._pruner.layers())
+        rank_zero_info(
+            f"epoch {trainer.current_epoch}: {share:.1%} of the weights to prune are zero"
+        )
+        log_scalars(trainer, {"sparsity": share}, trainer.global_step)
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Take in the gradients: all of the accumulated batches, of all processes, unscaled."""
+        assert self._pruner is not None
+        if self._pruner.needs_gradients:
+            self._pruner.observe(
+                {id(one) for group in optimizer.param_groups for one in group["params"]}
+            )
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Make what is pruned zero again, if an optimizer made a step."""
+        assert self._pruner is not None
+        if trainer.fast_dev_run and not self._pruner.reached:  # type: ignore[attr-defined]
+            self._pruner.finish()
+        if trainer.global_step != self._masked_at:
+            self._pruner.apply()
+            self._mask_averages(trainer)
+            self._masked_at = trainer.global_step
+
+    def _mask_averages(self, trainer: Trainer) -> None:
+        """Let averages of weights have the same zeros, whichever callback comes first."""
+        assert self._pruner is not None
+        for average in averages(trainer):
+            self._pruner.masks.apply_to(average)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the metric to judge by, and remember how good the dense model was."""
+        super().on_validation_end(trainer, pl_module)
+        found = self._found_monitor
+        if trainer.sanity_checking or self._has_pruned or found is None or self._is_partial:
+            return
+        value = trainer.callback_metrics.get(found.name)
+        if value is None or not bool(value.isfinite()):
+            return
+        known = [float(value)] + ([] if self._best is None else [self._best])
+        self._best = max(known) if found.higher_is_better else min(known)
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether models are judged by less than the whole validation data."""
+        judge = self.conf.evaluation.accuracy if self.conf.evaluation else None
+        return judge is not None and judge.iteration > 0
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell if the training ended before the target."""
+        assert self._pruner is not None
+        if self._pruner.reached:
+            return
+        last = max(schedule_of(one).end_epoch for one in self._pruners)
+        share = sparsity_of_all(self._pruner.layers())
+        rank_zero_warn(
+            f"the training ended in epoch {trainer.current_epoch} with {share:.1%} of the weights"
+            f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
+            " training: `EarlyStopping`, `max_steps`, `max_time`"
+        )
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the pruned model, compare it, write it down."""
+        end_live_bar(trainer)
+        pruner = self._pruner
+        assert pruner is not None
+        pruner.apply()  # an average may have been handed over when the training ended
+        weights = chosen_weights(trainer, pl_module, "best", pruner.masks, "judging")
+        task = self._task(trainer, pl_module, weights)
+        with judging(trainer, pl_module, task) as (model, runner, ranks):
+            result = finish_pruning(
+                model,
+                pruner,
+                self.conf,
+                runner,
+                ranks.agreed(Dense(self.baseline, self._start, self._best)),
+                task.workspace,
+                ranks,
+                rank_zero_info,
+            )
+        rank_zero_info(f"\n{result.table()}")
+        self._leave(result, task.workspace)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let go of the model; another fit of the same one goes on with its masks."""
+        if stage == "fit" and self._pruner is not None:
+            self._before = weakref.ref(pl_module), self._state(self._pruner)
+            self._pruner.close()
+            self._pruner = None
+        super().teardown(trainer, pl_module, stage)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Take hooks out of the model, and let others into the workspace."""
+        if self._pruner is not None:
+            self._pruner.close()
+        super().on_exception(trainer, pl_module, exception)
+
+
+def pruning_in(trainer: Trainer) -> PruningCallback | None:
+    """Return the callback of a trainer that prunes."""
+    found = (one for one in callbacks_of(trainer) if isinstance(one, PruningCallback))
+    return next(found, None)
+
+
+def check_order(trainer: Trainer, quantizes: Callback) -> None:
+    """Raise a ``ConfError`` if ``quantizes`` comes before what prunes."""
+    for one in callbacks_of(trainer):
+        if isinstance(one, PruningCallback):
+            return
+        if one is quantizes and pruning_in(trainer) is not None:
+            raise ConfError(
+                f"`{type(quantizes).__name__}` comes before `PruningCallback`, and would quantize a"
+                " model that is not pruned to its end: put `PruningCallback` first in `callbacks`,"
+                " or take both from `callbacks_from_conf`"
+            )
+
+
+def _nothing(_: Sequence[Tensor]) -> None:
+    """Agree with nobody."""
+
+
+def _from_the_first(tensors: Sequence[Tensor]) -> None:
+    """Give all processes the masks of the first."""
+    for tensor in tensors:
+        dist.broadcast(tensor, src=0)
