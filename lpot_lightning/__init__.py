@@ -5,6 +5,7 @@ from lpot_lightning.api.quantization import Quantization
 from lpot_lightning.api.restore import load
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
+from lpot_lightning.callbacks.from_conf import callbacks_from_conf
 from lpot_lightning.callbacks.offline import quantize
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.qat import QATCallback
@@ -21,6 +22,7 @@ __all__ = [
     "Quantization",
     "QuantizationCallback",
     "TuningResult",
+    "callbacks_from_conf",
     "load",
     "load_from_checkpoint",
     "quantize",

@@ -38,9 +38,12 @@ class Options:
         whole: whether the model itself is to be one graph, and not only where most of its layers
             are its own.
         ranks: the processes that work together.
+        dense: the accuracy of the model before it was pruned, where it was: int8 is compared with
+            that.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
     whole: bool = True
     ranks: Ranks = field(default_factory=Ranks)
+    dense: float | None = None

@@ -156,6 +156,12 @@ class _Run:
 
     def _baseline(self, found: Evaluation) -> float:
         """Return what int8 is compared with: of a training, the best that is known of fp32."""
+        if self.options.dense is not None:
+            self.listener.say(
+                f"the pruned model's `{self.runner.monitor}` = {found.accuracy:.4f}, before it was"
+                f" pruned {self.options.dense:.4f}: that is the baseline"
+            )
+            return self.options.dense
         if self.trained is None:
             return found.accuracy
         known = self.trained.baseline(found.accuracy, self.runner.higher_is_better)

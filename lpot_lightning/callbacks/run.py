@@ -105,7 +105,7 @@ def run_quantization(
             model,
             conf,
             runner,
-            Options(task.modules, task.workspace, whole=False, ranks=ranks),
+            Options(task.modules, task.workspace, whole=False, ranks=ranks, dense=task.dense),
             Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
             trained,
         )

@@ -29,6 +29,7 @@ class Task:
         watchers: the user's callbacks; one of them may name the metric.
         precision: what models are judged in; always 32 bits.
         train: training data, where it is not that of the trainer.
+        dense: the accuracy before the model was pruned, where it was.
     """
 
     conf: Conf
@@ -40,6 +41,7 @@ class Task:
     precision: Precision
     calib: Source = "train"
     train: Any = None
+    dense: float | None = None
 
     def without_calibration(self, samples: int) -> Task:
         """Return what is asked where models are only judged: a few validation samples do."""

@@ -101,6 +101,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
             workspace_for(trainer, self.conf),
             callbacks_of(trainer),
             judging_precision(trainer, module, rank_zero_info),
+            dense=_dense_accuracy(trainer),
         )
 
     def _quantize(
@@ -132,3 +133,9 @@ class TunedCallback(JudgedCallback[TuningResult]):
         pruning = pruning_in(trainer)
         masks = None if pruning is None else pruning.masks
         return chosen_weights(trainer, module, self.ckpt, masks, "quantizing")
+
+
+def _dense_accuracy(trainer: Trainer) -> float | None:
+    """Return the accuracy before the model was pruned, if this trainer prunes and has judged it."""
+    pruning = pruning_in(trainer)
+    return None if pruning is None or pruning.result is None else pruning.result.baseline

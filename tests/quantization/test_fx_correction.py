@@ -257,3 +257,18 @@ def test_tokens_are_no_obstacle():
     found = calibrated(model, *batches)
     recipe = with_corrections(found, *CORRECTIONS)
     assert distance(batches[0](converted(model, found, recipe)), batches[0](model)) < 0.05
+
+
+@pytest.mark.parametrize("corrections", [(), (WEIGHT,), (WEIGHT, BIAS)])
+def test_weights_that_were_pruned_stay_zero(corrections):
+    model = seeded(lambda: nn.Linear(64, 16))
+    with torch.no_grad():
+        model.weight[:, 16:] = 0
+        model.weight[:, :16] = model.weight[:, :16].abs() + 0.1 * torch.rand(16, 16)
+    part = calibrated(model, *rows(64)())._parts[0]
+    (op,) = part.ops.nodes
+    int8 = replace(capability.configs_of("Linear")[0], corrections=corrections)
+    held = part.corrections.changed({op: int8}, op)
+    assert not held.weight[:, 16:].any()
+    assert not held.simulated()["weight"][:, 16:].any()
+    assert (held.simulated()["weight"][:, :16] != 0).all()

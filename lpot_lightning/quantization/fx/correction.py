@@ -219,10 +219,13 @@ def _same_spread(exact: Tensor, held: Tensor) -> Tensor:
     LPOT's ``weight_correction`` (``lpot/algorithm/weight_correction.py``): per output channel,
     ``r * exact + u`` with ``r = std(exact) / std(held)`` and ``u = mean(exact) - mean(r * held)``.
     LPOT adds 1e-5 to the second spread, which pulls channels of small weights towards zero, and
-    rounds in the old scale, which cuts the largest weight off; here neither is done.
+    rounds in the old scale, which cuts the largest weight off; here neither is done. Weights that
+    are zero, as pruned ones, stay so: the others of the channel make up for the mean.
     """
     places = (2, 3)
     spread = held.std(places, correction=0, keepdim=True)
     ratio = torch.where(spread > 0, exact.std(places, correction=0, keepdim=True) / spread, 1.0)
-    shift = exact.mean(places, keepdim=True) - (ratio * held).mean(places, keepdim=True)
-    return ratio * exact + shift
+    kept = exact != 0
+    missing = (exact - ratio * held).sum(places, keepdim=True)
+    shift = missing / kept.sum(places, keepdim=True).clamp(min=1)
+    return ratio * exact + shift * kept

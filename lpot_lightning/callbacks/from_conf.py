@@ -1,0 +1,51 @@
+"""The callbacks that one YAML asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from lpot_lightning.callbacks.pruning import PruningCallback
+from lpot_lightning.callbacks.qat import QATCallback
+from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.conf.reader import read_conf
+
+
+def callbacks_from_conf(
+    conf: str | Path | dict[str, Any],
+    *,
+    monitor: str | None = None,
+    modules: list[str] | None = None,
+    baseline: float | None = None,
+) -> list[Callback]:
+    """Return the callbacks that a YAML asks for, in the order in which they have to stand.
+
+    A ``pruning`` section gives a ``PruningCallback``; a ``quantization`` section gives a
+    ``QATCallback`` or a ``QuantizationCallback``, by its ``approach``. With both, the model is
+    pruned while it trains, and what is left becomes int8 when the fit is over; what is zero is zero
+    in int8, too. A YAML with neither gives a ``QuantizationCallback``.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        monitor: for all of them.
+        modules: for all of them.
+        baseline: for those that have one.
+
+    Raises:
+        ConfError: if the YAML or an argument asks for what cannot be done.
+
+    Example::
+
+        trainer = Trainer(max_epochs=10, callbacks=callbacks_from_conf("prune_and_quantize.yaml"))
+    """
+    read = read_conf(conf)
+    found: list[Callback] = []
+    if read.pruning is not None:
+        found.append(PruningCallback(conf, monitor=monitor, modules=modules, baseline=baseline))
+    if not read.quantizes:
+        return found
+    if read.quantization.approach == "quant_aware_training":
+        return [*found, QATCallback(conf, monitor=monitor, modules=modules, baseline=baseline)]
+    return [*found, QuantizationCallback(conf, monitor=monitor, modules=modules)]
