@@ -1,0 +1,217 @@
+"""What masks cost while a model trains, and what cut channels save.
+
+A step is all from one batch to the next, in a fit with ``PruningCallback`` and one without, and
+with Lightning's ``ModelPruning``; the fits are interleaved and the ratios are medians over the
+rounds. Masks are chosen for the whole net at once, from dense to 90 %. The net that was cut is
+timed in turn with the dense one.
+
+    make bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import ModelPruning
+from resnet import resnet50
+from table import markdown, repeated
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lpot_lightning import PruningCallback
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.pruning.model_pruner import ModelPruner
+
+BOUND, WARM_UP = 1.02, 2
+
+
+def perceptron() -> nn.Module:
+    """Return linear layers of 25 million parameters, in which a step is little more than them."""
+    width = 2048
+    return nn.Sequential(
+        *(layer for _ in range(6) for layer in (nn.Linear(width, width), nn.ReLU())),
+        nn.Linear(width, 10),
+    )
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "ResNet-50, 32 x 128 x 128": (resnet50, (32, 3, 128, 128)),
+    "6 linear layers, 256 x 2048": (perceptron, (256, 2048)),
+}
+
+
+class Lit(pl.LightningModule):
+    """A net, trained and judged."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3, momentum=0.9)
+
+
+class Clock(pl.Callback):
+    """Notes when each batch begins."""
+
+    def __init__(self) -> None:
+        self.begun: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.begun.append(perf_counter())
+
+    @property
+    def step(self) -> float:
+        """The median seconds from one batch to the next."""
+        between = [b - a for a, b in zip(self.begun, self.begun[1:], strict=False)]
+        return statistics.median(between[WARM_UP:])
+
+
+def conf(folder: str, **pruner: Any) -> dict[str, Any]:
+    """Return a YAML that prunes to 90 % at once."""
+    weights = {"target_sparsity": 0.9, "end_epoch": 0, "pruners": [pruner]}
+    return {
+        "model": {"name": "net", "framework": "pytorch_fx"},
+        "tuning": {"workspace": {"path": folder}},
+        "pruning": {"approach": {"weight_compression": weights}},
+    }
+
+
+def step_seconds(
+    net: nn.Module, shape: tuple[int, ...], steps: int, *pruning: pl.Callback
+) -> float:
+    """Return the seconds of a step of a fit."""
+    batch, *rest = shape
+    x = torch.randn(batch * (steps + WARM_UP + 1), *rest)
+    data = DataLoader(TensorDataset(x, torch.arange(len(x)) % 10), batch_size=batch)
+    clock = Clock()
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        limit_val_batches=1, callbacks=[clock, *pruning],
+    )  # fmt: skip
+    trainer.fit(Lit(net), data, DataLoader(TensorDataset(x[:2], torch.arange(2)), batch_size=2))
+    return clock.step
+
+
+def step_rows(rounds: int, steps: int, folder: str) -> list[list[object]]:
+    """Return, for each net, what a step takes with masks."""
+    rows: list[list[object]] = []
+    for name, (make, shape) in NETS.items():
+        ours: list[float] = []
+        theirs: list[float] = []
+        plain: list[float] = []
+        for _ in range(rounds):
+            plain.append(step_seconds(make(), shape, steps))
+            callback = PruningCallback(conf(folder), monitor="val_acc", baseline=1.0)
+            ours.append(step_seconds(make(), shape, steps, callback))
+            peer = ModelPruning("l1_unstructured", amount=0.9, use_lottery_ticket_hypothesis=False)
+            theirs.append(step_seconds(make(), shape, steps, peer))
+        ratio = _ratio(ours, plain)
+        count = sum(one.numel() for one in make().parameters()) / 1e6
+        rows.append(
+            [
+                name,
+                f"{count:.1f} M",
+                f"{1000 * statistics.median(plain):.0f}",
+                f"{ratio:.3f}",
+                f"{_ratio(theirs, plain):.3f}",
+                f"{'met' if ratio <= BOUND else 'missed'}, {BOUND}",
+            ]
+        )
+    return rows
+
+
+def _ratio(one: list[float], other: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "each tensor": {},
+    "each channel": {"method": "per_channel"},
+    "all tensors together": {"prune_domain": "global"},
+    "blocks of 4x1": {"pattern": "4x1", "excluded_names": ["net.0.0.weight"]},
+    "2:4": {"pattern": "2:4", "excluded_names": ["net.0.0.weight"]},
+}
+
+
+def choice_rows(rounds: int) -> list[list[object]]:
+    """Return how long it takes to choose the masks of a ResNet-50."""
+    rows: list[list[object]] = []
+    lit = Lit(resnet50())
+    for name, asked in WAYS.items():
+        pruning = read_conf(conf("", **asked)).pruning
+        assert pruning is not None
+        pruners = pruning.approach.weight_compression.resolved()
+
+        def ours(pruners: Any = pruners) -> float:
+            one = ModelPruner(Lit(resnet50()), pruners)
+            return _seconds(lambda: one.begin_epoch(0))
+
+        rows.append([name, f"{repeated(ours, rounds):.2f}", _theirs(name, lit, rounds)])
+    return rows
+
+
+def _theirs(name: str, lit: Lit, rounds: int) -> str:
+    """Return what Lightning's callback takes for the same, where it can do it."""
+    if name not in ("each tensor", "all tensors together"):
+        return "-"
+
+    def theirs() -> float:
+        module = Lit(resnet50())
+        peer = ModelPruning(
+            "l1_unstructured",
+            use_global_unstructured=name == "all tensors together",
+            parameter_names=["weight"],
+            use_lottery_ticket_hypothesis=False,
+        )
+        peer._parameters_to_prune = [
+            (one, "weight") for one in module.modules() if isinstance(one, nn.Conv2d | nn.Linear)
+        ]
+        return _seconds(lambda: peer.apply_pruning(0.9))
+
+    return f"{repeated(theirs, rounds):.2f}"
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = perf_counter()
+    call()
+    return perf_counter() - started
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round of few steps")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6)
+    asked = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    rounds, steps = (1, 2) if asked.quick else (asked.rounds, asked.steps)
+    print("\nWhat a training step takes with masks of 90 %, against one without:\n")
+    with tempfile.TemporaryDirectory() as folder:
+        heads = ["net", "parameters", "ms without", "masks", "Lightning's `ModelPruning`", "bound"]
+        print(markdown(heads, step_rows(rounds, steps, folder)), flush=True)
+    print("\nSeconds to choose the masks of a ResNet-50 (25.6 M), from dense to 90 %:\n")
+    print(markdown(["ranked", "here", "`ModelPruning`"], choice_rows(rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
