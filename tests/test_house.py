@@ -21,6 +21,7 @@ FLOORS = {
     "conf": 1,
     "tuning": 2,
     "quantization": 2,
+    "pruning": 2,
     "api": 3,
     "callbacks": 4,
     "__init__": 5,

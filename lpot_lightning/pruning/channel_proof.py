@@ -1,0 +1,145 @@
+"""Does cutting channels give what masking them gives?"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lpot_lightning.errors import PruningError, in_short
+from lpot_lightning.pruning.channel_cut import cut
+from lpot_lightning.pruning.channel_plan import plan_of
+from lpot_lightning.pruning.channels import Group, mask
+from lpot_lightning.pruning.entering import Calls, entered
+
+TOLERANCE = 1e-4
+"""Of the largest number of an output; float32 sums in another order differ by about 1e-6."""
+SHARES = (0.5, 0.8)
+"""How many channels stay in the proofs: a fixed share would always divide by the same numbers."""
+
+Given = list[Tensor]
+
+
+class Proof:
+    """Tries cuts on copies of a model.
+
+    Weights of a new model may hide what goes wrong, where a layer starts with zeros for one; so
+    each cut is tried with random values that hide nothing, and then with the model's own.
+
+    Args:
+        model: a copy, in eval mode; left as it is.
+        calls: as of ``find_groups``.
+    """
+
+    def __init__(self, model: nn.Module, calls: Calls) -> None:
+        self._calls = calls
+        self._bases = [base for base in (_lively(model), model) if _is_finite(base, calls)]
+        if not self._bases:
+            raise PruningError(
+                f"`{type(model).__name__}` gives numbers that are not finite on the example batch"
+            )
+
+    def complaint(self, groups: Sequence[Group]) -> str | None:
+        """Return what is wrong with cutting ``groups`` together, ``None`` if nothing is."""
+        for base in self._bases:
+            for share in SHARES:
+                kept = _drawn(groups, share)
+                reason = self._try(base, groups, kept)
+                if reason is not None:
+                    return reason
+        return None
+
+    def _try(
+        self, base: nn.Module, groups: Sequence[Group], kept: dict[str, Tensor]
+    ) -> str | None:
+        masked = copy.deepcopy(base)
+        params = dict(masked.named_parameters(remove_duplicate=False))
+        for group in groups:
+            mask(params, group, kept[group.name])
+        wanted = _outputs(masked, self._calls)
+        try:
+            got = _outputs(cut(masked, plan_of(masked, groups, kept)), self._calls)
+        except PruningError as error:
+            return str(error)
+        except Exception as error:  # of the user's forward, or of torch in it
+            return f"the smaller model fails: {in_short(error)}"
+        same = len(got) == len(wanted) and all(map(_is_close, got, wanted))
+        return None if same else "cutting it changes what the model computes"
+
+
+def _drawn(groups: Sequence[Group], share: float) -> dict[str, Tensor]:
+    """Return which channels stay, at random: an odd number where that is possible."""
+    generator = torch.Generator().manual_seed(len(groups))
+    kept = {}
+    for group in groups:
+        number = min(group.n - 1, int(group.n * share) | 1)
+        kept[group.name] = torch.zeros(group.n, dtype=torch.bool)
+        kept[group.name][torch.randperm(group.n, generator=generator)[:number]] = True
+    return kept
+
+
+def _outputs(model: nn.Module, calls: Calls) -> Given:
+    with torch.no_grad(), _quietly(model):
+        return [one for _, given in entered(model, calls) for one in given]
+
+
+@contextmanager
+def _quietly(model: nn.Module) -> Iterator[None]:
+    """Give every run the same random numbers, exact float32, and the global ones back."""
+    devices = {one.device for one in model.parameters() if one.is_cuda}
+    precision = torch.get_float32_matmul_precision()
+    with (
+        torch.random.fork_rng(sorted(one.index for one in devices)),
+        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
+    ):
+        torch.manual_seed(0)
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
+
+def _lively(model: nn.Module) -> nn.Module:
+    """Return a copy with random values in which every channel shows in what is computed."""
+    lively, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
+
+    def between(tensor: Tensor, low: float, high: float) -> None:
+        values = torch.rand(tensor.shape, generator=generator) * (high - low) + low
+        tensor.copy_(values)
+
+    with torch.no_grad():
+        for one in lively.parameters():
+            if not one.is_floating_point():
+                continue
+            if one.dim() < 2:
+                between(one, 0.5, 1.5)
+            else:
+                width = math.sqrt(3 * one.shape[0] / max(one.numel(), 1))
+                between(one, -width, width)
+        for module in lively.modules():
+            if isinstance(module, _NormBase) and module.running_mean is not None:
+                between(module.running_mean, -0.5, 0.5)
+                between(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    return lively
+
+
+def _is_finite(model: nn.Module, calls: Calls) -> bool:
+    try:
+        given = _outputs(model, calls)
+    except Exception:  # of the user's forward, which random values may not suit
+        return False
+    return all(bool(torch.isfinite(one).all()) for one in given)
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if not one.is_floating_point() or not one.numel():
+        return bool(torch.equal(one, other))
+    return bool((one - other).abs().max() <= TOLERANCE * other.abs().max())
