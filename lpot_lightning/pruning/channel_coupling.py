@@ -51,7 +51,7 @@ def coupled(model: nn.Module, graph: Graph) -> Found:
         if not isinstance(layer, ROOTS):
             continue
         if graph.node_of(layer) is None:
-            excluded[path] = "it takes no part in the calls, or none that autograd sees"
+            excluded[path] = "it is not called, or where no gradient flows"
             continue
         free = sorted(set(range(_width(layer))) - taken[layer])
         for count, alike in enumerate(_alike(graph, layer, free)):
@@ -123,8 +123,8 @@ def _layers(paths: Mapping[nn.Module, str], alike: list[Class]) -> Iterator[str]
 
 
 def _group(graph: Graph, paths: Mapping[nn.Module, str], name: str, alike: list[Class]) -> Group:
-    draft = Draft()
-    for place in alike[0]:
+    draft, order = Draft(), {module: number for number, module in enumerate(paths)}
+    for place in sorted(alike[0], key=lambda one: (order.get(one[0].module, -1), one[1])):
         index = torch.tensor([one[place] for one in alike])
         node, reads = place
         given = graph.output_of(node)

@@ -14,7 +14,7 @@ from lpot_lightning.pruning.channel_layers import ROOTS
 from lpot_lightning.pruning.channel_proof import Proof
 from lpot_lightning.pruning.channel_trace import graph_of, torch_pruning
 from lpot_lightning.pruning.channels import Found, Group
-from lpot_lightning.pruning.entering import Calls, check_calls
+from lpot_lightning.pruning.entering import Calls, check_calls, random_numbers_kept
 
 
 def find_groups(model: nn.Module, calls: Calls) -> Found:
@@ -40,7 +40,7 @@ def find_groups(model: nn.Module, calls: Calls) -> Found:
     """
     torch_pruning()
     ours = _as_needed(model)
-    with torch.random.fork_rng(_devices(ours)):
+    with random_numbers_kept(ours):
         with torch.no_grad():
             check_calls(ours, calls)
         return _proved(Proof(ours, calls), _followed(ours, calls))
@@ -51,10 +51,6 @@ def _as_needed(model: nn.Module) -> nn.Module:
     for one in ours.parameters():
         one.requires_grad_(one.is_floating_point())
     return ours
-
-
-def _devices(model: nn.Module) -> list[int]:
-    return sorted({one.device.index for one in model.parameters() if one.is_cuda})
 
 
 def _followed(model: nn.Module, calls: Calls) -> Found:

@@ -78,9 +78,7 @@ class ChannelPlan:
         return cls(plans, sizes)
 
 
-def plan_of(
-    model: nn.Module, groups: Sequence[Group], kept: Mapping[str, Tensor]
-) -> ChannelPlan:
+def plan_of(model: nn.Module, groups: Sequence[Group], kept: Mapping[str, Tensor]) -> ChannelPlan:
     """Return the plan that cuts the channels which are not ``kept`` out of ``model``.
 
     Args:
@@ -168,9 +166,7 @@ def _check_ties(model: nn.Module, plans: Mapping[str, TensorPlan]) -> None:
             )
 
 
-def _sizes(
-    model: nn.Module, lowered: Mapping[tuple[str, str], int]
-) -> dict[str, dict[str, int]]:
+def _sizes(model: nn.Module, lowered: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     sizes: dict[str, dict[str, int]] = defaultdict(dict)
     for (path, size), by in lowered.items():
         sizes[path][size] = getattr(model.get_submodule(path), size) - by

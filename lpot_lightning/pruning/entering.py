@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -39,6 +41,14 @@ def check_calls(model: nn.Module, calls: Calls) -> None:
                 f"`{called}` gives no tensors, so that nobody can tell whether a smaller one"
                 " computes the same: prune the parts of it that do"
             )
+
+
+@contextmanager
+def random_numbers_kept(model: nn.Module) -> Iterator[None]:
+    """Give torch's random numbers back as they were, those of the model's devices too."""
+    devices = {one.device.index for one in model.parameters() if one.is_cuda}
+    with torch.random.fork_rng(sorted(devices)):
+        yield
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
