@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -71,16 +73,39 @@ def _proved(proof: Proof, found: Found) -> Found:
 
 
 def _good(proof: Proof, groups: Sequence[Group], excluded: dict[str, str]) -> list[Group]:
-    """Return the largest part of ``groups`` that halving finds to be good."""
+    """Return those of ``groups`` that can be cut together."""
+    if not groups or proof.complaint(groups) is None:
+        return list(groups)
+    kinds: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        kinds[re.sub(r"\d+", "#", group.name)].append(group)
+    good = {one.name for alike in kinds.values() for one in _passing(proof, alike, excluded)}
+    return _together(proof, [one for one in groups if one.name in good], excluded)
+
+
+def _passing(proof: Proof, alike: list[Group], excluded: dict[str, str]) -> list[Group]:
+    """Return which of some groups pass a brief proof; in blocks that repeat, all or none do."""
+    if proof.complaint(alike, briefly=True) is None:
+        return alike
+    reasons = {group.name: proof.complaint([group], briefly=True) for group in alike}
+    for group in alike:
+        reason = reasons[group.name]
+        if reason is not None:
+            excluded.update(dict.fromkeys(group.layers, reason))
+    return [group for group in alike if reasons[group.name] is None]
+
+
+def _together(proof: Proof, groups: list[Group], excluded: dict[str, str]) -> list[Group]:
+    """Return a part of ``groups`` that passes the whole proof, found by halving."""
     reason = proof.complaint(groups) if groups else None
     if reason is None:
-        return list(groups)
+        return groups
     if len(groups) == 1:
         excluded.update(dict.fromkeys(groups[0].layers, reason))
         return []
     middle = len(groups) // 2
-    one = _good(proof, groups[:middle], excluded)
-    two = _good(proof, groups[middle:], excluded)
+    one = _together(proof, groups[:middle], excluded)
+    two = _together(proof, groups[middle:], excluded)
     reason = proof.complaint(one + two) if one and two else None
     if reason is None:
         return one + two
