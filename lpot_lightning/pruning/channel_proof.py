@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lpot_lightning.errors import PruningError, in_short
 from lpot_lightning.pruning.channel_cut import cut
+from lpot_lightning.pruning.channel_layers import ROOTS
 from lpot_lightning.pruning.channel_plan import plan_of
 from lpot_lightning.pruning.channels import Group, mask
 from lpot_lightning.pruning.entering import Calls, entered, random_numbers_kept
@@ -63,14 +64,13 @@ class Proof:
     def _try(self, base: nn.Module, groups: Sequence[Group], kept: dict[str, Tensor]) -> str | None:
         try:
             small = cut(_sharing(base), plan_of(base, groups, kept))
-            got = _outputs(small, self._calls)
+            got = _run(small, self._calls)
         except PruningError as error:
             return str(error)
         except Exception as error:  # of the user's forward, or of torch in it
             return f"the smaller model fails: {in_short(error)}"
-        wanted = _outputs(_masked(base, groups, kept), self._calls)
-        same = len(got) == len(wanted) and all(map(_is_close, got, wanted))
-        return None if same else "cutting it changes what the model computes"
+        wanted = _run(_masked(base, groups, kept), self._calls)
+        return None if _are_same(got, wanted) else "cutting it changes what the model computes"
 
 
 def _masked(base: nn.Module, groups: Sequence[Group], kept: dict[str, Tensor]) -> nn.Module:
@@ -101,25 +101,36 @@ def _drawn(groups: Sequence[Group], share: float) -> dict[str, Tensor]:
     return kept
 
 
-def _outputs(model: nn.Module, calls: Calls) -> Given:
-    with torch.no_grad(), _quietly(model):
-        return [one for _, given in entered(model, calls) for one in given]
+def _run(model: nn.Module, calls: Calls) -> tuple[Given, Given]:
+    """Return what layers give on the way, and what the calls give.
+
+    A softmax at the end may hide what goes wrong before it.
+    """
+    seen: Given = []
+    layers = [one for one in model.modules() if isinstance(one, ROOTS)]
+    hooks = [one.register_forward_hook(lambda *call: seen.append(call[2])) for one in layers]
+    try:
+        with torch.no_grad(), random_numbers_kept(model), _exact():
+            torch.manual_seed(0)
+            return seen, [one for _, given in entered(model, calls) for one in given]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
-def _quietly(model: nn.Module) -> Iterator[None]:
-    """Give every run the same random numbers, exact float32, and the global ones back."""
-    precision = torch.get_float32_matmul_precision()
-    with (
-        random_numbers_kept(model),
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-    ):
-        torch.manual_seed(0)
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
+def _exact() -> Iterator[None]:
+    """Compute in float32 where the user lets torch use bfloat16 or TF32."""
+    backends = torch.backends.mkldnn, torch.backends.cuda, torch.backends.cudnn
+    places = backends[0].matmul, backends[0].conv, backends[1].matmul, backends[2].conv
+    before = [one.fp32_precision for one in places]
+    try:
+        for one in places:
+            one.fp32_precision = "ieee"
+        yield
+    finally:
+        for one, precision in zip(places, before, strict=True):
+            one.fp32_precision = precision
 
 
 def _lively(model: nn.Module) -> nn.Module:
@@ -148,10 +159,17 @@ def _lively(model: nn.Module) -> nn.Module:
 
 def _is_finite(model: nn.Module, calls: Calls) -> bool:
     try:
-        given = _outputs(model, calls)
+        _, given = _run(model, calls)
     except Exception:  # of the user's forward, which random values may not suit
         return False
     return all(bool(torch.isfinite(one).all()) for one in given)
+
+
+def _are_same(got: tuple[Given, Given], wanted: tuple[Given, Given]) -> bool:
+    if any(len(one) != len(other) for one, other in zip(got, wanted, strict=True)):
+        return False
+    uncut = [pair for pair in zip(got[0], wanted[0], strict=True) if pair[0].shape == pair[1].shape]
+    return all(_is_close(*pair) for pair in (*uncut, *zip(got[1], wanted[1], strict=True)))
 
 
 def _is_close(one: Tensor, other: Tensor) -> bool:

@@ -1,8 +1,9 @@
 """Which channels can be cut, and that nothing else is touched."""
 
-import subprocess
+import ast
 import sys
 from math import prod
+from pathlib import Path
 
 import channel_zoo
 import pytest
@@ -225,12 +226,36 @@ def test_a_missing_package_is_told(monkeypatch):
         find_groups(nn.Linear(6, 2), {"": ((X,), {})})
 
 
-def test_the_package_is_not_imported_before_it_is_needed():
-    code = (
-        "import sys, lpot_lightning.pruning.channel_groups, lpot_lightning.pruning.channel_cut;"
-        " assert 'torch_pruning' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_the_package_is_imported_where_it_is_needed_only():
+    for path in Path(channel_groups.__file__).parent.glob("*.py"):
+        top = ast.parse(path.read_text()).body
+        assert not [one for one in top if "import torch_pruning" in ast.unparse(one)[:40]]
+
+
+def test_a_softmax_hides_nothing():
+    def forward(m, x):
+        return torch.softmax(1e4 * (m.head(m.good(x).relu()) + m.other(m.gate(x).sigmoid())), 1)
+
+    names = {name: nn.Linear(6, 8) for name in ("good", "gate")}
+    # by far the first of both is chosen, whatever the gate gives
+    model = Made(forward, **names, head=nn.Linear(8, 2), other=nn.Linear(8, 2))
+    with torch.no_grad():
+        model.head.bias.copy_(torch.tensor([100.0, 0]))
+    found = find_groups(model, {"": ((X,), {})})
+    assert [group.name for group in found] == ["good"]
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_the_proof_is_in_float32_whatever_the_user_allows(precision):
+    torch.set_float32_matmul_precision(precision)
+    try:
+        before = torch.backends.mkldnn.matmul.fp32_precision
+        found = find_groups(CASES["plain"].make(), CASES["plain"].calls())
+        assert len(found.groups) == 3
+        assert torch.get_float32_matmul_precision() == precision
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_some_groups_may_be_cut_and_others_not():
