@@ -192,6 +192,18 @@ def test_a_weight_that_is_computed_from_others_is_left_alone():
     assert found.excluded["0"] == "the `weight` of `0` is computed from others"
 
 
+def test_a_layer_may_be_cut_in_a_part_of_its_channels():
+    def forward(m, x):
+        a = m.a(x)
+        return m.head(m.both(x) + torch.cat([a, m.b(x)], 1)), a
+
+    layers = {"both": nn.Linear(6, 10), "a": nn.Linear(6, 4), "b": nn.Linear(6, 6)}
+    found = find_groups(Made(forward, **layers, head=nn.Linear(10, 2)), {"": ((X,), {})})
+    (group,) = found.groups
+    assert group.zeroed[0].index.flatten().tolist() == list(range(4, 10))
+    assert found.excluded.keys() == {"a", "head"}
+
+
 def test_every_layer_is_told_where_torch_pruning_gives_up(monkeypatch):
     def fail(*_):
         raise KeyError("a node")
