@@ -42,6 +42,10 @@ class QuantizationError(LpotError):
     """The model, or the way it is trained, cannot be quantized."""
 
 
+class PruningError(LpotError):
+    """The model, or the way it is trained, cannot be pruned."""
+
+
 class ArtifactError(LpotError):
     """A file of a workspace is missing, damaged or belongs to something else."""
 

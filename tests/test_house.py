@@ -22,6 +22,7 @@ FLOORS = {
     "tuning": 2,
     "pruning": 2,
     "quantization": 2,
+    "pruning": 2,
     "api": 3,
     "callbacks": 4,
     "__init__": 5,

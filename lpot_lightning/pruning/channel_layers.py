@@ -1,0 +1,80 @@
+"""Which entries of a layer belong to its channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+Dims = dict[str, int]
+"""A dimension by the name of a tensor of the layer."""
+
+ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
+"""Layers that channels are followed from."""
+SIZES = frozenset(
+    ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
+    + ("num_parameters", "embedding_dim")
+)
+"""All attributes that tell how many channels a layer has."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What channels are in a layer: of those that it gives, or of those that it reads.
+
+    Args:
+        zeroed: tensors that make the channel zero where they are zero.
+        read: tensors whose entries multiply the channel.
+        carried: other tensors with an entry for each channel.
+        sizes: attributes with the number of channels.
+    """
+
+    zeroed: Dims
+    read: Dims
+    carried: Dims
+    sizes: tuple[str, ...]
+
+
+def given_by(layer: nn.Module) -> Side | str:
+    """Return what the channels that ``layer`` gives are in it, or why they cannot be cut."""
+    if isinstance(layer, _ConvNd):
+        return _given_by_conv(layer)
+    if isinstance(layer, nn.Linear):
+        return Side({"weight": 0, "bias": 0}, {}, {}, ("out_features",))
+    if isinstance(layer, nn.Embedding):
+        return Side({"weight": 1}, {}, {}, ("embedding_dim",))
+    if isinstance(layer, _NormBase):
+        stats = {"running_mean": 0, "running_var": 0}
+        return Side({"weight": 0, "bias": 0}, {}, stats, ("num_features",))
+    if isinstance(layer, nn.PReLU):
+        return _in_prelu(layer)
+    if isinstance(layer, (nn.LayerNorm, nn.GroupNorm)):
+        return "takes statistics over several channels"
+    return f"is a `{type(layer).__name__}`, which is not cut"
+
+
+def read_by(layer: nn.Module) -> Side | str:
+    """Return what the channels that ``layer`` reads are in it, or why they cannot be cut."""
+    if isinstance(layer, nn.Linear):
+        return Side({}, {"weight": 1}, {}, ("in_features",))
+    if isinstance(layer, _ConvNd) and layer.groups == 1:
+        return Side({}, {"weight": 0 if layer.transposed else 1}, {}, ("in_channels",))
+    return given_by(layer)
+
+
+def _given_by_conv(conv: _ConvNd) -> Side | str:
+    if conv.groups == 1:
+        dim = 1 if conv.transposed else 0
+        return Side({"weight": dim, "bias": 0}, {}, {}, ("out_channels",))
+    if conv.groups == conv.out_channels == conv.in_channels:
+        sizes = ("in_channels", "out_channels", "groups")
+        return Side({"weight": 0, "bias": 0}, {}, {}, sizes)
+    return f"is a convolution of {conv.groups} groups, which have to stay of one size"
+
+
+def _in_prelu(prelu: nn.PReLU) -> Side:
+    if prelu.num_parameters == 1:
+        return Side({}, {}, {}, ())
+    return Side({}, {}, {"weight": 0}, ("num_parameters",))
