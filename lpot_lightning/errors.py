@@ -34,10 +34,6 @@ class EvaluationError(LpotError):
     """The validation loop gives no accuracy to tune by."""
 
 
-class PruningError(LpotError):
-    """The model, or the way it is trained, cannot be pruned."""
-
-
 class QuantizationError(LpotError):
     """The model, or the way it is trained, cannot be quantized."""
 

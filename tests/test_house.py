@@ -22,7 +22,6 @@ FLOORS = {
     "tuning": 2,
     "pruning": 2,
     "quantization": 2,
-    "pruning": 2,
     "api": 3,
     "callbacks": 4,
     "__init__": 5,

@@ -6,11 +6,11 @@ from functools import cache
 import torch
 from channel_zoo import CASES
 
-from lpot_lightning.pruning.channel_cut import cut
-from lpot_lightning.pruning.channel_groups import find_groups
-from lpot_lightning.pruning.channel_plan import plan_of
-from lpot_lightning.pruning.channels import mask
-from lpot_lightning.pruning.entering import entered
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.entering import entered
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.group import mask
+from lpot_lightning.pruning.channels.plan import plan_of
 
 
 @cache

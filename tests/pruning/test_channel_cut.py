@@ -12,9 +12,9 @@ from lightning import LightningModule
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.pruning.channel_cut import cut
-from lpot_lightning.pruning.channel_groups import find_groups
-from lpot_lightning.pruning.channel_plan import ChannelPlan, TensorPlan, plan_of
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, plan_of
 
 
 class Lit(LightningModule):

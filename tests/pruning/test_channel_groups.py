@@ -14,9 +14,9 @@ from torch import nn
 
 from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning import channel_groups
-from lpot_lightning.pruning.channel_cut import cut
-from lpot_lightning.pruning.channel_groups import find_groups
-from lpot_lightning.pruning.channel_plan import plan_of
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.plan import plan_of
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 

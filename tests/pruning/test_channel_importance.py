@@ -5,9 +5,9 @@ from channel_scenes import found_in, params_of
 from channel_zoo import CASES, Made
 from torch import nn
 
-from lpot_lightning.pruning.channel_groups import find_groups
-from lpot_lightning.pruning.channel_importance import group_magnitude, group_taylor
-from lpot_lightning.pruning.channels import mask
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.group import mask
+from lpot_lightning.pruning.channels.importance import group_magnitude, group_taylor
 
 
 def two_layers():

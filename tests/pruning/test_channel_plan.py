@@ -10,7 +10,7 @@ from channel_zoo import CASES
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError, PruningError
-from lpot_lightning.pruning.channel_plan import ChannelPlan, TensorPlan, plan_of
+from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, plan_of
 
 EVERY_SECOND = tuple(range(0, 8, 2))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ConfError
-from lpot_lightning.pruning.entering import Calls, entered
+from lpot_lightning.pruning.channels.entering import Calls, entered
 
 Place = tuple[Any, bool]
 """A node of Torch-Pruning's graph, and whether its channels are those that it reads."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lpot_lightning.pruning.channels import Group
+from lpot_lightning.pruning.channels.group import Group
 
 
 def group_magnitude(params: Mapping[str, Tensor], group: Group) -> Tensor:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.pruning.channel_layers import ROOTS, Dims, Side, given_by, read_by
-from lpot_lightning.pruning.channel_trace import Graph, Pair, Place, spread
-from lpot_lightning.pruning.channels import Found, Group, Slices
+from lpot_lightning.pruning.channels.group import Found, Group, Slices
+from lpot_lightning.pruning.channels.layers import ROOTS, Dims, Side, given_by, read_by
+from lpot_lightning.pruning.channels.trace import Graph, Pair, Place, spread
 
 Class = dict[Place, list[int]]
 """Where one channel is: all indices at each place."""

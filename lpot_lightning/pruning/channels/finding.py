@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.pruning.channel_coupling import coupled
-from lpot_lightning.pruning.channel_layers import ROOTS
-from lpot_lightning.pruning.channel_proof import Proof
-from lpot_lightning.pruning.channel_trace import graph_of, torch_pruning
-from lpot_lightning.pruning.channels import Found, Group
-from lpot_lightning.pruning.entering import Calls, check_calls, random_numbers_kept
+from lpot_lightning.pruning.channels.coupling import coupled
+from lpot_lightning.pruning.channels.entering import Calls, check_calls, random_numbers_kept
+from lpot_lightning.pruning.channels.group import Found, Group
+from lpot_lightning.pruning.channels.layers import ROOTS
+from lpot_lightning.pruning.channels.proof import Proof
+from lpot_lightning.pruning.channels.trace import graph_of, torch_pruning
 
 
 def find_groups(model: nn.Module, calls: Calls) -> Found:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.pruning.channel_layers import SIZES
+from lpot_lightning.pruning.channels.layers import SIZES
 
 Indices = tuple[int, ...]
 Tensors = dict[str, tuple[Indices, tuple[Indices | None, ...]]]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import PruningError, did_you_mean
-from lpot_lightning.pruning.channels import Group
-from lpot_lightning.pruning.plan_reader import read_plan
+from lpot_lightning.pruning.channels.group import Group
+from lpot_lightning.pruning.channels.plan_reader import read_plan
 
 Kept = tuple[int, ...] | None
 """The indices along a dimension that stay; ``None``: all."""

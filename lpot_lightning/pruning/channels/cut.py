@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.pruning.channel_plan import ChannelPlan, Kept, TensorPlan
+from lpot_lightning.pruning.channels.plan import ChannelPlan, Kept, TensorPlan
 
 Model = TypeVar("Model", bound=nn.Module)
 

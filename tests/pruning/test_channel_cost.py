@@ -5,7 +5,7 @@ from channel_scenes import found_in, halved, state_of
 from channel_zoo import CASES
 from torch import nn
 
-from lpot_lightning.pruning.cost import macs_of, parameters_of
+from lpot_lightning.pruning.channels.cost import macs_of, parameters_of
 
 
 def test_parameters_are_counted_once():

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lpot_lightning.errors import PruningError, in_short
-from lpot_lightning.pruning.channel_cut import cut
-from lpot_lightning.pruning.channel_layers import ROOTS
-from lpot_lightning.pruning.channel_plan import plan_of
-from lpot_lightning.pruning.channels import Group, mask
-from lpot_lightning.pruning.entering import Calls, entered
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.entering import Calls, entered
+from lpot_lightning.pruning.channels.group import Group, mask
+from lpot_lightning.pruning.channels.layers import ROOTS
+from lpot_lightning.pruning.channels.plan import plan_of
 
 TOLERANCE = 1e-5
 """Of the largest number of an output; float32 sums in another order differ by 3e-7 (ResNet-50)."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lpot_lightning.pruning.entering import Calls, entered, random_numbers_kept
+from lpot_lightning.pruning.channels.entering import Calls, entered, random_numbers_kept
 
 
 def parameters_of(model: nn.Module) -> int:
