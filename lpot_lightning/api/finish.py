@@ -124,5 +124,6 @@ class Keeper:
             },
             **({} if job.trained else {"calibration": {"samples": job.runner.samples}}),
             **job.prepared.describe(trial.recipe),
+            **({"channels": job.options.channels} if job.options.channels else {}),
             "fp32_model": job.fp32,
         }

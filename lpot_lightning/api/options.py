@@ -40,6 +40,8 @@ class Options:
         ranks: the processes that work together.
         dense: the accuracy of the model before it was pruned, where it was: int8 is compared with
             that.
+        channels: the plan, in plain values, by which channels were cut out of the model, where they
+            were; it goes into the tune config.
     """
 
     modules: tuple[str, ...] = ()
@@ -47,3 +49,4 @@ class Options:
     whole: bool = True
     ranks: Ranks = field(default_factory=Ranks)
     dense: float | None = None
+    channels: Mapping[str, Any] | None = None

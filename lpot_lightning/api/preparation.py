@@ -52,7 +52,7 @@ def prepare(
     ranks = options.ranks
     avoid = set(avoid)
     while True:
-        model, calls = _called(model, runner)
+        model, calls = called(model, runner)
         prepared = ranks.together(
             partial(
                 backend.prepare,
@@ -85,7 +85,7 @@ def prepare_trained(
     Raises:
         ArtifactError: if ``state`` is of another model.
     """
-    model, calls = _called(model, runner)
+    model, calls = called(model, runner)
     return model, options.ranks.together(lambda: backend.trained(model, calls, state))
 
 
@@ -136,7 +136,7 @@ def check_float32(model: nn.Module) -> None:
             )
 
 
-def _called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
+def called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
     """Return a model that works on the calibration data, and who called what in it."""
     with recorded(model) as calls:
         works = runner.try_out(model)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.files import open_folder, write_file
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization.configure import PRUNING
 from lpot_lightning.quantization.fingerprint import fingerprint
 from lpot_lightning.quantization.storage import Names, save
@@ -20,8 +21,14 @@ NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 RESULT = "pruning_result.json"
 
 
-def save_pruned(folder: Path, result: PruningResult, conf: Conf) -> None:
+def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPlan | None) -> None:
     """Write ``pruned_configure.yaml``, ``pruned_model_weights.pt`` and ``pruning_result.json``.
+
+    Args:
+        folder: the workspace.
+        result: with its model.
+        conf: for the names.
+        plan: by which channels were cut out, where they were.
 
     Raises:
         ArtifactError: if a file cannot be written; what was there before still loads.
@@ -29,7 +36,10 @@ def save_pruned(folder: Path, result: PruningResult, conf: Conf) -> None:
     open_folder(folder)
     state = nn.Module.state_dict(result.model)
     plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    save(folder, _configure(result, conf), plain, NAMES)
+    configure = _configure(result, conf)
+    if plan is not None:
+        configure["channels"] = plan.to_dict()
+    save(folder, configure, plain, NAMES)
     write_file(folder / RESULT, result.to_json())
 
 

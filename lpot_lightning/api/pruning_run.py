@@ -9,15 +9,21 @@ from pathlib import Path
 
 from torch import nn
 
+from lpot_lightning.api.channels import Channels
 from lpot_lightning.api.preparation import Say
 from lpot_lightning.api.pruned_files import save_pruned
 from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.runner import Runner
+from lpot_lightning.api.speed import ratio_of
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import EvaluationError
+from lpot_lightning.pruning.channels.cost import parameters_of
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.model_pruner import ModelPruner
 from lpot_lightning.pruning.pruners import LayerSparsity
+from lpot_lightning.quantization.replace import second_model
 from lpot_lightning.tuning.score import Criterion
 
 
@@ -69,6 +75,7 @@ def finish_pruning(
     workspace: Path | None,
     ranks: Ranks,
     say: Say,
+    channels: Channels | None = None,
 ) -> PruningResult:
     """Judge a pruned model, and write it down.
 
@@ -81,10 +88,15 @@ def finish_pruning(
         workspace: where the files go; ``None`` writes none.
         ranks: the processes that judge together; rank 0 writes.
         say: takes what the user should know.
+        channels: of the model, where channels were pruned: then they are cut out of it, and the
+            smaller model is judged.
 
     Raises:
         EvaluationError: if its accuracy is not finite.
     """
+    layers = pruner.layers(model)
+    smaller = None if channels is None else _cut(model, pruner, runner, channels, say)
+    model = model if smaller is None else smaller.model
     accuracy = runner.evaluate(model, "the pruned model").accuracy
     if not isfinite(accuracy):
         raise EvaluationError(
@@ -94,8 +106,6 @@ def finish_pruning(
     baseline = dense.baseline(runner.higher_is_better)
     criterion = criterion_of(conf, runner.higher_is_better)
     good = criterion.accepts(accuracy, baseline)
-    layers = pruner.layers(model)
-    count = sum(one.numel() for one in model.parameters())
     result = PruningResult(
         status="met" if good and pruner.reached else "not_met",
         reached=pruner.reached,
@@ -104,18 +114,46 @@ def finish_pruning(
         baseline=baseline,
         accuracy=accuracy,
         layers=layers,
-        unprunable={},
-        parameters=(count, count),
-        macs=None,
-        speedup=None,
+        unprunable={} if channels is None else channels.found.excluded,
+        parameters=smaller.parameters if smaller else (parameters_of(model),) * 2,
+        macs=smaller.macs if smaller else None,
+        speedup=smaller.speedup if smaller else None,
         workspace=workspace,
         held=model.eval(),
     )
     if workspace is not None:
-        ranks.on_zero(lambda: save_pruned(workspace, result, conf))
+        plan = None if smaller is None else smaller.plan
+        ranks.on_zero(lambda: save_pruned(workspace, result, conf, plan))
     for name in emptied(layers):
         say(f"`{name}` was pruned away as a whole: a lower target or `prune_domain: local` helps")
     return result
+
+
+@dataclass(frozen=True)
+class _Smaller:
+    """A model without its pruned channels, and what that saves."""
+
+    model: nn.Module
+    plan: ChannelPlan
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    speedup: float
+
+
+def _cut(
+    dense: nn.Module, pruner: ModelPruner, runner: Runner, channels: Channels, say: Say
+) -> _Smaller:
+    plan = pruner.plan(dense)
+    assert plan is not None
+    small = cut(second_model(dense), plan)
+    say("measuring the speed-up")
+    return _Smaller(
+        small,
+        plan,
+        (parameters_of(dense), parameters_of(small)),
+        (channels.macs(dense), channels.macs(small)),
+        ratio_of(lambda: runner.step_seconds(dense), lambda: runner.step_seconds(small)),
+    )
 
 
 def emptied(layers: Iterable[LayerSparsity]) -> list[str]:

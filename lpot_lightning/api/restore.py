@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.configure import PRUNING, check_hash, read_configure
 from lpot_lightning.quantization.fingerprint import check_fingerprint, fingerprint
@@ -67,6 +69,8 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
         ArtifactError: if the model is of another structure, or the tensors do not fit it.
     """
     made = second_model(model)
+    if "channels" in configure:
+        cut(made, ChannelPlan.from_dict(configure["channels"]))
     if configure.get("approach") == PRUNING:
         return _pruned(configure, plain, made)
     return storage.rebuild(configure, plain, made)

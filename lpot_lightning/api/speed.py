@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -14,19 +14,30 @@ WARM_UP, LEAST, MOST, SECONDS = 1, 3, 31, 1.5
 
 
 def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, StandIn]) -> float:
-    """Return fp32 time over int8 time of one step: medians of interleaved runs.
+    """Return fp32 time over int8 time of one step: medians of interleaved runs."""
+
+    def int8() -> float:
+        with replaced(model, parts) as quantized:
+            return runner.step_seconds(quantized)
+
+    return ratio_of(lambda: runner.step_seconds(model), int8)
+
+
+def ratio_of(one: Callable[[], float], other: Callable[[], float]) -> float:
+    """Return how many times as long ``one`` takes as ``other``: medians of interleaved runs.
 
     It takes ``SECONDS`` of steps, but never less than ``LEAST`` runs of each after ``WARM_UP``.
+
+    Args:
+        one: does a step and returns its seconds; so does ``other``.
     """
-    fp32: list[float] = []
-    int8: list[float] = []
+    ones: list[float] = []
+    others: list[float] = []
     for number in range(WARM_UP + MOST):
-        a = runner.step_seconds(model)
-        with replaced(model, parts) as quantized:
-            b = runner.step_seconds(quantized)
+        a, b = one(), other()
         if number >= WARM_UP:
-            fp32.append(a)
-            int8.append(b)
-        if len(fp32) >= LEAST and sum(fp32) + sum(int8) > SECONDS:
+            ones.append(a)
+            others.append(b)
+        if len(ones) >= LEAST and sum(ones) + sum(others) > SECONDS:
             break
-    return statistics.median(fp32) / statistics.median(int8)
+    return statistics.median(ones) / statistics.median(others)

@@ -118,6 +118,9 @@ class JudgedCallback(Callback, Generic[Result]):
         if stage == "fit":
             self._release()
 
+    def give_module_back(self) -> None:
+        """Let the module compute by itself again, where it does not: it is about to be copied."""
+
     def _leave(self, result: Result, workspace: Path | None) -> None:
         """Keep the result, for the process that started this one, too."""
         self._result = result

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lpot_lightning.api.channels import Channels, find_channels
 from lpot_lightning.api.pruned_files import RESULT
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
 from lpot_lightning.api.pruning_run import Dense, finish_pruning
@@ -30,8 +31,9 @@ from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError, PruningError
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
-from lpot_lightning.pruning.model_pruner import ModelPruner, schedule_of
+from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
 from lpot_lightning.quantization.replace import check_copyable
 
 FEW = 8
@@ -95,11 +97,16 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._best: float | None = None
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
+        self._channels: Channels | None = None
 
     @property
     def masks(self) -> Masks | None:
         """What is pruned of the model that is being fitted; ``None`` outside of a fit."""
         return None if self._pruner is None else self._pruner.masks
+
+    def plan(self, module: LightningModule) -> ChannelPlan | None:
+        """Return by what pruned channels are cut out of a copy of ``module``, if any are."""
+        return None if self._pruner is None else self._pruner.plan(module)
 
     @property
     def _pruners(self) -> tuple[PrunerConf, ...]:
@@ -168,8 +175,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Find what is pruned, and measure the dense model."""
         check_copyable(pl_module)
         agree = _from_the_first if trainer.world_size > 1 else _nothing
-        self._pruner = ModelPruner(pl_module, self._pruners, self.modules, agree)
-        saved, self._saved = self._saved, None
+        channels = self._find_channels(trainer, pl_module)
+        self._pruner = ModelPruner(
+            pl_module,
+            self._pruners,
+            self.modules,
+            None if channels is None else channels.found,
+            agree,
+        )
+        saved, self._saved, self._channels = self._saved, None, channels
         if saved:
             self._pruner.load(saved["pruner"])
             self._start, self._best = saved["start"], saved["best"]
@@ -177,6 +191,13 @@ class PruningCallback(JudgedCallback[PruningResult]):
         elif self.baseline is None:
             with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
                 self._start = run.evaluate(model, "the dense model").accuracy
+
+    def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
+        """Return the groups of the model's channels, if a pruner needs them."""
+        if not prunes_channels(self._pruners):
+            return None
+        with judging(trainer, module, self._task(trainer, module, "")) as (model, runner, ranks):
+            return find_channels(model, runner, ranks)
 
     def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
         return Task(
@@ -292,6 +313,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
         end_live_bar(trainer)
+        for one in callbacks_of(trainer):
+            if isinstance(one, JudgedCallback):
+                one.give_module_back()
         pruner = self._pruner
         assert pruner is not None
         pruner.apply()  # an average may have been handed over when the training ended
@@ -307,6 +331,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 task.workspace,
                 ranks,
                 rank_zero_info,
+                self._channels,
             )
         rank_zero_info(f"\n{result.table()}")
         self._leave(result, task.workspace)

@@ -97,6 +97,7 @@ class QATCallback(TunedCallback):
         self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
         self._saved: Mapping[str, Any] | None = None
         self._training: Training | None = None
+        self._live: Mapping[str, Any] | None = None
         self._start: float | None = None
         self._first: int | None = None
         self._planned = False
@@ -114,6 +115,7 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._saved, self._start, self._avoid, self._said = None, None, set(), set()
+        self._live = None
         self._batches = 0
         self._plan_freezing(trainer, 0)
         self._first, self._planned = None, False
@@ -285,12 +287,18 @@ class QATCallback(TunedCallback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model back, convert the best weights, judge, tune, save."""
         end_live_bar(trainer)
-        assert self._training is not None
-        live = self._training.state()
-        self._let_go()
+        self.give_module_back()
+        assert self._live is not None
         weights = self._weights(trainer, pl_module)
-        trained = self._trained(trainer, self._ranges_of(weights, live))
+        trained = self._trained(trainer, self._ranges_of(weights, self._live))
         self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
+
+    @override
+    def give_module_back(self) -> None:
+        """Remember the ranges, and take the rounding out of the model."""
+        if self._training is not None:
+            self._live = self._training.state()
+        self._let_go()
 
     def _trained(self, trainer: Trainer, state: Mapping[str, Any]) -> Trained | None:
         """Return what the training came to, ``None`` if all of it went past the graphs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -27,6 +26,7 @@ from lpot_lightning.callbacks.place import placed
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
+from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -70,6 +70,8 @@ def judging(
 
         def fresh() -> LightningModule:
             model = ranks.together(partial(checkpoint.model_with, module, task.weights))
+            if task.plan is not None:
+                cut(model, task.plan)
             ranks.make_equal([*model.parameters(), *model.buffers()])
             return model
 
@@ -92,11 +94,11 @@ def run_quantization(
         conf = _one_trial(conf)
     task = dataclasses.replace(task, conf=conf)
     with judging(trainer, module, task) as (model, runner, ranks):
-        fp32 = copy.deepcopy(model.state_dict())
 
         def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
             assert task.workspace is not None
             own = checkpoint.model_with(module, task.weights)
+            fp32 = own.state_dict()  # dense: what its class can load
             checkpoint.write_checkpoint(
                 task.workspace, trainer, own, fp32, configure, plain, rank_zero_info
             )
@@ -105,7 +107,14 @@ def run_quantization(
             model,
             conf,
             runner,
-            Options(task.modules, task.workspace, whole=False, ranks=ranks, dense=task.dense),
+            Options(
+                task.modules,
+                task.workspace,
+                whole=False,
+                ranks=ranks,
+                dense=task.dense,
+                channels=None if task.plan is None else task.plan.to_dict(),
+            ),
             Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
             trained,
         )

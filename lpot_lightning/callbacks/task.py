@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.precision import Precision
 
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Task:
         precision: what models are judged in; always 32 bits.
         train: training data, where it is not that of the trainer.
         dense: the accuracy before the model was pruned, where it was.
+        plan: by which channels are cut out of it first.
     """
 
     conf: Conf
@@ -42,6 +44,7 @@ class Task:
     calib: Source = "train"
     train: Any = None
     dense: float | None = None
+    plan: ChannelPlan | None = None
 
     def without_calibration(self, samples: int) -> Task:
         """Return what is asked where models are only judged: a few validation samples do."""

@@ -26,6 +26,7 @@ from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_trainer
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization.replace import check_copyable
 from lpot_lightning.tuning.strategies.table import find_strategy
 
@@ -102,6 +103,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
             callbacks_of(trainer),
             judging_precision(trainer, module, rank_zero_info),
             dense=_dense_accuracy(trainer),
+            plan=_plan(trainer, module),
         )
 
     def _quantize(
@@ -139,3 +141,9 @@ def _dense_accuracy(trainer: Trainer) -> float | None:
     """Return the accuracy before the model was pruned, if this trainer prunes and has judged it."""
     pruning = pruning_in(trainer)
     return None if pruning is None or pruning.result is None else pruning.result.baseline
+
+
+def _plan(trainer: Trainer, module: LightningModule) -> ChannelPlan | None:
+    """Return by what channels are cut out of the model, if this trainer prunes and has ended it."""
+    pruning = pruning_in(trainer)
+    return None if pruning is None or pruning.result is None else pruning.plan(module)

@@ -9,11 +9,19 @@ from torch import Tensor, nn
 
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.pruning.channel_pruner import ChannelPruner
+from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.pruning.channels.plan import ChannelPlan, plan_of
 from lpot_lightning.pruning.heads import HeadPruner
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
 from lpot_lightning.pruning.schedule import Schedule
 from lpot_lightning.pruning.weights import PLACE, Weight, assign
+
+
+def prunes_channels(pruners: Sequence[PrunerConf]) -> bool:
+    """Return whether the groups of a model's channels have to be found."""
+    return any(one.pattern == "channel" for one in pruners)
 
 
 def schedule_of(pruner: PrunerConf) -> Schedule:
@@ -40,6 +48,7 @@ class ModelPruner:
         model: is pruned in place.
         pruners: with all values filled in.
         modules: names or globs of modules, to which they are restricted.
+        channels: the groups of the model's channels, where a pruner has ``pattern: channel``.
         agree: makes tensors the same in all processes, in place.
 
     Raises:
@@ -62,11 +71,12 @@ class ModelPruner:
         model: nn.Module,
         pruners: Sequence[PrunerConf],
         modules: Sequence[str] = (),
+        channels: Found | None = None,
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
     ) -> None:
         self._model = model
         self.masks = Masks(model)
-        self._agree = agree
+        self._agree, self._channels = agree, channels
         self._schedules = [schedule_of(one) for one in pruners]
         self._at = [0.0] * len(pruners)
         self._begun = False
@@ -81,6 +91,9 @@ class ModelPruner:
     ) -> Pruner:
         if conf.prune_type == "pattern_lock":
             return PatternLock(weights, self.masks, place)
+        if conf.pattern == "channel":
+            assert self._channels is not None
+            return ChannelPruner(conf, weights, self.masks, model, self._channels, place)
         if conf.parameters is not None:
             return HeadPruner(conf, weights, self.masks, model, place)
         return WeightPruner(conf, weights, self.masks, place)
@@ -157,6 +170,18 @@ class ModelPruner:
         owner = self._model if model is None else model
         values = dict(owner.named_parameters(remove_duplicate=False))
         return tuple(layer for one in self._pruners for layer in one.layers(values))
+
+    def plan(self, model: nn.Module) -> ChannelPlan | None:
+        """Return the plan that cuts pruned channels out of a dense ``model`` of the same class.
+
+        Returns:
+            ``None`` if no pruner prunes channels.
+        """
+        channels = [one for one in self._pruners if isinstance(one, ChannelPruner)]
+        if not channels:
+            return None
+        groups = [group for one in channels for group in one.groups]
+        return plan_of(model, groups, {name: k for one in channels for name, k in one.kept.items()})
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors that ``load`` goes on from."""

@@ -13,7 +13,7 @@ from channel_zoo import CASES, Made
 from torch import nn
 
 from lpot_lightning.errors import ConfError, PruningError
-from lpot_lightning.pruning import channel_groups
+from lpot_lightning.pruning.channels import finding
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.plan import plan_of
@@ -208,7 +208,7 @@ def test_every_layer_is_told_where_torch_pruning_gives_up(monkeypatch):
     def fail(*_):
         raise KeyError("a node")
 
-    monkeypatch.setattr(channel_groups, "graph_of", fail)
+    monkeypatch.setattr(finding, "graph_of", fail)
     found = find_groups(channel_zoo.plain(), CASES["plain"].calls())
     assert found.groups == ()
     assert set(found.excluded) == {"0", "3", "6", "9"}
@@ -239,7 +239,7 @@ def test_a_missing_package_is_told(monkeypatch):
 
 
 def test_the_package_is_imported_where_it_is_needed_only():
-    for path in Path(channel_groups.__file__).parent.glob("*.py"):
+    for path in Path(finding.__file__).parent.glob("*.py"):
         top = ast.parse(path.read_text()).body
         assert not [one for one in top if "import torch_pruning" in ast.unparse(one)[:40]]
 
