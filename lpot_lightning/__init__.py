@@ -6,6 +6,7 @@ from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
 from lpot_lightning.callbacks.offline import quantize
 from lpot_lightning.callbacks.qat import QATCallback
 from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.data.metric import Metric
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
 from lpot_lightning.quantization.storage import load
 
@@ -13,6 +14,7 @@ __all__ = [
     "ArtifactError",
     "ConfError",
     "LpotError",
+    "Metric",
     "QATCallback",
     "Quantization",
     "QuantizationCallback",

@@ -67,6 +67,20 @@ def call_with(batch: Any) -> Call:
     return Call(tuple(given) if isinstance(given, tuple | list) else (given,), {})
 
 
+def label_of(batch: Any) -> Any:
+    """Return the label of one batch of a loader, on the CPU; ``None`` if it has none.
+
+    It is the second of two items; of a dict, which is the input, what is called ``labels`` or
+    ``label``.
+    """
+    label = None
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        label = batch[1]
+    elif isinstance(batch, Mapping):
+        label = batch.get("labels", batch.get("label"))
+    return pytree.tree_map_only(Tensor, lambda one: one.cpu(), label)
+
+
 def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> Calls:
     """Take whole batches of ``loader`` until they hold ``size`` samples.
 

@@ -38,9 +38,12 @@ class Options:
         whole: whether the model itself is to be one graph, and not only where most of its layers
             are its own.
         ranks: the processes that work together.
+        depends_on: gives what else scores depend on, by name, once the baseline was judged; a
+            history counts for the same only.
     """
 
     modules: tuple[str, ...] = ()
     workspace: Path | None = None
     whole: bool = True
     ranks: Ranks = field(default_factory=Ranks)
+    depends_on: Callable[[], Mapping[str, Any]] = dict
