@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.api.batches import Call, call_with, label_of
+from lpot_lightning.api.batches import Call, goes_once, labelled
 from lpot_lightning.api.random_numbers import generators_kept, seeded
 from lpot_lightning.data.meter import Measuring, Meter
 from lpot_lightning.data.postprocess import Process
@@ -60,7 +59,7 @@ class LoaderJudge:
         reference: Callable[[], nn.Module] | None = None,
         seed: int,
     ) -> None:
-        if iter_is_itself(loader):
+        if goes_once(loader):
             raise ConfError(
                 f"{origin} is a `{type(loader).__name__}`, which can be gone through once, and each"
                 " model is judged by a pass over it; allowed: a `DataLoader`, or a list of batches"
@@ -140,18 +139,7 @@ class LoaderJudge:
 
     def _batches(self) -> Iterator[tuple[Call, Any]]:
         most = None if self._iteration == ALL else self._iteration
-        number = 0
-        try:
-            for batch in islice(self._loader, most):
-                found = call_with(batch), label_of(batch)
-                number += 1
-                yield found
-        except DataError as error:
-            raise DataError(f"{self.origin}: {error}") from error
-        except Exception as error:  # the user's dataset may raise whatever it likes
-            raise DataError(
-                f"{self.origin} cannot be read after {number} batches ({in_short(error)})"
-            ) from error
+        return labelled(self._loader, origin=self.origin, most=most)
 
     def _outputs_of(self, model: nn.Module) -> Iterator[tuple[str, Any]]:
         for number, (call, _) in enumerate(self._batches()):
@@ -187,11 +175,6 @@ class LoaderJudge:
                 " called with the input of `(input, label)`, a tuple one by one, a dict by name,"
                 " and the metric with what it gives and the label"
             ) from error
-
-
-def iter_is_itself(loader: Any) -> bool:
-    """Whether ``loader`` is an iterator, which can be gone through once only."""
-    return isinstance(loader, Iterator)
 
 
 def number_of(value: Any, giver: str) -> float:

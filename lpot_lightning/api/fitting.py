@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
-from lpot_lightning.api.batches import call_with, label_of
-from lpot_lightning.api.evaluating import iter_is_itself
+from lpot_lightning.api.batches import goes_once, labelled
 from lpot_lightning.api.random_numbers import generators_kept
 from lpot_lightning.conf.blocks import NamedConf, TrainConf
 from lpot_lightning.data.meter import one_tensor
@@ -64,9 +62,9 @@ class Training:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, criterion: Criterion
     ) -> None:
         seen = 0
-        for batch in islice(self._loader, self._train.iteration):
+        batches = labelled(self._loader, origin=self._origin, most=self._train.iteration)
+        for call, label in batches:
             self._hooks.on_batch_begin(seen)
-            call, label = call_with(batch), label_of(batch)
             if label is None:
                 raise DataError(
                     f"a batch of {self._origin} has no label; allowed: `(input, label)`"
@@ -155,7 +153,7 @@ def training_of(
             f"{where}: `iteration` is missing: {origin} never ends, and it says how many batches"
             " an epoch has"
         )
-    if iter_is_itself(loader):
+    if goes_once(loader):
         raise ConfError(
             f"{origin} is a `{type(loader).__name__}`, which can be gone through once, and each"
             " epoch does it again; allowed: a `DataLoader`, or a list of batches"

@@ -53,7 +53,7 @@ class Given:
         check_model(self.model)
         for name in ("q_dataloader", "eval_dataloader"):
             check_loader(name, getattr(self, name))
-        _check_judge(self, conf)
+        check_judge(self, conf)
         if conf.quantization.approach == QAT:
             _check_q_func(self, conf)
         else:
@@ -99,7 +99,13 @@ def check_loader(name: str, value: object) -> None:
         )
 
 
-def _check_judge(given: Given, conf: Conf) -> None:
+def check_judge(given: Given, conf: Conf) -> None:
+    """Raise an error if there is nothing to judge models by, here and in ``conf``.
+
+    Raises:
+        ConfError: if there is no function and no metric, or the function is none.
+        DataError: if there is a metric, and no data to judge by it.
+    """
     if given.eval_func is not None:
         check_callable("eval_func", given.eval_func, "its accuracy")
         return
@@ -149,8 +155,10 @@ def _check_post_training(given: Given, conf: Conf) -> None:
             f"there is a `q_func`, and `quantization.approach` is `{asked.approach}`, which does"
             f" not train: leave it out, or set `quantization.approach` to `{QAT}`"
         )
-    loaders = (given.q_dataloader, asked.calibration.dataloader, given.eval_dataloader)
-    if all(one is None for one in loaders) and accuracy_of(conf).dataloader is None:
+    loaders = [given.q_dataloader, asked.calibration.dataloader, given.eval_dataloader]
+    if given.eval_func is None:
+        loaders.append(accuracy_of(conf).dataloader)
+    if all(one is None for one in loaders):
         raise DataError(
             "there is no data to calibrate on: give a `q_dataloader`, set `calib_dataloader`, or"
             " give `quantization.calibration.dataloader` in the YAML; a batch is `(input, label)`,"

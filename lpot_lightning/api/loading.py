@@ -12,7 +12,7 @@ from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
 from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
 from lpot_lightning.data.filters import FILTERS
 from lpot_lightning.data.loader import dataloader_of
-from lpot_lightning.data.source import Samples, Source, Stream
+from lpot_lightning.data.source import Endless, Samples, Source
 from lpot_lightning.data.transforms import TRANSFORMS
 from lpot_lightning.errors import ConfError, DataError, NotYetError
 
@@ -51,7 +51,7 @@ def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
         raise ConfError(f"{where}: `shuffle` needs an end, and `{source.name}` has none: leave it")
     try:
         dataset: Any = (
-            Stream(source, keep) if source.count is None else Samples(source, transforms, keep)
+            Endless(source, keep) if source.count is None else Samples(source, transforms, keep)
         )
         return dataloader_of(
             dataset, block.batch_size, last_batch=block.last_batch, shuffle=block.shuffle

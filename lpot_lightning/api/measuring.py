@@ -15,8 +15,6 @@ from lpot_lightning.data.metrics import METRICS
 from lpot_lightning.data.postprocess import POSTPROCESSES
 from lpot_lightning.errors import ConfError
 
-OWN = "`metric(name, cls)` takes any other"
-
 
 def metric_of(named: NamedConf) -> Meter:
     """Return the metric that a conf names.
@@ -28,29 +26,34 @@ def metric_of(named: NamedConf) -> Meter:
     return METRICS[named.name](**named.options)
 
 
-def direction_of(name: str, asked: bool | None, of_metric: bool | None) -> bool:
-    """Return whether more is better: what the YAML says, else the metric; else yes, as in LPOT.
+def direction_of(
+    name: str, asked: bool | None, of_metric: bool | None = None, usually: bool | None = True
+) -> bool:
+    """Return whether more is better: as the YAML says, else the metric, else as usual.
 
     Args:
         name: of the metric.
         asked: ``tuning.accuracy_criterion.higher_is_better``.
         of_metric: what the metric says of itself.
+        usually: what is taken where both say nothing; ``None`` if that would be a guess.
 
     Raises:
-        ConfError: if they contradict each other.
+        ConfError: if they contradict each other, or nobody says it.
 
     Example::
 
         direction_of("MSE", None, False)  # False
     """
+    key = "`tuning.accuracy_criterion.higher_is_better`"
     if asked is not None and of_metric is not None and asked != of_metric:
         raise ConfError(
-            f"whether a higher `{name}` is better is contradicted:"
-            f" `tuning.accuracy_criterion.higher_is_better` says {asked}, the metric itself says"
-            f" {of_metric}"
+            f"whether a higher `{name}` is better is contradicted: {key} says {asked}, the metric"
+            f" itself says {of_metric}"
         )
-    known = asked if asked is not None else of_metric
-    return True if known is None else known
+    for known in (asked, of_metric, usually):
+        if known is not None:
+            return known
+    raise ConfError(f"nothing says which way `{name}` is better: set {key} in the YAML")
 
 
 def evaluation_of(

@@ -36,6 +36,7 @@ class Meter:
         fresh: gives a metric that has seen nothing.
         higher_is_better: which way is better, ``None`` where the metric does not say it.
         compare_label: whether outputs are compared with labels, else with those of fp32.
+        usually: which way is taken where nobody says it; ``None`` where that would be a guess.
         identity: what it is, for the history of a search.
     """
 
@@ -43,6 +44,7 @@ class Meter:
     fresh: Callable[[], Measuring]
     higher_is_better: bool | None = None
     compare_label: bool = True
+    usually: bool | None = True
     identity: tuple[Any, ...] = ()
 
 
@@ -139,10 +141,12 @@ def _shown(options: Mapping[str, Any]) -> str:
 
 
 def _of_torchmetrics(name: str, made: torchmetrics.Metric, options: Mapping[str, Any]) -> Meter:
+    own = made.clone().cpu()  # what the user's has seen stays
     return Meter(
         name,
-        lambda: _Torchmetrics(made),
+        lambda: _Torchmetrics(own),
         made.higher_is_better,
+        usually=None,
         identity=_identity(made, options),
     )
 
@@ -163,7 +167,7 @@ def _of_ours(name: str, made: Metric, metric: Any, options: Mapping[str, Any]) -
             lambda: metric(**options),
             way,
             bool(made.compare_label),
-            _identity(made, options),
+            identity=_identity(made, options),
         )
     if kind.reset is Metric.reset:
         raise ConfError(
@@ -175,7 +179,8 @@ def _of_ours(name: str, made: Metric, metric: Any, options: Mapping[str, Any]) -
         made.reset()
         return made
 
-    return Meter(name, emptied, way, bool(made.compare_label), _identity(made, options))
+    identity = _identity(made, options)
+    return Meter(name, emptied, way, bool(made.compare_label), identity=identity)
 
 
 def _identity(made: Any, options: Mapping[str, Any]) -> tuple[Any, ...]:

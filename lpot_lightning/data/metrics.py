@@ -170,7 +170,11 @@ class Loss(Metric):
 def _error(name: str, make: Callable[[], torchmetrics.Metric]) -> Callable[..., Meter]:
     def meter(compare_label: bool = True) -> Meter:
         return Meter(
-            name, lambda: Error(make(), compare_label), False, compare_label, (name, compare_label)
+            name,
+            lambda: Error(make(), compare_label),
+            False,
+            compare_label,
+            identity=(name, compare_label),
         )
 
     return meter

@@ -62,7 +62,7 @@ class Samples(Dataset[Any]):
         return self._source.sample(self._numbers[index], self._transforms)
 
 
-class Stream(IterableDataset[Any]):
+class Endless(IterableDataset[Any]):
     """The samples of a source that never ends."""
 
     def __init__(self, source: Source, keep: Keep | None) -> None:

@@ -17,7 +17,13 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from lpot_lightning import Metric, Quantization
-from lpot_lightning.errors import ConfError, DataError, EvaluationError, NotYetError
+from lpot_lightning.errors import (
+    ConfError,
+    DataError,
+    EvaluationError,
+    LpotError,
+    NotYetError,
+)
 
 DUMMY = {"dataset": {"dummy": {"shape": [64, 1, 8, 8], "low": -2.0, "high": 2.0, "label": True}}}
 TRAIN = {
@@ -134,6 +140,68 @@ def test_both_call_styles_give_the_same(tmp_path: Path, workspace: Path) -> None
     by_attributes.model, by_attributes.eval_dataloader = net(), eval_loader()
     by_arguments = Quantization(conf_fname=asked(tmp_path / "two"))
     assert same(by_attributes(), by_arguments(net(), eval_dataloader=eval_loader()))
+
+
+def test_images_of_a_folder_judged_by_name(workspace: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    images, kinds = corners(48, seed=1).tensors
+    pixels = ((images * 0.25 + 0.5).clamp(0, 1) * 255).byte()
+    for number, kind in enumerate(kinds.tolist()):
+        path = tmp_path / "images" / f"kind {kind}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[number, 0].numpy()).save(path)
+    block = {
+        "dataset": {"ImageFolder": {"root": str(tmp_path / "images")}},
+        "batch_size": 16,
+        "transform": {
+            "AlignImageChannel": {"dim": 1},
+            "ToTensor": {},
+            "Normalize": {"mean": [0.5], "std": [0.25]},
+        },
+    }
+    given = asked(
+        workspace,
+        accuracy={"dataloader": block},
+        tuning=LOOSE,
+        calibration={"sampling_size": 32, "dataloader": block},
+    )
+    one, model = Quantization(given), net().eval()
+    one(model)
+    with torch.no_grad():
+        found = model((pixels / 255 - 0.5) / 0.25).argmax(1)
+    assert one.result.baseline == pytest.approx(float((found == kinds).float().mean()))
+    assert one.result.baseline > 0.5
+
+
+def test_sentences_of_a_tsv_judged_by_name(workspace: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "film"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    rows = [f"a {('bad', 'good')[number % 2]} film\t{number % 2}" for number in range(8)]
+    (tmp_path / "dev.tsv").write_text("\n".join(["sentence\tlabel", *rows]))
+    block = {
+        "dataset": {"bert": {"root": str(tmp_path), "label_file": "dev.tsv"}},
+        "batch_size": 4,
+    }
+    given = asked(
+        workspace,
+        metric={"Accuracy": {}},
+        accuracy={"dataloader": block},
+        tuning=LOOSE,
+        calibration={"sampling_size": 8, "dataloader": block},
+    )
+    small = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    one = Quantization(given)
+    one(BertForSequenceClassification(small))
+    assert (one.result.monitor, one.result.status) == ("Accuracy", "met")
 
 
 # Metrics
@@ -434,6 +502,26 @@ def test_a_contradicted_direction_is_told(workspace: Path, asked_for: bool) -> N
     said = f"is contradicted: `tuning.*` says {asked_for}, the metric itself says {not asked_for}"
     with pytest.raises(ConfError, match=said):
         one(net(), train_loader(), eval_dataloader=eval_loader())
+
+
+def test_a_metric_that_does_not_say_its_way_needs_the_yaml(workspace: Path) -> None:
+    criterion = {"accuracy_criterion": {"absolute": 100, "higher_is_better": False}}
+    for tuning in (None, criterion):
+        one = Quantization(conf(workspace, tuning=tuning))
+        one.metric("mean", torchmetrics.CatMetric)
+        with pytest.raises(
+            LpotError, match="which way `mean` is better" if not tuning else "mean`"
+        ):
+            one(net(), train_loader(), eval_dataloader=eval_loader())
+
+
+def test_a_torchmetrics_object_of_the_users_stays_as_it_is(workspace: Path) -> None:
+    mine = MulticlassAccuracy(KINDS, average="micro")
+    mine.update(torch.eye(KINDS), torch.arange(KINDS))
+    one = Quantization(conf(workspace))
+    one.metric("mine", mine)
+    one(net(), train_loader(), eval_dataloader=eval_loader())
+    assert (float(mine.compute()), mine.update_count) == (1.0, 1)
 
 
 NESTEROV = {"SGD": {"learning_rate": 0.1, "nesterov": True}}
