@@ -225,7 +225,8 @@ def _pair(preds: Any, labels: Any) -> tuple[Tensor, Tensor]:
             f"the output has the shape {list(given.shape)}, the labels {list(wanted.shape)};"
             " allowed: scores (batch, classes, …) or predictions (batch, …) for labels (batch, …)"
         )
-    return given, wanted
+    whole = not wanted.is_floating_point() or torch.equal(wanted, wanted.round())
+    return given, wanted.long() if whole else wanted
 
 
 def _predicted(given: Tensor, wanted: Tensor, name: str, instead: str) -> Tensor:
