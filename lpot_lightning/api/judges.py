@@ -25,7 +25,7 @@ class Loader:
 
 
 @dataclass(frozen=True)
-class Judge:
+class ModelJudge:
     """What judges models, and what its number is called.
 
     Args:
@@ -70,7 +70,7 @@ def eval_loader_of(given: Given, conf: Conf) -> Loader | None:
     return block_loader(conf, "evaluation.accuracy.dataloader", accuracy_of(conf).dataloader)
 
 
-def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> Judge:
+def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> ModelJudge:
     """Return what judges models: ``eval_func``, else the metric and the loader.
 
     Args:
@@ -90,7 +90,7 @@ def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> Judge:
     asked = conf.tuning.accuracy_criterion.higher_is_better
     if given.eval_func is not None:
         way = direction_of(ACCURACY, asked)
-        return Judge(given.eval_func, ACCURACY, way, "`eval_func`")
+        return ModelJudge(given.eval_func, ACCURACY, way, "`eval_func`")
     accuracy = accuracy_of(conf)
     meter = given.metric
     if meter is None:
@@ -108,6 +108,6 @@ def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> Judge:
         reference=lambda: second_model(given.model),
         seed=conf.tuning.random_seed,
     )
-    return Judge(
+    return ModelJudge(
         judge, meter.name, way, judge.name, lambda: {"evaluation_data_and_metric": judge.digest}
     )

@@ -9,7 +9,7 @@ from torch import nn
 
 from lpot_lightning.api.fitting import training_of
 from lpot_lightning.api.given import QAT, Given, Train
-from lpot_lightning.api.judges import Judge, Loader, block_loader, eval_loader_of, judge_of
+from lpot_lightning.api.judges import Loader, ModelJudge, block_loader, eval_loader_of, judge_of
 from lpot_lightning.conf.schema import Conf
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Sources:
     model: nn.Module
     data: Loader | None
     q_func: Train | None
-    judge: Judge
+    judge: ModelJudge
 
 
 def sources_of(given: Given, conf: Conf) -> Sources:

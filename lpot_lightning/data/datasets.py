@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lpot_lightning.data.bert import bert
+from lpot_lightning.data.cifar import cifar10, cifar100
 from lpot_lightning.data.dummy import dummy, dummy_v2
-from lpot_lightning.data.files import cifar10, cifar100, fashion_mnist, image_folder, mnist
+from lpot_lightning.data.image_folder import image_folder
+from lpot_lightning.data.mnist import fashion_mnist, mnist
 from lpot_lightning.data.source import Source
 
 DATASETS: dict[str, Callable[..., Source]] = {

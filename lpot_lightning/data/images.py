@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from lpot_lightning.errors import ConfError, DataError, in_short
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Transform = Callable[[Any], Any]
+"""Takes an input of a data set and gives what it becomes."""
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 

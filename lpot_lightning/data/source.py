@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
 from lpot_lightning.data.filters import Keep
-from lpot_lightning.data.transforms import Transform
+from lpot_lightning.data.images import Transform
 from lpot_lightning.errors import DataError
 
 

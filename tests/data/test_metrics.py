@@ -104,6 +104,11 @@ def test_outputs_are_found_by_name_and_in_several() -> None:
     assert measured("MSE", (pair, zeros)) == 1
 
 
+@pytest.mark.parametrize("name", ["Loss", "MSE", "MAE", "RMSE"])
+def test_a_number_that_is_none_is_not_left_out(name: str) -> None:
+    assert str(measured(name, ([1.0, float("nan")], [1.0, 2.0]))) == "nan"
+
+
 @pytest.mark.parametrize(
     ("name", "batch", "match"),
     [

@@ -55,6 +55,7 @@ def test_crops() -> None:
     assert red(done("CenterCrop", image, size=[2, 4])) == [[2, 3, 4, 5]] * 2
     assert done("CenterCrop", image, size=10).size == (10, 10)
     assert np.array(done("CenterCrop", image, size=10))[0].max() == 0
+    assert red(done("CenterCrop", image, size=[1, 11])) == [[0, *range(8), 0, 0]]
     box = {"offset_height": 1, "offset_width": 6, "target_height": 2, "target_width": 3}
     assert red(done("CropToBoundingBox", image, **box)) == [[6, 7, 0]] * 2
     part = done("CropResize", image, x=2, y=0, width=4, height=2, size=[2, 2])
