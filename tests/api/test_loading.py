@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from lpot_lightning.api.batches import call_with, label_of
 from lpot_lightning.api.loading import loader_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, DataError, NotYetError
@@ -85,6 +86,15 @@ def test_shuffle_goes_by_the_seed(images: str) -> None:
 def test_an_endless_one_is_taken_as_far_as_needed() -> None:
     (first, labels), *_ = islice(loader(ENDLESS, batch_size=6), 3)
     assert (first.shape, labels.shape) == ((6, 3), (6, 2))
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_several_inputs_are_several_arguments(label: bool) -> None:
+    dummy = {"shape": [[4, 3], [4, 5]], "low": [0, -1], "high": 1, "label": label}
+    batch = next(iter(loader({"dummy": dummy}, batch_size=2)))
+    call = call_with(batch)
+    assert [tuple(one.shape) for one in call.args] == [(2, 3), (2, 5)]
+    assert (label_of(batch) is not None) is label
 
 
 def test_a_filter_keeps_samples_by_their_labels(images: str) -> None:
