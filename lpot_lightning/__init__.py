@@ -10,12 +10,14 @@ from lpot_lightning.callbacks.offline import quantize
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.qat import QATCallback
 from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.data.metric import Metric
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
 
 __all__ = [
     "ArtifactError",
     "ConfError",
     "LpotError",
+    "Metric",
     "PruningCallback",
     "PruningResult",
     "QATCallback",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -65,6 +66,47 @@ def call_with(batch: Any) -> Call:
     if isinstance(given, Mapping):
         return Call((), dict(given))
     return Call(tuple(given) if isinstance(given, tuple | list) else (given,), {})
+
+
+def label_of(batch: Any) -> Any:
+    """Return the label of one batch of a loader, on the CPU; ``None`` if it has none.
+
+    It is the second of two items; of a dict, which is the input, what is called ``labels`` or
+    ``label``.
+    """
+    label = None
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        label = batch[1]
+    elif isinstance(batch, Mapping):
+        label = batch.get("labels", batch.get("label"))
+    return pytree.tree_map_only(Tensor, lambda one: one.cpu(), label)
+
+
+def labelled(
+    loader: Iterable[Any], *, origin: str, most: int | None = None
+) -> Iterator[tuple[Call, Any]]:
+    """Give a call and a label for each batch of ``loader``, at most ``most``.
+
+    Raises:
+        DataError: if the data raises something, or gives a batch of another form.
+    """
+    number = 0
+    try:
+        for batch in islice(loader, most):
+            found = call_with(batch), label_of(batch)
+            number += 1
+            yield found
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from error
+    except Exception as error:  # the user's dataset may raise whatever it likes
+        raise DataError(
+            f"{origin} cannot be read after {number} batches ({in_short(error)})"
+        ) from error
+
+
+def goes_once(loader: object) -> bool:
+    """Whether ``loader`` is an iterator, which can be gone through once only."""
+    return isinstance(loader, Iterator)
 
 
 def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> Calls:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
-from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, DataError, NotYetError
+from lpot_lightning.conf.schema import AccuracyConf, Conf
+from lpot_lightning.data.meter import Meter
+from lpot_lightning.errors import ConfError, DataError
 
 Evaluate = Callable[[nn.Module], Any]
 Train = Callable[[nn.Module], Any]
@@ -22,47 +23,52 @@ class Given:
 
     Args:
         model: fp32, trained.
-        q_dataloader: to calibrate on.
+        q_dataloader: to calibrate on; in a training, to train on.
         q_func: trains a model.
-        eval_dataloader: to calibrate on, where there is nothing better.
+        eval_dataloader: to judge on by a metric, and to calibrate on where there is nothing better.
         eval_func: judges a model.
+        metric: judges on ``eval_dataloader``.
     """
 
     model: Any
-    q_dataloader: Any
-    q_func: Any
-    eval_dataloader: Any
-    eval_func: Any
+    q_dataloader: Any = None
+    q_func: Any = None
+    eval_dataloader: Any = None
+    eval_func: Any = None
+    metric: Meter | None = None
 
     @property
-    def data(self) -> tuple[Any, str] | None:
-        """The loader to show models, and its name."""
-        if self.q_dataloader is not None:
-            return self.q_dataloader, "the calibration dataloader"
-        if self.eval_dataloader is not None:
-            return self.eval_dataloader, "`eval_dataloader`"
-        return None
+    def names(self) -> frozenset[str]:
+        """What of it is given."""
+        return frozenset(one.name for one in fields(self) if getattr(self, one.name) is not None)
 
     def checked(self, conf: Conf) -> Given:
         """Return itself.
 
         Raises:
-            ConfError: if something is missing, of the wrong kind, or not asked for by ``conf``.
-            NotYetError: if ``conf`` gives in its place what is not built yet.
+            ConfError: if something is missing, here and in ``conf``, of the wrong kind, or not
+                asked for by ``conf``.
             DataError: if there is nothing to calibrate on.
         """
-        _check_model(self.model)
-        _check_eval_func(self, conf)
+        check_model(self.model)
         for name in ("q_dataloader", "eval_dataloader"):
-            _check_loader(name, getattr(self, name))
+            check_loader(name, getattr(self, name))
+        check_judge(self, conf)
         if conf.quantization.approach == QAT:
-            _check_q_func(self.q_func, conf)
+            _check_q_func(self, conf)
         else:
             _check_post_training(self, conf)
         return self
 
 
-def _check_model(model: object) -> None:
+def accuracy_of(conf: Conf) -> AccuracyConf:
+    """Return ``evaluation.accuracy``, empty where a conf has none."""
+    found = conf.evaluation.accuracy if conf.evaluation is not None else None
+    return found or AccuracyConf()
+
+
+def check_model(model: object) -> None:
+    """Raise a ``ConfError`` if ``model`` is no module."""
     if model is None:
         raise ConfError(
             "there is no model: set it, `quantization.model = model`, or give it to the call,"
@@ -75,36 +81,70 @@ def _check_model(model: object) -> None:
         )
 
 
-def _check_eval_func(given: Given, conf: Conf) -> None:
+def check_callable(name: str, value: object, returns: str) -> None:
+    """Raise a ``ConfError`` if ``value`` is no function of a model."""
+    if not callable(value):
+        raise ConfError(
+            f"`{name}` is a `{type(value).__name__}`; allowed: a function that takes a model and"
+            f" returns {returns}"
+        )
+
+
+def check_loader(name: str, value: object) -> None:
+    """Raise a ``ConfError`` if ``value`` is neither ``None`` nor a loader."""
+    if value is not None and not hasattr(value, "__iter__"):
+        raise ConfError(
+            f"`{name}` is a `{type(value).__name__}`; allowed: a `DataLoader`, or anything else"
+            " that gives batches in a `for` loop"
+        )
+
+
+def check_judge(given: Given, conf: Conf) -> None:
+    """Raise an error if there is nothing to judge models by, here and in ``conf``.
+
+    Raises:
+        ConfError: if there is no function and no metric, or the function is none.
+        DataError: if there is a metric, and no data to judge by it.
+    """
     if given.eval_func is not None:
-        _check_callable("eval_func", given.eval_func, "its accuracy")
+        check_callable("eval_func", given.eval_func, "its accuracy")
         return
-    accuracy = conf.evaluation.accuracy if conf.evaluation is not None else None
-    asked = accuracy is not None and (accuracy.metric or accuracy.dataloader)
-    if given.eval_dataloader is not None or asked:
-        raise NotYetError(
-            "there is no `eval_func`, and judging by `eval_dataloader` and the metric of"
-            " `evaluation.accuracy` is not built yet: give an `eval_func(model)` that returns the"
-            " accuracy"
+    asked = accuracy_of(conf)
+    metric = given.metric is not None or asked.metric is not None
+    data = given.eval_dataloader is not None or asked.dataloader is not None
+    if metric and data:
+        return
+    by_metric = (
+        "a metric, `evaluation.accuracy.metric` in the YAML or `quantization.metric(name, cls)`"
+    )
+    by_data = "an `eval_dataloader`, or `evaluation.accuracy.dataloader` in the YAML"
+    if metric:
+        raise DataError(f"there is a metric, and no data to judge by it: give {by_data}")
+    if data:
+        raise ConfError(
+            f"there is no `eval_func` to judge by, and data without a metric: give {by_metric}"
         )
     raise ConfError(
         "there is no `eval_func` to judge by: give a function that takes a model and returns its"
-        " accuracy, one number"
+        f" accuracy, one number; or give {by_metric}, and {by_data}"
     )
 
 
-def _check_q_func(q_func: object, conf: Conf) -> None:
-    if q_func is not None:
-        _check_callable("q_func", q_func, "nothing")
-    elif conf.quantization.train is not None:
-        raise NotYetError(
-            f"{conf.source}: `quantization.train` is not built yet for `Quantization`: give a"
-            " `q_func(model)` that trains the model"
-        )
-    else:
+def _check_q_func(given: Given, conf: Conf) -> None:
+    if given.q_func is not None:
+        check_callable("q_func", given.q_func, "nothing")
+        return
+    train = conf.quantization.train
+    if train is None:
         raise ConfError(
             f"`quantization.approach` is `{QAT}`, and there is no `q_func` to train by: give a"
-            " function that takes a model and trains it"
+            " function that takes a model and trains it, or `quantization.train` in the YAML"
+        )
+    calibration = conf.quantization.calibration.dataloader
+    if given.q_dataloader is None and train.dataloader is None and calibration is None:
+        raise DataError(
+            f"{conf.source}: `quantization.train` has no data to train on: give a `q_dataloader`,"
+            " set `calib_dataloader`, or give `quantization.train.dataloader`"
         )
 
 
@@ -115,29 +155,12 @@ def _check_post_training(given: Given, conf: Conf) -> None:
             f"there is a `q_func`, and `quantization.approach` is `{asked.approach}`, which does"
             f" not train: leave it out, or set `quantization.approach` to `{QAT}`"
         )
-    if given.q_dataloader is None and asked.calibration.dataloader is not None:
-        raise NotYetError(
-            f"{conf.source}: `quantization.calibration.dataloader` is not built yet for"
-            " `Quantization`: give a `q_dataloader`"
-        )
-    if given.data is None:
+    loaders = [given.q_dataloader, asked.calibration.dataloader, given.eval_dataloader]
+    if given.eval_func is None:
+        loaders.append(accuracy_of(conf).dataloader)
+    if all(one is None for one in loaders):
         raise DataError(
-            "there is no data to calibrate on: give a `q_dataloader`, or set `calib_dataloader`; a"
-            " batch is `(input, label)`, or the input alone"
-        )
-
-
-def _check_callable(name: str, value: object, returns: str) -> None:
-    if not callable(value):
-        raise ConfError(
-            f"`{name}` is a `{type(value).__name__}`; allowed: a function that takes a model and"
-            f" returns {returns}"
-        )
-
-
-def _check_loader(name: str, value: object) -> None:
-    if value is not None and not hasattr(value, "__iter__"):
-        raise ConfError(
-            f"`{name}` is a `{type(value).__name__}`; allowed: a `DataLoader`, or anything else"
-            " that gives batches in a `for` loop"
+            "there is no data to calibrate on: give a `q_dataloader`, set `calib_dataloader`, or"
+            " give `quantization.calibration.dataloader` in the YAML; a batch is `(input, label)`,"
+            " or the input alone"
         )

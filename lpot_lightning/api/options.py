@@ -42,6 +42,8 @@ class Options:
             that.
         channels: the plan, in plain values, by which channels were cut out of the model, where they
             were; it goes into the tune config.
+        depends_on: gives what else scores depend on, by name, once the baseline was judged; a
+            history counts for the same only.
     """
 
     modules: tuple[str, ...] = ()
@@ -50,3 +52,4 @@ class Options:
     ranks: Ranks = field(default_factory=Ranks)
     dense: float | None = None
     channels: Mapping[str, Any] | None = None
+    depends_on: Callable[[], Mapping[str, Any]] = dict

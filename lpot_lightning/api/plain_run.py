@@ -11,13 +11,14 @@ from math import isfinite
 from torch import nn
 
 from lpot_lightning.api.batches import Calls, collect
-from lpot_lightning.api.given import QAT, Given
+from lpot_lightning.api.given import QAT
 from lpot_lightning.api.options import Listener, Options
 from lpot_lightning.api.plain_runner import PlainRunner
 from lpot_lightning.api.q_func import train_by
 from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.result import TuningResult, trial_line
 from lpot_lightning.api.run import find_backend, quantize_model
+from lpot_lightning.api.sources import Sources
 from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.training import FEW, prepare_training
 from lpot_lightning.api.workspace import on_disk, workspace_of
@@ -30,11 +31,11 @@ from lpot_lightning.signals import Stopped, exit_codes
 _LOG = logging.getLogger(__name__)
 
 
-def quantize_given(given: Given, conf: Conf) -> TuningResult:
-    """Quantize what is given; random numbers are as before afterwards.
+def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
+    """Quantize a model by its sources; random numbers are as before afterwards.
 
     Args:
-        given: checked.
+        sources: of the run.
         conf: checked.
 
     Raises:
@@ -44,7 +45,8 @@ def quantize_given(given: Given, conf: Conf) -> TuningResult:
     """
     workspace = workspace_of(conf)
     with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
-        run = _Run(given, conf, Options(workspace=workspace))
+        options = Options(workspace=workspace, depends_on=sources.judge.depends_on)
+        run = _Run(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()
     _LOG.info("\n%s", result.table())
     return result
@@ -53,8 +55,8 @@ def quantize_given(given: Given, conf: Conf) -> TuningResult:
 class _Run:
     """One call, its arguments checked."""
 
-    def __init__(self, given: Given, conf: Conf, options: Options) -> None:
-        self._given, self._conf, self._options = given, conf, options
+    def __init__(self, sources: Sources, conf: Conf, options: Options) -> None:
+        self._sources, self._conf, self._options = sources, conf, options
 
     def calibrate(self) -> TuningResult:
         """Quantize a copy of the model as it is."""
@@ -67,27 +69,27 @@ class _Run:
                 UserWarning,
                 stacklevel=4,
             )
-        if self._given.q_dataloader is None:
-            _LOG.info("there is no calibration dataloader: calibrating on `eval_dataloader`")
-        return self._tuned(self._given.model, data, None)
+        return self._tuned(self._sources.model, data, None)
 
     def train(self) -> TuningResult:
         """Train a copy of the model with rounding, then quantize it."""
-        model, data, conf, say = self._given.model, self._data(FEW), self._conf, _LOG.info
+        model, data, conf, say = self._sources.model, self._data(FEW), self._conf, _LOG.info
         runner, copied = self._runner(model, data), second_model(model)
         backend = find_backend(conf, say)
         training = prepare_training(copied, backend, conf, runner, self._options, say)
         start = runner.evaluate(copied, "baseline").accuracy
         if not isfinite(start):
             raise EvaluationError(
-                f"`eval_func` returned {start} for the fp32 model; allowed: a finite number"
+                f"{self._sources.judge.name} returned {start} for the fp32 model; allowed: a finite"
+                " number"
             )
         trained = second_model(model)
         say(
             f"training {len(training.int8_ops)} ops with the rounding of int8, in"
             f" {len(training.paths)} modules"
         )
-        state = train_by(self._given.q_func, trained, training, say)
+        assert self._sources.q_func is not None  # it is checked
+        state = train_by(self._sources.q_func, trained, training, say)
         return self._tuned(trained, data, Trained(state, start=start))
 
     def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
@@ -99,26 +101,28 @@ class _Run:
                 self._options,
                 Listener(
                     say=_LOG.info,
-                    trial=lambda trial: _LOG.info(trial_line(trial, PlainRunner.monitor)),
+                    trial=lambda trial: _LOG.info(trial_line(trial, self._sources.judge.monitor)),
                 ),
                 trained,
             )
 
     def _data(self, size: int) -> Calls | None:
-        if self._given.data is None:
+        shown = self._sources.data
+        if shown is None:
             return None
-        loader, origin = self._given.data
-        return collect(loader, size, origin=origin, seed=self._conf.tuning.random_seed)
+        seed = self._conf.tuning.random_seed
+        return collect(shown.batches, size, origin=shown.origin, seed=seed)
 
     def _runner(self, model: nn.Module, data: Calls | None) -> PlainRunner:
-        asked = self._conf.tuning
-        higher = asked.accuracy_criterion.higher_is_better
+        judge = self._sources.judge
         return PlainRunner(
             lambda: second_model(model),
-            self._given.eval_func,
+            judge.of,
             data,
-            higher_is_better=True if higher is None else higher,
-            seed=asked.random_seed,
+            higher_is_better=judge.higher_is_better,
+            monitor=judge.monitor,
+            judge=judge.name,
+            seed=self._conf.tuning.random_seed,
         )
 
     @contextmanager

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.api.batches import Call, Calls, shortened
+from lpot_lightning.api.evaluating import number_of
 from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.api.untouched import as_before_on_error
-from lpot_lightning.errors import DataError, EvaluationError, in_short
+from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.signals import check
 from lpot_lightning.tuning.screening import Watch
 
+ACCURACY = "accuracy"
+"""What ``eval_func`` gives."""
 _STEPS = 3  # of which the median is the time of a step
 
 
@@ -38,6 +41,8 @@ class PlainRunner:
         eval_func: takes a model in eval mode and returns its accuracy.
         data: to calibrate on; without any, what ``eval_func`` shows the model takes its place.
         higher_is_better: direction of the accuracy.
+        monitor: how the accuracy is called.
+        judge: how ``eval_func`` is called in messages.
         seed: of random numbers.
 
     Example::
@@ -46,8 +51,6 @@ class PlainRunner:
         runner.evaluate(net, "baseline").accuracy
     """
 
-    monitor = "accuracy"
-
     def __init__(
         self,
         fresh: Callable[[], nn.Module],
@@ -55,12 +58,20 @@ class PlainRunner:
         data: Calls | None,
         *,
         higher_is_better: bool = True,
+        monitor: str = ACCURACY,
+        judge: str = "`eval_func`",
         seed: int,
     ) -> None:
         self._fresh, self._eval_func, self._data, self._seed = fresh, eval_func, data, seed
         self._higher, self._works = higher_is_better, False
+        self._monitor, self._judge = monitor, judge
         self._first = data.calls[0] if data is not None else None
         self._judged: tuple[nn.Module, Evaluation] | None = None
+
+    @property
+    def monitor(self) -> str:
+        """How the accuracy is called."""
+        return self._monitor
 
     @property
     def higher_is_better(self) -> bool:
@@ -149,22 +160,22 @@ class PlainRunner:
     def _accuracy_of(self, model: nn.Module) -> float:
         try:
             with self._at_rest(model):
-                accuracy = _number(self._eval_func(model))
-        except EvaluationError:
+                accuracy = number_of(self._eval_func(model), self._judge)
+        except LpotError:
             raise
         except Exception as error:
             if self._works:
                 raise  # whether a trial may fail is for the search to say
             raise EvaluationError(
-                f"`eval_func` fails with the fp32 model ({in_short(error)}); it has to work before"
-                " int8 can be judged by it"
+                f"{self._judge} fails with the fp32 model ({in_short(error)}); it has to work"
+                " before int8 can be judged by it"
             ) from error
-        _check_on_cpu(model)
+        _check_on_cpu(model, self._judge)
         self._works = True
         return accuracy
 
     def _show(self, model: nn.Module, call: Call) -> None:
-        origin = self._data.origin if self._data is not None else "`eval_func`"
+        origin = self._data.origin if self._data is not None else self._judge
         try:
             with self._at_rest(model):
                 call.of(model)
@@ -203,26 +214,10 @@ class PlainRunner:
             handle.remove()
 
 
-def _number(value: Any) -> float:
-    """Return what ``eval_func`` gave as a number.
-
-    Raises:
-        EvaluationError: if it is none.
-    """
-    try:
-        if not isinstance(value, str | bytes | bool):
-            return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        pass
-    raise EvaluationError(
-        f"`eval_func` returned a `{type(value).__name__}`; allowed: one number, the accuracy"
-    )
-
-
-def _check_on_cpu(model: nn.Module) -> None:
+def _check_on_cpu(model: nn.Module, judge: str) -> None:
     for name, value in chain(model.named_parameters(), model.named_buffers()):
         if value.device.type != "cpu":
             raise EvaluationError(
-                f"`eval_func` moved `{name}` to `{value.device}`; int8 runs on the CPU: leave the"
+                f"{judge} moved `{name}` to `{value.device}`; int8 runs on the CPU: leave the"
                 " model there, and move the data to it"
             )

@@ -6,34 +6,39 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import nn
 
 from lpot_lightning.api.given import Given
-from lpot_lightning.api.plain_run import quantize_given
+from lpot_lightning.api.parts import Parts
+from lpot_lightning.api.plain_run import quantize_by
 from lpot_lightning.api.preparation import check_float32, check_not_int8
 from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.sources import sources_of
 from lpot_lightning.api.voice import audible
-from lpot_lightning.conf.ownership import check_for_quantization, what_arguments_replace
+from lpot_lightning.conf.ownership import (
+    check_for_quantization,
+    what_arguments_replace,
+    what_has_no_effect,
+)
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.errors import ConfError
 from lpot_lightning.tuning.strategies.table import find_strategy
 
-_NOT_YET = {
-    "metric": "give an `eval_func(model)` that computes the metric",
-    "dataloader": "a `torch.utils.data.DataLoader` does the same",
-}
 
-
-class Quantization:
-    """Quantize a model by your own functions, tuned to an accuracy goal; no Trainer is needed.
+class Quantization(Parts):
+    """Quantize a model, tuned to an accuracy goal; no Trainer is needed.
 
     ``quantization.approach`` of the conf says how. ``post_training_static_quant`` calibrates a
-    copy of the model; ``quant_aware_training`` lets ``q_func`` train a copy that rounds as int8
-    will. Then ``eval_func`` judges int8 models until the criterion is met. The model itself is left
-    as it is, and so are random numbers: inside, they start from ``tuning.random_seed``.
+    copy of the model; ``quant_aware_training`` trains a copy that rounds as int8 will. Then int8
+    models are judged until the criterion is met. The model itself is left as it is, and so are
+    random numbers: inside, they start from ``tuning.random_seed``.
+
+    Data, metric and training come from the YAML, or from code, which comes first. In LPOT's three
+    usages: all of it in the YAML, then a model is enough; loaders in code and the metric in the
+    YAML, or by ``metric``; a loader to calibrate on and an ``eval_func`` that judges as it likes.
 
     What is said goes to the logger ``lpot_lightning``, and to stderr where the program has set up
     no logging.
@@ -44,12 +49,15 @@ class Quantization:
 
     Attributes:
         model: the trained fp32 model, an ``nn.Module``.
-        calib_dataloader: gives batches ``(input, label)``, or inputs, to calibrate on. The model
-            is called with the input, a tuple of inputs one by one, a dict by name.
-        eval_dataloader: is calibrated on, where there is nothing else.
-        eval_func: takes a model in eval mode on the CPU and returns its accuracy, one number.
+        calib_dataloader: gives batches ``(input, label)``, or inputs, to calibrate on, in place of
+            ``quantization.calibration.dataloader``. The model is called with the input, a tuple of
+            inputs one by one, a dict by name. A training by ``quantization.train`` trains on it.
+        eval_dataloader: gives batches ``(input, label)`` to judge on by the metric, in place of
+            ``evaluation.accuracy.dataloader``; it is calibrated on, where there is nothing else.
+        eval_func: takes a model in eval mode on the CPU and returns its accuracy, one number; in
+            place of a metric and its data.
         q_func: takes a float32 copy of the model in training mode on the CPU and trains it in
-            place, for ``quant_aware_training``.
+            place, for ``quant_aware_training``; in place of ``quantization.train``.
         result: the ``TuningResult`` of the last call; ``None`` before, and after one that failed.
 
     Raises:
@@ -82,14 +90,6 @@ class Quantization:
         self.eval_func: Any = None
         self.q_func: Any = None
         self.result: TuningResult | None = None
-
-    def metric(self, *_: object, **__: object) -> NoReturn:
-        """Raise a ``NotYetError``: metrics of LPOT are not built yet."""
-        raise _not_yet("metric")
-
-    def dataloader(self, *_: object, **__: object) -> NoReturn:
-        """Raise a ``NotYetError``: dataloaders of LPOT are not built yet."""
-        raise _not_yet("dataloader")
 
     def __call__(
         self,
@@ -131,13 +131,14 @@ class Quantization:
             _first(q_func, self.q_func),
             _first(eval_dataloader, self.eval_dataloader),
             _first(eval_func, self.eval_func),
+            self._meter,
         ).checked(self.conf)
         self.result = None
         check_not_int8(given.model)
         check_float32(given.model)
-        _warn_of_replaced(self.conf)
+        _warn_of_what_is_left(self.conf, given)
         with audible(logging.getLogger("lpot_lightning")):
-            self.result = quantize_given(given, self.conf)
+            self.result = quantize_by(sources_of(given, self.conf), self.conf)
         return self.result.model
 
 
@@ -145,12 +146,13 @@ def _first(given: Any, attribute: Any) -> Any:
     return attribute if given is None else given
 
 
-def _not_yet(name: str) -> NotYetError:
-    return NotYetError(f"`Quantization.{name}` is not built yet: {_NOT_YET[name]}")
-
-
-def _warn_of_replaced(conf: Conf) -> None:
-    if keys := what_arguments_replace(conf):
-        names = ", ".join(f"`{key}`" for key in keys)
-        text = f"{conf.source}: the functions and loaders that are given replace {names}"
-        warnings.warn(text, UserWarning, stacklevel=3)
+def _warn_of_what_is_left(conf: Conf, given: Given) -> None:
+    replaced = [f"`{key}`" for key in what_arguments_replace(conf, given.names)]
+    if given.eval_func is not None and given.metric is not None:
+        replaced.append(f"the metric `{given.metric.name}`")
+    if replaced:
+        text = f"the functions and loaders that are given replace {', '.join(replaced)}"
+        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
+    if idle := what_has_no_effect(conf, given.names):
+        text = f"this has no effect here: {'; '.join(idle)}"
+        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)

@@ -129,6 +129,7 @@ def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
         weights=content_hash(dict(nn.Module.state_dict(job.model))),
         calibration_data=calibration_data,
         **({"trained_ranges": job.trained.state} if job.trained else {}),
+        **job.options.depends_on(),
     )
     resume = job.conf.tuning.workspace.resume
     history = History.open(path, fingerprints, must_match=resume is not None)

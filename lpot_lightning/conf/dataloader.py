@@ -76,12 +76,12 @@ DATASETS: Table = {
     "dummy": {"shape": need(shape), "label": flag, **_DUMMY},
     "dummy_v2": {"input_shape": need(shape), "label_shape": shape, **_DUMMY},
 }
-_OWN_DATA = "give your own data to the `Trainer`"
+_OWN_DATA = "give your own data to the `Trainer`, or a loader of it to `Quantization`"
 OTHER_DATASETS = {
     "TFRecordDataset": "use `ImageFolder`",
     "ImageRecord": "use `ImageFolder`",
-    "Imagenet": "use `ImageFolder` or `ImagenetRaw`",
-    "COCORecord": "use `COCORaw`",
+    "Imagenet": "use `ImageFolder`",
+    "COCORecord": _OWN_DATA,
     "VOCRecord": _OWN_DATA,
     "style_transfer": _OWN_DATA,
     "GLUE": "use `bert`",

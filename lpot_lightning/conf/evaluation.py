@@ -26,12 +26,17 @@ METRICS: Table = {
     "MSE": _COMPARE,
     "RMSE": _COMPARE,
 }
-_OWN_METRIC = "another metric is logged in `validation_step` and named by `monitor`"
+_OWN_METRIC = (
+    "another metric is logged in `validation_step` and named by `monitor`, or given to "
+    "`Quantization.metric`"
+)
 OTHER_METRICS = dict.fromkeys(
     ("mAP", "COCOmAP", "VOCmAP", "SquadF1", "BLEU", "mIOU", "GLUE"), _OWN_METRIC
 )
 POSTPROCESSES: Table = {"LabelShift": {"shift": need(integer())}}
-OTHER_POSTPROCESSES = {"SquadV1": "turn outputs into answers in `validation_step`"}
+OTHER_POSTPROCESSES = {
+    "SquadV1": "turn outputs into answers in `validation_step`, or in a `Metric` of your own"
+}
 
 
 def read_evaluation(field: Field, tuning: Field) -> EvaluationConf | None:
@@ -102,7 +107,7 @@ def _postprocess(field: Field) -> PostprocessConf | None:
     if "Reshape" in entries:
         entries["Reshape"].note("has no effect; outputs are judged as the model gives them")
     rest = {name: entry.value for name, entry in entries.items() if name != "Reshape"}
-    instead = "outputs and labels are prepared in `validation_step`"
+    instead = "outputs and labels are prepared in `validation_step`, or in a `Metric` of your own"
     return PostprocessConf(
         read_each(transform.holding(rest), POSTPROCESSES, OTHER_POSTPROCESSES, instead)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lpot_lightning.conf.blocks import TrainConf
 from lpot_lightning.conf.schema import AccuracyConf, Conf, TuningConf
@@ -92,18 +92,60 @@ def check_for_quantization(conf: Conf) -> None:
         _check_no_train(conf)
 
 
-def what_arguments_replace(conf: Conf) -> list[str]:
-    """Return the keys of a conf that have no effect beside loaders and functions of the user's."""
+def what_arguments_replace(conf: Conf, given: Collection[str]) -> list[str]:
+    """Return the keys of a conf that have no effect beside loaders and functions of the user's.
+
+    Args:
+        conf: What ``read_conf`` returned.
+        given: Of ``q_dataloader``, ``q_func``, ``eval_dataloader``, ``eval_func`` and ``metric``
+            those that are given.
+
+    Example::
+
+        what_arguments_replace(conf, ["eval_func"])  # ["evaluation.accuracy.metric"]
+    """
+    return [key for key, value in _replaced(conf, given) if value not in (None, -1)]
+
+
+def _replaced(conf: Conf, given: Collection[str]) -> Iterator[tuple[str, object]]:
     quantization = conf.quantization
-    found: dict[str, object] = {
-        "quantization.train": quantization.train,
-        "quantization.calibration.dataloader": quantization.calibration.dataloader,
-    }
-    if conf.evaluation is not None and (accuracy := conf.evaluation.accuracy) is not None:
-        found |= {f"evaluation.accuracy.{key}": getattr(accuracy, key) for key in ACCURACY_OWNERS}
-        if accuracy.iteration > 0:
-            found["evaluation.accuracy.iteration"] = accuracy.iteration
-    return [key for key, value in found.items() if value is not None]
+    if "q_func" in given:
+        yield "quantization.train", quantization.train
+    elif "q_dataloader" in given and quantization.train is not None:
+        yield "quantization.train.dataloader", quantization.train.dataloader
+    if "q_dataloader" in given:
+        yield "quantization.calibration.dataloader", quantization.calibration.dataloader
+    accuracy = conf.evaluation.accuracy if conf.evaluation is not None else None
+    if accuracy is None:
+        return
+    by = {"metric": "metric", "dataloader": "eval_dataloader"}
+    for key in (*ACCURACY_OWNERS, "iteration"):
+        if "eval_func" in given or by.get(key) in given:
+            yield f"evaluation.accuracy.{key}", getattr(accuracy, key)
+
+
+def what_has_no_effect(conf: Conf, given: Collection[str]) -> list[str]:
+    """Return the keys of a conf that change nothing without a Trainer, each with the reason.
+
+    Args:
+        conf: What ``read_conf`` returned.
+        given: See ``what_arguments_replace``.
+
+    Example::
+
+        what_has_no_effect(conf, [])  # ["`evaluation.accuracy.configs`: …"]
+    """
+    remarks = []
+    accuracy = conf.evaluation.accuracy if conf.evaluation is not None else None
+    if accuracy is not None and accuracy.configs is not None and "eval_func" not in given:
+        remarks.append("`evaluation.accuracy.configs`: threads and processes change no accuracy")
+    train = conf.quantization.train
+    if train is not None and "q_func" not in given:
+        if train.frequency is not None:
+            remarks.append("`quantization.train.frequency`: nothing is judged while it trains")
+        if train.hostfile is not None:
+            remarks.append("`quantization.train.hostfile`: this process trains alone")
+    return remarks
 
 
 def _check_kind(conf: Conf, callback: str) -> None:

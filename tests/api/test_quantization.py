@@ -39,7 +39,6 @@ from lpot_lightning.errors import (
     DataError,
     EvaluationError,
     LpotError,
-    NotYetError,
     QuantizationError,
 )
 from lpot_lightning.lock import WorkspaceLock
@@ -501,7 +500,7 @@ def test_post_training_calibrates_on_what_there_is(workspace: Path, caplog) -> N
         ({"model": Net}, ConfError, "`model` is a `type`"),
         ({"eval_func": None}, ConfError, "there is no `eval_func` to judge by"),
         ({"eval_func": 0.9}, ConfError, "`eval_func` is a `float`"),
-        ({"eval_func": None, "eval_dataloader": [1]}, NotYetError, "there is no `eval_func`, and"),
+        ({"eval_func": None, "eval_dataloader": [1]}, ConfError, "and data without a metric"),
         ({"calib_dataloader": None}, DataError, "there is no data to calibrate on"),
         ({"calib_dataloader": 3}, ConfError, "`q_dataloader` is a `int`"),
         ({"calib_dataloader": []}, DataError, "the calibration dataloader is empty"),
@@ -541,30 +540,6 @@ def test_bad_input_of_a_training(workspace: Path, given, kind, match: str) -> No
 
 
 LOADER = {"dataset": {"dummy": {"shape": [8, 1, 8, 8]}}}
-TRAINING = {"criterion": {"CrossEntropyLoss": {}}, "dataloader": LOADER}
-
-
-@pytest.mark.parametrize(
-    ("quantizes", "evaluation", "match"),
-    [
-        ({"approach": QAT, "train": TRAINING}, {}, "`quantization.train` is not built yet"),
-        ({"calibration": {"dataloader": LOADER}}, {}, "`quantization.calibration.dataloader` is"),
-        ({}, {"accuracy": {"metric": {"topk": 1}}}, "metric of `evaluation.accuracy` is not built"),
-    ],
-)
-def test_what_the_yaml_gives_is_not_built_yet(
-    workspace: Path, quantizes, evaluation, match
-) -> None:
-    one = Quantization(conf(workspace) | {"quantization": quantizes, "evaluation": evaluation})
-    one.eval_func = None if evaluation else accuracy
-    with pytest.raises(NotYetError, match=match):
-        one(net())
-
-
-@pytest.mark.parametrize("name", ["metric", "dataloader"])
-def test_lpots_helpers_are_not_built_yet(workspace: Path, name: str) -> None:
-    with pytest.raises(NotYetError, match=f"`Quantization.{name}` is not built yet"):
-        getattr(quantization(workspace), name)("mine", object)
 
 
 def test_what_functions_and_loaders_replace_is_said(workspace: Path) -> None:

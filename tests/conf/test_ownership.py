@@ -9,6 +9,7 @@ from lpot_lightning.conf.ownership import (
     check_for_callback,
     check_for_quantization,
     what_arguments_replace,
+    what_has_no_effect,
 )
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, NotYetError
@@ -208,15 +209,44 @@ def test_quantization_goes_both_ways(sections):
     check_for_quantization(read_conf(conf_of(**sections)))
 
 
-def test_what_the_users_functions_and_loaders_replace():
+ALL_KEYS = [
+    "quantization.train",
+    "quantization.calibration.dataloader",
+    "evaluation.accuracy.metric",
+    "evaluation.accuracy.dataloader",
+    "evaluation.accuracy.iteration",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "replaced"),
+    [
+        ([], []),
+        (["q_func", "q_dataloader", "eval_func"], ALL_KEYS),
+        (["q_func"], ALL_KEYS[:1]),
+        (["q_dataloader"], ["quantization.train.dataloader", ALL_KEYS[1]]),
+        (["eval_func"], ALL_KEYS[2:]),
+        (["metric"], ALL_KEYS[2:3]),
+        (["eval_dataloader"], ALL_KEYS[3:4]),
+    ],
+)
+def test_what_the_users_functions_and_loaders_replace(given, replaced):
     accuracy = {"metric": {"topk": 1}, "dataloader": LOADER, "iteration": 3}
     quantization = {"approach": QAT, "train": TRAIN, "calibration": {"dataloader": LOADER}}
-    assert what_arguments_replace(read_conf(conf_of())) == []
+    assert what_arguments_replace(read_conf(conf_of()), given) == []
     asked = conf_of(quantization=quantization, evaluation={"accuracy": accuracy})
-    assert what_arguments_replace(read_conf(asked)) == [
-        "quantization.train",
-        "quantization.calibration.dataloader",
-        "evaluation.accuracy.metric",
-        "evaluation.accuracy.dataloader",
-        "evaluation.accuracy.iteration",
+    assert what_arguments_replace(read_conf(asked), given) == replaced
+
+
+def test_what_changes_nothing_without_a_trainer():
+    asked = conf_of(
+        quantization={"approach": QAT, "train": TRAIN},
+        evaluation={"accuracy": {"configs": {"cores_per_instance": 4}}},
+    )
+    assert what_has_no_effect(read_conf(conf_of()), []) == []
+    assert what_has_no_effect(read_conf(asked), ["q_func", "eval_func"]) == []
+    assert what_has_no_effect(read_conf(asked), []) == [
+        "`evaluation.accuracy.configs`: threads and processes change no accuracy",
+        "`quantization.train.frequency`: nothing is judged while it trains",
+        "`quantization.train.hostfile`: this process trains alone",
     ]

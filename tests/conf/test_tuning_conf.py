@@ -223,13 +223,15 @@ def test_the_metrics_for_pytorch(metric):
         (
             {"COCOmAP": {}},
             "`evaluation.accuracy.metric.COCOmAP` is for other frameworks than PyTorch; "
-            "another metric is logged in `validation_step` and named by `monitor`.",
+            "another metric is logged in `validation_step` and named by `monitor`, or given to "
+            "`Quantization.metric`.",
         ),
         (
             {"accuracy": None},
             "`evaluation.accuracy.metric.accuracy` is not known; allowed: `topk`, "
             "`Accuracy`, `F1`, `Loss`, `MAE`, `MSE`, `RMSE`; another metric is logged in "
-            "`validation_step` and named by `monitor`. Did you mean `Accuracy`?",
+            "`validation_step` and named by `monitor`, or given to `Quantization.metric`. "
+            "Did you mean `Accuracy`?",
         ),
         (
             {"F1": {"average": "macro"}},
@@ -263,7 +265,8 @@ def test_labels_may_be_shifted_and_answers_are_the_users_matter():
     squad = {"transform": {"SquadV1": {"label_file": "a", "vocab_file": "b"}}}
     said = refusal(conf_of(evaluation={"accuracy": {"postprocess": squad}}))
     assert said.endswith(
-        "is for other frameworks than PyTorch; turn outputs into answers in `validation_step`."
+        "is for other frameworks than PyTorch; turn outputs into answers in `validation_step`, or "
+        "in a `Metric` of your own."
     )
 
 

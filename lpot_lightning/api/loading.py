@@ -1,0 +1,85 @@
+"""A `dataloader` block of the YAML as a loader."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader
+
+from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
+from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
+from lpot_lightning.data.filters import FILTERS
+from lpot_lightning.data.loader import dataloader_of
+from lpot_lightning.data.source import Endless, Samples, Source
+from lpot_lightning.data.transforms import TRANSFORMS
+from lpot_lightning.errors import ConfError, DataError, NotYetError
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ENDLESS = 10
+"""Batches of `dummy_v2` that stand for all of them, as in LPOT."""
+
+
+def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
+    """Return the loader that a block asks for; files are looked up, and none is downloaded.
+
+    Args:
+        block: of the conf.
+        where: file and key of the block, for errors.
+
+    Raises:
+        ConfError: if an option does not fit, or Pillow is not installed.
+        NotYetError: if the data set is not built yet.
+        DataError: if a file is missing or damaged.
+
+    Example::
+
+        loader_of(conf.evaluation.accuracy.dataloader, "q.yaml: `evaluation.accuracy.dataloader`")
+    """
+    source = _source(block.dataset, where)
+    transforms = [_named(one, TRANSFORMS, f"{where}, `transform`") for one in block.transform]
+    if transforms and not source.images:
+        _LOG.warning(
+            "%s: `transform` has no effect on `%s`, which gives no images", where, source.name
+        )
+        transforms = []
+    keep = _named(block.filter, FILTERS, f"{where}, `filter`") if block.filter else None
+    if source.count is None and block.shuffle:
+        raise ConfError(f"{where}: `shuffle` needs an end, and `{source.name}` has none: leave it")
+    try:
+        dataset: Any = (
+            Endless(source, keep) if source.count is None else Samples(source, transforms, keep)
+        )
+        return dataloader_of(
+            dataset, block.batch_size, last_batch=block.last_batch, shuffle=block.shuffle
+        )
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def is_endless(block: DataloaderConf) -> bool:
+    """Whether the data set of a block never ends."""
+    return block.dataset.name == "dummy_v2"
+
+
+def _source(named: NamedConf, where: str) -> Source:
+    if named.name in NOT_BUILT:
+        raise NotYetError(
+            f"{where}: the data set `{named.name}` is not built yet: {NOT_BUILT[named.name]}, or"
+            " give a loader in code, `quantization.dataloader(dataset)`"
+        )
+    return _named(named, DATASETS, f"{where}, `dataset`")
+
+
+def _named(named: NamedConf, table: Mapping[str, Callable[..., T]], where: str) -> T:
+    try:
+        return table[named.name](**named.options)
+    except NotYetError as error:
+        raise NotYetError(f"{where}: {error}") from error
+    except ConfError as error:
+        raise ConfError(f"{where}: `{named.name}`: {error}") from error
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error

@@ -1,0 +1,47 @@
+"""Images in a folder for each class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lpot_lightning.data.images import EXTENSIONS, pillow, read_image
+from lpot_lightning.data.places import folder_of
+from lpot_lightning.data.source import Source
+from lpot_lightning.errors import DataError
+
+
+def image_folder(root: str) -> Source:
+    """Images in a folder for each class; classes are numbered in the order of their names."""
+    pillow()
+    folder = folder_of(root, "ImageFolder", "a folder for each class, with its images")
+    classes = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    if not classes:
+        raise DataError(
+            f"`{folder}` holds no folders; `ImageFolder` expects one for each class, with its"
+            " images: `root/cat/1.jpg`, `root/dog/2.jpg`"
+        )
+    found = [
+        (path, number) for number, name in enumerate(classes) for path in _images_in(folder / name)
+    ]
+    return Source(
+        "ImageFolder",
+        len(found),
+        lambda number: read_image(found[number][0]),
+        lambda number: found[number][1],
+    )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    found = sorted(
+        Path(place) / name
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    )
+    if not found:
+        raise DataError(
+            f"`{folder}` holds no images; `ImageFolder` expects some for each class, of the kinds"
+            f" {', '.join(EXTENSIONS)}"
+        )
+    return found

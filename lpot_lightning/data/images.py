@@ -1,0 +1,79 @@
+"""The door to Pillow, and what counts as an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from lpot_lightning.errors import ConfError, DataError, in_short
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Transform = Callable[[Any], Any]
+"""Takes an input of a data set and gives what it becomes."""
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def pillow() -> ModuleType:
+    """Return ``PIL.Image``.
+
+    Raises:
+        ConfError: if Pillow is not installed.
+    """
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise ConfError(
+            "images are read and transformed by Pillow, which is not installed:"
+            " `pip install 'lpot-lightning[images]'`"
+        ) from error
+    return PIL.Image
+
+
+def read_image(path: Path) -> Image:
+    """Return the image of a file as RGB.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with pillow().open(path) as image:
+            read: Image = image.convert("RGB")
+            return read
+    except ConfError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise DataError(f"`{path}` cannot be read as an image ({in_short(error)})") from error
+
+
+def as_image(value: Any, name: str) -> Image:
+    """Return an image, or an array that is one, for the transform ``name``.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    if isinstance(value, pillow().Image):
+        image: Image = value
+        return image
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3):
+        made: Image = pillow().fromarray(value.squeeze(-1) if value.shape[2:] == (1,) else value)
+        return made
+    raise DataError(f"`{name}` is given {kind_of(value)}; allowed: an image{_hint(value)}")
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, for people."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"a `{type(value).__name__}` {list(value.shape)} of `{value.dtype}`"
+    return f"a `{type(value).__name__}`"
+
+
+def _hint(value: Any) -> str:
+    after = ": put it before `ToTensor`, or put `ToPILImage` before it"
+    return after if isinstance(value, Tensor | np.ndarray) else ""
