@@ -1,5 +1,6 @@
 """Model compression inside PyTorch Lightning, tuned to an accuracy goal."""
 
+from lpot_lightning.api.pruning import Pruning
 from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.api.quantization import Quantization
 from lpot_lightning.api.restore import load
@@ -18,6 +19,7 @@ __all__ = [
     "ConfError",
     "LpotError",
     "Metric",
+    "Pruning",
     "PruningCallback",
     "PruningResult",
     "QATCallback",

@@ -67,12 +67,12 @@ def accuracy_of(conf: Conf) -> AccuracyConf:
     return found or AccuracyConf()
 
 
-def check_model(model: object) -> None:
-    """Raise a ``ConfError`` if ``model`` is no module."""
+def check_model(model: object, owner: str = "quantization") -> None:
+    """Raise a ``ConfError`` if ``model`` is no module; ``owner`` is what it is given to."""
     if model is None:
         raise ConfError(
-            "there is no model: set it, `quantization.model = model`, or give it to the call,"
-            " `quantization(model)`"
+            f"there is no model: set it, `{owner}.model = model`, or give it to the call,"
+            f" `{owner}(model)`"
         )
     if not isinstance(model, nn.Module):
         raise ConfError(
@@ -99,8 +99,13 @@ def check_loader(name: str, value: object) -> None:
         )
 
 
-def check_judge(given: Given, conf: Conf) -> None:
+def check_judge(given: Given, conf: Conf, owner: str = "quantization") -> None:
     """Raise an error if there is nothing to judge models by, here and in ``conf``.
+
+    Args:
+        given: see there.
+        conf: checked.
+        owner: what they are given to, for people.
 
     Raises:
         ConfError: if there is no function and no metric, or the function is none.
@@ -114,9 +119,7 @@ def check_judge(given: Given, conf: Conf) -> None:
     data = given.eval_dataloader is not None or asked.dataloader is not None
     if metric and data:
         return
-    by_metric = (
-        "a metric, `evaluation.accuracy.metric` in the YAML or `quantization.metric(name, cls)`"
-    )
+    by_metric = f"a metric, `evaluation.accuracy.metric` in the YAML or `{owner}.metric(name, cls)`"
     by_data = "an `eval_dataloader`, or `evaluation.accuracy.dataloader` in the YAML"
     if metric:
         raise DataError(f"there is a metric, and no data to judge by it: give {by_data}")

@@ -168,7 +168,7 @@ class PlainRunner:
                 raise  # whether a trial may fail is for the search to say
             raise EvaluationError(
                 f"{self._judge} fails with the fp32 model ({in_short(error)}); it has to work"
-                " before int8 can be judged by it"
+                " before another model can be judged by it"
             ) from error
         _check_on_cpu(model, self._judge)
         self._works = True

@@ -55,7 +55,7 @@ def train_by(
         strays.stop()
         training.detach()
     training.end_batch()
-    _check_same(model, returned)
+    check_same(model, returned)
     _check_seen(training, strays.found)
     training.check_finite()
     _check_weights(model)
@@ -64,7 +64,8 @@ def train_by(
     return training.state()
 
 
-def _check_same(model: nn.Module, returned: object) -> None:
+def check_same(model: nn.Module, returned: object) -> None:
+    """Raise a ``QuantizationError`` if a ``q_func`` returned another model than it was given."""
     if isinstance(returned, nn.Module) and returned is not model:
         raise QuantizationError(
             f"`q_func` returned another `{type(returned).__name__}` than the model it was given:"

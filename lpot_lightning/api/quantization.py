@@ -22,9 +22,8 @@ from lpot_lightning.conf.ownership import (
     what_arguments_replace,
     what_has_no_effect,
 )
-from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError
 from lpot_lightning.tuning.strategies.table import find_strategy
 
 
@@ -77,11 +76,7 @@ class Quantization(Parts):
         *,
         conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     ) -> None:
-        one = _first(conf, conf_fname)
-        if one is None or (conf is not None and conf_fname is not None):
-            came = "neither" if one is None else "both"
-            raise ConfError(f"{came} of `conf` and `conf_fname` is given; allowed: exactly one")
-        self.conf = read_conf(one)
+        self.conf = read_conf(the_one_conf(conf, conf_fname))
         check_for_quantization(self.conf)
         find_strategy(self.conf.tuning.strategy.name)
         self.model: Any = None

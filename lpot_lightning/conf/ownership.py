@@ -84,12 +84,25 @@ def check_for_quantization(conf: Conf) -> None:
         pruner = CALLBACKS["pruning"]
         raise ConfError(
             f"{conf.source}: `pruning` is all that is asked for, and `Quantization` does not "
-            f"prune; use `{pruner}`."
+            f"prune; use `Pruning`, or `{pruner}` in a Trainer."
         )
     if conf.quantization.approach == "quant_aware_training":
         _check_training(conf)
     else:
         _check_no_train(conf)
+
+
+def check_for_pruning(conf: Conf) -> None:
+    """Check that ``Pruning``, which needs no Trainer, can do what a conf asks for.
+
+    Args:
+        conf: What ``read_conf`` returned.
+
+    Raises:
+        ConfError: If it does not ask for pruning.
+    """
+    if conf.pruning is None:
+        raise ConfError(f"{conf.source}: there is no `pruning` for `Pruning`; use `Quantization`.")
 
 
 def what_arguments_replace(conf: Conf, given: Collection[str]) -> list[str]:

@@ -17,6 +17,7 @@ from lpot_lightning.conf.pruning import read_pruning
 from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
+from lpot_lightning.errors import ConfError
 
 FRAMEWORKS = ("pytorch_fx", "pytorch")
 OTHER_FRAMEWORKS = (
@@ -70,6 +71,18 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
     if field.notes:
         warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)
     return checked
+
+
+def the_one_conf(conf: Any, conf_fname: Any) -> Any:
+    """Return the one of two arguments that is given.
+
+    Raises:
+        ConfError: If none is, or both are.
+    """
+    if (conf is None) == (conf_fname is None):
+        came = "neither" if conf is None else "both"
+        raise ConfError(f"{came} of `conf` and `conf_fname` is given; allowed: exactly one")
+    return conf_fname if conf is None else conf
 
 
 def _read(field: Field) -> Conf:

@@ -104,6 +104,11 @@ class ModelPruner:
         return any(one.needs_gradients for one in self._pruners)
 
     @property
+    def begun(self) -> bool:
+        """Whether an epoch has begun."""
+        return self._begun
+
+    @property
     def reached(self) -> bool:
         """Whether every pruner is at its target."""
         targets = [one.target_sparsity for one in self._schedules]
