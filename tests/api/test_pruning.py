@@ -269,7 +269,11 @@ def test_another_model_is_pruned_from_the_start() -> None:
         ({"model": "net.pt"}, ConfError, "`model` is a `str`; allowed: an `nn.Module` with its"),
         ({"model": None}, ConfError, "there is no model: set it, `pruning.model = model`, or"),
         ({"eval_func": None}, ConfError, "there is no `eval_func` to judge by: give a function"),
-        ({"eval_dataloader": 3}, ConfError, "`eval_dataloader` is a `int`; allowed: a `DataLoader`"),
+        (
+            {"eval_dataloader": 3},
+            ConfError,
+            "`eval_dataloader` is a `int`; allowed: a `DataLoader`",
+        ),
     ],
 )
 def test_what_is_missing_is_told_first(tmp_path, given, kind, said) -> None:
