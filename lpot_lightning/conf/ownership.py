@@ -92,6 +92,30 @@ def check_for_quantization(conf: Conf) -> None:
         _check_no_train(conf)
 
 
+def check_for_benchmark(conf: Conf, own_loader: bool, own_func: bool) -> None:
+    """Say in one warning what of ``evaluation.performance`` has no effect on a benchmark.
+
+    Args:
+        conf: What ``read_conf`` returned.
+        own_loader: Whether the user gives a loader.
+        own_func: Whether the user gives a function that brings its own data.
+
+    Example::
+
+        check_for_benchmark(read_conf("deploy.yaml"), own_loader=True, own_func=False)
+    """
+    asked = conf.evaluation.performance if conf.evaluation is not None else None
+    remarks = []
+    if asked is not None and asked.dataloader is not None and (own_loader or own_func):
+        name = "b_dataloader" if own_loader else "b_func"
+        remarks.append(f"`evaluation.performance.dataloader` is replaced by the `{name}` given")
+    if asked is not None and asked.postprocess is not None:
+        remarks.append("`evaluation.performance.postprocess` changes outputs, which nobody times")
+    if remarks:
+        text = f"{conf.source}: of no effect: {'; '.join(remarks)}."
+        warnings.warn(text, UserWarning, stacklevel=3)
+
+
 def what_arguments_replace(conf: Conf) -> list[str]:
     """Return the keys of a conf that have no effect beside loaders and functions of the user's."""
     quantization = conf.quantization
