@@ -10,18 +10,22 @@ if TYPE_CHECKING:
     from lpot_lightning.api.benchmark_result import BenchmarkResult
     from lpot_lightning.api.quantization import Quantization
     from lpot_lightning.api.result import TuningResult
+    from lpot_lightning.callbacks.benchmark import BenchmarkCallback
     from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
     from lpot_lightning.callbacks.offline import quantize
     from lpot_lightning.callbacks.qat import QATCallback
     from lpot_lightning.callbacks.quantization import QuantizationCallback
+    from lpot_lightning.cli import LPOTCLI
     from lpot_lightning.errors import ArtifactError, ConfError, LpotError
     from lpot_lightning.quantization.storage import load
 
 __all__ = [
     "ArtifactError",
     "Benchmark",
+    "BenchmarkCallback",
     "BenchmarkResult",
     "ConfError",
+    "LPOTCLI",
     "LpotError",
     "QATCallback",
     "Quantization",
@@ -34,8 +38,10 @@ __all__ = [
 _HOMES = {
     "ArtifactError": "errors",
     "Benchmark": "api.benchmark",
+    "BenchmarkCallback": "callbacks.benchmark",
     "BenchmarkResult": "api.benchmark_result",
     "ConfError": "errors",
+    "LPOTCLI": "cli",
     "LpotError": "errors",
     "QATCallback": "callbacks.qat",
     "Quantization": "api.quantization",

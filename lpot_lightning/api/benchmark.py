@@ -110,7 +110,7 @@ class Benchmark:
             mode,
         ).checked()
         self.result = None
-        check_for_benchmark(self.conf, given.b_dataloader is not None, given.b_func is not None)
+        check_for_benchmark(self.conf, given.data)
         with audible(logging.getLogger("lpot_lightning")):
             self.result = benchmark_given(given, self.conf)
         return self.result

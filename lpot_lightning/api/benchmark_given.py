@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -54,9 +53,11 @@ class BenchmarkGiven:
         return BenchmarkGiven(model, self.fp32, self.b_dataloader, self.b_func, self.mode)
 
     @property
-    def modules(self) -> Sequence[nn.Module]:
-        """The models that are there in memory."""
-        return [one for one in (self.model, self.fp32) if isinstance(one, nn.Module)]
+    def data(self) -> str | None:
+        """What gives the data, for people; ``None`` leaves it to the conf."""
+        if self.b_func is not None:
+            return "the `b_func`"
+        return None if self.b_dataloader is None else "the `b_dataloader`"
 
     @property
     def is_int8(self) -> bool:

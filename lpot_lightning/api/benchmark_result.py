@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from typing import Any
 
+from lpot_lightning.api.columns import aligned
 from lpot_lightning.api.speeds import Latency, Speed
 
 
@@ -71,9 +72,22 @@ class BenchmarkResult:
         """Samples a second, those of all instances together."""
         return None if self.speed is None else self.speed.throughput
 
-    def to_json(self) -> bytes:
+    def to_json(self, indent: int | None = 1) -> bytes:
         """Return all of it as JSON."""
-        return json.dumps(asdict(self), indent=1).encode()
+        return json.dumps(asdict(self), indent=indent).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes | str) -> BenchmarkResult:
+        """Build from what ``to_json`` gave."""
+        plain = json.loads(content)
+        plain |= {name: _speed(plain[name]) for name in ("speed", "fp32")}
+        plain["instances"] = tuple(
+            InstanceResult(
+                tuple(one["cores"]), one["threads"], *map(_speed, (one["speed"], one["fp32"]))
+            )
+            for one in plain["instances"]
+        )
+        return cls(**plain)
 
     def table(self) -> str:
         """Return it as a table for people."""
@@ -137,12 +151,14 @@ class BenchmarkResult:
         return aligned([*rows, total])
 
 
-def aligned(rows: Sequence[Sequence[str]], first: int = 0) -> str:
-    """Return rows as columns; the first one is at least ``first`` wide."""
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    widths[0] = max(widths[0], first)
-    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+def _speed(plain: dict[str, Any] | None) -> Any:
+    if plain is None:
+        return None
+    latencies = {
+        name: None if plain[name] is None else Latency(**plain[name])
+        for name in ("latency", "latency_per_sample")
+    }
+    return Speed(**{**plain, **latencies})
 
 
 def in_short_ranges(numbers: Sequence[int]) -> str:

@@ -22,7 +22,6 @@ from lpot_lightning.api.speeds import Timed, speed_of
 from lpot_lightning.api.timing import Found, Work, find, threads
 from lpot_lightning.conf.schema import AccuracyConf, Conf, PerformanceConf
 from lpot_lightning.errors import ConfError
-from lpot_lightning.quantization.replace import second_model
 
 _LOG = logging.getLogger(__name__)
 CALLS = 20
@@ -63,7 +62,7 @@ def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
             work.warmup,
             f", in {len(where)} processes" if where else "",
         )
-        found = find_in(where, _copied(work)) if where else (find(work),)
+        found = find_in(where, work) if where else (find(work),)
     result = BenchmarkResult(
         conf.model.name, "int8" if given.is_int8 else "model", count, work.warmup
     )
@@ -87,16 +86,6 @@ def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
         count = len(calls)
     iterations = most - asked.warmup if most > 0 else count
     return Work(given.model, given.fp32, calls, given.b_func, asked.warmup, iterations, seed)
-
-
-def _copied(work: Work) -> Work:
-    """Return ``work`` with copies of its models, as a judge would see them."""
-    one, fp32 = work.model, work.fp32
-    return replace(
-        work,
-        model=second_model(one) if isinstance(one, nn.Module) else one,
-        fp32=None if fp32 is None else second_model(fp32),
-    )
 
 
 def with_found(

@@ -36,7 +36,7 @@ def places(asked: ConfigsConf | None) -> tuple[Place, ...]:
     Raises:
         ConfError: if it asks for more cores than there are, or this system cannot pin a process.
     """
-    if asked is None or not _asks_for_processes(asked):
+    if asked is None or not asks_for_processes(asked):
         return ()
     free = usable_cores()
     each = asked.cores_per_instance or len(free) // asked.num_of_instance
@@ -78,7 +78,8 @@ def _siblings(cpu: int) -> str:
         return f"cpu {cpu}"
 
 
-def _asks_for_processes(asked: ConfigsConf) -> bool:
+def asks_for_processes(asked: ConfigsConf) -> bool:
+    """Whether a ``configs`` block needs processes of their own."""
     return (
         asked.num_of_instance > 1
         or asked.cores_per_instance is not None

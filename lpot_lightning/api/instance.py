@@ -17,9 +17,6 @@ from lpot_lightning.errors import LpotError, in_short
 if TYPE_CHECKING:
     from lpot_lightning.api.cores import Place
 
-PATIENCE = 600.0
-"""Seconds in which all processes have to be ready for the next call."""
-
 
 @dataclass(frozen=True)
 class Fault:
@@ -44,10 +41,10 @@ def run_instance(pipe: Connection, together: Barrier, place: Place) -> None:
     try:
         pipe.send(_find(content, together, place))
     except threading.BrokenBarrierError:
-        pass  # another one has failed, and says why
+        connection.wait([pipe])  # another one has failed, and says why; this one will be ended
     except Exception as error:
-        together.abort()
         pipe.send(_fault(error))
+        together.abort()
 
 
 def _find(content: bytes, together: Barrier, place: Place) -> Any:
@@ -58,7 +55,7 @@ def _find(content: bytes, together: Barrier, place: Place) -> Any:
     torch.set_num_threads(place.threads)
     if place.inter_threads is not None:
         torch.set_num_interop_threads(place.inter_threads)
-    return find(ForkingPickler.loads(content), lambda: together.wait(PATIENCE))
+    return find(ForkingPickler.loads(content), together.wait)
 
 
 def _fault(error: Exception) -> Fault:

@@ -52,7 +52,7 @@ def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
                 started.append(process)
                 theirs.close()
         for pipe in pipes:
-            with suppress(BrokenPipeError):  # it has died: that is told below
+            with suppress(ConnectionError):  # it has died: that is told below
                 pipe.send_bytes(content)
         return _received(pipes, started)
     finally:
@@ -75,7 +75,7 @@ def _received(pipes: Sequence[Connection], started: Sequence[SpawnProcess]) -> t
 def _from(pipe: Connection, process: SpawnProcess, which: str) -> Found:
     try:
         came = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, ConnectionError):
         process.join(_SECONDS)
         raise BenchmarkError(
             f"instance {which} ended before it had measured, {_ending(process.exitcode)}"

@@ -21,7 +21,7 @@ from lpot_lightning.errors import BenchmarkError, DataError, LpotError, in_short
 from lpot_lightning.quantization.storage import CONFIGURE, WEIGHTS, load
 
 Measure = Callable[[nn.Module], Any]
-Step = Callable[[int], Any]
+Step = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
         steps = [_Function(work.func, one) if work.func else _Calls(work, one) for one in models]
         for step in steps:
             step.try_out()
-        seconds = _seconds(steps, work.warmup, work.iterations, gate)
+        seconds = in_turns(steps, work.warmup, work.iterations, gate)
         timed = (
             Timed(tuple(found), tuple(map(step.samples, range(work.iterations))))
             for step, found in zip(steps, seconds, strict=True)
@@ -97,22 +97,30 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
         return Found(tuple(timed), tuple(step.accuracy for step in steps))
 
 
-def _seconds(
-    steps: Sequence[Step], warmup: int, iterations: int, gate: Callable[[], object]
+def in_turns(
+    steps: Sequence[Step],
+    warmup: int,
+    iterations: int,
+    gate: Callable[[], object] = lambda: None,
 ) -> list[list[float]]:
+    """Return the seconds of each step, in each of so many iterations.
+
+    Args:
+        steps: each takes the number of an iteration and returns how long it took.
+        warmup: iterations before, whose seconds do not count.
+        iterations: those that do.
+        gate: as for ``find``.
+    """
     for number in range(warmup):
         for step in steps:
             step(number)
     found: list[list[float]] = [[] for _ in steps]
-    in_turn = list(range(len(steps)))
     for number in range(iterations):
-        for index in in_turn if number % 2 == 0 else reversed(in_turn):
+        order = list(range(len(steps)))
+        for index in order if number % 2 == 0 else reversed(order):
             if number == 0 or len(steps) > 1:
                 gate()
-            step = steps[index]
-            started = perf_counter()
-            step(number)
-            found[index].append(perf_counter() - started)
+            found[index].append(steps[index](number))
     return found
 
 
@@ -124,9 +132,11 @@ class _Calls:
     def __init__(self, work: Work, model: nn.Module) -> None:
         self._calls, self._model = work.calls, model
 
-    def __call__(self, number: int) -> None:
+    def __call__(self, number: int) -> float:
         args, kwargs = self._calls[number % len(self._calls)]
+        started = perf_counter()
         self._model(*args, **kwargs)
+        return perf_counter() - started
 
     def samples(self, number: int) -> int:
         return samples_in(self._calls[number % len(self._calls)])
@@ -149,8 +159,10 @@ class _Function:
         self._func, self._model, self._seen = func, model, 0
         self.accuracy: float | None = None
 
-    def __call__(self, number: int) -> None:
+    def __call__(self, number: int) -> float:
+        started = perf_counter()
         self._func(self._model)
+        return perf_counter() - started
 
     def samples(self, number: int) -> int:
         return self._seen

@@ -92,27 +92,25 @@ def check_for_quantization(conf: Conf) -> None:
         _check_no_train(conf)
 
 
-def check_for_benchmark(conf: Conf, own_loader: bool, own_func: bool) -> None:
+def check_for_benchmark(conf: Conf, data: str | None) -> None:
     """Say in one warning what of ``evaluation.performance`` has no effect on a benchmark.
 
     Args:
         conf: What ``read_conf`` returned.
-        own_loader: Whether the user gives a loader.
-        own_func: Whether the user gives a function that brings its own data.
+        data: What gives the data in place of the conf, for people; ``None`` if nothing does.
 
     Example::
 
-        check_for_benchmark(read_conf("deploy.yaml"), own_loader=True, own_func=False)
+        check_for_benchmark(read_conf("deploy.yaml"), "the `b_dataloader` given")
     """
     asked = conf.evaluation.performance if conf.evaluation is not None else None
     remarks = []
-    if asked is not None and asked.dataloader is not None and (own_loader or own_func):
-        name = "b_dataloader" if own_loader else "b_func"
-        remarks.append(f"`evaluation.performance.dataloader` is replaced by the `{name}` given")
+    if asked is not None and asked.dataloader is not None and data is not None:
+        remarks.append(f"`evaluation.performance.dataloader` is replaced by {data}")
     if asked is not None and asked.postprocess is not None:
         remarks.append("`evaluation.performance.postprocess` changes outputs, which nobody times")
     if remarks:
-        text = f"{conf.source}: of no effect: {'; '.join(remarks)}."
+        text = f"{conf.source}: without effect on a benchmark: {'; '.join(remarks)}."
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
