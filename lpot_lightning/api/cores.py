@@ -105,7 +105,6 @@ def _check_enough(asked: ConfigsConf, each: int, free: int) -> None:
         )
     if each * asked.num_of_instance > free:
         raise ConfError(
-            f"`{_KEY}` asks for {asked.num_of_instance} instances of {each} cores,"
-            f" {asked.num_of_instance * each} together, and this process may use {free} physical"
-            " cores: lower `num_of_instance` or `cores_per_instance`"
+            f"`{_KEY}` asks for {asked.num_of_instance} x {each} cores, and this process may use"
+            f" {free} physical ones: lower `num_of_instance` or `cores_per_instance`"
         )

@@ -18,6 +18,7 @@ from typing_extensions import override
 from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.api.benchmark_run import CALLS, performance_of, with_found
 from lpot_lightning.api.cores import asks_for_processes
+from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.speeds import Timed
 from lpot_lightning.api.timing import Found, in_turns, threads
@@ -122,12 +123,11 @@ class BenchmarkCallback(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             warmup, count = 0, 1
         few = asked.configs.intra_num_of_threads if asked.configs else None
-        with threads(few), closing(ranks_of(trainer)) as ranks:
+        seed = self.conf.tuning.random_seed
+        with threads(few), seeded(seed), closing(ranks_of(trainer)) as ranks:
             used = torch.get_num_threads()
-            clock = _Clock(trainer, self.conf.tuning.random_seed, ranks)
-            clock.precision = judging_precision(trainer, pl_module, lambda _: None)
-            steps = [partial(clock.seconds, model) for model in models]
-            found = in_turns(steps, warmup, count)
+            clock = _Clock(trainer, seed, ranks, judging_precision(trainer, pl_module, _unsaid))
+            found = in_turns([partial(clock.seconds, model) for model in models], warmup, count)
         label = "model" if int8 is None else "int8"
         empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
         timed = tuple(Timed(tuple(one), (clock.samples,) * count) for one in found)
@@ -139,9 +139,9 @@ class BenchmarkCallback(Callback):
 class _Clock:
     """Times ``validation_step`` on the first validation batch, by the trainer's own loop."""
 
-    def __init__(self, trainer: Trainer, seed: int, ranks: Ranks) -> None:
+    def __init__(self, trainer: Trainer, seed: int, ranks: Ranks, precision: Precision) -> None:
         self._trainer, self._seed, self._ranks, self._warned = trainer, seed, ranks, Warned()
-        self.precision: Precision = Precision()
+        self._precision = precision
         loader, _ = ranks.together(partial(find_loaders, trainer, 1, seed))
         data = ranks.together(lambda: collect_val(loader, 1, ranks))
         first = next(place for place, batches in enumerate(data.batches) if batches)
@@ -165,7 +165,7 @@ class _Clock:
                     watch.around([]),
                     self._seed,
                     self._ranks,
-                    self.precision,
+                    self._precision,
                 ),
                 as_before_on_error(model),
             ):
@@ -176,7 +176,7 @@ class _Clock:
         except LpotError:
             raise
         except Exception as error:
-            raise step_failed(error, self.precision) from error
+            raise step_failed(error, self._precision) from error
         return self._ranks.agreed(watch.median)
 
 
@@ -185,6 +185,10 @@ def _int8_of(callbacks: Sequence[Callback]) -> LightningModule | None:
     model = next((one.model for one in reversed(found) if one is not None), None)
     assert model is None or isinstance(model, LightningModule)
     return model
+
+
+def _unsaid(_: str) -> None:
+    """Weights of another type are no news: the callback that quantizes has said so."""
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:
