@@ -186,6 +186,16 @@ def _told() -> Iterator[None]:
     """Say an error of ours in one line, and end with its exit code."""
     try:
         yield
-    except LpotError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (LpotError, ValueError) as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        sys.stderr.write(f"error: {ours}\n")
         raise SystemExit(FAILED) from error
+
+
+def _ours(error: BaseException | None) -> LpotError | None:
+    """Return the error of ours that is behind one of jsonargparse's, about a callback for one."""
+    while error is not None and not isinstance(error, LpotError):
+        error = error.__cause__ or error.__context__
+    return error

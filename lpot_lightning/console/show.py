@@ -11,7 +11,7 @@ from typing import Any
 from lpot_lightning.api.columns import aligned
 from lpot_lightning.api.result import TuningResult, by_reason, read_result
 from lpot_lightning.api.workspace import HISTORY, RESULT
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.quantization.configure import read_configure
 from lpot_lightning.quantization.storage import CONFIGURE
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
@@ -88,8 +88,18 @@ def look(path: str) -> Workspace:
 
 
 def page(found: Workspace) -> str:
-    """Return it for people, part by part."""
-    return "\n\n".join(_parts(found))
+    """Return it for people, part by part.
+
+    Raises:
+        ArtifactError: if a file can be read, and holds what nobody of us has written.
+    """
+    try:
+        return "\n\n".join(_parts(found))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ArtifactError(
+            f"a file in `{found.folder}` holds what lpot_lightning does not write"
+            f" ({in_short(error)}): it is damaged, or was edited"
+        ) from error
 
 
 def _parts(found: Workspace) -> Iterator[str]:
@@ -148,7 +158,7 @@ def _ops(ops: Mapping[str, Any]) -> str:
 def _op(name: str, op: Mapping[str, Any]) -> list[str]:
     activation, weight = op["activation"], op.get("weight")
     fp32 = activation.get("dtype") == "fp32"
-    row = [name, str(op.get("kind", "")), "fp32" if fp32 else "int8"]
+    row = [str(name), str(op.get("kind", "")), "fp32" if fp32 else "int8"]
     if fp32:
         return row
     scale = activation.get("scale")

@@ -63,9 +63,7 @@ def test_a_function_that_shows_no_samples():
 
 
 def test_accuracy_alone():
-    assert ACCURACY.table() == (
-        "          model\naccuracy  0.9000\nname      net\nthreads   2"
-    )
+    assert ACCURACY.table() == ("          model\naccuracy  0.9000\nname      net\nthreads   2")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from lit_scenes import Lit, conf, fitted, train_loader, trainer, val_loader
 from users_world import watched
 
 from lpot_lightning import BenchmarkCallback, ConfError, QuantizationCallback
+from lpot_lightning.api.timing import threads
 from lpot_lightning.errors import EvaluationError
 
 
@@ -116,13 +117,17 @@ def test_processes_of_its_own_are_refused():
 def test_another_conf_is_refused():
     with pytest.raises(ConfError, match="conf is a `int`; allowed: a path, a mapping"):
         BenchmarkCallback(3)
-    with pytest.raises(ConfError, match="`evaluation.performance.warmup` is `two`; allowed: a whole"):
+    with pytest.raises(
+        ConfError, match="`evaluation.performance.warmup` is `two`; allowed: a whole"
+    ):
         BenchmarkCallback(timed(warmup="two"))
 
 
 def test_data_in_the_yaml_is_said_to_be_the_trainers():
     data = {"dataset": {"dummy": {"shape": [4, 8]}}}
-    with pytest.warns(UserWarning, match="`evaluation.performance.dataloader` is replaced by the v"):
+    with pytest.warns(
+        UserWarning, match="`evaluation.performance.dataloader` is replaced by the v"
+    ):
         BenchmarkCallback(timed(dataloader=data))
 
 
@@ -146,3 +151,13 @@ def test_a_second_fit_has_no_result_of_the_first():
     with pytest.raises(EvaluationError):
         trainer(callback, limit_val_batches=0).fit(Lit(), train_loader())
     assert callback.result is None
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="several processes are needed")
+def test_the_result_comes_back_from_processes_of_the_fits_own(workspace):
+    callback = BenchmarkCallback(timed())
+    with threads(1):  # a forked process has none of those that torch would wait for
+        one = trainer(quantization(workspace), callback, strategy="ddp_fork", devices=2)
+        one.fit(Lit(), train_loader(), val_loader())
+    result = callback.result
+    assert (result.label, result.speed.iterations, result.fp32.iterations) == ("int8", 3, 3)
