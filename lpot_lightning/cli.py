@@ -19,7 +19,7 @@ from typing_extensions import override
 from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks import offline, offline_benchmark
-from lpot_lightning.errors import ConfError, LpotError
+from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.files import write_file
 
 if not _JSONARGPARSE_SIGNATURES_AVAILABLE:
@@ -153,8 +153,12 @@ class LPOTCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
+        """Take hyperparameters from the checkpoint; one that cannot be read is said in one line."""
         with _told():
-            super()._parse_ckpt_path()
+            try:
+                super()._parse_ckpt_path()
+            except Exception as error:  # torch gives ten kinds of them for damaged files
+                raise ArtifactError(f"`ckpt_path` cannot be read: {in_short(error)}") from error
 
     @override
     def instantiate_classes(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -42,6 +41,7 @@ from lpot_lightning.callbacks.validation import (
 from lpot_lightning.conf.ownership import check_for_benchmark
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
+from lpot_lightning.quantization.replace import second_model
 
 
 class BenchmarkCallback(Callback):
@@ -115,7 +115,7 @@ class BenchmarkCallback(Callback):
         """Measure."""
         end_live_bar(trainer)
         int8 = _int8_of(_callbacks(trainer))
-        models = [] if int8 is None else [copy.deepcopy(int8)]
+        models = [] if int8 is None else [second_model(int8)]
         models.append(model_with(pl_module, ""))
         asked = performance_of(self.conf)
         count = CALLS if asked.iteration < 0 else asked.iteration - asked.warmup

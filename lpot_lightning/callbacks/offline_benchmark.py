@@ -99,8 +99,9 @@ def _validation_loader(
             "there is no data to show the model: define `val_dataloader()` in"
             f" `{type(owner).__name__}`"
         )
-    before, owner.trainer = getattr(owner, "_trainer", getattr(owner, "trainer", None)), trainer
+    before = None if data is None else data.trainer
     try:
+        owner.trainer = trainer
         owner.prepare_data()
         owner.setup("validate")
         yield _first(owner.val_dataloader())

@@ -150,6 +150,35 @@ def test_benchmark_without_an_int8_model(tmp_path, workspace):
     assert (done.result.label, done.result.speed.iterations) == ("model", 3)
 
 
+class OwnData(Lit):
+    """Has its validation data itself, and asks the trainer about them."""
+
+    def val_dataloader(self):
+        return [val_loader(batch_size=self.trainer.num_devices * 8), val_loader()]
+
+
+def test_benchmark_of_a_module_that_has_its_data_itself(tmp_path, workspace):
+    path = tmp_path / "run.yaml"
+    asked = conf(workspace, evaluation={"performance": {"warmup": 0}})
+    path.write_text(yaml.safe_dump({"trainer": QUIET, "conf": asked}))
+    done = LPOTCLI(
+        OwnData,
+        args=["benchmark", f"--config={path}"],
+        save_config_callback=None,
+        seed_everything_default=False,
+    )
+    assert (done.result.speed.batch_size, done.result.speed.iterations) == (8, 6)
+    assert done.model._trainer is None
+
+
+def test_a_checkpoint_that_is_damaged(tmp_path, workspace, capsys):
+    (tmp_path / "best.ckpt").write_bytes(b"PK\3\4 no more")
+    with pytest.raises(SystemExit) as caught:
+        run("benchmark", tmp_path, "--ckpt_path", f"{tmp_path}/best.ckpt", conf=conf(workspace))
+    assert caught.value.code == 1
+    assert "error: `ckpt_path` cannot be read: RuntimeError: " in capsys.readouterr().err
+
+
 class NoForward(pl.LightningModule):
     def validation_step(self, batch, batch_idx):
         pass
