@@ -164,7 +164,13 @@ class LPOTCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Instantiate classes; what is wrong with a conf is said in one line."""
         with _told():
-            super().instantiate_classes()
+            try:
+                super().instantiate_classes()
+            except ValueError as error:  # jsonargparse's, about a callback that refuses its conf
+                ours = _ours(error)
+                if ours is None:
+                    raise
+                raise ours from None
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -190,16 +196,13 @@ def _told() -> Iterator[None]:
     """Say an error of ours in one line, and end with its exit code."""
     try:
         yield
-    except (LpotError, ValueError) as error:
-        ours = _ours(error)
-        if ours is None:
-            raise
-        sys.stderr.write(f"error: {ours}\n")
+    except LpotError as error:
+        sys.stderr.write(f"error: {error}\n")
         raise SystemExit(FAILED) from error
 
 
 def _ours(error: BaseException | None) -> LpotError | None:
-    """Return the error of ours that is behind one of jsonargparse's, about a callback for one."""
+    """Return the error of ours that another one follows from."""
     while error is not None and not isinstance(error, LpotError):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return error

@@ -124,6 +124,16 @@ def test_an_error_of_a_callback_in_fit_is_one_line_too(tmp_path, capsys):
     assert capsys.readouterr().err.endswith("error: no such file: `no`.\n")
 
 
+def test_an_error_that_is_not_ours_stays_what_it_is(tmp_path, workspace):
+    class Stubborn(Lit):
+        def __init__(self):
+            super().__init__()
+            raise ValueError("no such size")
+
+    with pytest.raises(ValueError, match="no such size"):
+        run("quantize", tmp_path, module=Stubborn, conf=conf(workspace))
+
+
 @pytest.mark.parametrize(
     "arguments", [["quantize"], ["quantise"], ["quantize", "--conf=a.yaml", "--calib=test"]]
 )
