@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lpot_lightning.api.columns import aligned
-from lpot_lightning.api.speeds import Latency, Speed
+from lpot_lightning.api.percentiles import Latency, Speed
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lpot_lightning.api.cores import Place, places
 from lpot_lightning.api.from_yaml import judge_for, loader_for
 from lpot_lightning.api.held import hold
 from lpot_lightning.api.instances import find_in
-from lpot_lightning.api.speeds import Timed, speed_of
+from lpot_lightning.api.percentiles import Timed, speed_of
 from lpot_lightning.api.timing import Found, Work, find, threads
 from lpot_lightning.conf.schema import AccuracyConf, Conf, PerformanceConf
 from lpot_lightning.errors import ConfError

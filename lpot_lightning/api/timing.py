@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.api.batches import Call, samples_in
+from lpot_lightning.api.percentiles import Timed
 from lpot_lightning.api.random_numbers import seeded
-from lpot_lightning.api.speeds import Timed
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.errors import BenchmarkError, DataError, LpotError, in_short
 from lpot_lightning.quantization.storage import CONFIGURE, WEIGHTS, load

@@ -17,9 +17,9 @@ from typing_extensions import override
 from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.api.benchmark_run import CALLS, performance_of, with_found
 from lpot_lightning.api.cores import asks_for_processes
+from lpot_lightning.api.percentiles import Timed
 from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.api.speeds import Timed
 from lpot_lightning.api.timing import Found, in_turns, threads
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.callbacks.calibration import VALIDATION, collect_val

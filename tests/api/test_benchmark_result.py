@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lpot_lightning.api.benchmark_result import BenchmarkResult, InstanceResult, in_short_ranges
-from lpot_lightning.api.speeds import Latency, Speed
+from lpot_lightning.api.percentiles import Latency, Speed
 
 INT8 = Speed(40, 8, Latency(1, 1.5, 2), Latency(0.125, 0.1875, 0.25), 7654.3)
 FP32 = Speed(40, 8, Latency(3, 3.5, 4), Latency(0.375, 0.4375, 0.5), 2543.2)

@@ -124,6 +124,15 @@ def test_an_error_of_a_callback_in_fit_is_one_line_too(tmp_path, capsys):
     assert capsys.readouterr().err.endswith("error: no such file: `no`.\n")
 
 
+def test_a_benchmark_callback_in_the_yaml(tmp_path, workspace):
+    given = {"conf": conf(workspace, evaluation={"performance": {"warmup": 0, "iteration": 2}})}
+    names = "lpot_lightning.QuantizationCallback", "lpot_lightning.BenchmarkCallback"
+    callbacks = [{"class_path": name, "init_args": given} for name in names]
+    done = run("fit", tmp_path, trainer={**QUIET, "callbacks": callbacks})
+    (result,) = [one.result for one in done.trainer.callbacks if "Bench" in type(one).__name__]
+    assert (result.label, result.speed.iterations) == ("int8", 2)
+
+
 def test_an_error_that_is_not_ours_stays_what_it_is(tmp_path, workspace):
     class Stubborn(Lit):
         def __init__(self):

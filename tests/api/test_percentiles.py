@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lpot_lightning.api.speeds import Latency, Timed, speed_of
+from lpot_lightning.api.percentiles import Latency, Timed, speed_of
 
 
 def test_percentiles_are_interpolated_linearly():
