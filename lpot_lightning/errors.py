@@ -46,6 +46,10 @@ class ArtifactError(LpotError):
     """A file of a workspace is missing, damaged or belongs to something else."""
 
 
+class BenchmarkError(LpotError):
+    """A model, a function or a process that is to be timed fails."""
+
+
 class BusyError(ArtifactError):
     """The workspace is used by another run, which is named."""
 

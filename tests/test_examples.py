@@ -51,6 +51,23 @@ def test_the_same_run_from_one_lightning_cli_yaml(tmp_path: Path) -> None:
     assert (tmp_path / "lpot_workspace" / "pytorch_fx" / "digits" / "best_quantized.ckpt").exists()
 
 
+def test_train_quantize_time_and_look_from_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("jsonargparse")
+    main, run = str(DIGITS / "main.py"), ("--config", str(DIGITS / "run.yaml"))
+    fit = yaml.safe_load((DIGITS / "run.yaml").read_text())
+    del fit["conf"]
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump(fit))
+    output_of(tmp_path, main, "fit", "--config", "fit.yaml", "--trainer.max_epochs", "3")
+    (path,) = map(str, tmp_path.rglob("*.ckpt"))
+    said = output_of(tmp_path, main, "quantize", *run, "--ckpt_path", path)
+    assert re.search(r"status +met", said), said
+    said = output_of(tmp_path, main, "benchmark", *run, "--ckpt_path", path)
+    assert re.search(r"speed-up +\d+\.\d+x", said), said
+    workspace = "lpot_workspace/pytorch_fx/digits"
+    said = output_of(tmp_path, "-m", "lpot_lightning.console", "show", workspace)
+    assert re.search(r"net\.stem +Conv2d +int8", said), said
+
+
 def test_the_yaml_of_the_readme_is_a_conf() -> None:
     text = (ROOT / "README.md").read_text()
     (block,) = re.findall(r"```yaml\n(# ptq\.yaml.*?)```", text, re.DOTALL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,9 @@ FLOORS = {
     "data": 2,
     "api": 3,
     "callbacks": 4,
-    "__init__": 5,
+    "cli": 5,
+    "console": 5,
+    "__init__": 6,
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -69,9 +73,9 @@ def test_every_room_keeps_to_its_libraries(path: Path) -> None:
     room, used = room_of(dotted_name(path)), {name.split(".")[0] for name in outside(path)}
     if FLOORS[room] <= 1 or room in ("lock", "tuning"):
         assert not used & {"torch", "lightning", "torchmetrics"}
-    if room not in ("callbacks", "__init__"):
+    if room not in ("callbacks", "cli", "__init__"):
         assert "lightning" not in used
-    if room not in ("callbacks", "data", "__init__"):
+    if room not in ("callbacks", "cli", "data", "__init__"):
         assert "torchmetrics" not in used
     assert not used & {"pickle", "torchvision", "dill", "marshal", "shelve"}
 
@@ -109,6 +113,23 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
 
 
 def test_the_face_is_sorted_and_complete() -> None:
-    assert lpot_lightning.__all__ == sorted(lpot_lightning.__all__)
+    assert lpot_lightning.__all__ == sorted(lpot_lightning.__all__) == list(lpot_lightning._HOMES)
+    assert set(lpot_lightning.__all__) <= set(dir(lpot_lightning))
     for name in lpot_lightning.__all__:
         assert getattr(lpot_lightning, name).__doc__
+
+
+def test_the_face_imports_what_is_asked_for_and_no_more() -> None:
+    script = (
+        "import sys, lpot_lightning, lpot_lightning.conf.reader;"
+        "import lpot_lightning.api.instance, lpot_lightning.api.cores;"  # pinned before torch comes
+        "print('torch' in sys.modules);"
+        "from lpot_lightning import Benchmark; print('lightning' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_what_the_face_has_not() -> None:
+    with pytest.raises(AttributeError, match="module `lpot_lightning` has no attribute `Quantise`"):
+        _ = lpot_lightning.Quantise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -119,22 +120,37 @@ def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> Call
     """
     taken: list[Call] = []
     samples = 0
+    with closing(read(loader, origin=origin, seed=seed)) as found:
+        for call in found:
+            taken.append(call)
+            samples += samples_in(call)
+            if samples >= size:
+                break
+    return Calls(tuple(taken), samples, origin)
+
+
+def read(loader: Iterable[Any], *, origin: str, seed: int) -> Generator[Call, None, None]:
+    """Yield what a model is called with, batch by batch; close it when enough is taken.
+
+    Loaders that shuffle do it by ``seed``, or by their own generator, which is put back.
+
+    Raises:
+        DataError: if the data raises something, gives no batch, or one of another form.
+    """
+    count = 0
     with seeded(seed), generators_kept([loader]):
         try:
             for batch in loader:
-                taken.append(call_with(batch))
-                samples += _samples_in(taken[-1])
-                if samples >= size:
-                    break
+                yield call_with(batch)
+                count += 1
         except DataError as error:
             raise DataError(f"{origin}: {error}") from error
         except Exception as error:  # the user's dataset may raise whatever it likes
             raise DataError(
-                f"{origin} cannot be read after {len(taken)} batches ({in_short(error)})"
+                f"{origin} cannot be read after {count} batches ({in_short(error)})"
             ) from error
-    if not taken:
+    if not count:
         raise DataError(f"{origin} is empty: there is no batch to show the model")
-    return Calls(tuple(taken), samples, origin)
 
 
 def shortened(batch: Any, most: int = 32) -> Any:
@@ -149,7 +165,7 @@ def shortened(batch: Any, most: int = 32) -> Any:
     return pytree.tree_unflatten([leaf[:most] for leaf in leaves], tree)
 
 
-def _samples_in(call: Call) -> int:
+def samples_in(call: Call) -> int:
     """Return the length of the first tensor; without one, a batch counts as one sample."""
     leaves: Sequence[Any] = pytree.tree_leaves(tuple(call))
     return next((len(one) for one in leaves if isinstance(one, Tensor) and one.dim()), 1)

@@ -120,9 +120,16 @@ def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks
 
 def check_not_int8(model: nn.Module) -> None:
     """Raise a ``QuantizationError`` if ``model`` is int8 already."""
+    if name := int8_in(model):
+        raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+
+
+def int8_in(model: nn.Module) -> str | None:
+    """Return the name of something in the state of ``model`` that is int8, where there is one."""
     for name, held in nn.Module.state_dict(model).items():
         if isinstance(held, tuple) or getattr(held, "is_quantized", False):
-            raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+            return name
+    return None
 
 
 def check_float32(model: nn.Module) -> None:

@@ -267,6 +267,34 @@ class History:
         self._lines += 1
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a history holds, for somebody who only looks.
+
+    Args:
+        baseline: the accuracy of the fp32 model, where it is known already.
+        trials: the finished trials, in the order of trying.
+        torn: whether a last line is not written to its end, or not yet.
+    """
+
+    baseline: float | None
+    trials: tuple[PastTrial, ...]
+    torn: bool
+
+
+def look_at(path: Path) -> Seen:
+    """Return what the history at ``path`` holds, whatever it belongs to; nothing is written.
+
+    Raises:
+        ArtifactError: if it cannot be read, or a line that is not the last is damaged.
+    """
+    records, whole = journal.peek(path)
+    history = History(header=_header(path, records[0]))
+    for number, record in enumerate(records[1:], start=1):
+        history._take(path, number, record)
+    return Seen(history.baseline, history.trials, whole is not None)
+
+
 def _header(path: Path, record: Mapping[str, Any]) -> Header:
     found, version = record.get("fingerprints"), record.get("format")
     if record.get("kind") != "header" or not isinstance(found, dict) or type(version) is not int:

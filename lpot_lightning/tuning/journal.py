@@ -47,6 +47,21 @@ def read(path: Path) -> tuple[list[dict[str, Any]], str | None]:
         ArtifactError: if another line than the last is damaged, the first one always counting as
             such since it is written as a whole, or the file cannot be read.
     """
+    records, good = peek(path)
+    if good is None:
+        return records, None
+    return records, _cut_off(path, good, len(records) + 1)
+
+
+def peek(path: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """Do what ``read`` does, and leave the file alone: somebody may be writing it.
+
+    Returns:
+        what the lines hold, and how many bytes are whole where a last line is torn.
+
+    Raises:
+        ArtifactError: as ``read`` does.
+    """
     with _told(path, "read"):
         data = path.read_bytes()
     records: list[dict[str, Any]] = []
@@ -60,7 +75,7 @@ def read(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     if records and good == len(data):
         return records, None
     _refuse_unless_last(path, data, good, len(records) + 1)
-    return records, _cut_off(path, good, len(records) + 1)
+    return records, good
 
 
 def archive(path: Path) -> Path:

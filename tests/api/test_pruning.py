@@ -272,7 +272,7 @@ def test_another_model_is_pruned_from_the_start() -> None:
         (
             {"eval_dataloader": 3},
             ConfError,
-            "`eval_dataloader` is a `int`; allowed: a `DataLoader`",
+            "`eval_dataloader` is a `int`; allowed: a",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from made_up import INT8, int8
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.recipe import FP32, Recipe
 from lpot_lightning.tuning import journal
-from lpot_lightning.tuning.history import History, PastTrial
+from lpot_lightning.tuning.history import History, PastTrial, look_at
 from lpot_lightning.tuning.score import Score
 
 PRINTS = {"config": "c0ffee", "weights": "badcab"}
@@ -265,3 +265,21 @@ def test_another_process_is_told_all_of_it(written):
     assert told.known == history.known
     assert told.find(RECIPES[1].key) == SCORES[1]
     assert told.finding("repair", RECIPES[0].key)["steps"] == []
+
+
+def test_somebody_who_looks_sees_what_belongs_to_whatever_run_and_changes_nothing(written):
+    with written.open("ab") as file:
+        file.write(b'{"seq": 5, "kind"')
+    before = written.read_bytes()
+    seen = look_at(written)
+    assert [past.recipe for past in seen.trials] == RECIPES
+    assert [past.score for past in seen.trials] == SCORES
+    assert (seen.baseline, seen.torn) == (0.7 + 0.1, True)
+    assert written.read_bytes() == before
+
+
+def test_somebody_who_looks_is_told_of_a_damaged_line(written):
+    lines = written.read_bytes().splitlines(keepends=True)
+    written.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
+    with pytest.raises(ArtifactError, match="line 2: the line is damaged"):
+        look_at(written)

@@ -1,0 +1,195 @@
+"""How fast the model is when a fit is over, and how much faster int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
+from typing_extensions import override
+
+from lpot_lightning.api.benchmark_result import BenchmarkResult
+from lpot_lightning.api.benchmark_run import CALLS, performance_of, with_found
+from lpot_lightning.api.cores import asks_for_processes
+from lpot_lightning.api.percentiles import Timed
+from lpot_lightning.api.random_numbers import seeded
+from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.timing import Found, in_turns, threads
+from lpot_lightning.api.untouched import as_before_on_error
+from lpot_lightning.callbacks.calibration import VALIDATION, collect_val
+from lpot_lightning.callbacks.checkpoint import model_with
+from lpot_lightning.callbacks.loaders import take
+from lpot_lightning.callbacks.postbox import Postbox
+from lpot_lightning.callbacks.precision import judging_precision, step_failed
+from lpot_lightning.callbacks.progress import end_live_bar
+from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, quiet, run
+from lpot_lightning.callbacks.run import ranks_of
+from lpot_lightning.callbacks.stop_watch import StopWatch
+from lpot_lightning.callbacks.tuned import TunedCallback
+from lpot_lightning.callbacks.validation import (
+    NO_VALIDATION_DATA,
+    check_step,
+    check_trainer,
+    find_loaders,
+)
+from lpot_lightning.conf.ownership import check_for_benchmark
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError
+from lpot_lightning.quantization.replace import second_model
+
+
+class BenchmarkCallback(Callback):
+    """Time the model when the fit is over, and int8 against it.
+
+    At ``on_fit_end`` the forward work of your ``validation_step`` is timed on the CPU, in 32 bits,
+    with the first validation batch. Where a ``QuantizationCallback`` or ``QATCallback`` stands
+    before this one, its int8 model takes turns with the fp32 one, and the ratio of the medians is
+    the speed-up. Your module, its metrics and your trainer are as they were afterwards.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object. Of it
+            ``evaluation.performance`` counts: ``warmup``, ``iteration`` (all steps, those of the
+            warm-up included; ``-1`` is 20 after it) and ``configs.intra_num_of_threads``.
+
+    Raises:
+        ConfError: when created, if the YAML asks for what cannot be done; when a fit begins, if a
+            callback that quantizes stands after this one.
+        LpotError: when a fit begins, if this Trainer cannot be used.
+
+    Example::
+
+        benchmark = BenchmarkCallback("ptq.yaml")
+        Trainer(callbacks=[QuantizationCallback("ptq.yaml"), benchmark]).fit(model, datamodule=data)
+        print(benchmark.result.table())
+    """
+
+    def __init__(self, conf: str | Path | dict[str, Any]) -> None:
+        self.conf = read_conf(conf)
+        check_for_benchmark(self.conf, "the validation dataloader of the `Trainer`")
+        configs = performance_of(self.conf).configs
+        if configs is not None and asks_for_processes(configs):
+            raise ConfError(
+                f"{self.conf.source}: `evaluation.performance.configs` asks for processes of their"
+                " own, which cannot be started inside of a fit: allowed for `BenchmarkCallback`:"
+                " `intra_num_of_threads`; use `Benchmark` for the rest"
+            )
+        self._result: BenchmarkResult | None = None
+        self._postbox = Postbox()
+
+    @property
+    def result(self) -> BenchmarkResult | None:
+        """What was measured; ``None`` before the fit is over."""
+        if self._result is None and (content := self._postbox.take()):
+            return BenchmarkResult.from_json(content)
+        return self._result
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, before any training."""
+        if stage != "fit":
+            return
+        self._result = None
+        self._postbox.put("")
+        check_trainer(trainer)
+        check_step(pl_module)
+        if not trainer.enable_validation:
+            raise EvaluationError(NO_VALIDATION_DATA)
+        self._check_order(_callbacks(trainer))
+
+    def _check_order(self, callbacks: Sequence[Callback]) -> None:
+        after = callbacks[callbacks.index(self) + 1 :]
+        if late := [type(one).__name__ for one in after if isinstance(one, TunedCallback)]:
+            raise ConfError(
+                f"`{late[0]}` stands after `BenchmarkCallback`, which would find no int8 model:"
+                f" `callbacks=[{late[0]}(…), BenchmarkCallback(…)]`"
+            )
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure."""
+        end_live_bar(trainer)
+        int8 = _int8_of(_callbacks(trainer))
+        models = [] if int8 is None else [second_model(int8)]
+        models.append(model_with(pl_module, ""))
+        asked = performance_of(self.conf)
+        count = CALLS if asked.iteration < 0 else asked.iteration - asked.warmup
+        warmup = asked.warmup
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            warmup, count = 0, 1
+        few = asked.configs.intra_num_of_threads if asked.configs else None
+        seed = self.conf.tuning.random_seed
+        with threads(few), seeded(seed), closing(ranks_of(trainer)) as ranks:
+            used = torch.get_num_threads()
+            clock = _Clock(trainer, seed, ranks, judging_precision(trainer, pl_module, _unsaid))
+            found = in_turns([partial(clock.seconds, model) for model in models], warmup, count)
+        label = "model" if int8 is None else "int8"
+        empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
+        timed = tuple(Timed(tuple(one), (clock.samples,) * count) for one in found)
+        self._result = with_found(empty, [Found(timed, (None,) * len(timed))])
+        self._postbox.put(self._result.to_json(indent=None).decode())
+        rank_zero_info(f"\n{self._result.table()}")
+
+
+class _Clock:
+    """Times ``validation_step`` on the first validation batch, by the trainer's own loop."""
+
+    def __init__(self, trainer: Trainer, seed: int, ranks: Ranks, precision: Precision) -> None:
+        self._trainer, self._seed, self._ranks, self._warned = trainer, seed, ranks, Warned()
+        self._precision = precision
+        loader, _ = ranks.together(partial(find_loaders, trainer, 1, seed))
+        data = ranks.together(lambda: collect_val(loader, 1, ranks))
+        first = next(place for place, batches in enumerate(data.batches) if batches)
+        self._batches = [
+            batches[:1] if place == first else () for place, batches in enumerate(data.batches)
+        ]
+        _, self.samples = take(self._batches[first], 1, VALIDATION)
+
+    def seconds(self, model: LightningModule, _: int) -> float:
+        """Return the seconds of one step."""
+        watch = StopWatch()
+        loader = CombinedLoader([HeldBatches(one) for one in self._batches], "sequential")
+        loop = BorrowedLoop(self._trainer, loader, [len(one) for one in self._batches])
+
+        def quietly() -> None:
+            with (
+                self._warned.once(),
+                quiet(
+                    self._trainer,
+                    model,
+                    watch.around([]),
+                    self._seed,
+                    self._ranks,
+                    self._precision,
+                ),
+                as_before_on_error(model),
+            ):
+                run(self._trainer, loop)
+
+        try:
+            self._ranks.together(quietly)
+        except LpotError:
+            raise
+        except Exception as error:
+            raise step_failed(error, self._precision) from error
+        return self._ranks.agreed(watch.median)
+
+
+def _int8_of(callbacks: Sequence[Callback]) -> LightningModule | None:
+    found = [one.result for one in callbacks if isinstance(one, TunedCallback)]
+    model = next((one.model for one in reversed(found) if one is not None), None)
+    assert model is None or isinstance(model, LightningModule)
+    return model
+
+
+def _unsaid(_: str) -> None:
+    """Weights of another type are no news: the callback that quantizes has said so."""
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return list(trainer.callbacks)  # type: ignore[attr-defined]

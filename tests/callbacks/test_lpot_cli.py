@@ -1,0 +1,288 @@
+"""`LPOTCLI`: quantize and benchmark beside fit, validate, test and predict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from lit_scenes import Lit, Points, conf, trainer, val_loader
+
+pytest.importorskip("jsonargparse")
+import lightning.pytorch as pl
+
+from lpot_lightning import LPOTCLI
+
+# Lightning 2.6 calls jsonargparse in ways that this warns of
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*`evaluation.performance` is for `Benchmark`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*all are used:UserWarning"),
+]
+QUIET = {
+    "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "max_epochs": 1,
+    "enable_model_summary": False, "enable_checkpointing": False,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main.py"])
+
+
+def cli(*arguments, kind=LPOTCLI, module=Lit):
+    return kind(
+        module, Points, args=[*arguments], save_config_callback=None, seed_everything_default=False
+    )
+
+
+def run(command, tmp_path, *arguments, module=Lit, **asked):
+    """Run a subcommand with one YAML file, and return the CLI."""
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"trainer": {**QUIET}, **asked}))
+    return cli(command, "--config", str(path), *arguments, module=module)
+
+
+def checkpoint(tmp_path, kind=Lit):
+    path = tmp_path / "best.ckpt"
+    one = trainer()
+    one.strategy.connect(kind())
+    one.save_checkpoint(path)
+    return str(path)
+
+
+class Untrained(Lit):
+    """Knows nothing before its checkpoint is loaded."""
+
+    def __init__(self, lr: float = 0.0) -> None:
+        super().__init__(lr)
+        torch.nn.init.zeros_(self.net[2].weight)
+
+
+def test_quantize_the_weights_of_a_checkpoint(tmp_path, workspace):
+    ptq = tmp_path / "ptq.yaml"
+    ptq.write_text(yaml.safe_dump(conf(workspace)))
+    path = checkpoint(tmp_path)
+    done = run("quantize", tmp_path, "--ckpt_path", path, module=Untrained, conf=str(ptq))
+    result = done.result
+    assert (result.status, result.accuracy, len(result.int8_ops)) == ("met", 1.0, 2)
+    assert trainer().test(result.model, val_loader(), verbose=False) == [{"val_acc": 1.0}]
+
+
+def test_all_options_of_quantize_from_the_command_line(tmp_path, workspace):
+    asked = {"conf": conf(workspace)}
+    done = run(
+        "quantize", tmp_path, "--monitor=val_acc", '--modules=["net.0"]', "--calib=val", **asked
+    )
+    assert done.result.int8_ops == ("net.0",)
+
+
+def test_a_goal_that_is_missed(tmp_path, workspace, monkeypatch):
+    monkeypatch.setattr("lpot_lightning.tuning.score.Criterion.accepts", lambda *_: False)
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, conf=conf(workspace))
+    assert caught.value.code == 3
+    assert (workspace / "best_configure.yaml").exists()
+
+
+ERRORS = {
+    "conf": ({"conf": "no.yaml"}, "error: no such file: `no.yaml`.\n"),
+    "monitor": (
+        {"conf": conf("here"), "monitor": "acc"},
+        "error: `monitor` is `acc`, which the validation loop does not log; it logs `val_acc`.",
+    ),
+    "modules": (
+        {"conf": conf("here"), "modules": ["encoder"]},
+        "error: `modules` has `encoder`, which matches",
+    ),
+    "ckpt_path": (
+        {"conf": conf("here"), "ckpt_path": "no.ckpt"},
+        "error: cannot read `no.ckpt`: No such file or directory\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "text"), ERRORS.values(), ids=ERRORS)
+def test_an_error_is_one_line_and_exit_code_1(tmp_path, capsys, asked, text):
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, **asked)
+    assert caught.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines(True) if line.startswith("error")]
+    assert len(said) == 1
+    assert said[0].startswith(text)
+
+
+def test_an_error_of_a_callback_in_fit_is_one_line_too(tmp_path, capsys):
+    callback = {"class_path": "lpot_lightning.QuantizationCallback", "init_args": {"conf": "no"}}
+    with pytest.raises(SystemExit) as caught:
+        run("fit", tmp_path, trainer={**QUIET, "callbacks": [callback]})
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.endswith("error: no such file: `no`.\n")
+
+
+def test_a_benchmark_callback_in_the_yaml(tmp_path, workspace):
+    given = {"conf": conf(workspace, evaluation={"performance": {"warmup": 0, "iteration": 2}})}
+    names = "lpot_lightning.QuantizationCallback", "lpot_lightning.BenchmarkCallback"
+    callbacks = [{"class_path": name, "init_args": given} for name in names]
+    done = run("fit", tmp_path, trainer={**QUIET, "callbacks": callbacks})
+    (result,) = [one.result for one in done.trainer.callbacks if "Bench" in type(one).__name__]
+    assert (result.label, result.speed.iterations) == ("int8", 2)
+
+
+def test_an_error_that_is_not_ours_stays_what_it_is(tmp_path, workspace):
+    class Stubborn(Lit):
+        def __init__(self):
+            super().__init__()
+            raise ValueError("no such size")
+
+    with pytest.raises(ValueError, match="no such size"):
+        run("quantize", tmp_path, module=Stubborn, conf=conf(workspace))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["quantize"], ["quantise"], ["quantize", "--conf=a.yaml", "--calib=test"]]
+)
+def test_wrong_arguments_are_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli(*arguments)
+    assert caught.value.code == 2
+
+
+def test_benchmark_int8_against_fp32(tmp_path, workspace):
+    asked = conf(workspace, evaluation={"performance": {"warmup": 1, "iteration": 3}})
+    path = checkpoint(tmp_path)
+    run("quantize", tmp_path, conf=asked)
+    done = run("benchmark", tmp_path, f"--ckpt_path={path}", f"--json={tmp_path}/it", conf=asked)
+    assert (done.result.label, done.result.speed.batch_size) == ("int8", 16)
+    assert json.loads((tmp_path / "it").read_bytes())["speedup"] == done.result.speedup
+    deploy = str(workspace / "deploy.yaml")  # beside which the int8 model lies
+    assert run("benchmark", tmp_path, f"--conf={deploy}").result.label == "int8"
+
+
+def test_benchmark_without_an_int8_model(tmp_path, workspace):
+    asked = conf(workspace, evaluation={"performance": {"warmup": 0}})
+    done = run("benchmark", tmp_path, conf=asked)
+    assert (done.result.label, done.result.speed.iterations) == ("model", 3)
+
+
+class OwnData(Lit):
+    """Has its validation data itself, and asks the trainer about them."""
+
+    def val_dataloader(self):
+        return [val_loader(batch_size=self.trainer.num_devices * 8), val_loader()]
+
+
+def test_benchmark_of_a_module_that_has_its_data_itself(tmp_path, workspace):
+    path = tmp_path / "run.yaml"
+    asked = conf(workspace, evaluation={"performance": {"warmup": 0}})
+    path.write_text(yaml.safe_dump({"trainer": QUIET, "conf": asked}))
+    done = LPOTCLI(
+        OwnData,
+        args=["benchmark", f"--config={path}"],
+        save_config_callback=None,
+        seed_everything_default=False,
+    )
+    assert (done.result.speed.batch_size, done.result.speed.iterations) == (8, 6)
+    assert done.model._trainer is None
+
+
+def test_a_checkpoint_that_is_damaged(tmp_path, workspace, capsys):
+    (tmp_path / "best.ckpt").write_bytes(b"PK\3\4 no more")
+    with pytest.raises(SystemExit) as caught:
+        run("benchmark", tmp_path, "--ckpt_path", f"{tmp_path}/best.ckpt", conf=conf(workspace))
+    assert caught.value.code == 1
+    assert "error: `ckpt_path` cannot be read: RuntimeError: " in capsys.readouterr().err
+
+
+class NoForward(pl.LightningModule):
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+BENCHMARK_ERRORS = {
+    "workspace": (
+        {"workspace": "nowhere"},
+        Lit,
+        "error: `workspace` is `nowhere`, and there is no `best_configure.yaml` in it; allowed: the"
+        " folder of a quantization\n",
+    ),
+    "forward": (
+        {},
+        NoForward,
+        "error: `NoForward` has no `forward`, which is what is timed: define it, or use"
+        " `BenchmarkCallback`, which times `validation_step`\n",
+    ),
+    "json": (
+        {"json": "no/such/folder.json"},
+        Lit,
+        "error: cannot write `no/such/folder.json`: No such file or directory\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "module", "text"), BENCHMARK_ERRORS.values(), ids=BENCHMARK_ERRORS
+)
+def test_errors_of_benchmark(tmp_path, workspace, capsys, asked, module, text):
+    with pytest.raises(SystemExit) as caught:
+        run("benchmark", tmp_path, module=module, conf=conf(workspace), **asked)
+    assert caught.value.code == 1
+    assert text in capsys.readouterr().err
+
+
+def test_the_other_subcommands_are_those_of_lightning(tmp_path):
+    done = run("validate", tmp_path)
+    assert done.result is None
+    assert done.trainer.callback_metrics["val_acc"] == 1
+
+
+def test_subcommands_and_hooks_of_the_users_own(tmp_path, workspace):
+    class Own(LPOTCLI):
+        heard = ()
+
+        @staticmethod
+        def subcommands():
+            return {**LPOTCLI.subcommands(), "validate": {"model", "dataloaders", "datamodule"}}
+
+        def before_quantize(self):
+            self.heard += ("before",)
+
+        def after_quantize(self):
+            self.heard += (self.result.status,)
+
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"trainer": QUIET, "conf": conf(workspace)}))
+    assert cli("quantize", f"--config={path}", kind=Own).heard == ("before", "met")
+
+
+def test_help_tells_a_newcomer(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli("--help")
+    assert caught.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "quantize Make a trained model int8, tuned to an accuracy goal. Exit codes: 0" in said
+    with pytest.raises(SystemExit):
+        cli("quantize", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--conf CONF LPOT's user YAML: the name of a file, or its content inline." in said
+    assert "--ckpt_path CKPT_PATH The checkpoint with the trained weights." in said
+
+
+def test_without_jsonargparse_the_face_works_and_says_what_is_missing():
+    code = (
+        "import lightning.pytorch.cli as cli; cli._JSONARGPARSE_SIGNATURES_AVAILABLE = False\n"
+        "import lpot_lightning; lpot_lightning.QuantizationCallback\n"
+        "try: from lpot_lightning import LPOTCLI\n"
+        "except lpot_lightning.ConfError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.stdout == (
+        "`LPOTCLI` reads its arguments by `jsonargparse[signatures]`, which is not installed, or"
+        " too old: `pip install 'lpot-lightning[cli]'`\n"
+    ), done.stderr
