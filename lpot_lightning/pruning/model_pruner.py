@@ -85,6 +85,7 @@ class ModelPruner:
             self._made(model, conf, those, f"{PLACE}[{number}]")
             for number, (conf, those) in enumerate(zip(pruners, weights, strict=True))
         ]
+        self._check_groups()
 
     def _made(
         self, model: nn.Module, conf: PrunerConf, weights: Sequence[Weight], place: str
@@ -97,6 +98,18 @@ class ModelPruner:
         if conf.parameters is not None:
             return HeadPruner(conf, weights, self.masks, model, place)
         return WeightPruner(conf, weights, self.masks, place)
+
+    def _check_groups(self) -> None:
+        """Refuse two pruners of the same channels."""
+        owners: dict[str, int] = {}
+        for number, one in enumerate(self._pruners):
+            for group in one.groups if isinstance(one, ChannelPruner) else ():
+                other = owners.setdefault(group.name, number)
+                if other != number:
+                    raise ConfError(
+                        f"`{PLACE}[{other}]` and `[{number}]` prune the channels of"
+                        f" `{group.name}`, which only go together: name them in one"
+                    )
 
     @property
     def needs_gradients(self) -> bool:
