@@ -31,6 +31,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and what it has to i
 	$(RUN) benchmarks/memory.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
 	$(RUN) benchmarks/qat.py $(QUICK)
+	$(RUN) benchmarks/pruning.py $(QUICK)
 
 $(PEERS)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)

@@ -11,6 +11,8 @@ timed in turn with the dense one.
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import logging
 import statistics
 import tempfile
@@ -23,16 +25,21 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelPruning
-from resnet import resnet50
-from table import markdown, repeated
+from resnet import resnet18, resnet50
+from table import interleaved_ms, markdown, repeated
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lpot_lightning import PruningCallback
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.pruning.channels.cost import macs_of, parameters_of
+from lpot_lightning.pruning.channels.cut import cut
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.group import Found
 from lpot_lightning.pruning.model_pruner import ModelPruner
 
-BOUND, WARM_UP = 1.02, 2
+BOUND, CUT_BOUND, WARM_UP = 1.02, 0.65, 2
 
 
 def perceptron() -> nn.Module:
@@ -45,9 +52,10 @@ def perceptron() -> nn.Module:
 
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "ResNet-50, 32 x 128 x 128": (resnet50, (32, 3, 128, 128)),
+    "ResNet-50, 16 x 128 x 128": (resnet50, (16, 3, 128, 128)),
     "6 linear layers, 256 x 2048": (perceptron, (256, 2048)),
 }
+SIZES = ((1, 64), (16, 64), (1, 224), (16, 224))
 
 
 class Lit(pl.LightningModule):
@@ -83,8 +91,8 @@ class Clock(pl.Callback):
         return statistics.median(between[WARM_UP:])
 
 
-def conf(folder: str, **pruner: Any) -> dict[str, Any]:
-    """Return a YAML that prunes to 90 % at once."""
+def conf(folder: str = "nowhere", **pruner: Any) -> dict[str, Any]:
+    """Return a YAML that prunes at once, to 90 % where ``pruner`` says nothing else."""
     weights = {"target_sparsity": 0.9, "end_epoch": 0, "pruners": [pruner]}
     return {
         "model": {"name": "net", "framework": "pytorch_fx"},
@@ -110,10 +118,18 @@ def step_seconds(
     return clock.step
 
 
-def step_rows(rounds: int, steps: int, folder: str) -> list[list[object]]:
-    """Return, for each net, what a step takes with masks."""
+def pruners_of(**pruner: Any) -> tuple[PrunerConf, ...]:
+    """Return the pruners of ``conf``."""
+    pruning = read_conf(conf(**pruner)).pruning
+    assert pruning is not None
+    return pruning.approach.weight_compression.resolved()
+
+
+def step_rows(rounds: int, steps: int, folder: str, batch: int | None = None) -> list[list[object]]:
+    """Return, for each net, what a step takes with masks; ``batch`` is another size than its."""
     rows: list[list[object]] = []
-    for name, (make, shape) in NETS.items():
+    for name, (make, usual) in NETS.items():
+        shape = (batch or usual[0], *usual[1:])
         ours: list[float] = []
         theirs: list[float] = []
         plain: list[float] = []
@@ -156,11 +172,8 @@ def choice_rows(rounds: int) -> list[list[object]]:
     rows: list[list[object]] = []
     lit = Lit(resnet50())
     for name, asked in WAYS.items():
-        pruning = read_conf(conf("", **asked)).pruning
-        assert pruning is not None
-        pruners = pruning.approach.weight_compression.resolved()
 
-        def ours(pruners: Any = pruners) -> float:
+        def ours(pruners: tuple[PrunerConf, ...] = pruners_of(**asked)) -> float:
             one = ModelPruner(Lit(resnet50()), pruners)
             return _seconds(lambda: one.begin_epoch(0))
 
@@ -189,6 +202,39 @@ def _theirs(name: str, lit: Lit, rounds: int) -> str:
     return f"{repeated(theirs, rounds):.2f}"
 
 
+def cut_rows(rounds: int) -> list[list[object]]:
+    """Return what a ResNet-18 takes without half of its channels."""
+    dense = resnet18().eval()
+    calls = {"": ((torch.randn(1, 3, 64, 64),), {})}
+    found: list[Found] = []
+    seconds = _seconds(lambda: found.append(find_groups(dense, calls)))
+    pruner = ModelPruner(dense, pruners_of(pattern="channel", target_sparsity=0.5), (), found[0])
+    pruner.begin_epoch(0)
+    plan = pruner.plan(dense)
+    assert plan is not None
+    small = cut(copy.deepcopy(dense), plan).eval()
+    print(
+        f"\nA ResNet-18 without half of its channels, found in {seconds:.1f} s:"
+        f" {parameters_of(small) / parameters_of(dense):.2f} of the parameters,"
+        f" {macs_of(small, calls) / macs_of(dense, calls):.2f} of the multiply-accumulates\n"
+    )
+    rows: list[list[object]] = []
+    for batch, size in SIZES:
+        x = torch.randn(batch, 3, size, size)
+        with torch.no_grad():
+            ms = interleaved_ms(
+                {"dense": functools.partial(dense, x), "small": functools.partial(small, x)},
+                rounds,
+            )
+        ratio = ms["small"] / ms["dense"]
+        met = "met" if ratio <= CUT_BOUND else "missed"
+        rows.append(
+            [f"{batch} x {size} x {size}", f"{ms['dense']:.1f}", f"{ms['small']:.1f}",
+             f"{ratio:.2f}", f"{met}, {CUT_BOUND}"]
+        )  # fmt: skip
+    return rows
+
+
 def _seconds(call: Callable[[], object]) -> float:
     started = perf_counter()
     call()
@@ -208,7 +254,10 @@ def main() -> None:
     print("\nWhat a training step takes with masks of 90 %, against one without:\n")
     with tempfile.TemporaryDirectory() as folder:
         heads = ["net", "parameters", "ms without", "masks", "Lightning's `ModelPruning`", "bound"]
-        print(markdown(heads, step_rows(rounds, steps, folder)), flush=True)
+        quick = 2 if asked.quick else None
+        print(markdown(heads, step_rows(rounds, steps, folder, quick)), flush=True)
+    heads = ["images", "dense ms", "without ms", "ratio", "bound"]
+    print(markdown(heads, cut_rows(3 if asked.quick else 25)), flush=True)
     print("\nSeconds to choose the masks of a ResNet-50 (25.6 M), from dense to 90 %:\n")
     print(markdown(["ranked", "here", "`ModelPruning`"], choice_rows(rounds)), flush=True)
 
