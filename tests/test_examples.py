@@ -93,6 +93,7 @@ def test_the_yaml_of_the_demo_is_a_conf() -> None:
 
 
 QAT = ROOT / "examples" / "qat"
+PRUNING = ROOT / "examples" / "pruning"
 
 
 def test_a_net_that_int8_breaks_learns_to_be_int8(tmp_path: Path) -> None:
@@ -127,3 +128,44 @@ def test_the_yaml_of_the_page_on_training_is_a_conf() -> None:
     text = (ROOT / "docs" / "qat.md").read_text()
     (block,) = re.findall(r"```yaml\n(# qat\.yaml.*?)```", text, re.DOTALL)
     assert read_conf(yaml.safe_load(block)).quantization.approach == "quant_aware_training"
+
+
+def test_a_net_without_half_of_its_channels_becomes_int8(tmp_path: Path) -> None:
+    demo = str(PRUNING / "demo.py")
+    said = output_of(tmp_path, demo, "channels_int8", "--dense_epochs", "3")
+    assert re.search(r"parameters +204,554 -> 51,594", said), said
+    assert re.search(r"ops int8 / fp32 +1\d / \d", said), said
+    row = re.search(r"channels_int8 +(0\.\d+) +50\.0% +51,594 +\d\.\d\dx +(met|missed)", said)
+    assert row, said
+    assert float(row[1]) > 0.9
+
+
+@pytest.mark.parametrize("way", ["magnitude", "two_of_four", "channels", "channels_int8"])
+def test_the_yamls_of_the_pruning_example_are_confs(way: str) -> None:
+    conf = read_conf(PRUNING / f"{way}.yaml")
+    assert conf.pruning is not None
+    assert conf.quantizes is (way == "channels_int8")
+
+
+def test_the_pruning_from_one_yaml(tmp_path: Path) -> None:
+    pytest.importorskip("jsonargparse")
+    run = ["fit", "--config", str(PRUNING / "fit.yaml"), "--trainer.limit_train_batches", "2"]
+    said = output_of(tmp_path, str(PRUNING / "main.py"), *run)
+    assert re.search(r"sparsity +90\.00% of the pruned weights", said), said
+    assert (tmp_path / "lpot_workspace/pytorch_fx/digits_magnitude/pruned_configure.yaml").exists()
+
+
+def test_the_programs_and_yamls_of_the_page_on_pruning(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "pruning.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# pruning\.yaml.*?)```", text, re.DOTALL)
+    file = tmp_path / "pruning.yaml"
+    file.write_text(block)
+    pruning = read_conf(file).pruning
+    assert pruning is not None
+    assert [one.target_sparsity for one in pruning.approach.weight_compression.resolved()] == [
+        0.9,
+        0.5,
+    ]
+    (program,) = re.findall(r"```python\n(import torch\n.*?)```", text, re.DOTALL)
+    said = output_of(tmp_path, "-c", program)
+    assert re.search(r"^(met|not_met) 0\.5$", said, re.MULTILINE), said

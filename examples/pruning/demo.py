@@ -25,7 +25,8 @@ sys.path.append(str(HERE.parent / "digits"))
 from digits import DigitsData, LitDigits  # noqa: E402
 
 CHECKPOINTS = Path("lpot_workspace/checkpoints")
-CHANNELS, DENSE_EPOCHS, EPOCHS = 32, 20, 10
+WAYS = ("magnitude", "two_of_four", "channels", "channels_int8")
+CHANNELS, EPOCHS = 32, 10
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,21 @@ class Row:
 def main() -> None:
     """Train a dense net, prune it in four ways, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ways", nargs="*", default=WAYS, metavar="WAY", help=", ".join(WAYS))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dense_epochs", type=int, default=20)
     asked = parser.parse_args()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
     warnings.filterwarnings("ignore", message=".*(LeafSpec|num_workers|smaller than|not empty)")
     seed_everything(asked.seed, verbose=False)
     data = DigitsData()
 
-    print(f"training a dense net, {DENSE_EPOCHS} epochs", flush=True)
+    print(f"training a dense net, {asked.dense_epochs} epochs", flush=True)
     best = ModelCheckpoint(CHECKPOINTS / "dense", monitor="val_acc", mode="max")
-    _fit(LitDigits(CHANNELS), data, DENSE_EPOCHS, best)
+    _fit(LitDigits(CHANNELS), data, asked.dense_epochs, best)
 
     rows = []
-    for name in ("magnitude", "two_of_four", "channels", "channels_int8"):
+    for name in asked.ways:
         print(f"\npruning by {name}.yaml, {EPOCHS} epochs", flush=True)
         model = LitDigits.load_from_checkpoint(best.best_model_path, learning_rate=1e-3)
         kept = ModelCheckpoint(CHECKPOINTS / name, monitor="val_acc", mode="max")
