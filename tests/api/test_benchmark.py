@@ -23,7 +23,7 @@ def conf(**performance):
     return {"model": model, "evaluation": {"performance": asked}}
 
 
-def test_the_call_of_the_seeds():
+def test_the_call_of_the_documents():
     result = Benchmark(conf())(net(), eval_loader())
     assert (result.speed.iterations, result.warmup, result.speed.batch_size) == (2, 1, 50)
     assert 0 < result.latency.p50 <= result.latency.p90 <= result.latency.p99
