@@ -126,14 +126,13 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 "the Trainer has two callbacks that prune: put all pruners into one YAML"
             )
         self._check_epochs(trainer)
-        self._saved = None
-        if self._before is not None and self._before[0]() is pl_module:
-            self._saved = self._before[1]
-        self._before = None
+        super().setup(trainer, pl_module, stage)
+        if self._before is not None and self._before[0]() is not pl_module:
+            self._before = None
+        self._saved = None if self._before is None else self._before[1]
         self._start = self._best = None
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
-        super().setup(trainer, pl_module, stage)
 
     def _check_epochs(self, trainer: Trainer) -> None:
         """Refuse a fit that ends before the last target is reached."""
@@ -158,7 +157,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return masks, the place in the schedules, and what is known of the dense model."""
-        return {} if self._pruner is None else self._state(self._pruner)
+        if self._pruner is None:  # also a checkpoint that is saved after the fit has the masks
+            return {} if self._before is None else dict(self._before[1])
+        return self._state(self._pruner)
 
     def _state(self, pruner: ModelPruner) -> dict[str, Any]:
         return {"pruner": pruner.state(), "start": self._start, "best": self._best}
@@ -174,6 +175,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
             self._pruner.load(saved["pruner"])
             self._start, self._best = saved["start"], saved["best"]
             self._goes_on, self._has_pruned = True, self._pruner.has_pruned
+            share = sparsity_of_all(self._pruner.layers())
+            rank_zero_info(f"going on with what is pruned: {share:.1%} of the weights to prune")
         elif self.baseline is None:
             with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
                 self._start = run.evaluate(model, "the dense model").accuracy
@@ -283,7 +286,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         last = max(schedule_of(one).end_epoch for one in self._pruners)
         share = sparsity_of_all(self._pruner.layers())
         rank_zero_warn(
-            f"the training ended in epoch {trainer.current_epoch} with {share:.1%} of the weights"
+            f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
+            f" {share:.1%} of the weights"
             f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
             " training: `EarlyStopping`, `max_steps`, `max_time`"
         )
@@ -314,10 +318,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the model; another fit of the same one goes on with its masks."""
-        if stage == "fit" and self._pruner is not None:
-            self._before = weakref.ref(pl_module), self._state(self._pruner)
-            self._pruner.close()
-            self._pruner = None
+        if stage == "fit":
+            self._let_go(pl_module)
         super().teardown(trainer, pl_module, stage)
 
     @override
@@ -325,9 +327,20 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Take hooks out of the model, and let others into the workspace."""
-        if self._pruner is not None:
-            self._pruner.close()
+        self._let_go(pl_module)
         super().on_exception(trainer, pl_module, exception)
+
+    def _let_go(self, module: LightningModule) -> None:
+        pruner, self._pruner = self._pruner, None
+        if pruner is None:
+            return
+        pruner.close()
+        if self._goes_on:
+            self._before = weakref.ref(module), self._state(pruner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let a copy begin without the model of the last fit, which it knows nothing of."""
+        return {**vars(self), "_before": None}
 
 
 def pruning_in(trainer: Trainer) -> PruningCallback | None:
