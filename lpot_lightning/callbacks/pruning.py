@@ -162,7 +162,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return self._state(self._pruner)
 
     def _state(self, pruner: ModelPruner) -> dict[str, Any]:
-        return {"pruner": pruner.state(), "start": self._start, "best": self._best}
+        start = self._start if self.baseline is None else self.baseline
+        return {"pruner": pruner.state(), "start": start, "best": self._best}
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -265,6 +266,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         found = self._found_monitor
         if trainer.sanity_checking or self._has_pruned or found is None or self._is_partial:
             return
+        if self.baseline is not None:
+            return  # and a fit that goes on without it has it as the start
         value = trainer.callback_metrics.get(found.name)
         if value is None or not bool(value.isfinite()):
             return

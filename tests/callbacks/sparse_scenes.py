@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lit_scenes import Lit, conf, train_loader, trainer, val_loader
 from torch import Tensor, nn
 
@@ -58,7 +58,7 @@ def pruned(
     """Fit with ``callback`` between the callbacks ``first`` and ``others``."""
     module = Rolling() if module is None else module
     callbacks = [*first, callback, *others]
-    saves = any(isinstance(one, ModelCheckpoint) for one in callbacks)
+    saves = any(isinstance(one, Checkpoint) for one in callbacks)
     one = trainer(*callbacks, **{"max_epochs": EPOCHS, "enable_checkpointing": saves, **given})
     loaders = (train_loader(64), val_loader(24)) if data is None else data
     one.fit(module, *loaders, ckpt_path=ckpt_path)
