@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lpot_lightning.api.pruned_files import RESULT
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
-from lpot_lightning.api.pruning_run import Dense, finish_pruning
+from lpot_lightning.api.pruning_run import Dense, criterion_of, finish_pruning
 from lpot_lightning.callbacks.averaging import averages
 from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.fresh_start import look_anew
@@ -88,6 +88,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         check_for_callback(read, "PruningCallback")
         super().__init__(read, monitor, modules)
         self.baseline = checked_baseline(baseline)
+        if self.baseline is not None:
+            criterion_of(read, True).target(self.baseline)  # no share of nothing
         self._pruner: ModelPruner | None = None
         self._saved: Mapping[str, Any] | None = None
         self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
@@ -181,6 +183,13 @@ class PruningCallback(JudgedCallback[PruningResult]):
         elif self.baseline is None:
             with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
                 self._start = run.evaluate(model, "the dense model").accuracy
+            self._check_start(trainer.current_epoch)
+
+    def _check_start(self, epoch: int) -> None:
+        """Refuse a criterion that is a share of nothing, where no better baseline can come."""
+        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
+        if at_once and self._start == 0:
+            criterion_of(self.conf, True).target(0.0)
 
     def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
         return Task(
@@ -198,6 +207,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Prune to what the schedules ask of this epoch."""
         assert self._pruner is not None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._pruner.begin()
             return  # its one epoch is too short for a schedule
         self._check_first(trainer.current_epoch)
         reached = self._pruner.reached
@@ -243,12 +253,16 @@ class PruningCallback(JudgedCallback[PruningResult]):
             )
 
     @override
-    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         """Make what is pruned zero again, if an optimizer made a step."""
         assert self._pruner is not None
         if trainer.fast_dev_run and not self._pruner.reached:  # type: ignore[attr-defined]
             self._pruner.finish()
-        if trainer.global_step != self._masked_at:
+            self._has_pruned = self._pruner.has_pruned
+        by_hand = not pl_module.automatic_optimization  # where not every step is counted
+        if by_hand or trainer.global_step != self._masked_at:
             self._pruner.apply()
             self._mask_averages(trainer)
             self._masked_at = trainer.global_step
@@ -302,6 +316,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         pruner = self._pruner
         assert pruner is not None
         pruner.apply()  # an average may have been handed over when the training ended
+        pruner.close()  # hooks would be copied into the model of the result
         weights = chosen_weights(trainer, pl_module, "best", pruner.masks, "judging")
         task = self._task(trainer, pl_module, weights)
         with judging(trainer, pl_module, task) as (model, runner, ranks):

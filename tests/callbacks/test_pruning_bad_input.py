@@ -285,6 +285,33 @@ def test_a_loss_whose_direction_nobody_says(workspace):
     assert "set `tuning.accuracy_criterion.higher_is_better` in the YAML" in said
 
 
+SHARE = "`tuning.accuracy_criterion.relative` is a share of the baseline, and the baseline accuracy"
+
+
+def test_a_share_of_nothing(workspace):
+    """A model that is right in no case, pruned from its first epoch on."""
+
+    class Wrong(Untrained):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_acc", 0.0)
+
+    with pytest.raises(ConfError, match=SHARE):
+        pruning(workspace, baseline=0)
+    assert SHARE in refused(pruning(workspace, initial_sparsity=0.1), ConfError, Wrong())
+    absolute = {"accuracy_criterion": {"absolute": 0.1}}
+    assert pruning(workspace, baseline=0, tuning=absolute).baseline == 0
+
+
+def test_a_baseline_of_nothing_that_becomes_more(workspace):
+    class Late(Rolling):
+        def validation_step(self, batch, batch_idx):
+            self.log("worth", float(self.trainer.global_step > 0))
+
+    callback = pruning(workspace)
+    pruned(callback, Late())
+    assert (callback.result.status, callback.result.baseline) == ("met", 1.0)
+
+
 def test_barebones(workspace):
     with pytest.raises(EvaluationError, match=r"`Trainer\(barebones=True\)` logs nothing"):
         trainer(
