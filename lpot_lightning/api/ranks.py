@@ -139,7 +139,8 @@ class GlooRanks(Ranks):
             for tensor in tensors:
                 sent = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
                 dist.broadcast(sent, src=0, group=self.data)
-                tensor.copy_(sent.view(tensor.dtype).reshape(tensor.shape))
+                if sent.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(sent.view(tensor.dtype).reshape(tensor.shape))
 
     def close(self) -> None:
         """Let go of the groups."""

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.checkpoint import Choice
+from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.pruning.masks import Masks
 
 
@@ -29,10 +30,8 @@ def chosen_weights(
             why = f"no {choice} checkpoint was saved" if kept else "there is no ModelCheckpoint"
             rank_zero_info(f"{why}: {doing} the current weights")
         return ""
-    if masks is not None and not masks.hold_in(checkpoint.read_checkpoint(path)["state_dict"]):
-        rank_zero_info(
-            f"`{path}` is from before the target sparsity was reached: {doing} the current weights"
-        )
+    if masks is not None and (why := _why_not(path, masks)):
+        rank_zero_info(f"`{path}` {why}: {doing} the current weights")
         return ""
     if without_average(trainer, module, path):
         if average_comes_first(trainer, choice):
@@ -47,3 +46,12 @@ def chosen_weights(
         )
     rank_zero_info(f"{doing} the weights of `{path}`")
     return path
+
+
+def _why_not(path: str, masks: Masks) -> str:
+    """Return why a checkpoint is not of the pruned model; ``""`` if it is."""
+    try:
+        state = checkpoint.read_checkpoint(path)["state_dict"]
+    except QuantizationError as error:  # a training is not lost for it
+        return f"cannot be read with `weights_only=True` ({in_short(error.__cause__ or error)})"
+    return "" if masks.hold_in(state) else "is from before the target sparsity was reached"

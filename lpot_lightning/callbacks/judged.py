@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -44,7 +45,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self.monitor = monitor
         self.modules = tuple(modules or ())
         self._result: Result | None = None
-        self._postbox = Postbox()
+        self._postbox, self._left, self._fits = Postbox(), "", 0
         self._monitor_sought = False
         self._found_monitor: Monitor | None = None
         self._lock: WorkspaceLock | None = None
@@ -56,9 +57,17 @@ class JudgedCallback(Callback, Generic[Result]):
         Where the fit runs in processes of its own (``ddp_spawn``, ``ddp_notebook``) it is read back
         from the workspace, without the model; a ``fast_dev_run`` of that kind leaves none.
         """
-        if self._result is None and (workspace := self._postbox.take()):
-            return self._read_result(Path(workspace))
+        if self._result is None or parent_process() is None:
+            self._look_for_another()
         return self._result
+
+    def _look_for_another(self) -> None:
+        """Take what processes left that were started after the last fit in this one."""
+        left = self._postbox.take()
+        if left != self._left:
+            number, _, workspace = left.partition("\n")
+            self._left, self._fits = left, int(number or self._fits)
+            self._result = self._read_result(Path(workspace)) if left else None
 
     def _read_result(self, workspace: Path) -> Result:
         """Return the result that another process left."""
@@ -69,7 +78,8 @@ class JudgedCallback(Callback, Generic[Result]):
         """Refuse what cannot be judged, and keep others out of the workspace."""
         if stage != "fit":
             return
-        self._result = None
+        self._result, self._left = None, ""
+        self._fits += 1
         self._postbox.put("")
         self._monitor_sought, self._found_monitor = False, None
         check_step(pl_module)
@@ -125,7 +135,8 @@ class JudgedCallback(Callback, Generic[Result]):
         """Keep the result, for the process that started this one, too."""
         self._result = result
         if workspace is not None:
-            self._postbox.put(str(workspace.resolve()))
+            self._left = f"{self._fits}\n{workspace.resolve()}"
+            self._postbox.put(self._left)
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -17,7 +17,7 @@ from typing_extensions import override
 from lpot_lightning.api.channels import Channels, find_channels
 from lpot_lightning.api.pruned_files import RESULT
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
-from lpot_lightning.api.pruning_run import Dense, finish_pruning
+from lpot_lightning.api.pruning_run import Dense, criterion_of, finish_pruning
 from lpot_lightning.callbacks.averaging import averages
 from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.fresh_start import look_anew
@@ -90,6 +90,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         check_for_callback(read, "PruningCallback")
         super().__init__(read, monitor, modules)
         self.baseline = checked_baseline(baseline)
+        if self.baseline is not None:
+            criterion_of(read, True).target(self.baseline)  # no share of nothing
         self._pruner: ModelPruner | None = None
         self._saved: Mapping[str, Any] | None = None
         self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
@@ -133,14 +135,13 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 "the Trainer has two callbacks that prune: put all pruners into one YAML"
             )
         self._check_epochs(trainer)
-        self._saved = None
-        if self._before is not None and self._before[0]() is pl_module:
-            self._saved = self._before[1]
-        self._before = None
+        super().setup(trainer, pl_module, stage)
+        if self._before is not None and self._before[0]() is not pl_module:
+            self._before = None
+        self._saved = None if self._before is None else self._before[1]
         self._start = self._best = None
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
-        super().setup(trainer, pl_module, stage)
 
     def _check_epochs(self, trainer: Trainer) -> None:
         """Refuse a fit that ends before the last target is reached."""
@@ -165,10 +166,13 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return masks, the place in the schedules, and what is known of the dense model."""
-        return {} if self._pruner is None else self._state(self._pruner)
+        if self._pruner is None:  # also a checkpoint that is saved after the fit has the masks
+            return {} if self._before is None else dict(self._before[1])
+        return self._state(self._pruner)
 
     def _state(self, pruner: ModelPruner) -> dict[str, Any]:
-        return {"pruner": pruner.state(), "start": self._start, "best": self._best}
+        start = self._start if self.baseline is None else self.baseline
+        return {"pruner": pruner.state(), "start": start, "best": self._best}
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -188,9 +192,18 @@ class PruningCallback(JudgedCallback[PruningResult]):
             self._pruner.load(saved["pruner"])
             self._start, self._best = saved["start"], saved["best"]
             self._goes_on, self._has_pruned = True, self._pruner.has_pruned
+            share = sparsity_of_all(self._pruner.layers())
+            rank_zero_info(f"going on with what is pruned: {share:.1%} of the weights to prune")
         elif self.baseline is None:
             with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
                 self._start = run.evaluate(model, "the dense model").accuracy
+            self._check_start(trainer.current_epoch)
+
+    def _check_start(self, epoch: int) -> None:
+        """Refuse a criterion that is a share of nothing, where no better baseline can come."""
+        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
+        if at_once and self._start == 0:
+            criterion_of(self.conf, True).target(0.0)
 
     def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
         """Return the groups of the model's channels, if a pruner needs them."""
@@ -215,6 +228,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Prune to what the schedules ask of this epoch."""
         assert self._pruner is not None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._pruner.begin()
             return  # its one epoch is too short for a schedule
         self._check_first(trainer.current_epoch)
         reached = self._pruner.reached
@@ -260,12 +274,16 @@ class PruningCallback(JudgedCallback[PruningResult]):
             )
 
     @override
-    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         """Make what is pruned zero again, if an optimizer made a step."""
         assert self._pruner is not None
         if trainer.fast_dev_run and not self._pruner.reached:  # type: ignore[attr-defined]
             self._pruner.finish()
-        if trainer.global_step != self._masked_at:
+            self._has_pruned = self._pruner.has_pruned
+        by_hand = not pl_module.automatic_optimization  # where not every step is counted
+        if by_hand or trainer.global_step != self._masked_at:
             self._pruner.apply()
             self._mask_averages(trainer)
             self._masked_at = trainer.global_step
@@ -283,6 +301,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         found = self._found_monitor
         if trainer.sanity_checking or self._has_pruned or found is None or self._is_partial:
             return
+        if self.baseline is not None:
+            return  # and a fit that goes on without it has it as the start
         value = trainer.callback_metrics.get(found.name)
         if value is None or not bool(value.isfinite()):
             return
@@ -304,7 +324,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         last = max(schedule_of(one).end_epoch for one in self._pruners)
         share = sparsity_of_all(self._pruner.layers())
         rank_zero_warn(
-            f"the training ended in epoch {trainer.current_epoch} with {share:.1%} of the weights"
+            f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
+            f" {share:.1%} of the weights"
             f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
             " training: `EarlyStopping`, `max_steps`, `max_time`"
         )
@@ -319,6 +340,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         pruner = self._pruner
         assert pruner is not None
         pruner.apply()  # an average may have been handed over when the training ended
+        pruner.close()  # hooks would be copied into the model of the result
         weights = chosen_weights(trainer, pl_module, "best", pruner.masks, "judging")
         task = self._task(trainer, pl_module, weights)
         with judging(trainer, pl_module, task) as (model, runner, ranks):
@@ -339,10 +361,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the model; another fit of the same one goes on with its masks."""
-        if stage == "fit" and self._pruner is not None:
-            self._before = weakref.ref(pl_module), self._state(self._pruner)
-            self._pruner.close()
-            self._pruner = None
+        if stage == "fit":
+            self._let_go(pl_module)
         super().teardown(trainer, pl_module, stage)
 
     @override
@@ -350,9 +370,20 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Take hooks out of the model, and let others into the workspace."""
-        if self._pruner is not None:
-            self._pruner.close()
+        self._let_go(pl_module)
         super().on_exception(trainer, pl_module, exception)
+
+    def _let_go(self, module: LightningModule) -> None:
+        pruner, self._pruner = self._pruner, None
+        if pruner is None:
+            return
+        pruner.close()
+        if self._goes_on:
+            self._before = weakref.ref(module), self._state(pruner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let a copy begin without the model of the last fit, which it knows nothing of."""
+        return {**vars(self), "_before": None}
 
 
 def pruning_in(trainer: Trainer) -> PruningCallback | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class ArgumentGradients:
         self._name, self._depth = name, 0
         self.sum: Tensor | None = None
         self._handles: list[RemovableHandle] = []
+        self._seen: list[tuple[weakref.ref[Tensor], RemovableHandle]] = []
         for module in model.modules():
             if name in inspect.signature(module.forward).parameters:
                 self._watch(module)
@@ -51,7 +53,14 @@ class ArgumentGradients:
         given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
         value = given.get(self._name)
         if isinstance(value, Tensor) and value.requires_grad:
-            value.register_hook(self._add)  # type: ignore[no-untyped-call]
+            self._listen(value)
+
+    def _listen(self, value: Tensor) -> None:
+        """Hear of the gradients of a tensor, once also where each step is given the same one."""
+        self._seen = [(ref, handle) for ref, handle in self._seen if ref() is not None]
+        if not any(ref() is value for ref, _ in self._seen):
+            handle = value.register_hook(self._add)  # type: ignore[no-untyped-call]
+            self._seen.append((weakref.ref(value), handle))
 
     def _left(self, *_: object) -> None:
         self._depth -= 1
@@ -65,7 +74,7 @@ class ArgumentGradients:
         self.sum = None
 
     def close(self) -> None:
-        """Take the hooks out of the model."""
-        for handle in self._handles:
+        """Take the hooks out of the model, and off what it was given."""
+        for handle in (*self._handles, *(handle for _, handle in self._seen)):
             handle.remove()
-        self._handles = []
+        self._handles, self._seen = [], []

@@ -43,7 +43,7 @@ class HeadImportance:
         model: nn.Module,
         place: str,
     ) -> None:
-        self._asked, self._groups, self._place = asked, groups, place
+        self._asked, self._groups, self._own, self._place = asked, groups, own, place
         self._sums: dict[str, Tensor] = {}
         self._argument: ArgumentGradients | None = None
         self._parameters: dict[str, Sequence[nn.Parameter]] = {}
@@ -155,7 +155,7 @@ class HeadImportance:
             if saved is not None and (not isinstance(saved, Tensor) or saved.shape != (groups,)):
                 raise ArtifactError(f"the sensitivity of layer `{layer}` is damaged")
             if saved is not None:
-                self._sums[layer] = saved
+                self._sums[layer] = saved.to(self._own[layer][0].device)
 
     def close(self) -> None:
         """Take the hooks out of the model."""

@@ -95,7 +95,7 @@ class Masks:
                 raise ArtifactError(
                     f"the mask of `{name}` in the checkpoint is not of shape {list(weight.shape)}"
                 )
-            self.prune(name, ~_unpacked(saved["kept"], weight, name))
+            self.prune(name, ~_unpacked(saved.get("kept"), weight, name))
 
 
 def _format_of(weight: Tensor) -> torch.memory_format:

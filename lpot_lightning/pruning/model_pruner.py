@@ -79,7 +79,7 @@ class ModelPruner:
         self._agree, self._channels = agree, channels
         self._schedules = [schedule_of(one) for one in pruners]
         self._at = [0.0] * len(pruners)
-        self._begun = False
+        self._begun = self._observed = False
         weights = assign(model, pruners, modules)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
@@ -132,6 +132,13 @@ class ModelPruner:
         """Whether any weight is pruned."""
         return any(bool((mask == 0).any()) for mask in self.masks.tensors())
 
+    def begin(self) -> None:
+        """Take up what is zero already, where a pruner locks it; only the first call does."""
+        if not self._begun:
+            for one in self._pruners:
+                one.begin()
+            self._begun = True
+
     def begin_epoch(self, epoch: int) -> bool:
         """Prune to what the schedules ask of this epoch; what is pruned stays so.
 
@@ -151,13 +158,10 @@ class ModelPruner:
 
     def _prune_to(self, wanted: Sequence[float], when: str) -> bool:
         first = not self._begun
-        if first:
-            for one in self._pruners:
-                one.begin()
-            self._begun = True
+        self.begin()
         late = [n for n, at in enumerate(self._at) if wanted[n] > at]
         for number in late:
-            if first and self._pruners[number].needs_gradients:
+            if not self._observed and self._pruners[number].needs_gradients:
                 raise ConfError(
                     f"`{PLACE}[{number}]` is to be at sparsity {wanted[number]:g} in {when}, the"
                     " first of this training, and `gradient_sensitivity` needs the gradients of an"
@@ -176,6 +180,7 @@ class ModelPruner:
         Args:
             only: ``id``s of the parameters whose gradients are new; all are, where it is left out.
         """
+        self._observed = True
         for one in self._pruners:
             one.observe(only)
 
@@ -228,10 +233,15 @@ class ModelPruner:
         masks = state.get("masks")
         if not isinstance(masks, Mapping):
             raise ArtifactError("the masks in the checkpoint are damaged")
+        if not all(isinstance(one, float) for one in at):
+            raise ArtifactError("`pruner.at` in the checkpoint is damaged")
+        if not all(isinstance(one, Mapping) for one in pruners):
+            raise ArtifactError("`pruner.pruners` in the checkpoint is damaged")
         self.masks.load(masks)
         for one, saved in zip(self._pruners, pruners, strict=True):
             one.load(saved)
-        self._at, self._begun = [float(one) for one in at], bool(state.get("begun"))
+        self._at = [float(one) for one in at]
+        self._begun = self._observed = bool(state.get("begun"))
         self.masks.apply()
 
     def close(self) -> None:

@@ -204,7 +204,9 @@ class PatternLock:
         """Return how sparse its weights are, which is their target."""
         found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self._weights]
         return [
-            LayerSparsity(one.name, tuple(one.value.shape), sparsity_of(one.value), share, "locked")
+            LayerSparsity(
+                one.name, tuple(one.value.shape), sparsity_of(values[one.name]), share, "locked"
+            )
             for one, share in found
         ]
 

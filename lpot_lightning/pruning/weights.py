@@ -100,7 +100,8 @@ class _Known:
     def named_by(self, pruner: PrunerConf, place: str) -> list[Weight]:
         """Return what ``names`` of a pruner match, each parameter once."""
         least = 1 if pruner.parameters is not None else 2
-        excluded = self._matching(pruner.excluded_names, f"{place}.excluded_names")
+        names = self._matching(pruner.excluded_names, f"{place}.excluded_names")
+        excluded = {id(self._parameters[name]) for name in names}
         found: dict[int, Weight] = {}
         for pattern in pruner.names:
             names = self._matching([pattern], f"{place}.names")
@@ -111,7 +112,7 @@ class _Known:
                     f" more; `{names[0]}` is {list(self._parameters[names[0]].shape)}"
                 )
             for name in fitting:
-                if name not in excluded:
+                if id(self._parameters[name]) not in excluded:
                     found.setdefault(id(self._parameters[name]), self._weight(name))
         return list(found.values())
 

@@ -283,3 +283,15 @@ def test_all_kinds_of_weights_in_one_model_of_another_type():
     pruner = on(model, {"pattern": "2:4"}, end_epoch=0)
     pruner.begin_epoch(0)
     assert [one.sparsity for one in pruner.layers()] == [0.5, 0.5]
+
+
+def test_a_lock_tells_of_the_model_that_it_is_asked_about():
+    model = net()
+    with torch.no_grad():
+        model.out.weight[0] = 0
+    pruner = on(model, {"prune_type": "pattern_lock", "names": "out.weight"})
+    pruner.begin_epoch(0)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.out.weight.zero_()
+    assert [one.sparsity for one in (*pruner.layers(), *pruner.layers(other))] == [0.25, 1.0]
