@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from lpot_lightning.api.channels import Channels
+from lpot_lightning.api.criterion import criterion_of
 from lpot_lightning.api.preparation import Say
 from lpot_lightning.api.pruned_files import save_pruned
 from lpot_lightning.api.pruning_result import PruningResult
@@ -24,7 +25,6 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.model_pruner import ModelPruner
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.quantization.replace import second_model
-from lpot_lightning.tuning.score import Criterion
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,6 @@ class Dense:
                 " compared: give it in `baseline`"
             )
         return max(known) if higher_is_better else min(known)
-
-
-def criterion_of(conf: Conf, higher_is_better: bool) -> Criterion:
-    """Return how much accuracy a conf allows to lose."""
-    asked = conf.tuning.accuracy_criterion
-    relative = asked.relative is not None
-    goal = asked.relative if asked.relative is not None else asked.absolute
-    return Criterion(float(goal or 0.0), relative, higher_is_better)
 
 
 def finish_pruning(

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.api.criterion import criterion_of
 from lpot_lightning.api.finish import Keeper
 from lpot_lightning.api.job import Job
 from lpot_lightning.api.judge import Judge
@@ -172,10 +173,7 @@ class _Run:
         return known.accuracy
 
     def _criterion(self, baseline: float) -> Criterion:
-        asked = self.conf.tuning.accuracy_criterion
-        relative = asked.relative is not None
-        goal = asked.relative if asked.relative is not None else asked.absolute
-        criterion = Criterion(float(goal or 0.0), relative, self.runner.higher_is_better)
+        criterion = criterion_of(self.conf, self.runner.higher_is_better)
         criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
         return criterion
 

@@ -15,22 +15,28 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lpot_lightning.api.channels import Channels, find_channels
+from lpot_lightning.api.criterion import criterion_of
 from lpot_lightning.api.pruned_files import RESULT
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
-from lpot_lightning.api.pruning_run import Dense, criterion_of, finish_pruning
+from lpot_lightning.api.pruning_run import Dense, finish_pruning
 from lpot_lightning.callbacks.averaging import averages
 from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.fresh_start import look_anew
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
 from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
+from lpot_lightning.callbacks.pruning_checks import (
+    check_epochs,
+    check_first,
+    check_pruning_trainer,
+    last_epoch,
+)
 from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
 from lpot_lightning.callbacks.task import Task
-from lpot_lightning.callbacks.validation import check_logging, keeps_whole
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ArtifactError, ConfError, PruningError
+from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
@@ -124,17 +130,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Refuse what cannot work, before any training."""
         if stage != "fit":
             return
-        check_logging(trainer)
-        if not keeps_whole(trainer):
-            raise PruningError(
-                f"`{type(trainer.strategy).__name__}` keeps the weights in pieces, or elsewhere,"
-                " and pruning ranks the whole of them: train with one device, or with `ddp`"
-            )
+        check_pruning_trainer(trainer)
         if sum(isinstance(one, PruningCallback) for one in callbacks_of(trainer)) > 1:
             raise ConfError(
                 "the Trainer has two callbacks that prune: put all pruners into one YAML"
             )
-        self._check_epochs(trainer)
+        check_epochs(trainer, self._pruners)
         super().setup(trainer, pl_module, stage)
         if self._before is not None and self._before[0]() is not pl_module:
             self._before = None
@@ -142,18 +143,6 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._start = self._best = None
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
-
-    def _check_epochs(self, trainer: Trainer) -> None:
-        """Refuse a fit that ends before the last target is reached."""
-        last = max(schedule_of(one).end_epoch for one in self._pruners)
-        most: int | None = trainer.max_epochs
-        quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-        if not quick and most is not None and 0 <= most <= last:
-            raise ConfError(
-                f"`end_epoch` is {last}, counted from 0, and the Trainer stops after {most} epochs:"
-                f" the target would not be trained with. Give it `max_epochs={last + 1}` or more,"
-                " or let `end_epoch` be earlier"
-            )
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -230,7 +219,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._pruner.begin()
             return  # its one epoch is too short for a schedule
-        self._check_first(trainer.current_epoch)
+        if not self._goes_on:
+            check_first(trainer.current_epoch, self._pruners)
+        self._goes_on = True
         reached = self._pruner.reached
         if self._pruner.begin_epoch(trainer.current_epoch):
             self._tell(trainer)
@@ -238,21 +229,6 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._mask_averages(trainer)
         if self._pruner.reached and not reached:
             look_anew(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
-
-    def _check_first(self, epoch: int) -> None:
-        """Refuse a fit that goes on after the end of a schedule with a model that is not pruned."""
-        ends = [schedule_of(one).end_epoch for one in self._pruners]
-        kinds = [one.prune_type for one in self._pruners]
-        late = [
-            e for e, kind in zip(ends, kinds, strict=True) if e < epoch and kind != "pattern_lock"
-        ]
-        if not self._goes_on and late:
-            raise ConfError(
-                f"the fit goes on in epoch {epoch} with a model that was not pruned before, and"
-                f" `end_epoch` is {late[0]}: all would go at once. Count `start_epoch` and"
-                f" `end_epoch` from where the fit goes on, {epoch} or later"
-            )
-        self._goes_on = True
 
     def _tell(self, trainer: Trainer) -> None:
         assert self._pruner is not None
@@ -321,7 +297,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         assert self._pruner is not None
         if self._pruner.reached:
             return
-        last = max(schedule_of(one).end_epoch for one in self._pruners)
+        last = last_epoch(self._pruners)
         share = sparsity_of_all(self._pruner.layers())
         rank_zero_warn(
             f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
