@@ -23,8 +23,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelPruning
+from qat import Lit
 from resnet import resnet18, resnet50
 from table import interleaved_ms, markdown, repeated
 from torch import nn
@@ -56,23 +56,6 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "6 linear layers, 256 x 2048": (perceptron, (256, 2048)),
 }
 SIZES = ((1, 64), (16, 64), (1, 224), (16, 224))
-
-
-class Lit(pl.LightningModule):
-    """A net, trained and judged."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return F.cross_entropy(self.net(batch[0]), batch[1])
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=1e-3, momentum=0.9)
 
 
 class Clock(pl.Callback):
