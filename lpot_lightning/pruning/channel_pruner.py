@@ -12,9 +12,9 @@ from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.pruning.channels.group import Found, Group
 from lpot_lightning.pruning.channels.importance import group_magnitude, group_taylor
+from lpot_lightning.pruning.mask_ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, sparsity_of
-from lpot_lightning.pruning.ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.weights import Weight
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError
 from lpot_lightning.pruning.head_importance import HeadImportance
+from lpot_lightning.pruning.mask_ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, sparsity_of
-from lpot_lightning.pruning.ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.weights import Weight
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError
 from lpot_lightning.pruning.importance import Magnitude, Sensitivity
+from lpot_lightning.pruning.mask_ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.patterns import pattern_of
-from lpot_lightning.pruning.ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 from lpot_lightning.pruning.weights import Weight
 
 

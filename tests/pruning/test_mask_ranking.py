@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lpot_lightning.pruning.ranking import lowest, lowest_in_rows, lowest_of_all, share_of
+from lpot_lightning.pruning.mask_ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 11, 12])
