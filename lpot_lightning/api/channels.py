@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.api.batches import shortened
-from lpot_lightning.api.preparation import called
+from lpot_lightning.api.preparation import Say, called
 from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.result import by_reason
 from lpot_lightning.api.runner import Runner
 from lpot_lightning.pruning.channels.cost import macs_of
 from lpot_lightning.pruning.channels.entering import Calls
@@ -46,13 +47,14 @@ class Channels:
         return macs_of(model, self.calls) // max(1, self.samples)
 
 
-def find_channels(model: nn.Module, runner: Runner, ranks: Ranks) -> Channels:
+def find_channels(model: nn.Module, runner: Runner, ranks: Ranks, say: Say) -> Channels:
     """Find the groups of ``model``'s channels by one dry run.
 
     Args:
         model: our own, in eval mode, float32, on the CPU.
         runner: shows it a few samples.
         ranks: the processes that work together; what all of them found is taken.
+        say: takes which layers keep all channels, and why.
 
     Raises:
         ConfError: if Torch-Pruning is not installed.
@@ -62,6 +64,8 @@ def find_channels(model: nn.Module, runner: Runner, ranks: Ranks) -> Channels:
     calls = _entries(works, made)
     found = ranks.together(lambda: find_groups(works, calls))
     everywhere = ranks.gather([group.name for group in found])
+    for line in by_reason(found.excluded):
+        say(f"keeps all channels: {line}")
     groups = [one for one in found if all(one.name in names for names in everywhere)]
     return Channels(Found(tuple(groups), found.excluded), calls)
 

@@ -78,7 +78,7 @@ def find_channels_by(model: nn.Module, given: Given, conf: Conf) -> Found:
 
 
 def _channels(model: nn.Module, runner: PlainRunner) -> Channels:
-    return find_channels(second_model(model), runner, Ranks())
+    return find_channels(second_model(model), runner, Ranks(), _LOG.info)
 
 
 class PlainPruning:

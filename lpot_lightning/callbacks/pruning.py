@@ -199,7 +199,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if not prunes_channels(self._pruners):
             return None
         with judging(trainer, module, self._task(trainer, module, "")) as (model, runner, ranks):
-            return find_channels(model, runner, ranks)
+            return find_channels(model, runner, ranks, rank_zero_info)
 
     def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
         return Task(

@@ -135,7 +135,10 @@ def test_the_files_give_the_model_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["basic_magnitude", "gradient_sensitivity"])
-def test_channels_are_cut_out_of_the_model(tmp_path: Path, kind: str) -> None:
+def test_channels_are_cut_out_of_the_model(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lpot_lightning")
     pruning = Pruning(conf(tmp_path, {"pattern": "channel", "prune_type": kind}))
     pruned = pruning(net(), None, training(pruning), loader(), accuracy)
     assert pruned.up.weight.shape == (8, WIDTH)
@@ -145,6 +148,7 @@ def test_channels_are_cut_out_of_the_model(tmp_path: Path, kind: str) -> None:
     assert result.parameters == (227, 115)
     assert result.macs == (WIDTH * 16 + 16 * KINDS, WIDTH * 8 + 8 * KINDS)
     assert result.unprunable == {"out": "its channels are what the model gives"}
+    assert "keeps all channels: out: its channels are what the model gives" in caplog.text
     files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
     x = torch.randn(5, WIDTH)
     assert torch.equal(load(*files, Net())(x), pruned(x))
