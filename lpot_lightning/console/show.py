@@ -1,4 +1,4 @@
-"""What a quantization has left in its workspace."""
+"""What a quantization or a pruning has left in its workspace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.api.columns import aligned
+from lpot_lightning.api.pruned_files import RESULT as PRUNED
+from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.api.result import TuningResult, by_reason, read_result
 from lpot_lightning.api.workspace import HISTORY, RESULT
 from lpot_lightning.errors import ArtifactError, in_short
@@ -16,7 +18,8 @@ from lpot_lightning.quantization.configure import read_configure
 from lpot_lightning.quantization.storage import CONFIGURE
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
 
-_FILES = (RESULT, HISTORY, CONFIGURE)
+_INT8 = (RESULT, HISTORY, CONFIGURE)
+_FILES = (*_INT8, PRUNED)
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,21 @@ class Workspace:
         result: of the run that has ended last.
         history: of the run that was begun last.
         configure: the tune config of the best model.
+        pruned: the result of the pruning that has ended last.
     """
 
     folder: Path
     result: TuningResult | None
     history: Seen | None
     configure: Mapping[str, Any] | None
+    pruned: PruningResult | None = None
 
     @property
     def notes(self) -> list[str]:
         """What is not as after a run that has ended."""
-        found = []
+        found: list[str] = []
+        if self.result is None and self.history is None and self.configure is None:
+            return found  # it was only pruned
         if self.history is not None and self.history.torn:
             found.append("the last line of the history is not written to its end, and left out")
         if self.result is None:
@@ -60,6 +67,7 @@ class Workspace:
             "trials": [] if history is None else [one.to_dict() for one in history.trials],
             "ops": {} if self.configure is None else self.configure["op"],
             "accuracy": None if self.configure is None else self.configure.get("accuracy"),
+            "pruned": None if self.pruned is None else json.loads(self.pruned.to_json()),
         }
         return json.dumps(plain, indent=1)
 
@@ -84,6 +92,7 @@ def look(path: str) -> Workspace:
         read_result(folder / RESULT) if RESULT in there else None,
         look_at(folder / HISTORY) if HISTORY in there else None,
         read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
+        read_pruning_result(folder / PRUNED) if PRUNED in there else None,
     )
 
 
@@ -105,6 +114,8 @@ def page(found: Workspace) -> str:
 def _parts(found: Workspace) -> Iterator[str]:
     if found.notes:
         yield "\n".join(f"note: {one}" for one in found.notes)
+    if found.pruned is not None:
+        yield found.pruned.table()
     if found.result is not None:
         yield found.result.table()
     elif found.configure is not None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.console.main import main
+from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.quantization.storage import save_configure
 from lpot_lightning.recipe import FP32, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.history import History
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.score import Criterion, Score
 
 INT8 = OpConfig(
     TensorConfig("uint8", "asym", "per_tensor", "kl"),
@@ -48,7 +50,7 @@ def workspace(tmp_path: Path) -> Path:
     history.append(RECIPE.with_fp32(["net.0"]), Score.failing("no kernel", 0.1), accepted=False)
     history.append(RECIPE.with_fp32(["net.0", "net.2"]), Score.of(0.91, 1.25), accepted=False)
     history.append(RECIPE.with_fp32(["net.2"]), Score.of(0.925, 1.25), accepted=True)
-    save_configure(tmp_path, CONFIGURE)
+    save_configure(tmp_path / "best_configure.yaml", CONFIGURE)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     return tmp_path
 
@@ -198,3 +200,19 @@ def test_what_is_no_workspace(tmp_path, capsys):
         f"error: `{tmp_path}` is no workspace: it holds none of `result.json`, `history.jsonl`,"
         " `best_configure.yaml`\n"
     )
+
+
+def test_a_workspace_of_a_pruning(tmp_path, capsys):
+    layer = LayerSparsity("fc.weight", (4, 8), 0.5, 0.5, "2:4")
+    pruned = PruningResult(
+        "met", True, "val_acc", Criterion(0.01, True, True), 0.9, 0.91, (layer,), {}, (32, 32),
+        None, None, tmp_path,
+    )  # fmt: skip
+    (tmp_path / "pruning_result.json").write_bytes(pruned.to_json())
+    assert main(["show", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "sparsity        50.00% of the pruned weights" in said
+    assert "fc.weight" in said
+    assert "note" not in said
+    assert main(["show", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pruned"]["accuracy"] == 0.91
