@@ -198,7 +198,7 @@ def test_what_is_no_workspace(tmp_path, capsys):
     assert (code, out) == (1, "")
     assert err == (
         f"error: `{tmp_path}` is no workspace: it holds none of `result.json`, `history.jsonl`,"
-        " `best_configure.yaml`\n"
+        " `best_configure.yaml`, `pruning_result.json`\n"
     )
 
 
