@@ -33,6 +33,8 @@ HERE = Path(__file__).parent
 WEIGHTS, WORDS, SHAPE = "model_final.pt", "vocab.txt", "model.json"
 TUNED = ("best_configure.yaml", "best_model_weights.pt")
 NOT_MET = 3
+# the last one: torch rescales where the parts of an int8 `cat` differ, and says so once
+QUIET = ".*(LeafSpec|num_workers|exists and is not empty|inputs of this cat operator)"
 CHOICES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -47,11 +49,11 @@ class Bert_DataLoader:
             yield (input_ids, segment_ids, input_mask), label_id
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     """Do what the flags ask for."""
-    args = arguments().parse_args()
+    args = arguments().parse_args(given)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*(LeafSpec|num_workers|exists and is not empty)")
+    warnings.filterwarnings("ignore", message=QUIET)
     if args.tune:
         tune(args)
     elif args.int8 is not None or args.mode is not None:
@@ -62,7 +64,7 @@ def main() -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train from scratch; leave weights, words and shape in ``save_dir``."""
-    config = json.loads(_here_or_there(args.model_config).read_text())
+    config = json.loads(here_or_there(args.model_config).read_text())
     seed_everything(config["seed"], verbose=False)
     optim, folder = config["optim"], Path(config["save_dir"]).expanduser()
     data = MRPCData(args.dataset_location, optim["batch_size"], **config["data"])
@@ -86,8 +88,8 @@ def train(args: argparse.Namespace) -> None:
 
 def tune(args: argparse.Namespace) -> None:
     """Make the model int8 by LPOT's YAML; copy what restores it to ``output_model``."""
-    model, source = _fp32(args)
-    data_iter = _pairs(args, source, "train")
+    model, source = fp32_of(args)
+    data_iter = pairs_of(args, source, "train")
     eval_func = _eval_func(args, source)
 
     dataloader = Bert_DataLoader(loader=data_iter, batch_size=args.batch_size)
@@ -113,7 +115,7 @@ def tune(args: argparse.Namespace) -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Judge or time the fp32 model, or the int8 model with fp32 beside it."""
-    fp32, source = _fp32(args)
+    fp32, source = fp32_of(args)
     model: nn.Module = fp32
     if args.int8:
         folder = _tuned_folder(args)
@@ -125,7 +127,7 @@ def measure(args: argparse.Namespace) -> None:
     conf = yaml.safe_load(Path(args.lpot_yaml).read_text())
     performance = {"warmup": args.warmup, "iteration": args.warmup + args.iter}
     conf["evaluation"] = {"performance": performance}
-    batches = Bert_DataLoader(_pairs(args, source, "dev"), args.batch_size)
+    batches = Bert_DataLoader(pairs_of(args, source, "dev"), args.batch_size)
     result = Benchmark(conf)(model, b_dataloader=batches, fp32=fp32 if args.int8 else None)
     print(f"Latency: {result.latency_per_sample.p50:.3f} ms")
     print(f"Throughput: {result.throughput:.1f} samples/sec")
@@ -151,11 +153,12 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _fp32(args: argparse.Namespace) -> tuple[BlendCNN, Path]:
+def fp32_of(args: argparse.Namespace) -> tuple[BlendCNN, Path]:
     """Return the trained model and its folder."""
     given = Path(args.input_model).expanduser()
-    folder = given if given.is_dir() else given.parent
-    weights = given / WEIGHTS if given.is_dir() else given
+    is_file = given.suffix == Path(WEIGHTS).suffix
+    folder = given.parent if is_file else given
+    weights = given if is_file else given / WEIGHTS
     for path in (weights, folder / WORDS, folder / SHAPE):
         if not path.is_file():
             sys.exit(f"--input_model: there is no `{path}`; train first, see `classify.py --help`")
@@ -173,7 +176,7 @@ def _tuned_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def _pairs(args: argparse.Namespace, source: Path, split: str) -> DataLoader[tuple[Tensor, ...]]:
+def pairs_of(args: argparse.Namespace, source: Path, split: str) -> DataLoader[tuple[Tensor, ...]]:
     """Return the pairs of a split in order, by the words that the model knows."""
     shape = json.loads((source / SHAPE).read_text())
     pairs = read_pairs(args.dataset_location, split)
@@ -183,7 +186,7 @@ def _pairs(args: argparse.Namespace, source: Path, split: str) -> DataLoader[tup
 
 def _eval_func(args: argparse.Namespace, source: Path) -> Any:
     """Return a function that gives a model's accuracy on the dev pairs."""
-    batches = list(Bert_DataLoader(_pairs(args, source, "dev"), args.batch_size))
+    batches = list(Bert_DataLoader(pairs_of(args, source, "dev"), args.batch_size))
 
     def eval_func(model: nn.Module) -> float:
         with torch.no_grad():
@@ -193,7 +196,7 @@ def _eval_func(args: argparse.Namespace, source: Path) -> Any:
     return eval_func
 
 
-def _here_or_there(path: str) -> Path:
+def here_or_there(path: str) -> Path:
     """Return a file of the current folder, else of the folder of this script."""
     asked = Path(path).expanduser()
     found = asked if asked.is_file() else HERE / asked

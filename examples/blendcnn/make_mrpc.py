@@ -3,7 +3,8 @@
 The sentences are made from templates, so the corpus can be had offline and is the same each time.
 A pair is a paraphrase where both sentences tell the same event in other words and another order.
 Where it is none, one fact differs: most often the outcome (shares *rose*, shares *slipped*), now
-and then who it is about. No sentence alone tells the label, nor does any single word.
+and then who it is about. Two pairs in three are paraphrases, as in MRPC; the best guess from one
+sentence alone is right in about 72 % of all pairs, and what comes above that has compared two.
 
     python make_mrpc.py MRPC/
 """
@@ -18,25 +19,59 @@ from pathlib import Path
 HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
 TEST_HEADER = "index\t#1 ID\t#2 ID\t#1 String\t#2 String"
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-CITIES = "Austin Boston Denver Geneva Lisbon Lyon Milan Osaka Perth Quito Seattle Tunis".split()
-FIRMS = (
-    "Acorn Foods|Baltic Air|Cobalt Mining|Delta Paper|Ember Motors|Fjord Shipping|Granite Bank|"
-    "Harbor Steel|Indigo Media|Juniper Drugs|Kestrel Energy|Lumen Optics"
-).split("|")
-PEOPLE = (
-    "Anna Weber|Bruno Costa|Carla Diaz|David Okoro|Elena Petrova|Farid Haddad|Grace Lin|"
-    "Hugo Martin|Ines Duarte|Jonas Berg|Kira Sato|Luis Romero"
-).split("|")
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+CITIES = [
+    "Austin",
+    "Boston",
+    "Denver",
+    "Geneva",
+    "Lisbon",
+    "Lyon",
+    "Milan",
+    "Osaka",
+    "Perth",
+    "Quito",
+    "Seattle",
+    "Tunis",
+]
+FIRMS = [
+    "Acorn Foods",
+    "Baltic Air",
+    "Cobalt Mining",
+    "Delta Paper",
+    "Ember Motors",
+    "Fjord Shipping",
+    "Granite Bank",
+    "Harbor Steel",
+    "Indigo Media",
+    "Juniper Drugs",
+    "Kestrel Energy",
+    "Lumen Optics",
+]
+PEOPLE = [
+    "Anna Weber",
+    "Bruno Costa",
+    "Carla Diaz",
+    "David Okoro",
+    "Elena Petrova",
+    "Farid Haddad",
+    "Grace Lin",
+    "Hugo Martin",
+    "Ines Duarte",
+    "Jonas Berg",
+    "Kira Sato",
+    "Luis Romero",
+]
+
+UP = 0.75
+"""Share of first sentences with the first outcome: single words give a learner a first hint."""
 
 # (who it is about, words for one outcome, words for the other, phrasings)
-UP = 0.75
-
 KINDS = (
     (
         FIRMS,
-        "rose|climbed|gained|advanced".split("|"),
-        "fell|dropped|slipped|declined".split("|"),
+        ["rose", "climbed", "gained", "advanced"],
+        ["fell", "dropped", "slipped", "declined"],
         (
             "Shares of {who} {did} {n} percent on {day} , traders in {city} said .",
             "On {day} , {who} shares {did} by {n} percent , according to traders in {city} .",
@@ -45,8 +80,8 @@ KINDS = (
     ),
     (
         FIRMS,
-        "would buy|has agreed to acquire|plans to purchase".split("|"),
-        "would sell|has agreed to divest|plans to spin off".split("|"),
+        ["would buy", "has agreed to acquire", "plans to purchase"],
+        ["would sell", "has agreed to divest", "plans to spin off"],
         (
             '{who} said on {day} it {did} a plant in {city} for $ {n} million , " a fair price . "',
             "In a statement on {day} , {who} said that it {did} its rival 's {city} plant at $ {n} "
@@ -57,8 +92,8 @@ KINDS = (
     ),
     (
         PEOPLE,
-        "was acquitted|was cleared of all charges|walked free".split("|"),
-        "was convicted|was found guilty|was sent to prison".split("|"),
+        ["was acquitted", "was cleared of all charges", "walked free"],
+        ["was convicted", "was found guilty", "was sent to prison"],
         (
             "{who} , {n} , {did} on {day} by a court in {city} .",
             "In {city} on {day} , {n}-year-old {who} {did} after a short trial .",
@@ -67,8 +102,8 @@ KINDS = (
     ),
     (
         PEOPLE,
-        "won|took the title|finished first".split("|"),
-        "lost|missed the title|finished last".split("|"),
+        ["won", "took the title", "finished first"],
+        ["lost", "missed the title", "finished last"],
         (
             "{who} {did} in {city} on {day} in front of {n},000 people .",
             "In front of a crowd of {n},000 , {who} {did} on {day} in {city} .",
@@ -77,8 +112,8 @@ KINDS = (
     ),
     (
         CITIES,
-        "approved|backed|voted for".split("|"),
-        "rejected|opposed|voted against".split("|"),
+        ["approved", "backed", "voted for"],
+        ["rejected", "opposed", "voted against"],
         (
             "Voters in {who} {did} a $ {n} million loan for schools on {day} , {other} reported .",
             "On {day} , the people of {who} {did} school bonds of $ {n} million , said {other} .",

@@ -141,7 +141,7 @@ class MRPCData(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the files."""
-        pairs = read_pairs(self.folder, "train") if stage != "dev" or not self.vocab_file else []
+        pairs = read_pairs(self.folder, "train")
         if self.vocab_file:
             self.vocabulary = Vocabulary.read(self.vocab_file)
         else:
