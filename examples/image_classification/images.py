@@ -26,7 +26,7 @@ KINDS = {
 
 
 def generate(folder: Path, train: int = 60, val: int = 40, edge: int = 64) -> Path:
-    """Write ``train/<kind>/*.png`` and ``val/<kind>/*.png``, noisy and turned; return the folder."""
+    """Write noisy images, ``train/<kind>/*.png`` and ``val/<kind>/*.png``; return the folder."""
     rng = np.random.default_rng(0)
     for part, count in (("train", train), ("val", val)):
         for kind in KINDS:

@@ -1,7 +1,7 @@
 """ResNeSt: a ResNet whose 3 x 3 convolutions are split, and weighed by attention.
 
-After Zhang et al., "ResNeSt: Split-Attention Networks" (2020). Layers have the names of the authors'
-package.
+After Zhang et al., "ResNeSt: Split-Attention Networks" (2020). Layers have the names that they have
+in the authors' package.
 """
 
 from __future__ import annotations
