@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,17 @@ KINDS = {
 """What is bright, by a place x, y and its distance r from the middle."""
 
 
-def generate(folder: Path, train: int = 60, val: int = 40, edge: int = 64) -> Path:
+def generate(
+    folder: Path,
+    train: int = 60,
+    val: int = 40,
+    edge: int = 64,
+    kinds: Iterable[str] = tuple(KINDS),
+) -> Path:
     """Write noisy images, ``train/<kind>/*.png`` and ``val/<kind>/*.png``; return the folder."""
     rng = np.random.default_rng(0)
     for part, count in (("train", train), ("val", val)):
-        for kind in KINDS:
+        for kind in kinds:
             (folder / part / kind).mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 image = Image.fromarray(_image(kind, edge, rng))
