@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from lpot_lightning import Quantization
 
 FOLDER = Path(__file__).parents[1] / "examples" / "saving_and_loading"
 
@@ -79,6 +83,35 @@ def test_torchscript_needs_nothing_of_ours() -> None:
         "torch",
         "yaml",
     }
+
+
+class Several(nn.Module):
+    """Cannot become one graph, because of its ``*images``: two, and an addition in fp32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, *images: Tensor) -> Tensor:
+        return self.one(images[0]) + self.other(images[0])
+
+
+def test_torchscript_takes_several_graphs(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "torchscript", raising=False)
+    torchscript = importlib.import_module("torchscript")
+    asked = {
+        "model": {"name": "several", "framework": "pytorch_fx"},
+        "quantization": {"calibration": {"sampling_size": 8}},
+        "tuning": {"workspace": {"path": str(tmp_path)}},
+    }
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    int8 = Quantization(asked)(Several(), q_dataloader=[images], eval_func=lambda _: 1.0)
+    assert [name for name, _ in int8.lpot_int8.named_children()] == ["one", "other"]
+    torchscript.export(int8, images[:2], tmp_path, tmp_path / "several.pt")
+    with torch.no_grad():
+        assert torch.equal(torchscript.load(tmp_path / "several.pt")(images), int8(images))
 
 
 def test_the_int8_files_are_a_quarter_of_fp32(demo: tuple[Path, str]) -> None:

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manual", action="store_true", help="stubs and fused layers (ResNet-18)")
     parser.add_argument("--width", type=int, default=64, help="of the first stage")
     parser.add_argument("--images", type=int, default=200, help="generated for each class")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, help="in fp32; 10, or with `--weights` none")
     parser.add_argument("--seed", type=int, default=1)
     return parser
 
@@ -95,9 +95,11 @@ def _trained(asked: argparse.Namespace, data: Path) -> nn.Module:
     model = MODELS[asked.model](classes, asked.width)
     if asked.weights is not None:
         model.load_state_dict(torch.load(asked.weights, weights_only=True))
+    epochs = asked.epochs if asked.epochs is not None else 0 if asked.weights else 10
+    if not epochs:
         return model.eval()
-    print(f"training {asked.model} in fp32, {asked.epochs} epochs", flush=True)
-    train(model, data / "train", size=asked.size, epochs=asked.epochs)
+    print(f"training {asked.model} in fp32, {epochs} epochs", flush=True)
+    train(model, data / "train", size=asked.size, epochs=epochs)
     weights = WORKSPACE / "weights" / f"{asked.model}.pt"
     weights.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), weights)
