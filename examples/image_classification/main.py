@@ -25,7 +25,6 @@ from training import train
 from usages import all_in_the_yaml, conf_of, loaders_in_code, own_function
 
 from lpot_lightning import Benchmark, TuningResult
-from lpot_lightning.api.benchmark_result import BenchmarkResult
 
 MODELS = {"resnet18": resnet18, "resnet50": resnet50, "resnest50": resnest50}
 WORKSPACE = Path("lpot_workspace")
@@ -34,7 +33,7 @@ ROW = "| | fp32 | int8 | goal | ops in fp32 | fp32, ms | int8, ms | ratio | size
 
 def main() -> None:
     """Train or load, quantize, time."""
-    asked = _parser().parse_args()
+    asked = _asked()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
     seed_everything(asked.seed, verbose=False)
     data = asked.data or _generated(asked)
@@ -52,11 +51,14 @@ def main() -> None:
         quantization = own_function(model, walk_through, data, asked.size)
     result = quantization.result
     assert result is not None
-    timed = Benchmark(conf)(result.model, fp32=model)
-    print(f"\n{ROW}\n{_row(name, result, timed)}")
+    benchmark = Benchmark(conf)
+    benchmark(result.model, fp32=model)
+    print(f"\n{ROW}\n{_row(name, result, benchmark)}")
 
 
-def _row(name: str, tuned: TuningResult, timed: BenchmarkResult) -> str:
+def _row(name: str, tuned: TuningResult, benchmark: Benchmark) -> str:
+    timed = benchmark.result
+    assert timed is not None
     ops = len(tuned.int8_ops) + len(tuned.fp32_ops)
     accuracy = f"{tuned.baseline:.4f} | {tuned.accuracy:.4f} | {tuned.status}"
     assert timed.fp32 is not None
@@ -66,12 +68,12 @@ def _row(name: str, tuned: TuningResult, timed: BenchmarkResult) -> str:
     return f"| {name} | {accuracy} | {in_fp32} | {latency} | {tuned.size_ratio:.2f}x |"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="resnet18")
     parser.add_argument("--data", type=Path, help="a folder with `train` and `val`, as ImageFolder")
     parser.add_argument("--weights", type=Path, help="a state_dict; else the model is trained")
-    parser.add_argument("--size", type=int, default=56, help="of the images that the model sees")
+    parser.add_argument("--size", type=int, default=32, help="of the images that the model sees")
     parser.add_argument("--usage", type=int, choices=(1, 2, 3), default=1)
     parser.add_argument("--approach", choices=("ptq", "qat"), default="ptq")
     parser.add_argument("--manual", action="store_true", help="stubs and fused layers (ResNet-18)")
@@ -79,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=200, help="generated for each class")
     parser.add_argument("--epochs", type=int, help="in fp32; 10, or with `--weights` none")
     parser.add_argument("--seed", type=int, default=1)
-    return parser
+    asked = parser.parse_args()
+    if asked.approach == "qat" and asked.usage != 1:
+        parser.error("`--approach qat` is shown in usage 1")
+    if asked.manual and asked.model != "resnet18":
+        parser.error("`--manual` is shown with `--model resnet18`")
+    return asked
 
 
 def _generated(asked: argparse.Namespace) -> Path:
