@@ -10,13 +10,13 @@ from typing import Any
 from lpot_lightning.api.benchmark_given import BenchmarkGiven
 from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.api.benchmark_run import benchmark_given
+from lpot_lightning.api.parts import Parts
 from lpot_lightning.api.voice import audible
-from lpot_lightning.conf.ownership import check_for_benchmark
-from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
+from lpot_lightning.conf.reader import read_conf, the_one_conf
 
 
-class Benchmark:
+class Benchmark(Parts):
     """Measure how fast a model is: latency, throughput, and int8 against fp32.
 
     ``evaluation.performance`` of the conf says how. ``warmup`` calls are not measured. An
@@ -29,7 +29,11 @@ class Benchmark:
     where the model's class is defined in the script itself, that has to be imported there, and
     needs its ``if __name__ == "__main__":``.
 
-    ``deploy.yaml``, which a quantization leaves in its workspace, is such a conf.
+    Data come from the YAML, or from code, which comes first: ``evaluation.performance.dataloader``,
+    else ``evaluation.accuracy.dataloader``. The accuracy is that of a ``b_func``, or of a metric,
+    ``evaluation.accuracy.metric`` or one given by ``metric``, on ``b_dataloader`` or the data of
+    ``evaluation.accuracy``. ``deploy.yaml``, which a quantization leaves in its workspace, carries
+    those sections, so that it is all that is needed besides a model.
 
     Args:
         conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
@@ -39,7 +43,7 @@ class Benchmark:
         model: an ``nn.Module``, fp32 or int8; or the folder of a workspace, whose int8 model is
             restored, with ``fp32`` beside it.
         fp32: the model to compare with, in interleaved runs.
-        b_dataloader: gives batches ``(input, label)``, or inputs.
+        b_dataloader: gives batches ``(input, label)``, or inputs, in place of those of the YAML.
         b_func: takes a model in eval mode and runs what is to be timed, in place of
             ``b_dataloader``; a number that it returns is the accuracy.
         result: the ``BenchmarkResult`` of the last call; ``None`` before, and after one that
@@ -51,7 +55,7 @@ class Benchmark:
     Example::
 
         benchmark = Benchmark("deploy.yaml")
-        result = benchmark(int8, DataLoader(test_set, batch_size=32), fp32=model)
+        result = benchmark(int8, fp32=model)
         print(result.table())
         result.speedup, result.throughput, result.latency.p99
     """
@@ -62,11 +66,7 @@ class Benchmark:
         *,
         conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     ) -> None:
-        one = conf_fname if conf is None else conf
-        if one is None or (conf is not None and conf_fname is not None):
-            came = "neither" if one is None else "both"
-            raise ConfError(f"{came} of `conf` and `conf_fname` is given; allowed: exactly one")
-        self.conf = read_conf(one)
+        self.conf = read_conf(the_one_conf(conf, conf_fname))
         self.model: Any = None
         self.fp32: Any = None
         self.b_dataloader: Any = None
@@ -92,14 +92,15 @@ class Benchmark:
             b_dataloader: see the attribute.
             b_func: see the attribute.
             fp32: see the attribute.
-            mode: ``"performance"``, or ``"accuracy"`` to measure that alone.
+            mode: ``"performance"``, which times; or ``"accuracy"`` to measure that alone, by a
+                ``b_func``, else by the metric.
 
         Raises:
             LpotError: of the kind that says what is wrong.
 
         Example::
 
-            Benchmark(conf)(model, b_func=lambda model: accuracy(model, test_set), mode="accuracy")
+            Benchmark(conf)(model, mode="accuracy").accuracy
         """
         own_data = b_dataloader is not None or b_func is not None
         given = BenchmarkGiven(
@@ -108,9 +109,13 @@ class Benchmark:
             b_dataloader if own_data else self.b_dataloader,
             b_func if own_data else self.b_func,
             mode,
+            self._meter,
         ).checked()
         self.result = None
-        check_for_benchmark(self.conf, given.data)
+        if mode == "accuracy":
+            check_for_judging(self.conf, given.names)
+        else:
+            check_for_timing(self.conf, given.data)
         with audible(logging.getLogger("lpot_lightning")):
             self.result = benchmark_given(given, self.conf)
         return self.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.api.preparation import int8_in
+from lpot_lightning.data.meter import Meter
 from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.quantization.storage import CONFIGURE
 
@@ -27,6 +28,7 @@ class BenchmarkGiven:
         b_dataloader: shows the models data.
         b_func: is timed in their place.
         mode: of ``MODES``.
+        metric: judges models, in place of that of the conf.
     """
 
     model: Any
@@ -34,6 +36,7 @@ class BenchmarkGiven:
     b_dataloader: Any
     b_func: Any
     mode: Any
+    metric: Meter | None = None
 
     def checked(self) -> BenchmarkGiven:
         """Return itself; a path among the models becomes a ``Path``.
@@ -50,7 +53,7 @@ class BenchmarkGiven:
             if isinstance(one, nn.Module):
                 _check_on_cpu(name, one)
         _check_measured(self.b_dataloader, self.b_func)
-        return BenchmarkGiven(model, self.fp32, self.b_dataloader, self.b_func, self.mode)
+        return replace(self, model=model)
 
     @property
     def data(self) -> str | None:
@@ -58,6 +61,13 @@ class BenchmarkGiven:
         if self.b_func is not None:
             return "the `b_func`"
         return None if self.b_dataloader is None else "the `b_dataloader`"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Which of ``b_dataloader``, ``b_func`` and ``metric`` are given."""
+        return frozenset(
+            name for name in ("b_dataloader", "b_func", "metric") if getattr(self, name) is not None
+        )
 
     @property
     def is_int8(self) -> bool:

@@ -44,6 +44,7 @@ class BenchmarkResult:
         accuracy: of the model, where it was measured.
         fp32_accuracy: of the other one.
         instances: each process by itself; empty where the measuring was done in this one.
+        monitor: what the accuracy is called: the name of the metric, where there is one.
     """
 
     name: str
@@ -56,6 +57,7 @@ class BenchmarkResult:
     accuracy: float | None = None
     fp32_accuracy: float | None = None
     instances: tuple[InstanceResult, ...] = ()
+    monitor: str = "accuracy"
 
     @property
     def latency(self) -> Latency | None:
@@ -93,7 +95,7 @@ class BenchmarkResult:
         """Return it as a table for people."""
         grid = [["", self.label, *(["fp32"] if self._compared else [])], *self._of_speed()]
         if self.accuracy is not None:
-            grid.append(["accuracy", *(_number(one, 4) for one in self._accuracies)])
+            grid.append([self.monitor, *(_number(one, 4) for one in self._accuracies)])
         notes = [["name", self.name]]
         if self.speedup is not None:
             notes.insert(0, ["speed-up", f"{self.speedup:.2f}x"])

@@ -6,22 +6,25 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
 
-from lpot_lightning.api.batches import Call
 from lpot_lightning.api.benchmark_given import BenchmarkGiven
 from lpot_lightning.api.benchmark_result import BenchmarkResult, InstanceResult
 from lpot_lightning.api.cores import Place, places
-from lpot_lightning.api.from_yaml import judge_for, loader_for
+from lpot_lightning.api.given import accuracy_of
 from lpot_lightning.api.held import hold
 from lpot_lightning.api.instances import find_in
+from lpot_lightning.api.judges import Loader, block_loader
+from lpot_lightning.api.loading import ENDLESS
+from lpot_lightning.api.measuring import evaluation_of, metric_of
 from lpot_lightning.api.percentiles import Timed, speed_of
 from lpot_lightning.api.timing import Found, Work, find, threads
-from lpot_lightning.conf.schema import AccuracyConf, Conf, PerformanceConf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.conf.schema import Conf, PerformanceConf
+from lpot_lightning.data.meter import Meter
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_short
+from lpot_lightning.quantization.replace import second_model
 
 _LOG = logging.getLogger(__name__)
 CALLS = 20
@@ -77,15 +80,36 @@ def performance_of(conf: Conf) -> PerformanceConf:
 
 def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
     most, seed = asked.iteration, conf.tuning.random_seed
-    calls: tuple[Call, ...] = ()
-    count = CALLS
-    if given.b_func is None:
-        loader = given.b_dataloader
-        loader = loader_for(conf, "performance") if loader is None else loader
-        calls = hold(loader, most if most > 0 else None, origin="`b_dataloader`", seed=seed)
-        count = len(calls)
-    iterations = most - asked.warmup if most > 0 else count
-    return Work(given.model, given.fp32, calls, given.b_func, asked.warmup, iterations, seed)
+    if given.b_func is not None:
+        iterations = most - asked.warmup if most > 0 else CALLS
+        return Work(given.model, given.fp32, (), given.b_func, asked.warmup, iterations, seed)
+    loader = _to_time_on(given, conf)
+    most_held = most if most > 0 else ENDLESS if loader.endless else None
+    calls = hold(loader.batches, most_held, origin=loader.origin, seed=seed)
+    iterations = most - asked.warmup if most > 0 else len(calls)
+    return Work(given.model, given.fp32, calls, None, asked.warmup, iterations, seed, loader.origin)
+
+
+def _to_time_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+    block = performance_of(conf).dataloader
+    own = _given_loader(given) or block_loader(conf, "evaluation.performance.dataloader", block)
+    return own or _to_judge_on(given, conf)
+
+
+def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+    block = accuracy_of(conf).dataloader
+    found = _given_loader(given) or block_loader(conf, "evaluation.accuracy.dataloader", block)
+    if found is not None:
+        return found
+    raise ConfError(
+        "there is no data to show the model: give a `b_dataloader`, a `b_func(model)` that brings"
+        " its own, or a `dataloader` in `evaluation` of the YAML; a batch is `(input, label)`, or"
+        " the input alone"
+    )
+
+
+def _given_loader(given: BenchmarkGiven) -> Loader | None:
+    return None if given.b_dataloader is None else Loader(given.b_dataloader, "`b_dataloader`")
 
 
 def with_found(
@@ -116,7 +140,8 @@ def _ratio(timed: Sequence[tuple[Timed, ...]]) -> float:
 
 
 def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
-    judge = given.b_func or _judge(given, conf)
+    meter = None if given.b_func is not None else _meter(given, conf)
+    judge = given.b_func if meter is None else _judge(given, conf, meter)
     work = Work(given.model, given.fp32, (), judge, 0, 0, conf.tuning.random_seed)
     accuracies = find(work).accuracies
     if accuracies[0] is None:
@@ -130,16 +155,44 @@ def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
         0,
         accuracy=accuracies[0],
         fp32_accuracy=accuracies[1] if len(accuracies) > 1 else None,
+        monitor="accuracy" if meter is None else meter.name,
     )
 
 
-def _judge(given: BenchmarkGiven, conf: Conf) -> Callable[[nn.Module], Any]:
-    asked = conf.evaluation.accuracy if conf.evaluation is not None else None
-    if asked is None or asked.metric is None:
+def _meter(given: BenchmarkGiven, conf: Conf) -> Meter:
+    if given.metric is not None:
+        return given.metric
+    named = accuracy_of(conf).metric
+    if named is None:
         raise ConfError(
             "`mode` is `accuracy`, and there is nothing to judge by: give a `b_func(model)` that"
-            " returns the accuracy, or name a metric in `evaluation.accuracy.metric`"
+            " returns the accuracy, or a metric, `evaluation.accuracy.metric` in the YAML or"
+            " `benchmark.metric(name, cls)`"
         )
-    loader = given.b_dataloader
-    loader = loader_for(conf, "accuracy") if loader is None else loader
-    return judge_for(AccuracyConf() if asked is None else asked, loader, conf.source)
+    return metric_of(named)
+
+
+def _judge(given: BenchmarkGiven, conf: Conf, meter: Meter) -> Callable[[nn.Module], float]:
+    loader, fp32 = _to_judge_on(given, conf), given.fp32
+    judge = evaluation_of(
+        loader.batches,
+        meter,
+        accuracy_of(conf),
+        origin=loader.origin,
+        most=ENDLESS if loader.endless else -1,
+        reference=None if fp32 is None else lambda: second_model(fp32),
+        seed=conf.tuning.random_seed,
+    )
+
+    def judged(model: nn.Module) -> float:
+        try:
+            return judge(model)
+        except LpotError:
+            raise
+        except Exception as error:  # whatever the second model says to what the first one took
+            raise EvaluationError(
+                f"{judge.name} cannot be taken of {judge.origin} with a `{type(model).__name__}`"
+                f" ({in_short(error)}), as it was with another model before"
+            ) from error
+
+    return judged

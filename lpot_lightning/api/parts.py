@@ -25,13 +25,13 @@ class Parts:
         elif name == "dataloader":
             raise ConfError(
                 "`dataloader` is a method that makes a loader of a data set; loaders are set by"
-                " the names of what they are for, such as `calib_dataloader`"
+                " the names of what they are for, such as `calib_dataloader` or `b_dataloader`"
             )
         else:
             super().__setattr__(name, value)
 
     def metric(self, name: str, metric_cls: Any, **options: Any) -> None:
-        """Judge by a metric of your own on ``eval_dataloader``, in place of the YAML's.
+        """Judge by a metric of your own, in place of the YAML's, on the data to judge on.
 
         Args:
             name: how it is called in messages and files.

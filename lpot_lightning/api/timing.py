@@ -37,6 +37,7 @@ class Work:
         warmup: calls of each model that are not timed.
         iterations: calls of each model that are.
         seed: of random numbers.
+        origin: where the calls come from, for people.
     """
 
     model: nn.Module | Path
@@ -46,6 +47,7 @@ class Work:
     warmup: int
     iterations: int
     seed: int
+    origin: str = "the dataloader"
 
     def models(self) -> list[nn.Module]:
         """Return the model, and fp32 where there is one; int8 is restored from its folder.
@@ -131,7 +133,7 @@ class _Calls:
     accuracy = None
 
     def __init__(self, work: Work, model: nn.Module) -> None:
-        self._calls, self._model = work.calls, model
+        self._calls, self._model, self._origin = work.calls, model, work.origin
 
     def __call__(self, number: int) -> float:
         args, kwargs = self._calls[number % len(self._calls)]
@@ -147,7 +149,7 @@ class _Calls:
             self(0)
         except Exception as error:  # whatever the user's model says to its data
             raise DataError(
-                f"`{type(self._model).__name__}` cannot take a batch of the dataloader"
+                f"`{type(self._model).__name__}` cannot take a batch of {self._origin}"
                 f" ({in_short(error)}); of a batch `(input, label)` it is called with the input, a"
                 " tuple of inputs one by one, a dict by name"
             ) from error

@@ -38,7 +38,7 @@ from lpot_lightning.callbacks.validation import (
     check_trainer,
     find_loaders,
 )
-from lpot_lightning.conf.ownership import check_for_benchmark
+from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.quantization.replace import second_model
@@ -71,7 +71,7 @@ class BenchmarkCallback(Callback):
 
     def __init__(self, conf: str | Path | dict[str, Any]) -> None:
         self.conf = read_conf(conf)
-        check_for_benchmark(self.conf, "the validation dataloader of the `Trainer`")
+        check_for_timing(self.conf, "the validation dataloader of the `Trainer`")
         configs = performance_of(self.conf).configs
         if configs is not None and asks_for_processes(configs):
             raise ConfError(

@@ -92,28 +92,6 @@ def check_for_quantization(conf: Conf) -> None:
         _check_no_train(conf)
 
 
-def check_for_benchmark(conf: Conf, data: str | None) -> None:
-    """Say in one warning what of ``evaluation.performance`` has no effect on a benchmark.
-
-    Args:
-        conf: What ``read_conf`` returned.
-        data: What gives the data in place of the conf, for people; ``None`` if nothing does.
-
-    Example::
-
-        check_for_benchmark(read_conf("deploy.yaml"), "the `b_dataloader` given")
-    """
-    asked = conf.evaluation.performance if conf.evaluation is not None else None
-    remarks = []
-    if asked is not None and asked.dataloader is not None and data is not None:
-        remarks.append(f"`evaluation.performance.dataloader` is replaced by {data}")
-    if asked is not None and asked.postprocess is not None:
-        remarks.append("`evaluation.performance.postprocess` changes outputs, which nobody times")
-    if remarks:
-        text = f"{conf.source}: without effect on a benchmark: {'; '.join(remarks)}."
-        warnings.warn(text, UserWarning, stacklevel=3)
-
-
 def check_for_pruning(conf: Conf) -> None:
     """Check that ``Pruning``, which needs no Trainer, can do what a conf asks for.
 

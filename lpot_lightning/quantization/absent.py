@@ -33,6 +33,13 @@ def _name(func: Callable[..., Any]) -> str:
     return func.__name__
 
 
+NO_PICKLE = (
+    "an int8 model cannot be pickled, as `torch.save(model)` does, since torch cannot unpack its"
+    " weights again: `lpot_lightning.load` restores it from the files of its workspace, and"
+    " `torch.jit.trace(model, batch)` gives what can be saved as a whole"
+)
+
+
 class Absent(Tensor):
     """Has shape, type and device of a weight that int8 holds in another form.
 
@@ -68,6 +75,10 @@ class Absent(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> Absent:
         """Return another one like it."""
         return Absent.of(self, self._layer)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled, and the model with it."""
+        raise QuantizationError(NO_PICKLE)
 
     def __repr__(self) -> str:  # type: ignore[override]
         """Say what it was."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from plain_scenes import accuracy, eval_loader, net
-from test_benchmark import LOADER, conf
+from test_benchmark import conf
 from torch import nn
 
 from lpot_lightning import Benchmark, ConfError
-from lpot_lightning.errors import ArtifactError, NotYetError
+from lpot_lightning.errors import ArtifactError
 
 CONSTRUCTED = {
     "nothing": ({}, "neither of `conf` and `conf_fname` is given; allowed: exactly one"),
@@ -93,8 +93,9 @@ CALLED = {
     ),
     "no data": (
         {"model": net()},
-        "there is no data to show the model: give a `b_dataloader`, or a `b_func(model)` that"
-        " brings its own; a batch is `(input, label)`, or the input alone",
+        "there is no data to show the model: give a `b_dataloader`, a `b_func(model)` that"
+        " brings its own, or a `dataloader` in `evaluation` of the YAML; a batch is `(input,"
+        " label)`, or the input alone",
     ),
     "mode": (
         {"model": net(), "b_func": accuracy, "mode": "acuracy"},
@@ -107,7 +108,8 @@ CALLED = {
     "accuracy without a judge": (
         {"model": net(), "b_dataloader": [], "mode": "accuracy"},
         "`mode` is `accuracy`, and there is nothing to judge by: give a `b_func(model)` that"
-        " returns the accuracy, or name a metric in `evaluation.accuracy.metric`",
+        " returns the accuracy, or a metric, `evaluation.accuracy.metric` in the YAML or"
+        " `benchmark.metric(name, cls)`",
     ),
 }
 
@@ -150,22 +152,4 @@ def test_an_int8_model_cannot_be_sent_to_other_processes(quantized):
         "the model is int8, which cannot be sent to the processes that"
         " `evaluation.performance.configs` asks for: give the folder of its workspace, and the"
         " fp32 model, `benchmark('lpot_workspace/…', loader, fp32=model)`"
-    )
-
-
-def test_what_the_yaml_names_is_not_built_yet():
-    with pytest.raises(NotYetError) as caught:
-        Benchmark(conf(dataloader=LOADER))(net())
-    assert str(caught.value) == (
-        "<mapping>: `evaluation.performance.dataloader` is not built yet: give a `b_dataloader`"
-    )
-    asked = conf()
-    asked["evaluation"] = {"accuracy": {"metric": {"topk": 1}, "dataloader": LOADER}}
-    with pytest.raises(NotYetError, match="`evaluation.accuracy.dataloader` is not built yet"):
-        Benchmark(asked)(net())
-    with pytest.raises(NotYetError) as caught:
-        Benchmark(asked)(net(), eval_loader(), mode="accuracy")
-    assert str(caught.value) == (
-        "<mapping>: `evaluation.accuracy.metric` is not built yet: give a `b_func(model)` that"
-        " returns the accuracy"
     )

@@ -6,7 +6,6 @@ import pytest
 from conf_scenes import LOADER, TRAIN, conf_of, everything
 
 from lpot_lightning.conf.ownership import (
-    check_for_benchmark,
     check_for_callback,
     check_for_quantization,
     what_arguments_replace,
@@ -251,22 +250,3 @@ def test_what_changes_nothing_without_a_trainer():
         "`quantization.train.frequency`: nothing is judged while it trains",
         "`quantization.train.hostfile`: this process trains alone",
     ]
-
-
-def test_a_benchmark_says_what_has_no_effect():
-    asked = {"dataloader": LOADER, "postprocess": {"transform": {"LabelShift": 1}}}
-    conf = read_conf(conf_of(evaluation={"performance": asked}))
-    with pytest.warns(UserWarning, match="without effect on a benchmark") as caught:
-        check_for_benchmark(conf, "the `b_func`")
-    assert str(caught[0].message) == (
-        "<mapping>: without effect on a benchmark: `evaluation.performance.dataloader` is replaced"
-        " by the `b_func`; `evaluation.performance.postprocess` changes outputs, which nobody"
-        " times."
-    )
-
-
-def test_a_benchmark_that_has_what_it_needs_from_the_yaml_says_nothing():
-    check_for_benchmark(
-        read_conf(conf_of(evaluation={"performance": {"dataloader": LOADER}})), None
-    )
-    check_for_benchmark(read_conf(conf_of()), "the `b_dataloader`")

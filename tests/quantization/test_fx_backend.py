@@ -2,6 +2,7 @@
 
 import gc
 import linecache
+import pickle
 import warnings
 import weakref
 
@@ -46,6 +47,14 @@ def test_int8_is_close_to_fp32_and_leaves_the_users_model_alone(name):
     int8 = quantized(model, *batches)
     assert distance(batches[1](int8), batches[1](model)) < 0.05
     assert state_of(model) == before
+
+
+def test_an_int8_model_says_why_it_cannot_be_pickled():
+    model, batches = made("conv2d")
+    int8 = quantized(model, *batches)
+    for one in (int8, int8.lpot_int8):
+        with pytest.raises(QuantizationError, match="^an int8 model cannot be pickled"):
+            pickle.dumps(one)
 
 
 def test_loaded_into_other_weights_it_is_the_same_to_the_last_bit(name, tmp_path):

@@ -1,6 +1,7 @@
 """Parts out, parts in, and back."""
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -47,6 +48,13 @@ def test_a_part_computes_inside_of_the_with_and_not_after_it():
         assert sorted(model.state_dict()) == ["0.norm.bias", "0.norm.weight"]
     assert torch.equal(model(x), out)
     assert state_of(model) == before
+
+
+def test_a_model_without_its_weights_says_why_it_cannot_be_pickled():
+    model = seeded(lambda: nn.Sequential(Net()))
+    put(model, {"0": StandIn(Double(), gone=["fc.weight"])})
+    with pytest.raises(QuantizationError, match="^an int8 model cannot be pickled, as `torch.save"):
+        pickle.dumps(model)
 
 
 def test_what_a_weight_was_can_be_asked_and_its_values_cannot():

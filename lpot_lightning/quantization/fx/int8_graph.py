@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.fx import GraphModule
 
+from lpot_lightning.errors import QuantizationError
+from lpot_lightning.quantization.absent import NO_PICKLE
 from lpot_lightning.quantization.fx.engine import quiet
 
 
@@ -24,3 +26,7 @@ class Int8Graph(GraphModule):
         """Return a copy that computes the same."""
         with quiet(self.meta["engine"]):
             return cast(Int8Graph, super().__deepcopy__(memo))
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: torch would write a file that it cannot read."""
+        raise QuantizationError(NO_PICKLE)
