@@ -38,11 +38,13 @@ BY_YAML = """
 quantization:
   calibration:
     sampling_size: 20
-    dataloader: {batch_size: 10, dataset: {dummy: {shape: [40, 8], low: 0.0, high: 2.0, label: true}}}
+    dataloader: &numbers
+      batch_size: 10
+      dataset: {dummy: {shape: [40, 8], low: 0.0, high: 2.0, label: true}}
 evaluation:
   accuracy:
     metric: {topk: 1}
-    dataloader: {batch_size: 10, dataset: {dummy: {shape: [40, 8], low: 0.0, high: 2.0, label: true}}}
+    dataloader: *numbers
 """
 PRUNE = """
 model: {name: points, framework: pytorch}

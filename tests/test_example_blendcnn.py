@@ -85,15 +85,23 @@ def test_accuracy_is_kept_and_the_files_shrink(home: Path) -> None:
     assert not told["fp32_ops"]
 
 
-def test_the_benchmarks_of_the_document(home: Path) -> None:
-    run, few = str(HERE / "run_benchmark.sh"), "--iter=20"
-    said = said_by(home, run, "--int8=true", "--mode=benchmark", "--batch_size=32", few)
+def test_the_benchmark_of_the_document(home: Path) -> None:
+    run = ("--int8=true", "--mode=benchmark", "--batch_size=32", "--iter=20")
+    said = said_by(home, str(HERE / "run_benchmark.sh"), *run)
     assert re.search(r"batch size +32 +32", said), said
     assert re.search(r"speed-up +\d+\.\d+x", said), said
-    fp32 = ("--int8=False", "--mode=benchmark", "--batch_size=32", "--input_model=./models")
-    said = said_by(home, run, *fp32, few)
-    assert "speed-up" not in said
-    assert re.search(r"Throughput: \d+\.\d samples/sec", said), said
+
+
+def test_the_benchmark_of_fp32_alone(
+    home: Path,
+    example: Example,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(home)
+    given = ["--int8=False", "--mode=benchmark", "--batch_size=16", "--input_model=models"]
+    example("classify").main([*given, "--warmup=1", "--iter=3"])
+    assert re.search(r"Latency: .* ms\nThroughput: \d+\.\d samples/sec", capsys.readouterr().out)
 
 
 def test_accuracy_of_the_files_in_another_folder(

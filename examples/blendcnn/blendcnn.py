@@ -28,14 +28,14 @@ class BlendCNN(nn.Module):
         vocab_size: int,
         max_len: int = 128,
         dim: int = 256,
-        channels: int = 128,
+        channels: int = 192,
         kernel_sizes: list[list[int]] | None = None,
         hidden: int = 100,
         dropout: float = 0.1,
         n_labels: int = 2,
     ) -> None:
         super().__init__()
-        kernel_sizes = kernel_sizes or [[3, 3], [5, 5], [7, 7]]
+        kernel_sizes = kernel_sizes or [[3], [5], [7]]
         self.word = nn.Embedding(vocab_size, dim)
         self.sentence = nn.Embedding(2, dim)
         self.position = nn.Parameter(0.1 * torch.randn(max_len, dim))
@@ -74,7 +74,7 @@ class LitBlendCNN(LightningModule):
         vocab_size: int = 20000,
         max_len: int = 128,
         dim: int = 256,
-        channels: int = 128,
+        channels: int = 192,
         kernel_sizes: list[list[int]] | None = None,
         hidden: int = 100,
         dropout: float = 0.1,
