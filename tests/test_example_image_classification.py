@@ -160,6 +160,8 @@ def test_split_attention(example: Any, data: Path, tmp_path, monkeypatch) -> Non
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     net = example.resnest.ResNeSt((1, 1, 1, 1), len(KINDS), width=16).eval()
+    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+        nn.init.ones_(stage[0].bn3.weight)
     asked = example.usages.without_data(conf(example, data))
     asked["quantization"]["calibration"]["sampling_size"] = 200
     images = torch.stack([image for image, _ in example.images.Images(data / "val", SIZE)])

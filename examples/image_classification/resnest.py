@@ -49,6 +49,7 @@ class Block(nn.Module):
         self.avd_layer = nn.AvgPool2d(3, stride, 1) if stride > 1 else nn.Identity()
         self.conv3 = nn.Conv2d(width, given, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(given)
+        nn.init.zeros_(self.bn3.weight)  # a new block only passes on: deep nets learn sooner
         self.downsample = (
             nn.Identity()
             if taken == given and stride == 1

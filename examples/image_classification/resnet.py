@@ -49,6 +49,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
+        nn.init.zeros_(self.bn3.weight)  # a new block only passes on: deep nets learn sooner
         self.downsample = shortcut(taken, 4 * width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
