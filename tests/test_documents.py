@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,13 @@ def test_pruning_by_hooks(user_yaml: Path, way: str) -> None:
     else:
         pruned = prune(model, q_func=training_func, eval_func=eval_func)
     assert int((pruned[0].weight == 0).sum()) == 32
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    root = Path(__file__).parents[1]
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (root / "docs/from-lpot.md").read_text()
+    )
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}" in (root / file).read_text()
