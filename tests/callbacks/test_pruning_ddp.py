@@ -99,10 +99,10 @@ def test_masks_weights_and_results_are_equal_in_both(tmp_path, workspace, kind):
 def test_the_result_is_read_back_and_has_one_writer(tmp_path, workspace, monkeypatch):
     write = pruning_run.save_pruned
 
-    def noted(folder, result, conf):
+    def noted(*given):
         with (tmp_path / "written").open("a") as file:
             file.write("x")
-        write(folder, result, conf)
+        write(*given)
 
     monkeypatch.setattr(pruning_run, "save_pruned", noted)
     callback = pruning(workspace, tuning=LOOSE)
