@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lpot_lightning.api.workspace import on_disk
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.signals import Stopped, exit_codes
+from lpot_lightning.signals import Stopped, exit_codes, uninterrupted
 
 
 @contextmanager
@@ -25,15 +25,16 @@ def ending_well(conf: Conf, workspace: Path | None, again: str) -> Iterator[None
         workspace: what is on disk there is told.
         again: what goes on with it.
     """
-    try:
-        with exit_codes():
+    with exit_codes():
+        try:
             yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        code = _code(error)
-        if code is None:
-            raise
-        rank_zero_info(f"\ninterrupted: {on_disk(conf, workspace)}; go on with {again}")
-        raise Stopped(code) from error
+        except (KeyboardInterrupt, SystemExit) as error:
+            code = _code(error)
+            if code is None:
+                raise
+            with uninterrupted():  # a second signal would end it before it has said a word
+                rank_zero_info(f"\ninterrupted: {on_disk(conf, workspace)}; go on with {again}")
+            raise Stopped(code) from error
 
 
 def _code(error: BaseException) -> int | None:
