@@ -86,7 +86,7 @@ def finish_pruning(
     Raises:
         EvaluationError: if its accuracy is not finite.
     """
-    layers = pruner.layers(model)
+    layers, reached = pruner.layers(model), pruner.reached_in(model)
     smaller = None if channels is None else _cut(model, pruner, runner, channels, say)
     model = model if smaller is None else smaller.model
     accuracy = runner.evaluate(model, "the pruned model").accuracy
@@ -99,8 +99,8 @@ def finish_pruning(
     criterion = criterion_of(conf, runner.higher_is_better)
     good = criterion.accepts(accuracy, baseline)
     result = PruningResult(
-        status="met" if good and pruner.reached else "not_met",
-        reached=pruner.reached,
+        status="met" if good and reached else "not_met",
+        reached=reached,
         monitor=runner.monitor,
         criterion=criterion,
         baseline=baseline,

@@ -1,14 +1,15 @@
-"""A module as it was, where a pass over it does not reach its end."""
+"""Objects as they were, after a pass or where it does not reach its end."""
 
 from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 _CONTAINERS = (list, dict, set, deque)
 
@@ -21,21 +22,63 @@ def as_before_on_error(model: nn.Module) -> Iterator[None]:
     without, the next trial would be judged by them, too. Lists, dicts and sets have their members
     put back; numbers inside of tensors are not.
     """
-    before = [(one, dict(vars(one)), _members(one)) for one in model.modules()]
+    put_back = _kept(map(vars, model.modules()))
     try:
         yield
     except BaseException:
-        for module, own, members in before:
-            vars(module).clear()
-            vars(module).update(own)
-            for container, content in members:
-                _refill(container, content)
+        put_back()
         raise
 
 
-def _members(module: nn.Module) -> list[tuple[Any, Any]]:
+@contextmanager
+def as_before(objects: Iterable[object]) -> Iterator[None]:
+    """Put attributes of ``objects`` back when the ``with`` ends, also those of modules they hold.
+
+    Lists, dicts and sets have their members put back, those of their classes as well, and tensors
+    their numbers; parameters and buffers are left alone.
+    """
+    owners = list(objects)
+    own = [vars(one) for one in (*owners, *held_modules(owners))]
+    put_back = _kept(own)
+    shared = [_members(vars(kind)) for one in owners for kind in type(one).__mro__[:-1]]
+    numbers = [(one, one.clone()) for each in own for one in each.values() if _is_plain(one)]
+    try:
+        yield
+    finally:
+        put_back()
+        for members in shared:
+            _refill_all(members)
+        with torch.no_grad():
+            for tensor, before in numbers:
+                tensor.copy_(before)
+
+
+def held_modules(owners: Iterable[object]) -> list[nn.Module]:
+    """Return the modules among the attributes of ``owners``, and those in them."""
+    held = (value for one in owners for value in vars(one).values())
+    return [inner for one in held if isinstance(one, nn.Module) for inner in one.modules()]
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and not value.requires_grad
+
+
+def _kept(attributes: Iterable[dict[str, Any]]) -> Callable[[], None]:
+    """Return what puts back the attributes that are there now."""
+    before = [(own, dict(own), _members(own)) for own in attributes]
+
+    def put_back() -> None:
+        for own, values, members in before:
+            own.clear()
+            own.update(values)
+            _refill_all(members)
+
+    return put_back
+
+
+def _members(attributes: Any) -> list[tuple[Any, Any]]:
     found: dict[int, tuple[Any, Any]] = {}
-    for value in vars(module).values():
+    for value in attributes.values():
         _collect(value, found)
     return list(found.values())
 
@@ -49,6 +92,7 @@ def _collect(value: Any, found: dict[int, tuple[Any, Any]]) -> None:
         _collect(one, found)
 
 
-def _refill(container: Any, content: Any) -> None:
-    container.clear()
-    container.extend(content) if hasattr(container, "extend") else container.update(content)
+def _refill_all(members: Iterable[tuple[Any, Any]]) -> None:
+    for container, content in members:
+        container.clear()
+        container.extend(content) if hasattr(container, "extend") else container.update(content)

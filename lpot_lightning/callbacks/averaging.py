@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import (
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
 
-from lpot_lightning.callbacks.checkpoint import Choice, read_checkpoint
+from lpot_lightning.callbacks.checkpoint import Choice, keeper_of, read_checkpoint
+from lpot_lightning.callbacks.monitor import Monitor
 
 
 def without_average(trainer: Trainer, module: LightningModule, path: str) -> bool:
@@ -27,13 +24,15 @@ def without_average(trainer: Trainer, module: LightningModule, path: str) -> boo
     return not _same(dict(module.named_parameters()), read_checkpoint(path)["state_dict"])
 
 
-def average_comes_first(trainer: Trainer, choice: Choice) -> bool:
+def average_comes_first(
+    callbacks: Sequence[Callback], choice: Choice, monitor: Monitor | None
+) -> bool:
     """Return whether ``choice`` means the average more than a file from before it.
 
     Without a ``monitor`` the best checkpoint is only the one that was saved last.
     """
-    kept = trainer.checkpoint_callback
-    return choice == "best" and isinstance(kept, ModelCheckpoint) and kept.monitor is None
+    kept = keeper_of(callbacks, monitor)
+    return choice == "best" and kept is not None and kept.monitor is None
 
 
 def averages(trainer: Trainer) -> list[nn.Module]:

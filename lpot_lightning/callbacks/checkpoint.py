@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import lightning
 from lightning.fabric.utilities.cloud_io import _load
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lpot_lightning.api.restore import restored
+from lpot_lightning.callbacks.monitor import Monitor
+from lpot_lightning.callbacks.readable import readable_part
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
-from lpot_lightning.files import write_file
+from lpot_lightning.files import remove_file, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import check_configure
@@ -38,12 +40,40 @@ _QAT_FIELDS: dict[str, Any] = {
 Module = TypeVar("Module", bound=LightningModule)
 
 
-def saved_weights(trainer: Trainer, choice: Choice) -> str:
-    """Return the path of the checkpoint whose weights are asked for, ``""`` for the live ones."""
-    kept = trainer.checkpoint_callback
-    if choice == "current" or not isinstance(kept, ModelCheckpoint):
-        return ""
-    return kept.best_model_path if choice == "best" else kept.last_model_path
+def keeper_of(callbacks: Sequence[Callback], monitor: Monitor | None) -> ModelCheckpoint | None:
+    """Return the ``ModelCheckpoint`` whose best weights are the best, of however many there are.
+
+    Args:
+        callbacks: of a trainer, in any order.
+        monitor: what models are judged by, where it is known. It is the one that watches that
+            metric in that direction, else one that watches any.
+    """
+
+    def after(one: ModelCheckpoint) -> tuple[bool, ...]:
+        watches = monitor is not None and one.monitor == monitor.name
+        agrees = monitor is not None and (one.mode == "max") == monitor.higher_is_better
+        return not (watches and agrees), not watches, one.monitor is None, not one.best_model_path
+
+    return min(_keepers(callbacks), key=after, default=None)
+
+
+def saved_weights(callbacks: Sequence[Callback], choice: Choice, monitor: Monitor | None) -> str:
+    """Return the path of the checkpoint whose weights are asked for, ``""`` for the live ones.
+
+    Args:
+        callbacks: of a trainer, whose ``ModelCheckpoint``s saved it.
+        choice: the best one, the newest of those that are kept as the last, or none.
+        monitor: what models are judged by, where it is known.
+    """
+    if choice == "best" and (kept := keeper_of(callbacks, monitor)) is not None:
+        return kept.best_model_path
+    if choice == "last" and (last := [one for one in _keepers(callbacks) if one.last_model_path]):
+        return max(last, key=lambda one: one._last_global_step_saved).last_model_path
+    return ""
+
+
+def _keepers(callbacks: Sequence[Callback]) -> list[ModelCheckpoint]:
+    return [one for one in callbacks if isinstance(one, ModelCheckpoint)]
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -120,29 +150,53 @@ def write_checkpoint(
 ) -> None:
     """Write ``best_quantized.ckpt``: fp32 for Lightning, int8 under our own key.
 
-    ``Cls.load_from_checkpoint`` alone gives the fp32 model; what it could not read with
-    ``weights_only=True`` is left out, and ``say`` told.
+    ``Cls.load_from_checkpoint`` alone gives the fp32 model. What could not be read with
+    ``weights_only=True`` is left out, wherever ``on_save_checkpoint`` has put it, and ``say`` told;
+    what is written has been read back.
 
     Args:
         module: a copy of the user's, to ask for hyperparameters and for what it adds itself.
+
+    Raises:
+        ArtifactError: if it cannot be written.
     """
+    ours = {KEY: {"configure": dict(configure), "weights": dict(plain)}}
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "pytorch-lightning_version": lightning.__version__,
-        "state_dict": _readable_state(fp32, say),
-        KEY: {"configure": dict(configure), "weights": dict(plain)},
+        "state_dict": dict(fp32),
     }
     if module.hparams:
         if hasattr(module, "_hparams_name"):
             checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module._hparams_name
-        checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _readable(_plain(module), say)
-    known = set(checkpoint)
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _plain(module)
+    own = dict(checkpoint)
     module.trainer = trainer
-    module.on_save_checkpoint(checkpoint)
-    theirs = {key: checkpoint.pop(key) for key in set(checkpoint) - known}
-    checkpoint.update(_readable(theirs, say))
-    write_file(folder / FILE, storage.to_bytes(checkpoint))
+    try:
+        module.on_save_checkpoint(checkpoint)
+    except Exception as error:  # a model that is judged is not lost for it
+        say(f"`on_save_checkpoint` fails, so `{FILE}` is without it: {in_short(error)}")
+        checkpoint = own
+    checkpoint.pop(KEY, None)
+    two = f"'{folder / storage.CONFIGURE}', '{folder / storage.WEIGHTS}'"
+    way = f"`lpot_lightning.load({two}, model)`"
+    readable, left_out = readable_part(checkpoint)
+    if left_out:
+        what = "; ".join(f"`{name}` ({why})" for name, why in left_out.items())
+        say(
+            f"left out of `{FILE}`, since `weights_only=True` could not read it: {what}. If"
+            f" `{type(module).__name__}.load_from_checkpoint` cannot do without, make the model"
+            f" yourself and restore int8 by {way}"
+        )
+    content = storage.to_bytes(readable | ours)
+    try:
+        storage.read_tensors(content, FILE)
+    except ArtifactError as error:
+        remove_file(folder / FILE)  # one of an earlier trial would be another model
+        say(f"{error}, so it is not written; make the model yourself and restore int8 by {way}")
+    else:
+        write_file(folder / FILE, content)
 
 
 def _plain(module: LightningModule) -> dict[str, Any]:
@@ -150,26 +204,6 @@ def _plain(module: LightningModule) -> dict[str, Any]:
     if isinstance(hparams, DictConfig):
         return dict(OmegaConf.to_container(hparams))  # type: ignore[arg-type]
     return dict(hparams)
-
-
-def _readable_state(state: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Return a state_dict of which only what is no tensor needs a look: a module's extra state."""
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    others = {name: value for name, value in state.items() if name not in tensors}
-    return tensors | _readable(others, say)
-
-
-def _readable(items: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Return what ``weights_only=True`` can read back."""
-    kept: dict[str, Any] = {}
-    for name, value in items.items():
-        try:
-            storage.read_tensors(storage.to_bytes(value), name)
-        except Exception as error:  # what cannot be pickled raises whatever its class likes
-            say(f"`{name}` is left out of `{FILE}`: {in_short(error)}")
-        else:
-            kept[name] = value
-    return kept
 
 
 def load_from_checkpoint(
@@ -211,7 +245,7 @@ def load_from_checkpoint(
         trained = qat_state(found)
         if trained is None:
             return _quantized(cls, name, found.get(KEY), form, kwargs)
-        model = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+        model = _made(cls, name, kwargs)
         return _in_form(model, trained["training"], form)
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
@@ -234,8 +268,26 @@ def _quantized(
         )
     check_configure(ours["configure"])
     plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
-    fp32 = cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+    fp32 = _made(cls, name, kwargs)
     return restored(ours["configure"], plain, fp32)
+
+
+def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
+    """Return the fp32 model of a checkpoint, as Lightning makes it.
+
+    Raises:
+        ArtifactError: if it cannot, as where its own ``on_load_checkpoint`` misses something.
+    """
+    try:
+        return cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+    except RuntimeError:
+        raise  # of `load_state_dict`: of another class
+    except Exception as error:  # whatever `__init__` and the hooks of a class say
+        raise ArtifactError(
+            f"`{cls.__name__}.load_from_checkpoint` cannot make the model ({in_short(error)}): give"
+            " what it misses as keyword arguments, or make the model yourself and restore int8 by"
+            f" `lpot_lightning.load('{storage.CONFIGURE}', '{storage.WEIGHTS}', model)`"
+        ) from error
 
 
 def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.averaging import average_comes_first, without_average
 from lpot_lightning.callbacks.checkpoint import Choice
+from lpot_lightning.callbacks.monitor import Monitor
 from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.pruning.masks import Masks
 
 
 def chosen_weights(
-    trainer: Trainer, module: LightningModule, choice: Choice, masks: Masks | None, doing: str
+    trainer: Trainer,
+    module: LightningModule,
+    choice: Choice,
+    monitor: Monitor | None,
+    masks: Masks | None,
+    doing: str,
 ) -> str:
     """Return the path of the checkpoint that is taken, ``""`` for the current weights; say which.
 
     Args:
         choice: what is asked for.
+        monitor: what models are judged by, where it is known: of several checkpoints it tells
+            which is the best.
         masks: where the model was pruned; a checkpoint from before that is not taken.
         doing: what is done with them, for people.
     """
-    path = checkpoint.saved_weights(trainer, choice)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    path = checkpoint.saved_weights(callbacks, choice, monitor)
     if not path:
         if choice != "current":
-            kept = isinstance(trainer.checkpoint_callback, ModelCheckpoint)
+            kept = checkpoint.keeper_of(callbacks, monitor) is not None
             why = f"no {choice} checkpoint was saved" if kept else "there is no ModelCheckpoint"
             rank_zero_info(f"{why}: {doing} the current weights")
         return ""
@@ -34,7 +42,7 @@ def chosen_weights(
         rank_zero_info(f"`{path}` {why}: {doing} the current weights")
         return ""
     if without_average(trainer, module, path):
-        if average_comes_first(trainer, choice):
+        if average_comes_first(callbacks, choice, monitor):
             rank_zero_info(
                 f"`{path}` is from before the weights were averaged: {doing} the current,"
                 " averaged ones"

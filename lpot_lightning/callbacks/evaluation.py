@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,7 +18,7 @@ from lpot_lightning.api.runner import Evaluation
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.callbacks import calibration
 from lpot_lightning.callbacks.calibration import Calibration
-from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
 from lpot_lightning.callbacks.precision import step_failed
 from lpot_lightning.callbacks.progress import Progress
 from lpot_lightning.callbacks.quiet import (
@@ -30,12 +31,22 @@ from lpot_lightning.callbacks.quiet import (
     run,
 )
 from lpot_lightning.callbacks.running import Running
+from lpot_lightning.callbacks.scorers import lent, scorers
 from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_step, find_loaders
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.signals import check
 from lpot_lightning.tuning.screening import Watch
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the validation data, and what was logged in it."""
+
+    loop: BorrowedLoop
+    logged: Mapping[str, float]
+    clock: StopWatch
 
 
 class ValidationRunner:
@@ -62,6 +73,7 @@ class ValidationRunner:
     ) -> None:
         conf = task.conf
         self._trainer, self._fresh, self._conf, self._ranks = trainer, fresh, conf, ranks
+        self._owner, self._scorers = owner, list[Callback]()
         self._asked_monitor, self._watchers, self._warn = task.monitor, task.watchers, warn
         self._precision, self._seed = task.precision, conf.tuning.random_seed
         self._found: Monitor | None = None
@@ -182,24 +194,64 @@ class ValidationRunner:
             EvaluationError: if nothing, or another metric than asked for, is logged; or, the first
                 time, if the user's code fails.
         """
-        loop = BorrowedLoop(self._trainer, self._val, self._limits)
-        started, clock = monotonic(), StopWatch()
+        started = monotonic()
+        passed = self._pass(model, label, watch)
+        batches = passed.loop.batches_seen
+        if self._found is None:
+            passed, more = self._with_scorers(model, label, passed)
+            batches += more
+        self._found = self._ranks.on_zero(lambda: self._sought(passed.loop, passed.logged))
+        accuracy = self._over_ranks(passed.logged.get(self.monitor), passed.loop.batches_seen)
+        step = self._ranks.agreed(passed.clock.median)
+        return Evaluation(accuracy, batches, monotonic() - started, step)
+
+    def _pass(self, model: nn.Module, label: str, watch: Watch | None = None) -> _Pass:
+        """Let ``model`` go through the validation data once."""
+        assert isinstance(model, LightningModule)
+        loop, clock = BorrowedLoop(self._trainer, self._val, self._limits), StopWatch()
         with self._warned.once(), self._progress.over(label, sum(self._limits)) as bar:
             watching = [] if watch is None else [Running(watch, loop, partial(self._name_in, loop))]
+            callbacks = [*clock.around([bar]), *self._scorers, *watching]
             try:
-                logged = self._run(model, loop, clock.around([bar, *watching]))
+                with lent(self._scorers, self._owner, model):
+                    logged = self._run(model, loop, callbacks)
             except Exception as error:
                 if self._found is not None or isinstance(error, LpotError):
                     raise  # whether a trial may fail is for the search to say
                 raise EvaluationError(
-                    f"the validation of the fp32 model fails {loop.where} ({in_short(error)}); it"
-                    " has to work before another model can be judged by it"
+                    f"the validation of the fp32 model fails {loop.where}{self._with}"
+                    f" ({in_short(error)}); it has to work before another model can be judged by it"
                 ) from error
         self._ranks.together(lambda: self._check_batches(loop))
-        self._found = self._ranks.on_zero(lambda: self._sought(loop, logged))
-        accuracy = self._over_ranks(logged.get(self.monitor), loop.batches_seen)
-        step = self._ranks.agreed(clock.median)
-        return Evaluation(accuracy, loop.batches_seen, monotonic() - started, step)
+        return _Pass(loop, logged, clock)
+
+    @property
+    def _with(self) -> str:
+        names = ", ".join(f"`{type(one).__name__}`" for one in self._scorers)
+        return f", with {names} to log the metric," if names else ""
+
+    def _with_scorers(self, model: nn.Module, label: str, alone: _Pass) -> tuple[_Pass, int]:
+        """Return the pass of those of the user's callbacks that log the metric, and what it cost.
+
+        Where the module logs it by itself, as most do, that is the pass ``alone``.
+        """
+        sought = {self._asked_monitor} if self._asked_monitor else named_by(self._watchers)
+        missing = self._ranks.agreed(sought - set(alone.logged))
+        batches, fault = 0, None
+        for one in scorers(self._watchers) if missing else ():
+            self._scorers = [one]
+            try:
+                passed = self._pass(model, label)
+            except EvaluationError as error:
+                fault = fault or error
+                continue
+            batches += passed.loop.batches_seen
+            if self._ranks.agreed(missing & set(passed.logged)):
+                return passed, batches
+        self._scorers = []
+        if fault is not None and self._asked_monitor:
+            raise fault  # it may be what should have logged it
+        return alone, batches
 
     def _check_batches(self, loop: BorrowedLoop) -> None:
         if not loop.batches_seen:

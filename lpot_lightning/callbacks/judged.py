@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import isfinite
 from multiprocessing import parent_process
 from pathlib import Path
@@ -9,10 +10,9 @@ from typing import Generic, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-from lpot_lightning.callbacks.monitor import Monitor, find_monitor
+from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.quiet import directions_in
 from lpot_lightning.callbacks.run import in_one_process, workspace_for
@@ -46,7 +46,6 @@ class JudgedCallback(Callback, Generic[Result]):
         self.modules = tuple(modules or ())
         self._result: Result | None = None
         self._postbox, self._left, self._fits = Postbox(), "", 0
-        self._monitor_sought = False
         self._found_monitor: Monitor | None = None
         self._lock: WorkspaceLock | None = None
 
@@ -81,7 +80,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._result, self._left = None, ""
         self._fits += 1
         self._postbox.put("")
-        self._monitor_sought, self._found_monitor = False, None
+        self._found_monitor = None
         check_step(pl_module)
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
@@ -94,26 +93,29 @@ class JudgedCallback(Callback, Generic[Result]):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by at the first validation, not after the last."""
-        if self._monitor_sought or trainer.state.fn != TrainerFn.FITTING:
+        if self._found_monitor is not None or trainer.state.fn != TrainerFn.FITTING:
             return
-        if not trainer.is_global_zero:  # which may be alone to log it
-            return
-        directions = directions_in(trainer.fit_loop.epoch_loop.val_loop)
+        found = in_one_process(trainer, partial(self._seek_monitor, trainer))
+        if not trainer.sanity_checking:  # where less may be logged than later
+            self._found_monitor = found
+
+    @property
+    def _monitor(self) -> str | None:
+        """The metric that was found at the first validation, else the one that was asked for."""
+        return self.monitor if self._found_monitor is None else self._found_monitor.name
+
+    def _seek_monitor(self, trainer: Trainer) -> Monitor | None:
+        """Return the metric to judge by; ``None`` in a sanity check that does not tell."""
+        logged = directions_in(trainer.fit_loop.epoch_loop.val_loop)
+        callbacks = callbacks_of(trainer)
+        asked = self.conf.tuning.accuracy_criterion.higher_is_better
         try:
-            self._found_monitor = find_monitor(
-                self.monitor,
-                self.conf.tuning.accuracy_criterion.higher_is_better,
-                callbacks_of(trainer),
-                directions,
-                directions,
-            )
-        except EvaluationError as error:
-            if trainer.sanity_checking:  # many a module logs nothing there
-                return
-            if self.monitor and did_you_mean(self.monitor, directions):
-                raise
-            rank_zero_warn(f"{error} It is looked for again when the fit is over.")
-        self._monitor_sought = True
+            return find_monitor(self.monitor, asked, callbacks, logged, logged)
+        except EvaluationError:
+            sought = {self.monitor} if self.monitor else named_by(callbacks)
+            if trainer.sanity_checking and (not logged or sought - set(logged)):
+                return None
+            raise
 
     @override
     def on_exception(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from typing_extensions import override
@@ -89,9 +89,9 @@ def on_cpu(
 
 
 @contextmanager
-def metrics_over(model: LightningModule, ranks: Ranks) -> Iterator[None]:
-    """Let the torchmetrics objects of ``model`` exchange their states over ``ranks`` alone."""
-    metrics = [one for one in model.modules() if isinstance(one, Metric)]
+def metrics_over(modules: Iterable[nn.Module], ranks: Ranks) -> Iterator[None]:
+    """Let the torchmetrics objects among ``modules`` exchange their states over ``ranks`` alone."""
+    metrics = [one for one in modules if isinstance(one, Metric)]
     before = [(one.dist_sync_fn, one.distributed_available_fn) for one in metrics]
 
     def exchange(value: Tensor, group: Any = None) -> list[Tensor]:

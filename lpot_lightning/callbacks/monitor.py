@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
 
+_WATCHERS = (ModelCheckpoint, EarlyStopping)
+_OF_A_LOADER = "/dataloader_idx_"  # how Lightning ends names where there are several
 _LOSS_LIKE = ("loss", "err", "mse", "mae", "rmse", "perplexity", "wer", "cer", "nll")
 
 
@@ -33,7 +35,8 @@ def find_monitor(
     Args:
         given: the callback's ``monitor`` argument.
         asked_direction: ``tuning.accuracy_criterion.higher_is_better`` of the YAML.
-        watchers: callbacks, of which a ``ModelCheckpoint`` or ``EarlyStopping`` may name a metric.
+        watchers: callbacks, of which a ``ModelCheckpoint`` may name a metric, else an
+            ``EarlyStopping``: the first chooses the weights, the second only ends the training.
         logged: the names that one validation pass logged.
         directions: ``higher_is_better`` of the torchmetrics objects among them.
 
@@ -46,53 +49,81 @@ def find_monitor(
             "the validation loop logs nothing for the epoch: call `self.log('val_acc', …)` in"
             " `validation_step`, with `on_epoch=True` where `on_step` is given"
         )
-    modes = _modes(watchers)
-    name = given if given is not None else _default(modes, logged)
+    name = given if given is not None else _default(watchers, logged)
     if name not in logged:
-        raise EvaluationError(
-            f"`monitor` is `{name}`, which the validation loop does not log; it logs"
-            f" {_names(logged)}.{did_you_mean(name, logged)}"
+        raise EvaluationError(_unknown(name, logged))
+    modes = _modes(watchers, name)
+    return Monitor(name, _direction(name, asked_direction, modes, directions.get(name)))
+
+
+def named_by(
+    watchers: Sequence[Callback], kinds: type[Callback] | tuple[type[Callback], ...] = _WATCHERS
+) -> set[str]:
+    """Return the metrics that callbacks of these kinds watch, whether or not they are logged."""
+    found = (getattr(one, "monitor", None) for one in watchers if isinstance(one, kinds))
+    return {name for name in found if name}
+
+
+def _modes(watchers: Sequence[Callback], name: str) -> list[tuple[str, bool]]:
+    """Return the kinds of callbacks that watch a metric, with whether higher is better to each."""
+    return [
+        (f"the `mode` of the `{kind.__name__}` that monitors it", mode)
+        for kind in _WATCHERS
+        for mode in sorted(
+            {one.mode == "max" for one in watchers if isinstance(one, kind) and one.monitor == name}
         )
-    return Monitor(name, _direction(name, asked_direction, modes.get(name), directions.get(name)))
+    ]
 
 
-def _modes(watchers: Sequence[Callback]) -> dict[str, bool]:
-    """Return monitor to ``higher_is_better`` of the callbacks that watch one."""
-    found: dict[str, bool] = {}
-    for callback in watchers:
-        if isinstance(callback, ModelCheckpoint | EarlyStopping) and callback.monitor:
-            found.setdefault(callback.monitor, callback.mode == "max")
-    return found
-
-
-def _default(modes: Mapping[str, bool], logged: Collection[str]) -> str:
-    watched = [name for name in modes if name in logged]
-    if len(watched) == 1:
-        return watched[0]
+def _default(watchers: Sequence[Callback], logged: Collection[str]) -> str:
+    for kind in _WATCHERS:
+        watched = named_by(watchers, kind) & set(logged)
+        if len(watched) == 1:
+            return watched.pop()
+        if watched:
+            raise EvaluationError(
+                f"several `{kind.__name__}` watch {_names(watched)}: say which one is the accuracy"
+                " with `monitor`"
+            )
     # logged by step and by epoch, a metric has its name twice
     single = [name for name in logged if name.removesuffix("_epoch") not in set(logged) - {name}]
-    if not watched and len(single) == 1:
+    if len(single) == 1:
         return single[0]
     raise EvaluationError(
         f"the validation loop logs {_names(logged)}: say which one is the accuracy with `monitor`"
     )
 
 
+def _unknown(name: str, logged: Collection[str]) -> str:
+    of_loaders = [one for one in logged if one.startswith(f"{name}{_OF_A_LOADER}")]
+    if of_loaders:
+        return (
+            f"`monitor` is `{name}`, which is logged for each of {len(of_loaders)} validation"
+            f" dataloaders: say which one, of {_names(of_loaders)}"
+        )
+    return (
+        f"`monitor` is `{name}`, which the validation loop does not log; it logs"
+        f" {_names(logged)}.{did_you_mean(name, logged)}"
+    )
+
+
 def _direction(
-    name: str, asked: bool | None, of_callback: bool | None, of_metric: bool | None
+    name: str, asked: bool | None, watched: Sequence[tuple[str, bool]], of_metric: bool | None
 ) -> bool:
-    """Return the YAML's direction, else the watching callback's, else the metric's own."""
-    known = {
-        "`tuning.accuracy_criterion.higher_is_better`": asked,
-        "the `mode` of the callback that monitors it": of_callback,
-        "the metric itself": of_metric,
-    }
-    given = {source: value for source, value in known.items() if value is not None}
-    if len(set(given.values())) > 1:
-        said = ", ".join(f"{source} says {value}" for source, value in given.items())
+    """Return the YAML's direction, else the watching callbacks', else the metric's own."""
+    sources = [source for source, _ in watched]
+    one_sided = [(source, mode) for source, mode in watched if sources.count(source) == 1]
+    known = [
+        ("`tuning.accuracy_criterion.higher_is_better`", asked),
+        *(one_sided or (watched if asked is None and of_metric is None else [])),
+        ("the metric itself", of_metric),
+    ]
+    given = [(source, value) for source, value in known if value is not None]
+    if len({value for _, value in given}) > 1:
+        said = ", ".join(f"{source} says {value}" for source, value in given)
         raise ConfError(f"whether a higher `{name}` is better is contradicted: {said}")
     if given:
-        return next(iter(given.values()))
+        return given[0][1]
     if any(piece in name.lower() for piece in _LOSS_LIKE):
         raise ConfError(
             f"`{name}` is a plain number whose name sounds like a loss, and nothing says which way"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -23,17 +25,20 @@ from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks.calibration import Source
-from lpot_lightning.callbacks.checkpoint import model_with, saved_weights
+from lpot_lightning.callbacks.checkpoint import Choice, model_with, saved_weights
 from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.judging import on_cpu
+from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
 from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.callbacks.quiet import saved_metrics
+from lpot_lightning.callbacks.quiet import directions_in, saved_metrics
 from lpot_lightning.callbacks.run import in_one_process, run_quantization, workspace_for
 from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.validation import check_step, check_trainer
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 from lpot_lightning.lock import WorkspaceLock
+
+_SAVED: tuple[Choice, ...] = ("best", "last")
 
 
 def quantize(
@@ -84,8 +89,11 @@ def quantize(
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
     check_not_int8(model)
-    weights = _weights(trainer, ckpt_path)
+    weights = "" if ckpt_path is None else os.fspath(ckpt_path)
     _check_launcher(trainer)
+    watchers: list[Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
+    if weights in _SAVED and not any(saved_weights(watchers, one, None) for one in _SAVED):
+        raise _not_saved(weights)
     precision = judging_precision(trainer, model, rank_zero_info)
     workspace = workspace_for(trainer, asked.conf)
     task = Task(
@@ -94,7 +102,7 @@ def quantize(
         asked.modules,
         weights,
         workspace,
-        list(trainer.callbacks),  # type: ignore[attr-defined]
+        watchers,
         precision,
         calib,
         train_dataloaders,
@@ -148,7 +156,9 @@ class _Driver(Callback):
         silent, trainer.loggers = trainer.loggers, self._loggers
         trainer.limit_val_batches = self._limit
         try:
-            self.result = run_quantization(trainer, pl_module, self._task)
+            weights = in_one_process(trainer, partial(_chosen, trainer, self._task))
+            task = dataclasses.replace(self._task, weights=weights)
+            self.result = run_quantization(trainer, pl_module, task)
         finally:
             trainer.loggers = silent
             if data is not None:
@@ -230,13 +240,28 @@ def _check_launcher(trainer: Trainer) -> None:
         )
 
 
-def _weights(trainer: Trainer, path: str | os.PathLike[str] | None) -> str:
-    if path is None:
-        return ""
-    name = os.fspath(path)
-    if name in ("best", "last"):
-        found = saved_weights(trainer, "best" if name == "best" else "last")
-        if not found:
-            raise EvaluationError(f"`ckpt_path` is `{name}`, but the trainer saved no checkpoint")
-        return found
-    return name
+def _chosen(trainer: Trainer, task: Task) -> str:
+    """Return the path of the checkpoint that is asked for, ``""`` for the weights in memory."""
+    choice = next((one for one in _SAVED if one == task.weights), None)
+    if choice is None:
+        return task.weights
+    found = saved_weights(task.watchers, choice, _monitor_of(trainer, task))
+    if not found:
+        raise _not_saved(choice)
+    rank_zero_info(f"quantizing the weights of `{found}`")
+    return found
+
+
+def _monitor_of(trainer: Trainer, task: Task) -> Monitor:
+    """Return what models will be judged by, from the one batch that ``validate`` saw."""
+    asked = task.conf.tuning.accuracy_criterion.higher_is_better
+    logged = directions_in(trainer.validate_loop)
+    try:
+        return find_monitor(task.monitor, asked, task.watchers, logged, logged)
+    except EvaluationError:  # a callback may log it, which was quiet
+        named = {task.monitor} if task.monitor else named_by(task.watchers)
+        return find_monitor(task.monitor, asked, task.watchers, named, logged)
+
+
+def _not_saved(choice: str) -> EvaluationError:
+    return EvaluationError(f"`ckpt_path` is `{choice}`, but the trainer saved no such checkpoint")

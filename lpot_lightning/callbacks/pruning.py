@@ -204,7 +204,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
         return Task(
             self.conf,
-            self.monitor,
+            self._monitor,
             self.modules,
             weights,
             workspace_for(trainer, self.conf),
@@ -260,7 +260,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
             self._has_pruned = self._pruner.has_pruned
         by_hand = not pl_module.automatic_optimization  # where not every step is counted
         if by_hand or trainer.global_step != self._masked_at:
-            self._pruner.apply()
+            if exchanged := self._pruner.apply():
+                names, more = ", ".join(f"`{one}`" for one in exchanged[:3]), len(exchanged) - 3
+                rank_zero_info(
+                    f"exchanged while it trains, and pruned as before: {names}"
+                    + (f" and {more} more" if more > 0 else "")
+                )
             self._mask_averages(trainer)
             self._masked_at = trainer.global_step
 
@@ -317,7 +322,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         assert pruner is not None
         pruner.apply()  # an average may have been handed over when the training ended
         pruner.close()  # hooks would be copied into the model of the result
-        weights = chosen_weights(trainer, pl_module, "best", pruner.masks, "judging")
+        monitor = self._found_monitor
+        weights = chosen_weights(trainer, pl_module, "best", monitor, pruner.masks, "judging")
         task = self._task(trainer, pl_module, weights)
         with judging(trainer, pl_module, task) as (model, runner, ranks):
             result = finish_pruning(

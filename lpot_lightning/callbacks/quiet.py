@@ -20,6 +20,7 @@ from torchmetrics import Metric
 
 from lpot_lightning.api.random_numbers import generators_kept, seeded
 from lpot_lightning.api.ranks import Ranks
+from lpot_lightning.api.untouched import held_modules
 from lpot_lightning.callbacks.judging import metrics_over, on_cpu
 from lpot_lightning.errors import EvaluationError
 
@@ -130,8 +131,9 @@ def quiet(
     selector = data._datahook_selector
     metrics = saved_metrics(trainer)
     loops = trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop
+    modules = [*model.modules(), *held_modules(callbacks)]
     try:
-        with seeded(seed), metrics_over(model, ranks):
+        with seeded(seed), metrics_over(modules, ranks):
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
             trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]

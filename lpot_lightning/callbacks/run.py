@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -29,6 +29,8 @@ from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.tuning.trial import Trial
 
+T = TypeVar("T")
+
 
 def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     """Return where files go; nowhere in a ``fast_dev_run``."""
@@ -36,21 +38,23 @@ def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
     return None if quick else workspace_of(placed(trainer, conf))
 
 
-def in_one_process(trainer: Trainer, work: Callable[[], None]) -> None:
-    """Do ``work`` in rank 0 of ``trainer``, and let all processes hear if it fails.
+def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:
+    """Return in all processes what ``work`` gives in rank 0 of ``trainer``; all hear if it fails.
 
     Raises:
         LpotError: what ``work`` raised; in the other processes an ``ArtifactError`` that says it.
     """
+    value: T | None = None
     fault: LpotError | None = None
     if trainer.is_global_zero:
         try:
-            work()
+            value = work()
         except LpotError as error:
             fault = error
-    told: str | None = trainer.strategy.broadcast(None if fault is None else str(fault))
+    value, told = trainer.strategy.broadcast((value, None if fault is None else str(fault)))
     if told is not None:
         raise fault or ArtifactError(told)
+    return value  # type: ignore[return-value]
 
 
 def ranks_of(trainer: Trainer) -> Ranks:
@@ -93,6 +97,13 @@ def run_quantization(
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         conf = _one_trial(conf)
     task = dataclasses.replace(task, conf=conf)
+    told: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in told:
+            rank_zero_info(text)
+        told.add(text)
+
     with judging(trainer, module, task) as (model, runner, ranks):
 
         def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
@@ -100,7 +111,7 @@ def run_quantization(
             own = checkpoint.model_with(module, task.weights)
             fp32 = own.state_dict()  # dense: what its class can load
             checkpoint.write_checkpoint(
-                task.workspace, trainer, own, fp32, configure, plain, rank_zero_info
+                task.workspace, trainer, own, fp32, configure, plain, say_once
             )
 
         result = quantize_model(

@@ -96,7 +96,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
     def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
         return Task(
             self.conf,
-            self.monitor,
+            self._monitor,
             self.modules,
             weights,
             workspace_for(trainer, self.conf),
@@ -119,22 +119,26 @@ class TunedCallback(JudgedCallback[TuningResult]):
         self._release()
 
     def _check_last(self, trainer: Trainer) -> None:
-        kept = trainer.checkpoint_callback
-        if self.ckpt == "last" and isinstance(kept, ModelCheckpoint) and not kept.save_last:
+        kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]
+        if self.ckpt == "last" and kept and not any(one.save_last for one in kept):
             raise ConfError(
-                "`ckpt` is `last`, and the ModelCheckpoint keeps no last one: give it"
+                "`ckpt` is `last`, and no ModelCheckpoint keeps the last one: give it"
                 " `save_last=True`, or quantize the weights in memory with `ckpt='current'`"
             )
 
     def _check_readable(self, trainer: Trainer) -> None:
-        if self._readable is None and (path := checkpoint.saved_weights(trainer, self.ckpt)):
+        if self._readable is not None:
+            return
+        callbacks, monitor = callbacks_of(trainer), self._found_monitor
+        if path := checkpoint.saved_weights(callbacks, self.ckpt, monitor):
             checkpoint.read_checkpoint(path)
             self._readable = path
 
     def _weights(self, trainer: Trainer, module: LightningModule) -> str:
         pruning = pruning_in(trainer)
         masks = None if pruning is None else pruning.masks
-        return chosen_weights(trainer, module, self.ckpt, masks, "quantizing")
+        monitor = self._found_monitor
+        return chosen_weights(trainer, module, self.ckpt, monitor, masks, "quantizing")
 
 
 def _dense_accuracy(trainer: Trainer) -> float | None:

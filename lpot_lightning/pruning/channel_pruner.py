@@ -14,7 +14,8 @@ from lpot_lightning.pruning.channels.group import Found, Group
 from lpot_lightning.pruning.channels.importance import group_magnitude, group_taylor
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
-from lpot_lightning.pruning.pruners import LayerSparsity, sparsity_of
+from lpot_lightning.pruning.parameters import Parameters
+from lpot_lightning.pruning.pruners import LayerSparsity, other_shape, sparsity_of
 from lpot_lightning.pruning.weights import Weight
 
 
@@ -46,7 +47,7 @@ class ChannelPruner:
         place: str,
     ) -> None:
         self._conf, self._masks, self._place = conf, masks, place
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._parameters = Parameters(model)
         self._groups = self._chosen_groups(weights, found)
         self._gone = {one.name: torch.zeros(one.n, dtype=torch.bool) for one in self._groups}
         self._sums: dict[str, Tensor] = {}
@@ -66,6 +67,17 @@ class ChannelPruner:
             reasons = "; ".join(f"`{name}`: {why}" for name, why in found.excluded.items())
             raise ConfError(f"`{self._place}` finds no channel that can be cut: {reasons}")
         return groups
+
+    @property
+    def weights(self) -> list[Weight]:
+        """What it prunes, and what reads that."""
+        parts = [part for group in self._groups for part in (*group.zeroed, *group.read)]
+        names = dict.fromkeys(part.name for part in parts if part.name in self._parameters)
+        return [Weight(name, self._parameters) for name in names]
+
+    def refit(self, changed: Weight) -> None:
+        """Refuse a weight of another shape."""
+        raise other_shape(changed, "channels")
 
     @property
     def needs_gradients(self) -> bool:
@@ -128,6 +140,17 @@ class ChannelPruner:
             return lowest_of_all(scores, min(share_of(total, sparsity), total - len(scores)))
         return [lowest(one, min(share_of(len(one), sparsity), len(one) - 1)) for one in scores]
 
+    def is_reached(self, values: Mapping[str, Tensor], sparsity: float) -> bool:
+        """Return whether so many channels are zero in all that gives them."""
+        gone = [_zero(group, values) for group in self._groups]
+        if self._conf.prune_domain == "global":
+            total = sum(group.n for group in self._groups)
+            return sum(gone) >= min(share_of(total, sparsity), total - len(gone))
+        return all(
+            count >= min(share_of(group.n, sparsity), group.n - 1)
+            for count, group in zip(gone, self._groups, strict=True)
+        )
+
     def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse the weights are that give the channels."""
         target = None if self._conf.prune_domain == "global" else self._conf.target_sparsity
@@ -164,3 +187,9 @@ class ChannelPruner:
 
     def close(self) -> None:
         """Do nothing: there are no hooks."""
+
+
+def _zero(group: Group, values: Mapping[str, Tensor]) -> int:
+    """Return how many channels of a group are zero."""
+    given = [(part.of(values[part.name].detach()) == 0).all(dim=1) for part in group.zeroed]
+    return int(torch.stack([one.cpu() for one in given]).all(dim=0).sum())

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError, ConfError, PruningError
 from lpot_lightning.pruning.arguments import ArgumentGradients
+from lpot_lightning.pruning.parameters import Parameters
+from lpot_lightning.pruning.weights import Weight
 
 
 class HeadImportance:
@@ -27,7 +29,7 @@ class HeadImportance:
     Args:
         asked: ``parameters`` of the pruner.
         groups: the number of groups of each layer.
-        own: the pruned parameters of each layer.
+        own: the pruned weights of each layer.
         model: to look for ``importance_inputs`` in.
         place: of the pruner in the YAML, for people.
 
@@ -39,20 +41,20 @@ class HeadImportance:
         self,
         asked: Mapping[str, Any],
         groups: Mapping[str, int],
-        own: Mapping[str, Sequence[nn.Parameter]],
+        own: Mapping[str, Sequence[Weight]],
         model: nn.Module,
         place: str,
     ) -> None:
         self._asked, self._groups, self._own, self._place = asked, groups, own, place
         self._sums: dict[str, Tensor] = {}
         self._argument: ArgumentGradients | None = None
-        self._parameters: dict[str, Sequence[nn.Parameter]] = {}
+        self._summed: dict[str, Sequence[Weight]] = {}
         inputs = tuple(asked.get("importance_inputs", ()))
         if asked.get("importance_metric", "weighted_gradient") == "weighted_gradient":
             stride = asked.get("stride", 1)
             for layer in groups:
                 named = self._named(model, layer, inputs, groups[layer] * stride)
-                self._parameters[layer] = named or own[layer]
+                self._summed[layer] = named or own[layer]
         elif len(inputs) == 1:
             self._argument = ArgumentGradients(model, inputs[0], place)
         else:
@@ -63,9 +65,9 @@ class HeadImportance:
 
     def _named(
         self, model: nn.Module, layer: str, inputs: Sequence[str], rows: int
-    ) -> list[nn.Parameter]:
+    ) -> list[Weight]:
         """Return the parameters that ``importance_inputs`` name for a layer."""
-        known = dict(model.named_parameters(remove_duplicate=False))
+        known = Parameters(model)
         found = []
         for pattern in inputs:
             name = pattern.replace("*", layer)
@@ -75,16 +77,16 @@ class HeadImportance:
                     f"`{self._place}.parameters.importance_inputs` has `{pattern}`, and `{name}`"
                     f" {why}; allowed: parameters of {rows} rows"
                 )
-            found.append(known[name])
+            found.append(Weight(name, known))
         return found
 
     @torch.no_grad()
     def observe(self, only: Collection[int] | None = None) -> None:
         """Take in the gradients that are there; ``only`` of parameters with these ``id``s."""
-        for layer, parameters in self._parameters.items():
+        for layer, weights in self._summed.items():
             seen = [
                 one
-                for one in parameters
+                for one in (weight.value for weight in weights)
                 if one.grad is not None and (only is None or id(one) in only)
             ]
             if seen:
@@ -155,7 +157,7 @@ class HeadImportance:
             if saved is not None and (not isinstance(saved, Tensor) or saved.shape != (groups,)):
                 raise ArtifactError(f"the sensitivity of layer `{layer}` is damaged")
             if saved is not None:
-                self._sums[layer] = saved.to(self._own[layer][0].device)
+                self._sums[layer] = saved.to(self._own[layer][0].value.device)
 
     def close(self) -> None:
         """Take the hooks out of the model."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lpot_lightning.conf.schema import PrunerConf
@@ -13,7 +14,7 @@ from lpot_lightning.errors import ConfError
 from lpot_lightning.pruning.head_importance import HeadImportance
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
-from lpot_lightning.pruning.pruners import LayerSparsity, sparsity_of
+from lpot_lightning.pruning.pruners import LayerSparsity, other_shape, sparsity_of
 from lpot_lightning.pruning.weights import Weight
 
 
@@ -54,8 +55,16 @@ class HeadPruner:
         self._layers = _by_layer(weights, conf.names)
         self._groups = {layer: self._count(those) for layer, those in self._layers.items()}
         self._check_target()
-        own = {layer: [one.value for one in those] for layer, those in self._layers.items()}
-        self._importance = HeadImportance(self._asked, self._groups, own, model, place)
+        self._importance = HeadImportance(self._asked, self._groups, self._layers, model, place)
+
+    @property
+    def weights(self) -> list[Weight]:
+        """What it prunes."""
+        return [one for those in self._layers.values() for one in those]
+
+    def refit(self, changed: Weight) -> None:
+        """Refuse a weight of another shape."""
+        raise other_shape(changed, "groups of rows or columns")
 
     def _count(self, weights: Sequence[Weight]) -> int:
         """Return the number of groups of a layer."""
@@ -122,6 +131,21 @@ class HeadPruner:
     def _to_go(self, layer: str, sparsity: float) -> int:
         groups, target = self._groups[layer], self._asked.get("target")
         return share_of(groups if target is None else groups - target, sparsity)
+
+    def is_reached(self, values: Mapping[str, Tensor], sparsity: float) -> bool:
+        """Return whether so many groups are zero in all weights of their layer."""
+        gone = {layer: self._zero(layer, values) for layer in self._layers}
+        wanted = {layer: self._to_go(layer, sparsity) for layer in self._layers}
+        if self._conf.prune_domain == "global":
+            return sum(gone.values()) >= sum(wanted.values())
+        return all(gone[layer] >= wanted[layer] for layer in self._layers)
+
+    def _zero(self, layer: str, values: Mapping[str, Tensor]) -> int:
+        found = [
+            (values[one.name].detach() == 0).movedim(self._dim, 0).reshape(self._groups[layer], -1)
+            for one in self._layers[layer]
+        ]
+        return int(torch.stack([one.all(dim=1) for one in found]).all(dim=0).sum())
 
     def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its weights are."""

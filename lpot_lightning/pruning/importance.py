@@ -63,7 +63,10 @@ class Sensitivity:
             product = (weight.value * gradient).float().abs_().nan_to_num_(0.0, 0.0)
             sums = self._pattern.reduce(product, weight.transposed)
             before = self._sums.get(weight.name)
-            self._sums[weight.name] = sums if before is None else before.add_(sums)
+            if before is None or before.shape != sums.shape:  # the first, or of an exchanged one
+                self._sums[weight.name] = sums
+            else:
+                before.add_(sums)
 
     def of(self, weight: Weight) -> Tensor:
         """Return the importance of each group of ``weight``, ``[rows, groups]``.

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.pruning.parameters import Parameters
 
 
 class Masks:
     """Which weights of a model are kept; the others are zero, in place.
 
-    The parameters stay the same objects: optimizers, tying and DDP see no change.
+    The parameters stay the same objects: optimizers, tying and DDP see no change. Who exchanges one
+    for another of the same name has that masked.
 
     Args:
         model: whose parameters they are.
@@ -28,7 +30,8 @@ class Masks:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._parameters = Parameters(model)
+        self._masked: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}  # of the weight's own type: four times as fast as bool
 
     def __iter__(self) -> Iterator[str]:
@@ -42,9 +45,21 @@ class Masks:
 
     def prune(self, name: str, pruned: Tensor) -> None:
         """Prune these weights of a parameter from now on, besides those that are already."""
-        weight = self._parameters[name]
+        weight = self._masked[name] = self._parameters[name]
         kept = (~(pruned | self.pruned(name))).to(weight.dtype)
         self._kept[name] = kept.contiguous(memory_format=_format_of(weight))
+
+    def exchanged(self) -> list[str]:
+        """Return what is another parameter than when this was last asked."""
+        now = {name: self._parameters[name] for name in self._kept}
+        found = [name for name, value in now.items() if value is not self._masked[name]]
+        self._masked = {**now}
+        return found
+
+    def forget(self, name: str) -> None:
+        """Let all weights of a parameter be kept again."""
+        self._kept.pop(name, None)
+        self._masked.pop(name, None)
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -65,7 +80,9 @@ class Masks:
     def hold_in(self, state: Mapping[str, Any]) -> bool:
         """Return whether all that is pruned is zero in a ``state_dict``."""
         return all(
-            name in state and not bool((state[name].cpu()[(kept == 0).cpu()] != 0).any())
+            name in state
+            and state[name].shape == kept.shape
+            and not bool((state[name].cpu()[(kept == 0).cpu()] != 0).any())
             for name, kept in self._kept.items()
         )
 
@@ -86,11 +103,11 @@ class Masks:
         Raises:
             ArtifactError: if it is damaged, or of another model.
         """
-        self._kept = {}
+        self._kept, self._masked = {}, {}
         for name, saved in state.items():
-            weight = self._parameters.get(name)
-            if weight is None:
+            if name not in self._parameters:
                 raise ArtifactError(f"the checkpoint has a mask of `{name}`, the model has not")
+            weight = self._parameters[name]
             if not isinstance(saved, Mapping) or saved.get("shape") != list(weight.shape):
                 raise ArtifactError(
                     f"the mask of `{name}` in the checkpoint is not of shape {list(weight.shape)}"

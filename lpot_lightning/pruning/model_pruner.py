@@ -80,12 +80,17 @@ class ModelPruner:
         self._schedules = [schedule_of(one) for one in pruners]
         self._at = [0.0] * len(pruners)
         self._begun = self._observed = False
+        self._anew: dict[int, bool] = {}
         weights = assign(model, pruners, modules)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
             for number, (conf, those) in enumerate(zip(pruners, weights, strict=True))
         ]
         self._check_groups()
+        self._shapes = {
+            weight.name: weight.value.shape for one in self._pruners for weight in one.weights
+        }
+        self._asked = [_asked(conf, those) for conf, those in zip(pruners, weights, strict=True)]
 
     def _made(
         self, model: nn.Module, conf: PrunerConf, weights: Sequence[Weight], place: str
@@ -123,7 +128,7 @@ class ModelPruner:
 
     @property
     def reached(self) -> bool:
-        """Whether every pruner is at its target."""
+        """Whether every pruner was asked for its target; ``reached_in`` counts what is there."""
         targets = [one.target_sparsity for one in self._schedules]
         return self._begun and all(a >= b for a, b in zip(self._at, targets, strict=True))
 
@@ -158,6 +163,7 @@ class ModelPruner:
 
     def _prune_to(self, wanted: Sequence[float], when: str) -> bool:
         first = not self._begun
+        self._take_up_exchanges()
         self.begin()
         late = [n for n, at in enumerate(self._at) if wanted[n] > at]
         for number in late:
@@ -167,8 +173,9 @@ class ModelPruner:
                     " first of this training, and `gradient_sensitivity` needs the gradients of an"
                     " epoch before: let `start_epoch` be later, or `initial_sparsity` 0"
                 )
-            self._pruners[number].prune_to(wanted[number])
             self._at[number] = wanted[number]
+            if number not in self._anew:
+                self._pruners[number].prune_to(wanted[number])
         if late or first:
             self._agree(self.masks.tensors())
             self.masks.apply()
@@ -180,13 +187,59 @@ class ModelPruner:
         Args:
             only: ``id``s of the parameters whose gradients are new; all are, where it is left out.
         """
+        self._take_up_exchanges()
         self._observed = True
+        self._anew = dict.fromkeys(self._anew, True)
         for one in self._pruners:
             one.observe(only)
 
-    def apply(self) -> None:
-        """Make what is pruned zero again."""
+    def apply(self) -> list[str]:
+        """Make what is pruned zero again, also in a parameter that was exchanged for another.
+
+        Returns:
+            the names of those that were exchanged since the last time.
+
+        Raises:
+            LpotError: if one was exchanged for another of a shape that cannot be pruned so.
+        """
+        self._take_up_exchanges()
+        self._choose_anew()
+        exchanged = self.masks.exchanged()
         self.masks.apply()
+        return exchanged
+
+    def _take_up_exchanges(self) -> None:
+        """Forget what was chosen of a parameter that has another shape now."""
+        for number, one in enumerate(self._pruners):
+            changed = [w for w in one.weights if w.value.shape != self._shapes[w.name]]
+            for weight in changed:
+                one.refit(weight)
+                self._shapes[weight.name] = weight.value.shape
+                self.masks.forget(weight.name)
+            if changed:
+                self._anew[number] = not one.needs_gradients
+
+    def _choose_anew(self) -> None:
+        """Prune what has another shape now, as soon as a gradient was seen where one is needed."""
+        ready = [number for number, is_ready in self._anew.items() if is_ready]
+        for number in ready:
+            del self._anew[number]
+            self._pruners[number].prune_to(self._at[number])
+        if ready:
+            self._agree(self.masks.tensors())
+
+    def reached_in(self, model: nn.Module) -> bool:
+        """Return whether the zeros are there that every pruner was to make, by counting them.
+
+        Args:
+            model: the pruned model, or a copy of it.
+        """
+        values = dict(model.named_parameters(remove_duplicate=False))
+        targets = [one.target_sparsity for one in self._schedules]
+        return self._begun and all(
+            one.is_reached(values, target)
+            for one, target in zip(self._pruners, targets, strict=True)
+        )
 
     def layers(self, model: nn.Module | None = None) -> tuple[LayerSparsity, ...]:
         """Return how sparse each pruned parameter is, in the pruned model or a copy of it."""
@@ -209,6 +262,7 @@ class ModelPruner:
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors that ``load`` goes on from."""
         return {
+            "asked": self._asked,
             "begun": self._begun,
             "at": list(self._at),
             "masks": self.masks.state(),
@@ -230,6 +284,7 @@ class ModelPruner:
                 )
         assert isinstance(at, list)
         assert isinstance(pruners, list)
+        _check_same(state.get("asked", self._asked), self._asked)
         masks = state.get("masks")
         if not isinstance(masks, Mapping):
             raise ArtifactError("the masks in the checkpoint are damaged")
@@ -248,3 +303,36 @@ class ModelPruner:
         """Take all hooks out of the model; what is pruned stays zero only until it is trained."""
         for one in self._pruners:
             one.close()
+
+
+def _asked(conf: PrunerConf, weights: Sequence[Weight]) -> dict[str, Any]:
+    """Return what of a pruner gives the masks that it has made their meaning."""
+    return {
+        "prune_type": conf.prune_type,
+        "pattern": conf.pattern,
+        "parameters": repr(conf.parameters),
+        "names": [one.name for one in weights],
+    }
+
+
+def _check_same(saved: object, asked: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse masks that were made for something else: they would be taken for what is asked now."""
+    for number, now in enumerate(asked):
+        before = saved[number] if isinstance(saved, list) and len(saved) == len(asked) else None
+        if not isinstance(before, Mapping):
+            raise ArtifactError("`pruner.asked` in the checkpoint is damaged")
+        for field, value in now.items():
+            if before.get(field) != value:
+                raise ArtifactError(
+                    f"the checkpoint was pruned with {_shown(before.get(field))} as"
+                    f" `{PLACE}[{number}].{field}`, the YAML has {_shown(value)}: go on with the"
+                    " YAML that it was trained with, or begin a new fit from its weights"
+                )
+
+
+def _shown(value: object) -> str:
+    """Return a value for people; of a long list the first."""
+    if not isinstance(value, list):
+        return f"`{value}`"
+    names = ", ".join(f"`{one}`" for one in value[:3])
+    return f"{names} and {len(value) - 3} more" if len(value) > 3 else names

@@ -27,6 +27,9 @@ class Pattern(Protocol):
     def candidates(self, scores: Tensor) -> Tensor | None:
         """Return which groups of ``[rows, groups]`` may go at most, ``None`` for all of them."""
 
+    def holds(self, gone: Tensor) -> bool:
+        """Return whether the groups that are gone, ``[rows, groups]``, lie as it wants them."""
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -63,6 +66,10 @@ class Tiles:
     def candidates(self, scores: Tensor) -> Tensor | None:
         """Return ``None``: any tile may go."""
         return None
+
+    def holds(self, gone: Tensor) -> bool:
+        """Return ``True``: any tile may go."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,10 @@ class Blocks:
         """Return ``None``: any block may go."""
         return None
 
+    def holds(self, gone: Tensor) -> bool:
+        """Return ``True``: any block may go."""
+        return True
+
 
 @dataclass(frozen=True)
 class NOfM:
@@ -138,6 +149,10 @@ class NOfM:
         runs = scores.reshape(-1, self.of)
         lowest = runs.argsort(dim=1, stable=True)[:, : self.of - self.kept]
         return torch.zeros_like(runs, dtype=torch.bool).scatter_(1, lowest, True).view_as(scores)
+
+    def holds(self, gone: Tensor) -> bool:
+        """Return whether each run has as many zeros as it is to have."""
+        return bool((gone.reshape(-1, self.of).sum(dim=1) >= self.of - self.kept).all())
 
 
 def pattern_of(text: str) -> Pattern:

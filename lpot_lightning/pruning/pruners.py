@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning.importance import Magnitude, Sensitivity
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
@@ -46,6 +46,10 @@ class Pruner(Protocol):
     """One ``!Pruner`` at work."""
 
     @property
+    def weights(self) -> Sequence[Weight]:
+        """What it prunes."""
+
+    @property
     def needs_gradients(self) -> bool:
         """Whether ``observe`` has to be called after each backward pass."""
 
@@ -57,6 +61,12 @@ class Pruner(Protocol):
 
     def prune_to(self, sparsity: float) -> None:
         """Prune what matters least until this share is zero; what is pruned stays so."""
+
+    def refit(self, changed: Weight) -> None:
+        """Make ready for a weight that has another shape now, or raise an ``LpotError``."""
+
+    def is_reached(self, values: Mapping[str, Tensor], sparsity: float) -> bool:
+        """Return whether this share is zero in ``values``, by counting."""
 
     def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its parameters are, whose ``values`` may be those of another model."""
@@ -87,22 +97,23 @@ class WeightPruner:
     def __init__(
         self, conf: PrunerConf, weights: Sequence[Weight], masks: Masks, place: str
     ) -> None:
-        self._conf, self._weights, self._masks = conf, weights, masks
+        self._conf, self._masks, self._place = conf, masks, place
+        self.weights = weights
         self._pattern = pattern_of(conf.pattern)
         kind = Sensitivity if conf.prune_type == "gradient_sensitivity" else Magnitude
         self._importance = kind(weights, self._pattern)
-        self._check_fit(place)
+        self._check_fit()
 
-    def _check_fit(self, place: str) -> None:
+    def _check_fit(self) -> None:
         misfits = [
             f"`{one.name}` ({why})"
-            for one in self._weights
+            for one in self.weights
             if (why := self._pattern.misfit(tuple(one.value.shape), one.transposed))
         ]
         if misfits:
             more = f" and {len(misfits) - 4} more" if len(misfits) > 4 else ""
             raise ConfError(
-                f"`{place}.pattern` is `{self._conf.pattern}`, which does not divide"
+                f"`{self._place}.pattern` is `{self._conf.pattern}`, which does not divide"
                 f" {', '.join(misfits[:4])}{more}: take another pattern, or leave them out by"
                 " `excluded_names`"
             )
@@ -121,11 +132,29 @@ class WeightPruner:
 
     def prune_to(self, sparsity: float) -> None:
         """Prune the groups that matter least until this share of them is zero."""
-        scores = [self._scores(weight) for weight in self._weights]
-        for weight, chosen in zip(self._weights, self._chosen(scores, sparsity), strict=True):
+        scores = [self._scores(weight) for weight in self.weights]
+        for weight, chosen in zip(self.weights, self._chosen(scores, sparsity), strict=True):
             shape = tuple(weight.value.shape)
             self._masks.prune(weight.name, self._pattern.expand(chosen, shape, weight.transposed))
         self._importance.begin_anew()
+
+    def refit(self, changed: Weight) -> None:
+        """Let the pattern divide a weight of another shape, too."""
+        self._check_fit()
+
+    def is_reached(self, values: Mapping[str, Tensor], sparsity: float) -> bool:
+        """Return whether so many groups are zero, and lie as the pattern wants them."""
+        gone = [self._zero(values[one.name], one.transposed) for one in self.weights]
+        if self._conf.prune_domain == "global":
+            enough = sum(int(one.sum()) for one in gone) >= share_of(
+                sum(one.numel() for one in gone), sparsity
+            )
+        else:
+            enough = all(int(one.sum()) >= share_of(one.numel(), sparsity) for one in gone)
+        return enough and all(map(self._pattern.holds, gone))
+
+    def _zero(self, value: Tensor, transposed: bool) -> Tensor:
+        return self._pattern.reduce((value.detach() != 0).float(), transposed) == 0
 
     def _scores(self, weight: Weight) -> Tensor:
         """Return the importance of groups; of those that are pruned already -1, so that they stay.
@@ -156,7 +185,7 @@ class WeightPruner:
                 target,
                 self._conf.pattern,
             )
-            for weight in self._weights
+            for weight in self.weights
         ]
 
     def state(self) -> dict[str, Any]:
@@ -177,7 +206,7 @@ class PatternLock:
     needs_gradients = False
 
     def __init__(self, weights: Sequence[Weight], masks: Masks, place: str) -> None:
-        self._weights, self._masks = weights, masks
+        self.weights, self._masks = weights, masks
         self._place = place
 
     def begin(self) -> None:
@@ -186,9 +215,9 @@ class PatternLock:
         Raises:
             ConfError: if there is none.
         """
-        for weight in self._weights:
+        for weight in self.weights:
             self._masks.prune(weight.name, weight.value.detach() == 0)
-        if not any(bool((weight.value == 0).any()) for weight in self._weights):
+        if not any(bool((weight.value == 0).any()) for weight in self.weights):
             raise ConfError(
                 f"`{self._place}` is a `pattern_lock`, and none of its weights is zero when the"
                 " training begins: give it a model that was pruned"
@@ -200,9 +229,18 @@ class PatternLock:
     def prune_to(self, sparsity: float) -> None:
         """Prune nothing more."""
 
+    def refit(self, changed: Weight) -> None:
+        """Refuse a weight of another shape, whose zeros nobody knows."""
+        raise other_shape(changed, "the zeros that were there")
+
+    def is_reached(self, values: Mapping[str, Tensor], sparsity: float) -> bool:
+        """Return whether all that was zero when the training began is."""
+        locked = [(self._masks.pruned(one.name), values[one.name]) for one in self.weights]
+        return not any(bool((value[zero.to(value.device)] != 0).any()) for zero, value in locked)
+
     def layers(self, values: Mapping[str, Tensor]) -> list[LayerSparsity]:
         """Return how sparse its weights are, which is their target."""
-        found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self._weights]
+        found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self.weights]
         return [
             LayerSparsity(
                 one.name, tuple(one.value.shape), sparsity_of(values[one.name]), share, "locked"
@@ -224,3 +262,12 @@ class PatternLock:
 def sparsity_of(weight: Tensor) -> float:
     """Return the share of elements that are zero."""
     return 1 - int(weight.detach().count_nonzero()) / max(1, weight.numel())
+
+
+def other_shape(changed: Weight, what: str) -> PruningError:
+    """Return the error for a weight that was exchanged for one that ``what`` cannot be found in."""
+    return PruningError(
+        f"`{changed.name}` was exchanged for a parameter of shape {list(changed.value.shape)} while"
+        f" it is pruned, and {what} were chosen for another shape: exchange it before the fit, or"
+        " leave it out by `excluded_names`"
+    )

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.pruning.parameters import Parameters
 
 PLACE = "pruning.approach.weight_compression.pruners"
 
@@ -21,13 +22,18 @@ class Weight:
 
     Args:
         name: in the model.
-        value: the model's own.
+        parameters: of the model.
         transposed: whether its first dimension is the inputs, as in transposed convolutions.
     """
 
     name: str
-    value: nn.Parameter
+    parameters: Parameters
     transposed: bool = False
+
+    @property
+    def value(self) -> nn.Parameter:
+        """What the model has under this name now."""
+        return self.parameters[self.name]
 
 
 def assign(
@@ -80,7 +86,7 @@ class _Known:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._parameters = Parameters(model)
         self._modules = dict(model.named_modules(remove_duplicate=False))
 
     def check_modules(self, modules: Iterable[str]) -> None:
@@ -122,7 +128,7 @@ class _Known:
         taken = {*owners, *(id(self._parameters[name]) for name in excluded)}
         found = {
             id(value): self._weight(name)
-            for name, value in reversed(self._parameters.items())  # the first of tied names
+            for name, value in reversed(list(self._parameters.items()))  # the first of tied names
             if id(value) not in taken and self._is_usual(name)
         }
         return list(found.values())[::-1]
@@ -139,7 +145,7 @@ class _Known:
 
     def _weight(self, name: str) -> Weight:
         owner = self._modules[name.rpartition(".")[0]]
-        return Weight(name, self._parameters[name], isinstance(owner, _ConvTransposeNd))
+        return Weight(name, self._parameters, isinstance(owner, _ConvTransposeNd))
 
     def _is_usual(self, name: str) -> bool:
         owner, _, _ = name.rpartition(".")

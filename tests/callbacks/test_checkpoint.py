@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lit_scenes import Lit, fitted, points, same, train_loader, trainer, val_loader, weights_of
+from lit_scenes import (
+    Lit,
+    conf,
+    fitted,
+    points,
+    same,
+    train_loader,
+    trainer,
+    val_loader,
+    weights_of,
+)
 
 import lpot_lightning
 from lpot_lightning import load_from_checkpoint
@@ -51,6 +61,90 @@ def test_the_weights_asked_for_are_quantized_and_the_module_keeps_its_own(
     assert same(quantized, best if ckpt == "best" else last)
     path = {"best": saver.best_model_path, "last": saver.last_model_path}.get(ckpt)
     assert (f"quantizing the weights of `{path}`" in caplog.text) == (ckpt != "current")
+
+
+ORDERS = [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)]
+
+
+def savers(tmp_path, order):
+    """Return the one that keeps the best, and it with two others in some order."""
+    best = ModelCheckpoint(tmp_path / "best", monitor="val_loss", mode="min")
+    all_of_them = ModelCheckpoint(tmp_path / "all", save_top_k=-1, every_n_epochs=1)
+    of_another = ModelCheckpoint(tmp_path / "other", monitor="other", mode="max")
+    given = (all_of_them, best, of_another)
+    return best, tuple(given[number] for number in order)
+
+
+class TwoMetrics(Drifting):
+    """Another metric is best after the last epoch."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("other", float(self.current_epoch))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_of_several_checkpoints_it_is_the_one_that_watches_what_is_judged_by(
+    callback, tmp_path, order
+):
+    best, others = savers(tmp_path, order)
+    quantization = callback(
+        monitor="val_loss",
+        tuning={"accuracy_criterion": {"absolute": 1.0, "higher_is_better": False}},
+    )
+    fitted(quantization, TwoMetrics(0.01), others=others, enable_checkpointing=True, max_epochs=3)
+    content = torch.load(quantization.result.workspace / FILE, weights_only=True)
+    kept = torch.load(best.best_model_path, weights_only=True)
+    assert kept["epoch"] == 0
+    assert same(content["state_dict"], kept["state_dict"])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_best_is_the_same_without_a_fit(workspace, tmp_path, order):
+    best, others = savers(tmp_path, order)
+    one = trainer(*others, max_epochs=3, enable_checkpointing=True)
+    one.fit(TwoMetrics(0.01), train_loader(), val_loader())
+    lpot_lightning.quantize(
+        one,
+        TwoMetrics(),
+        train_loader(),
+        val_loader(),
+        conf=conf(
+            workspace, tuning={"accuracy_criterion": {"absolute": 1.0, "higher_is_better": False}}
+        ),
+        monitor="val_loss",
+        ckpt_path="best",
+    )
+    content = torch.load(workspace / FILE, weights_only=True)
+    kept = torch.load(best.best_model_path, weights_only=True)
+    assert same(content["state_dict"], kept["state_dict"])
+
+
+def test_who_keeps_the_worst_too_does_not_choose(callback, tmp_path):
+    keep = [
+        ModelCheckpoint(tmp_path / mode, monitor="val_loss", mode=mode) for mode in ("max", "min")
+    ]
+    quantization = callback(
+        monitor="val_loss",
+        tuning={"accuracy_criterion": {"absolute": 1.0, "higher_is_better": False}},
+    )
+    fitted(
+        quantization, Drifting(0.01), others=tuple(keep), enable_checkpointing=True, max_epochs=3
+    )
+    content = torch.load(quantization.result.workspace / FILE, weights_only=True)
+    kept = torch.load(keep[1].best_model_path, weights_only=True)["state_dict"]
+    assert same(content["state_dict"], kept)
+
+
+def test_the_last_is_the_newest_of_those_that_keep_one(callback, tmp_path):
+    rare = ModelCheckpoint(tmp_path / "rare", save_last=True, every_n_epochs=2)
+    each = ModelCheckpoint(tmp_path / "each", save_last=True)
+    quantization = callback(monitor="val_acc", ckpt="last")
+    module = Drifting(0.01)
+    others = (ModelCheckpoint(tmp_path / "no", monitor="val_acc", mode="max"), rare, each)
+    fitted(quantization, module, others=others, enable_checkpointing=True, max_epochs=3)
+    content = torch.load(quantization.result.workspace / FILE, weights_only=True)
+    assert same(content["state_dict"], weights_of(module))
 
 
 def test_without_a_model_checkpoint_the_current_weights_are_taken_and_said(callback, caplog):
@@ -107,8 +201,82 @@ def test_what_weights_only_cannot_read_is_left_out_and_said(callback, workspace,
     assert restored.hparams == {"lr": 0.5, "folder": None, "odd": None}
     content = torch.load(workspace / FILE, weights_only=True)
     assert content["own"] == {"epochs": 3}
-    for name in ("folder", "odd"):
-        assert f"`{name}` is left out of `{FILE}`" in caplog.text
+    said = next(one for one in caplog.messages if one.startswith(f"left out of `{FILE}`"))
+    assert "`hyper_parameters.folder` (it holds a `pathlib.PosixPath`)" in said
+    assert "`hyper_parameters.odd` (it holds a `test_checkpoint.Odd`); `odd`" in said
+    two = f"'{workspace / 'best_configure.yaml'}', '{workspace / 'best_model_weights.pt'}'"
+    assert said.endswith(f"restore int8 by `lpot_lightning.load({two}, model)`")
+
+
+def _adds(checkpoint):
+    checkpoint["hyper_parameters"]["special"] = Odd()
+
+
+def _deep(checkpoint):
+    checkpoint["hyper_parameters"] = {"lr": 0.5, "of": {"parts": [1, 2], "odd": Odd()}}
+
+
+def _in_a_list(checkpoint):
+    checkpoint["more"] = [1, Odd()]
+
+
+def _exchanges(checkpoint):
+    checkpoint["lpot_lightning"] = Odd()
+
+
+def _weights(checkpoint):
+    checkpoint["state_dict"]["odd"] = Odd()
+
+
+def _itself(checkpoint):
+    checkpoint["more"] = checkpoint
+
+
+def _nothing_to_pickle(checkpoint):
+    checkpoint["more"] = lambda: None
+
+
+def _fails(checkpoint):
+    raise KeyError("trainer")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_adds, _deep, _in_a_list, _exchanges, _weights, _itself, _nothing_to_pickle, _fails],
+)
+def test_whatever_a_hook_changes_the_file_can_be_read(callback, workspace, change, caplog):
+    class Changing(Lit):
+        def on_save_checkpoint(self, checkpoint):
+            change(checkpoint)
+
+    caplog.set_level(logging.INFO)
+    quantization = callback()
+    fitted(quantization, Changing(0.5))
+    x = points(8).tensors[0]
+    int8 = lpot_lightning.load_from_checkpoint(Changing, workspace / FILE)
+    assert torch.equal(int8(x), quantization.result.model(x))
+    assert int8.hparams.lr == 0.5
+    told = [one for one in caplog.messages if FILE in one]
+    assert len(told) == (0 if change is _exchanges else 1)
+
+
+def test_a_class_that_misses_what_was_left_out_is_told_the_other_way(callback, workspace):
+    class Needs(Lit):
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["special"] = Odd()
+
+        def on_load_checkpoint(self, checkpoint):
+            self.special = checkpoint["special"]
+
+    quantization = callback()
+    fitted(quantization, Needs())
+    with pytest.raises(
+        ArtifactError, match=r"cannot make the model \(KeyError: 'special'\): .*load"
+    ):
+        lpot_lightning.load_from_checkpoint(Needs, workspace / FILE)
+    two = (workspace / "best_configure.yaml", workspace / "best_model_weights.pt")
+    x = points(8).tensors[0]
+    assert torch.equal(lpot_lightning.load(*two, Needs())(x), quantization.result.model(x))
 
 
 def test_an_omegaconf_config_is_kept_as_plain_values(callback, workspace):

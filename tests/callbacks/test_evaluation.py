@@ -527,14 +527,44 @@ def test_such_a_net_is_restored_the_same(callback, workspace):
     assert torch.equal(restored.net(x), result.model.net(x))
 
 
-def test_a_metric_that_is_logged_later_is_waited_for(callback):
-    class Later(Lit):
-        def validation_step(self, batch, batch_idx):
-            super().validation_step(batch, batch_idx)
-            if self.current_epoch > 0:
-                self.log("map", 0.5)
+class Later(Lit):
+    """Logs a second metric from the second epoch on."""
 
-    quantization = callback(monitor="map")
-    with pytest.warns(UserWarning, match="does not log.*looked for again when the fit is over"):
-        trainer(quantization, max_epochs=2).fit(Later(), datamodule=Points())
-    assert quantization.result.monitor == "map"
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        if self.current_epoch > 0:
+            self.log("map", 0.5)
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_a_metric_that_the_first_validation_does_not_log_ends_the_fit(callback, sanity):
+    one = trainer(callback(monitor="map"), max_epochs=3, num_sanity_val_steps=sanity)
+    with pytest.raises(EvaluationError, match="`map`, which the validation loop does not log"):
+        one.fit(Later(), datamodule=Points())
+    assert one.current_epoch == 0
+
+
+def test_what_a_sanity_check_does_not_log_yet_is_waited_for(callback):
+    class Shy(Lit):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", 0.5)
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, batch_idx)
+
+    quantization = callback(monitor="val_acc")
+    trainer(quantization, max_epochs=1, num_sanity_val_steps=2).fit(Shy(), datamodule=Points())
+    assert quantization.result.monitor == "val_acc"
+
+
+def test_several_metrics_are_told_in_the_sanity_check(callback):
+    one = trainer(callback(), max_epochs=3, num_sanity_val_steps=2)
+    with pytest.raises(EvaluationError, match="say which one is the accuracy"):
+        one.fit(LossLit(), datamodule=Points())
+    assert one.global_step == 0
+
+
+def test_the_metric_of_the_first_validation_stays(callback):
+    """Later ones may log more."""
+    quantization = callback()
+    trainer(quantization, max_epochs=2).fit(Later(), datamodule=Points())
+    assert quantization.result.monitor == "val_acc"

@@ -32,11 +32,37 @@ def test_then_the_only_metric():
     assert found(logged={"f1": 0.5, "f1_epoch": 0.5}).name == "f1"
 
 
+def test_a_checkpoint_chooses_the_weights_and_counts_more_than_early_stopping():
+    watchers = [EarlyStopping("val_loss"), ModelCheckpoint(monitor="val_acc", mode="max")]
+    assert found(watchers=watchers) == Monitor("val_acc", True)
+    assert found(watchers=watchers[::-1]) == Monitor("val_acc", True)
+
+
 def test_several_metrics_and_nobody_who_watches_one_need_a_choice():
     with pytest.raises(EvaluationError, match="logs `val_acc`, `val_loss`: say which one"):
         found()
-    with pytest.raises(EvaluationError, match="say which one is the accuracy with `monitor`"):
-        found(watchers=[EarlyStopping("val_loss"), ModelCheckpoint(monitor="val_acc")])
+
+
+def test_several_checkpoints_with_several_metrics_need_a_choice():
+    watchers = [ModelCheckpoint(monitor="val_acc", mode="max"), ModelCheckpoint(monitor="val_loss")]
+    with pytest.raises(EvaluationError, match="several `ModelCheckpoint` watch `val_acc`, `val_l"):
+        found(watchers=watchers)
+    assert found("val_loss", watchers=watchers) == Monitor("val_loss", False)
+
+
+def test_a_name_that_is_logged_for_each_loader_needs_a_choice():
+    logged = {"acc/dataloader_idx_0": 0.5, "acc/dataloader_idx_1": 0.6}
+    with pytest.raises(EvaluationError, match="`acc`, which is logged for each of 2 .*say which"):
+        found("acc", logged=logged)
+    assert found("acc/dataloader_idx_1", logged=logged).name == "acc/dataloader_idx_1"
+
+
+def test_who_keeps_the_best_and_the_worst_needs_a_direction():
+    both = [ModelCheckpoint(monitor="val_acc", mode=mode) for mode in ("min", "max")]
+    with pytest.raises(ConfError, match="contradicted: .* says False, .* says True"):
+        found(watchers=both)
+    assert found(watchers=both, asked=True) == Monitor("val_acc", True)
+    assert found(watchers=both, directions={"val_acc": True}) == Monitor("val_acc", True)
 
 
 def test_an_unknown_name_is_told_with_the_nearest_known():

@@ -9,7 +9,7 @@ import torch
 from pruning_scenes import pruners
 from torch import nn
 
-from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.errors import ArtifactError, ConfError, PruningError
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.model_pruner import ModelPruner
@@ -171,5 +171,28 @@ def test_two_pruners_of_one_group_are_told():
 def test_the_state_of_other_groups_is_refused():
     model, found = made()
     state = on(model, found, {"names": ["one.weight"]}).state()
+    del state["asked"]  # the same YAML, and a model whose channels are followed differently
     with pytest.raises(ArtifactError, match="was pruned in other groups of channels than"):
         on(model, found).load(state)
+
+
+@pytest.mark.parametrize("domain", ["local", "global"])
+def test_reached_is_what_is_counted(domain):
+    model, found = made()
+    pruner = on(model, found, {"prune_domain": domain}, target_sparsity=0.5, end_epoch=0)
+    pruner.finish()
+    assert pruner.reached_in(model)
+    with torch.no_grad():
+        model.one.weight.fill_(1)
+    assert not pruner.reached_in(model)
+
+
+def test_a_layer_of_another_shape_is_refused():
+    model, found = made()
+    pruner = on(model, found, end_epoch=0)
+    pruner.finish()
+    model.one = nn.Conv2d(1, 1, 1)
+    with pytest.raises(
+        PruningError, match="`one.weight` was exchanged .* and channels were chosen"
+    ):
+        pruner.apply()

@@ -100,3 +100,18 @@ def test_a_damaged_state_is_refused(damage, said):
     with pytest.raises(ArtifactError) as caught:
         Masks(net()).load(state)
     assert said in str(caught.value)
+
+
+def test_a_parameter_of_the_same_name_is_masked_in_the_place_of_another():
+    model, masks = pruned_net()
+    gone = masks.pruned("0.weight")
+    model[0] = nn.Conv2d(2, 3, 3)
+    assert masks.exchanged() == ["0.weight"]
+    assert masks.exchanged() == []
+    masks.apply()
+    assert torch.equal(model[0].weight == 0, gone)
+
+
+def test_zeros_are_looked_for_in_what_has_the_shape():
+    _, masks = pruned_net()
+    assert not masks.hold_in({"0.weight": torch.zeros(1)})

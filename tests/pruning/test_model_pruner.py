@@ -295,3 +295,119 @@ def test_a_lock_tells_of_the_model_that_it_is_asked_about():
     with torch.no_grad():
         other.out.weight.zero_()
     assert [one.sparsity for one in (*pruner.layers(), *pruner.layers(other))] == [0.25, 1.0]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way.values())))
+def test_a_head_that_is_exchanged_is_pruned_in_its_place(kind, way):
+    model = net()
+    pruner = on(model, {"prune_type": kind, **way}, target_sparsity=0.5, start_epoch=1, end_epoch=2)
+    trained(model, pruner, 3)
+    gone = pruner.masks.pruned("out.weight")
+    model.out = nn.Linear(8, 4, bias=False)
+    assert pruner.apply() == ["out.weight"]
+    assert torch.equal(model.out.weight == 0, gone)
+    assert pruner.reached_in(model)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("before", [1, 3])
+def test_a_head_of_another_shape_is_pruned_anew(kind, before):
+    model = net()
+    pruner = on(model, {"prune_type": kind}, target_sparsity=0.5, start_epoch=1, end_epoch=2)
+    trained(model, pruner, before)
+    model.out = nn.Linear(8, 6, bias=False)
+    trained(model, pruner, 3 if before == 1 else 4, before)
+    assert zeros(model)["out.weight"] == 24
+    assert pruner.reached_in(model)
+
+
+def test_weights_that_are_assigned_are_masked():
+    model = net()
+    pruner = on(model, target_sparsity=0.5, end_epoch=0)
+    pruner.begin_epoch(0)
+    dense = {name: torch.ones_like(one) for name, one in model.state_dict().items()}
+    model.load_state_dict(dense, assign=True)
+    pruner.apply()
+    assert pruner.reached_in(model)
+    assert zeros(model)["fc.weight"] == 64
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"pattern": "2:4"}, r"pruners\[0\].pattern` is `2:4`, which does not divide `fc.weight`"),
+        ({"prune_type": "pattern_lock"}, "`fc.weight` was exchanged for a parameter of shape"),
+    ],
+)
+def test_a_shape_that_cannot_be_pruned_so_is_named(asked, what):
+    model = net()
+    with torch.no_grad():
+        model.fc.weight[0] = 0
+    pruner = on(model, {"names": ["fc.weight"], **asked}, end_epoch=0)
+    pruner.begin_epoch(0)
+    model.fc = nn.Linear(15, 8)
+    with pytest.raises((ConfError, PruningError), match=what):
+        pruner.apply()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "way"), [*itertools.product(PATTERNS, WAYS), ("2:4", {}), ("4:8", {})]
+)
+def test_reached_is_what_is_counted(pattern, way):
+    model = net()
+    names = ["conv.weight", "up.weight"]
+    pruner = on(model, {"names": names, "pattern": pattern, **way}, end_epoch=0)
+    assert not pruner.reached_in(model)
+    pruner.finish()
+    assert pruner.reached_in(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.conv.weight[other.conv.weight == 0] = 1
+    assert not pruner.reached_in(other)
+
+
+def test_zeros_at_other_places_are_not_two_of_four():
+    model = nn.Sequential(nn.Linear(8, 1, bias=False))
+    pruner = on(model, {"pattern": "2:4"}, end_epoch=0)
+    pruner.finish()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.0, 0, 0, 0, 1, 1, 1, 1]]))
+    assert pruner.layers()[0].sparsity == 0.5
+    assert not pruner.reached_in(model)
+
+
+def test_a_lock_is_reached_where_its_zeros_are():
+    model = net()
+    with torch.no_grad():
+        model.out.weight[0] = 0
+    pruner = on(model, {"prune_type": "pattern_lock", "names": "out.weight"})
+    pruner.begin_epoch(0)
+    assert pruner.reached_in(model)
+    with torch.no_grad():
+        model.out.weight[0] = 1
+    assert not pruner.reached_in(model)
+
+
+@pytest.mark.parametrize(
+    ("other", "field"),
+    [
+        ({"pattern": "2:4"}, "pattern"),
+        ({"prune_type": "gradient_sensitivity"}, "prune_type"),
+        ({"names": ["conv.weight", "up.weight"]}, "names"),
+    ],
+)
+def test_masks_that_were_made_for_something_else_are_refused(other, field):
+    names = {"names": ["conv.weight"]}
+    pruner = on(net(), names, end_epoch=0)
+    pruner.finish()
+    with pytest.raises(ArtifactError, match=rf"was pruned with `.*pruners\[0\].{field}`, the YAML"):
+        on(net(), {**names, **other}, end_epoch=0).load(pruner.state())
+
+
+def test_another_target_goes_on_with_the_masks():
+    pruner = on(net(), end_epoch=0, target_sparsity=0.5)
+    pruner.finish()
+    again = on(net(), end_epoch=5, target_sparsity=0.9)
+    again.load(pruner.state())
+    assert again.masks.pruned("fc.weight").sum() == 64
