@@ -13,6 +13,7 @@ from lpot_lightning.api.training import check_trainable
 from lpot_lightning.errors import DataError, QuantizationError
 from lpot_lightning.quantization.backend import Training
 from lpot_lightning.quantization.strays import Strays
+from lpot_lightning.signals import check
 
 
 def train_by(
@@ -50,6 +51,7 @@ def train_by(
     hook = model.register_forward_pre_hook(end_last_batch)
     try:
         returned = q_func(model)
+        check()
     finally:
         hook.remove()
         strays.stop()

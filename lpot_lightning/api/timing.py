@@ -20,6 +20,7 @@ from lpot_lightning.api.restore import load
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.errors import BenchmarkError, DataError, LpotError, in_short
 from lpot_lightning.quantization.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.signals import check
 
 Measure = Callable[[nn.Module], Any]
 Step = Callable[[int], float]
@@ -117,6 +118,7 @@ def in_turns(
     for number in range(warmup):
         for step in steps:
             step(number)
+        check()
     found: list[list[float]] = [[] for _ in steps]
     for number in range(iterations):
         order = list(range(len(steps)))
@@ -124,6 +126,7 @@ def in_turns(
             if number == 0 or len(steps) > 1:
                 gate()
             found[index].append(steps[index](number))
+        check()
     return found
 
 

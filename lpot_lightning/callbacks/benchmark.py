@@ -24,6 +24,7 @@ from lpot_lightning.api.timing import Found, in_turns, threads
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.callbacks.calibration import VALIDATION, collect_val
 from lpot_lightning.callbacks.checkpoint import model_with
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.loaders import take
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.precision import judging_precision, step_failed
@@ -42,6 +43,11 @@ from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.quantization.replace import second_model
+
+NOT_TIMED = (
+    "the benchmark is not finished, and leaves nothing on disk; what the fit saved before is as it"
+    " was; go on with `fit(ckpt_path=…)` of its last checkpoint, or with `Benchmark`"
+)
 
 
 class BenchmarkCallback(Callback):
@@ -113,6 +119,10 @@ class BenchmarkCallback(Callback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure."""
+        with ending_well(lambda: NOT_TIMED):
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)
         int8 = _int8_of(_callbacks(trainer))
         models = [] if int8 is None else [second_model(int8)]

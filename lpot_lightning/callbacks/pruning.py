@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from typing_extensions import override
 
 from lpot_lightning.api.channels import Channels, find_channels
 from lpot_lightning.api.criterion import criterion_of
-from lpot_lightning.api.pruned_files import RESULT
+from lpot_lightning.api.pruned_files import RESULT, judged_left
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
 from lpot_lightning.api.pruning_run import Dense, finish_pruning
 from lpot_lightning.callbacks.averaging import averages
 from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.fresh_start import look_anew
+from lpot_lightning.callbacks.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
 from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
@@ -33,6 +35,7 @@ from lpot_lightning.callbacks.pruning_checks import (
 )
 from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
 from lpot_lightning.callbacks.task import Task
+from lpot_lightning.callbacks.unjudged import unjudged_left
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
@@ -76,6 +79,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
             before a target is reached.
         LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not be
             written or is in use by another run.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM before the first batch and when the fit
+            is over; the trained weights are on disk then.
 
     Example::
 
@@ -164,6 +169,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return {"pruner": pruner.state(), "start": start, "best": self._best}
 
     @override
+    @ending_well(lambda: NOT_BEGUN)
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what is pruned, and measure the dense model."""
         check_copyable(pl_module)
@@ -309,6 +315,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
+        with ending_well(partial(self._what_is_left, trainer, pl_module)):
+            self._judge(trainer, pl_module)
+
+    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
+        if self._result is not None:
+            return judged_left(self._result)
+        return unjudged_left(trainer, module, workspace_for(trainer, self.conf))
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)
         for one in callbacks_of(trainer):
             if isinstance(one, JudgedCallback):
@@ -330,9 +345,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 ranks,
                 rank_zero_info,
                 self._channels,
+                lambda result: self._leave(result, task.workspace),
             )
         rank_zero_info(f"\n{result.table()}")
-        self._leave(result, task.workspace)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
