@@ -17,6 +17,7 @@ from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.signals import told_when_stopped
 
 _LOG = logging.getLogger(__name__)
+NOTHING_WRITTEN = "the benchmark is not finished, and nothing was written"
 
 
 class Benchmark(Parts):
@@ -126,4 +127,4 @@ class Benchmark(Parts):
 
 
 def _tell() -> None:
-    _LOG.info("interrupted: nothing was written, as by every benchmark; go on with the same call")
+    _LOG.info("interrupted: %s; go on with the same call", NOTHING_WRITTEN)

@@ -131,8 +131,10 @@ class PlainPruning:
             channels = self._channels(runner)
             model = second_model(given.model).train()
             pruner = prune(model, None if channels is None else channels.found)
-            check_same(model, train(model))
-            check()
+            try:
+                check_same(model, train(model))
+            finally:
+                check()
             self._check_pruned(pruner)
             pruner.apply()
             self._trained = model

@@ -51,11 +51,11 @@ def train_by(
     hook = model.register_forward_pre_hook(end_last_batch)
     try:
         returned = q_func(model)
-        check()
     finally:
         hook.remove()
         strays.stop()
         training.detach()
+        check()
     training.end_batch()
     check_same(model, returned)
     _check_seen(training, strays.found)

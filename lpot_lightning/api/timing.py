@@ -93,6 +93,7 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
         steps = [_Function(work.func, one) if work.func else _Calls(work, one) for one in models]
         for step in steps:
             step.try_out()
+            check()
         seconds = in_turns(steps, work.warmup, work.iterations, gate)
         timed = (
             Timed(tuple(found), tuple(map(step.samples, range(work.iterations))))
@@ -216,6 +217,7 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for one, mode in modes:
             one.training = mode
+        check()
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, qu
 from lpot_lightning.callbacks.run import ranks_of
 from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.tuned import TunedCallback
+from lpot_lightning.callbacks.unjudged import not_timed
 from lpot_lightning.callbacks.validation import (
     NO_VALIDATION_DATA,
     check_step,
@@ -43,11 +44,7 @@ from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.quantization.replace import second_model
-
-NOT_TIMED = (
-    "the benchmark is not finished, and leaves nothing on disk; what the fit saved before is as it"
-    " was; go on with `fit(ckpt_path=…)` of its last checkpoint, or with `Benchmark`"
-)
+from lpot_lightning.signals import check
 
 
 class BenchmarkCallback(Callback):
@@ -119,7 +116,7 @@ class BenchmarkCallback(Callback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure."""
-        with ending_well(lambda: NOT_TIMED):
+        with ending_well(partial(not_timed, trainer, pl_module)):
             self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,6 +183,7 @@ class _Clock:
         except LpotError:
             raise
         except Exception as error:
+            check()
             raise step_failed(error, self._precision) from error
         return self._ranks.agreed(watch.median)
 

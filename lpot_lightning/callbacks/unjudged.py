@@ -1,4 +1,4 @@
-"""The pruned weights of a fit that was interrupted before they were judged."""
+"""The trained weights of a fit whose end was interrupted."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ def unjudged_left(trainer: Trainer, module: LightningModule, workspace: Path | N
     return (
         f"the pruned model was not judged yet, and its weights are in `{path}`; go on with"
         f" `fit(ckpt_path='{path}')`, which judges it"
+    )
+
+
+def not_timed(trainer: Trainer, module: LightningModule) -> str:
+    """Say where the trained weights are that a benchmark was to time."""
+    path = _held(trainer, module)
+    if not path:
+        return (
+            "the benchmark is not finished, and no checkpoint has the trained weights; go on with"
+            " the same call of `fit`, which trains anew"
+        )
+    return (
+        f"the benchmark is not finished; the trained weights are in `{path}`; go on with"
+        f" `fit(ckpt_path='{path}')`, which times them"
     )
 
 
