@@ -24,7 +24,7 @@ from sparse_scenes import (
     weights_in,
     zeros,
 )
-from torch.multiprocessing import ProcessException
+from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import DataLoader
 from users_world import kept
 
