@@ -64,6 +64,7 @@ class BenchmarkCallback(Callback):
         ConfError: when created, if the YAML asks for what cannot be done; when a fit begins, if a
             callback that quantizes stands after this one.
         LpotError: when a fit begins, if this Trainer cannot be used.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it measures.
 
     Example::
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
 from lpot_lightning.quantization.replace import check_copyable
+from lpot_lightning.signals import Stopped, uninterrupted
 
 FEW = 8
 """Validation samples that are held where models are only judged."""
@@ -111,6 +113,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
         self._channels: Channels | None = None
+        self._left_behind = ""
 
     @property
     def masks(self) -> Masks | None:
@@ -315,13 +318,30 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
+        self._left_behind = ""
         with ending_well(partial(self._what_is_left, trainer, pl_module)):
             self._judge(trainer, pl_module)
 
     def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
         if self._result is not None:
             return judged_left(self._result)
-        return unjudged_left(trainer, module, workspace_for(trainer, self.conf))
+        if not self._left_behind:
+            workspace = workspace_for(trainer, self.conf)
+            self._left_behind = unjudged_left(trainer, module, workspace)
+        return self._left_behind
+
+    @contextmanager
+    def _kept_first(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
+        """Save what a signal leaves while the other processes still wait for this one.
+
+        When they find it gone they fail, and a launcher then kills all that are left.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, Stopped):
+            with uninterrupted():
+                self._what_is_left(trainer, module)
+            raise
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)
@@ -334,7 +354,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
         pruner.close()  # hooks would be copied into the model of the result
         weights = chosen_weights(trainer, pl_module, "best", pruner.masks, "judging")
         task = self._task(trainer, pl_module, weights)
-        with judging(trainer, pl_module, task) as (model, runner, ranks):
+        with (
+            judging(trainer, pl_module, task) as (model, runner, ranks),
+            self._kept_first(trainer, pl_module),
+        ):
             result = finish_pruning(
                 model,
                 pruner,
