@@ -82,7 +82,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not be
             written or is in use by another run.
         SystemExit: with 130 for Ctrl-C and 143 for SIGTERM before the first batch and when the fit
-            is over; the trained weights are on disk then.
+            is over; one line says what is on disk.
 
     Example::
 
