@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
@@ -63,22 +63,23 @@ _watch: _Watch | None = None
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes() -> Iterator[bool]:
     """Let Ctrl-C raise ``SystemExit(130)`` and SIGTERM ``SystemExit(143)``.
 
     Handlers that are the user's own stay; in a thread other than the main one, and inside another
-    ``with`` of this kind, all do. What was there before is put back on every path.
+    ``with`` of this kind, all do. What was there before is put back on every path. It gives whether
+    this is the outermost one.
     """
     global _watch
     if _watch is not None or threading.current_thread() is not threading.main_thread():
-        yield
+        yield _watch is None or _watch.thread != threading.get_ident()
         return
     _leave_children_alone()
     watch = _Watch()
     try:
         _watch = watch
         watch.begin()
-        yield
+        yield True
     finally:
         try:
             watch.end()
@@ -101,6 +102,23 @@ def uninterrupted() -> Iterator[None]:
     finally:
         watch.writing -= 1
     check()
+
+
+@contextmanager
+def told_when_stopped(tell: Callable[[], None]) -> Iterator[None]:
+    """Do as ``exit_codes`` does, and ``tell`` when Ctrl-C or SIGTERM ends the ``with``.
+
+    Inside another ``with`` of this kind nothing is told: that is about the run that was asked for.
+    """
+    with exit_codes() as outermost:
+        try:
+            yield
+            check()
+        except (KeyboardInterrupt, Stopped):
+            if outermost:
+                with uninterrupted():  # a second signal would end it before it has said a word
+                    tell()
+            raise
 
 
 def check() -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lpot_lightning import signals
-from lpot_lightning.signals import check, exit_codes, uninterrupted
+from lpot_lightning.signals import check, exit_codes, told_when_stopped, uninterrupted
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -151,6 +151,39 @@ def test_a_forked_child_has_the_users_handlers():
             os._exit(int(handlers() != before))
         assert os.waitpid(child, 0)[1] == 0
         assert handlers() != before
+
+
+@BOTH
+def test_it_is_told_once_whatever_comes_meanwhile(number):
+    told = []
+
+    def tell():
+        signal.raise_signal(number)
+        told.append("outer")
+
+    def work():
+        with told_when_stopped(tell), told_when_stopped(lambda: told.append("inner")):
+            signal.raise_signal(number)
+
+    assert code_of_told(work) == 128 + number
+    assert told == ["outer"]
+
+
+def code_of_told(work):
+    with pytest.raises(SystemExit) as ended:
+        work()
+    return ended.value.code
+
+
+def test_one_that_was_swallowed_is_told_too():
+    told = []
+
+    def work():
+        with told_when_stopped(lambda: told.append("stopped")):
+            swallowed(signal.SIGTERM)
+
+    assert code_of_told(work) == 143
+    assert told == ["stopped"]
 
 
 def test_without_a_run_nothing_happens():

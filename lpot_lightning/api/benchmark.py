@@ -14,6 +14,10 @@ from lpot_lightning.api.parts import Parts
 from lpot_lightning.api.voice import audible
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
 from lpot_lightning.conf.reader import read_conf, the_one_conf
+from lpot_lightning.signals import told_when_stopped
+
+_LOG = logging.getLogger(__name__)
+NOTHING_WRITTEN = "the benchmark is not finished, and nothing was written"
 
 
 class Benchmark(Parts):
@@ -97,6 +101,7 @@ class Benchmark(Parts):
 
         Raises:
             LpotError: of the kind that says what is wrong.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM.
 
         Example::
 
@@ -116,6 +121,10 @@ class Benchmark(Parts):
             check_for_judging(self.conf, given.names)
         else:
             check_for_timing(self.conf, given.data)
-        with audible(logging.getLogger("lpot_lightning")):
+        with audible(logging.getLogger("lpot_lightning")), told_when_stopped(_tell):
             self.result = benchmark_given(given, self.conf)
         return self.result
+
+
+def _tell() -> None:
+    _LOG.info("interrupted: %s; go on with the same call", NOTHING_WRITTEN)

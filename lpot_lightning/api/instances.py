@@ -22,6 +22,7 @@ from lpot_lightning.api.cores import Place
 from lpot_lightning.api.instance import Fault, run_instance
 from lpot_lightning.api.timing import Found, Work
 from lpot_lightning.errors import BenchmarkError, ConfError, in_short
+from lpot_lightning.signals import uninterrupted
 
 _SECONDS = 5.0  # for a process to end when it is asked to
 
@@ -43,7 +44,7 @@ def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
     pipes: list[Connection] = []
     started: list[SpawnProcess] = []
     try:
-        with _main_unseen_unless_needed(content):
+        with uninterrupted(), _main_unseen_unless_needed(content):  # none is started and forgotten
             for place in places:
                 ours, theirs = context.Pipe()
                 pipes.append(ours)
@@ -56,9 +57,10 @@ def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
                 pipe.send_bytes(content)
         return _received(pipes, started)
     finally:
-        _end(started)
-        for pipe in pipes:
-            pipe.close()
+        with uninterrupted():
+            _end(started)
+            for pipe in pipes:
+                pipe.close()
 
 
 def _received(pipes: Sequence[Connection], started: Sequence[SpawnProcess]) -> tuple[Found, ...]:

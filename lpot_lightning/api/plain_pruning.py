@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
+from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from lpot_lightning.api.batches import Calls, collect
 from lpot_lightning.api.channels import Channels, find_channels
@@ -23,6 +25,7 @@ from lpot_lightning.api.given import (
 from lpot_lightning.api.judges import Loader, block_loader, eval_loader_of, judge_of
 from lpot_lightning.api.plain_runner import PlainRunner
 from lpot_lightning.api.preparation import check_not_int8
+from lpot_lightning.api.pruned_files import UNJUDGED, judged_left, unused
 from lpot_lightning.api.pruning_result import PruningResult
 from lpot_lightning.api.pruning_run import Dense, finish_pruning
 from lpot_lightning.api.q_func import check_same
@@ -30,11 +33,20 @@ from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, DataError, EvaluationError, PruningError
+from lpot_lightning.errors import (
+    ArtifactError,
+    ConfError,
+    DataError,
+    EvaluationError,
+    PruningError,
+)
+from lpot_lightning.files import write_file
 from lpot_lightning.lock import WorkspaceLock
 from lpot_lightning.pruning.channels.group import Found
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.quantization.replace import second_model
+from lpot_lightning.quantization.storage import to_bytes
+from lpot_lightning.signals import check, told_when_stopped
 
 _LOG = logging.getLogger(__name__)
 FEW = 8
@@ -92,6 +104,8 @@ class PlainPruning:
 
     def __init__(self, given: Given, conf: Conf, hooks: Hooks) -> None:
         self._given, self._conf, self._hooks = given, conf, hooks
+        self._trained: nn.Module | None = None
+        self._result: PruningResult | None = None
 
     def run(self, prune: Callable[[nn.Module, Found | None], ModelPruner]) -> PruningResult:
         """Train a copy that ``prune`` lets the hooks prune, and return what it came to.
@@ -102,7 +116,11 @@ class PlainPruning:
         """
         given, conf = self._given, self._conf
         workspace = workspace_of(conf)
-        with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
+        with (
+            WorkspaceLock(workspace),
+            told_when_stopped(partial(self._tell_what_is_left, workspace)),
+            seeded(conf.tuning.random_seed),
+        ):
             train = self._training()
             runner = _runner(given.model, given, conf, _data(given, conf))
             dense = runner.evaluate(second_model(given.model), "the dense model").accuracy
@@ -113,9 +131,13 @@ class PlainPruning:
             channels = self._channels(runner)
             model = second_model(given.model).train()
             pruner = prune(model, None if channels is None else channels.found)
-            check_same(model, train(model))
+            try:
+                check_same(model, train(model))
+            finally:
+                check()
             self._check_pruned(pruner)
             pruner.apply()
+            self._trained = model
             result = finish_pruning(
                 second_model(model),
                 pruner,
@@ -126,9 +148,22 @@ class PlainPruning:
                 Ranks(),
                 _LOG.info,
                 channels,
+                self._keep,
             )
         _LOG.info("\n%s", result.table())
         return result
+
+    def _keep(self, result: PruningResult) -> None:
+        self._result = result
+
+    def _tell_what_is_left(self, workspace: Path) -> None:
+        if self._result is not None:
+            left = judged_left(self._result)
+        elif self._trained is not None:
+            left = _save_unjudged(self._trained, workspace)
+        else:
+            left = "nothing was trained to its end or written; go on with the same call"
+        _LOG.info("interrupted: %s", left)
 
     def _channels(self, runner: PlainRunner) -> Channels | None:
         assert self._conf.pruning is not None
@@ -166,6 +201,20 @@ class PlainPruning:
                 "the training ended before the target sparsity was reached: train for more epochs,"
                 " or let `end_epoch` be earlier"
             )
+
+
+def _save_unjudged(model: nn.Module, workspace: Path) -> str:
+    """Save trained weights, and return where they are, for people."""
+    path = unused(workspace / f"{UNJUDGED}.pt")
+    state = nn.Module.state_dict(model)
+    try:
+        write_file(path, to_bytes({k: v for k, v in state.items() if isinstance(v, Tensor)}))
+    except ArtifactError as error:
+        return f"the pruned model was not judged, and {error}; the same call trains anew"
+    return (
+        f"the pruned model was not judged yet, and its weights are in `{path}`; take them up with"
+        f" `model.load_state_dict(torch.load('{path}'))`; the same call trains anew"
+    )
 
 
 def _runner(model: nn.Module, given: Given, conf: Conf, data: Calls | None) -> PlainRunner:

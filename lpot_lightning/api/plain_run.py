@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import isfinite
 
 from torch import nn
@@ -21,12 +19,11 @@ from lpot_lightning.api.run import find_backend, quantize_model
 from lpot_lightning.api.sources import Sources
 from lpot_lightning.api.trained import Trained
 from lpot_lightning.api.training import FEW, prepare_training
-from lpot_lightning.api.workspace import on_disk, workspace_of
+from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.lock import WorkspaceLock
 from lpot_lightning.quantization.replace import second_model
-from lpot_lightning.signals import Stopped, exit_codes
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +38,6 @@ def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
     Raises:
         LpotError: of the kind that says what is wrong.
         Exception: what ``q_func`` raises.
-        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it tunes.
     """
     workspace = workspace_of(conf)
     with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
@@ -93,18 +89,17 @@ class _Run:
         return self._tuned(trained, data, Trained(state, start=start))
 
     def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
-        with self._ending_well():
-            return quantize_model(
-                second_model(model),
-                self._conf,
-                self._runner(model, data),
-                self._options,
-                Listener(
-                    say=_LOG.info,
-                    trial=lambda trial: _LOG.info(trial_line(trial, self._sources.judge.monitor)),
-                ),
-                trained,
-            )
+        return quantize_model(
+            second_model(model),
+            self._conf,
+            self._runner(model, data),
+            self._options,
+            Listener(
+                say=_LOG.info,
+                trial=lambda trial: _LOG.info(trial_line(trial, self._sources.judge.monitor)),
+            ),
+            trained,
+        )
 
     def _data(self, size: int) -> Calls | None:
         shown = self._sources.data
@@ -124,14 +119,3 @@ class _Run:
             judge=judge.name,
             seed=self._conf.tuning.random_seed,
         )
-
-    @contextmanager
-    def _ending_well(self) -> Iterator[None]:
-        """End with the exit code of a signal, and say what is on disk."""
-        try:
-            with exit_codes():
-                yield
-        except (KeyboardInterrupt, Stopped):
-            left = on_disk(self._conf, self._options.workspace)
-            _LOG.info("interrupted: %s; go on with the same call", left)
-            raise

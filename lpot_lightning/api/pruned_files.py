@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from lpot_lightning.version import VERSION
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 RESULT = "pruning_result.json"
+UNJUDGED = "unjudged"
+"""How files of weights are called that a signal kept from being judged."""
 
 
 def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPlan | None) -> None:
@@ -41,6 +44,24 @@ def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPl
         configure["channels"] = plan.to_dict()
     save(folder, configure, plain, NAMES)
     write_file(folder / RESULT, result.to_json())
+
+
+def judged_left(result: PruningResult) -> str:
+    """Return what is on disk when the model is judged, for people."""
+    said = f"`{result.monitor}` {result.accuracy:.4f}, {result.status}"
+    if result.workspace is None:
+        return f"the pruned model is judged ({said}), and not on disk: this is a `fast_dev_run`"
+    files = f"'{result.workspace / NAMES.configure}', '{result.workspace / NAMES.weights}'"
+    return (
+        f"the pruned model is judged ({said}) and in `{result.workspace}`; go on with"
+        f" `lpot_lightning.load({files}, model)`"
+    )
+
+
+def unused(path: Path) -> Path:
+    """Return ``path``, or one with a number where that is there: no training replaces another's."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    return path if not path.exists() else next(one for one in others if not one.exists())
 
 
 def _configure(result: PruningResult, conf: Conf) -> dict[str, Any]:

@@ -221,6 +221,8 @@ class Pruning(Parts, Hooks):
             LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
                 workspace.
             Exception: what ``q_func`` raises.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; weights that are trained and not
+                judged yet are in ``unjudged.pt`` then.
 
         Example::
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -25,6 +25,7 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.model_pruner import ModelPruner
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.quantization.replace import second_model
+from lpot_lightning.signals import uninterrupted
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def finish_pruning(
     ranks: Ranks,
     say: Say,
     channels: Channels | None = None,
+    done: Callable[[PruningResult], None] = lambda result: None,
 ) -> PruningResult:
     """Judge a pruned model, and write it down.
 
@@ -82,6 +84,7 @@ def finish_pruning(
         say: takes what the user should know.
         channels: of the model, where channels were pruned: then they are cut out of it, and the
             smaller model is judged.
+        done: gets the result the moment it is written down; no signal comes between.
 
     Raises:
         EvaluationError: if its accuracy is not finite.
@@ -113,9 +116,11 @@ def finish_pruning(
         workspace=workspace,
         held=model.eval(),
     )
-    if workspace is not None:
-        plan = None if smaller is None else smaller.plan
-        ranks.on_zero(lambda: save_pruned(workspace, result, conf, plan))
+    with uninterrupted():
+        if workspace is not None:
+            plan = None if smaller is None else smaller.plan
+            ranks.on_zero(lambda: save_pruned(workspace, result, conf, plan))
+        done(result)
     for name in emptied(layers):
         say(f"`{name}` was pruned away as a whole: a lower target or `prune_domain: local` helps")
     return result

@@ -13,6 +13,7 @@ from lpot_lightning.api.training import check_trainable
 from lpot_lightning.errors import DataError, QuantizationError
 from lpot_lightning.quantization.backend import Training
 from lpot_lightning.quantization.strays import Strays
+from lpot_lightning.signals import check
 
 
 def train_by(
@@ -54,6 +55,7 @@ def train_by(
         hook.remove()
         strays.stop()
         training.detach()
+        check()
     training.end_batch()
     check_same(model, returned)
     _check_seen(training, strays.found)

@@ -17,6 +17,7 @@ from lpot_lightning.api.preparation import check_float32, check_not_int8
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.sources import sources_of
 from lpot_lightning.api.voice import audible
+from lpot_lightning.api.workspace import on_disk, workspace_of
 from lpot_lightning.conf.ownership import (
     check_for_quantization,
     what_arguments_replace,
@@ -24,7 +25,10 @@ from lpot_lightning.conf.ownership import (
 )
 from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.signals import told_when_stopped
 from lpot_lightning.tuning.strategies.table import find_strategy
+
+_LOG = logging.getLogger(__name__)
 
 
 class Quantization(Parts):
@@ -113,8 +117,8 @@ class Quantization(Parts):
             LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
                 workspace.
             Exception: what ``q_func`` raises.
-            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it tunes; what is finished
-                until then is on disk.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished until then is on
+                disk.
 
         Example::
 
@@ -132,9 +136,16 @@ class Quantization(Parts):
         check_not_int8(given.model)
         check_float32(given.model)
         _warn_of_what_is_left(self.conf, given)
-        with audible(logging.getLogger("lpot_lightning")):
+        with (
+            audible(logging.getLogger("lpot_lightning")),
+            told_when_stopped(self._tell_what_is_left),
+        ):
             self.result = quantize_by(sources_of(given, self.conf), self.conf)
         return self.result.model
+
+    def _tell_what_is_left(self) -> None:
+        left = on_disk(self.conf, workspace_of(self.conf))
+        _LOG.info("interrupted: %s; go on with the same call", left)
 
 
 def _first(given: Any, attribute: Any) -> Any:

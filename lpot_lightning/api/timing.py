@@ -20,6 +20,7 @@ from lpot_lightning.api.restore import load
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.errors import BenchmarkError, DataError, LpotError, in_short
 from lpot_lightning.quantization.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.signals import check
 
 Measure = Callable[[nn.Module], Any]
 Step = Callable[[int], float]
@@ -92,6 +93,7 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
         steps = [_Function(work.func, one) if work.func else _Calls(work, one) for one in models]
         for step in steps:
             step.try_out()
+            check()
         seconds = in_turns(steps, work.warmup, work.iterations, gate)
         timed = (
             Timed(tuple(found), tuple(map(step.samples, range(work.iterations))))
@@ -117,6 +119,7 @@ def in_turns(
     for number in range(warmup):
         for step in steps:
             step(number)
+        check()
     found: list[list[float]] = [[] for _ in steps]
     for number in range(iterations):
         order = list(range(len(steps)))
@@ -124,6 +127,7 @@ def in_turns(
             if number == 0 or len(steps) > 1:
                 gate()
             found[index].append(steps[index](number))
+        check()
     return found
 
 
@@ -213,6 +217,7 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for one, mode in modes:
             one.training = mode
+        check()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from lpot_lightning.api.timing import Found, in_turns, threads
 from lpot_lightning.api.untouched import as_before_on_error
 from lpot_lightning.callbacks.calibration import VALIDATION, collect_val
 from lpot_lightning.callbacks.checkpoint import model_with
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.loaders import take
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.precision import judging_precision, step_failed
@@ -32,6 +33,7 @@ from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, qu
 from lpot_lightning.callbacks.run import ranks_of
 from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.tuned import TunedCallback
+from lpot_lightning.callbacks.unjudged import not_timed
 from lpot_lightning.callbacks.validation import (
     NO_VALIDATION_DATA,
     check_step,
@@ -42,6 +44,7 @@ from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.quantization.replace import second_model
+from lpot_lightning.signals import check
 
 
 class BenchmarkCallback(Callback):
@@ -61,6 +64,7 @@ class BenchmarkCallback(Callback):
         ConfError: when created, if the YAML asks for what cannot be done; when a fit begins, if a
             callback that quantizes stands after this one.
         LpotError: when a fit begins, if this Trainer cannot be used.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it measures.
 
     Example::
 
@@ -113,6 +117,10 @@ class BenchmarkCallback(Callback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure."""
+        with ending_well(partial(not_timed, trainer, pl_module)):
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)
         int8 = _int8_of(_callbacks(trainer))
         models = [] if int8 is None else [second_model(int8)]
@@ -176,6 +184,7 @@ class _Clock:
         except LpotError:
             raise
         except Exception as error:
+            check()
             raise step_failed(error, self._precision) from error
         return self._ranks.agreed(watch.median)
 

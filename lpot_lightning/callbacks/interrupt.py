@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,30 +11,38 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lpot_lightning.api.workspace import on_disk
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.signals import Stopped, exit_codes, uninterrupted
+from lpot_lightning.signals import Stopped, check, exit_codes, uninterrupted
+
+NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
 
 
 @contextmanager
-def ending_well(conf: Conf, workspace: Path | None, again: str) -> Iterator[None]:
+def ending_well(left: Callable[[], str]) -> Iterator[None]:
     """End with exit code 130 on Ctrl-C and 143 on SIGTERM, and say what is on disk.
 
-    Lightning 2.6 ends with 1 on Ctrl-C, and with 0 on SIGTERM in a ``validate``.
+    Lightning 2.6 ends with 1 on Ctrl-C, and with 0 on SIGTERM in a ``validate``. Inside another
+    ``with`` of this kind nothing is said.
 
     Args:
-        conf: names the history.
-        workspace: what is on disk there is told.
-        again: what goes on with it.
+        left: says what is on disk, and what goes on with it.
     """
-    with exit_codes():
+    with exit_codes() as outermost:
         try:
             yield
+            check()
         except (KeyboardInterrupt, SystemExit) as error:
             code = _code(error)
             if code is None:
                 raise
-            with uninterrupted():  # a second signal would end it before it has said a word
-                rank_zero_info(f"\ninterrupted: {on_disk(conf, workspace)}; go on with {again}")
+            if outermost:
+                with uninterrupted():  # a second signal would end it before it has said a word
+                    rank_zero_info(f"\ninterrupted: {left()}")
             raise Stopped(code) from error
+
+
+def trials_left(conf: Conf, workspace: Path | None, again: str) -> Callable[[], str]:
+    """Return what says which trials are on disk, and that ``again`` goes on with them."""
+    return lambda: f"{on_disk(conf, workspace)}; go on with {again}"
 
 
 def _code(error: BaseException) -> int | None:

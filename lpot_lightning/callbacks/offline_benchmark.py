@@ -11,9 +11,10 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lpot_lightning.api.benchmark import Benchmark
+from lpot_lightning.api.benchmark import NOTHING_WRITTEN, Benchmark
 from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.callbacks.checkpoint import model_with
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.run import workspace_for
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, DataError
@@ -43,15 +44,17 @@ def benchmark(
 
     Raises:
         LpotError: of the kind that says what is wrong.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM.
     """
     timer = Benchmark(conf)
     _check_forward(model)
-    fp32 = _with_weights(model, ckpt_path)
-    folder = _int8_folder(trainer, conf, workspace)
-    with _validation_loader(trainer, fp32, datamodule) as loader:
-        if folder is None:
-            return timer(fp32, loader)
-        return timer(folder, loader, fp32=fp32)
+    with ending_well(lambda: f"{NOTHING_WRITTEN}; go on with the same call of `benchmark`"):
+        fp32 = _with_weights(model, ckpt_path)
+        folder = _int8_folder(trainer, conf, workspace)
+        with _validation_loader(trainer, fp32, datamodule) as loader:
+            if folder is None:
+                return timer(fp32, loader)
+            return timer(folder, loader, fp32=fp32)
 
 
 def _check_forward(model: LightningModule) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ from typing_extensions import override
 
 from lpot_lightning.api.channels import Channels, find_channels
 from lpot_lightning.api.criterion import criterion_of
-from lpot_lightning.api.pruned_files import RESULT
+from lpot_lightning.api.pruned_files import RESULT, judged_left
 from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
 from lpot_lightning.api.pruning_run import Dense, finish_pruning
 from lpot_lightning.callbacks.averaging import averages
 from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.fresh_start import look_anew
+from lpot_lightning.callbacks.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
 from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.progress import end_live_bar
@@ -33,6 +36,7 @@ from lpot_lightning.callbacks.pruning_checks import (
 )
 from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
 from lpot_lightning.callbacks.task import Task
+from lpot_lightning.callbacks.unjudged import unjudged_left
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
@@ -41,6 +45,7 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
 from lpot_lightning.quantization.replace import check_copyable
+from lpot_lightning.signals import Stopped, uninterrupted
 
 FEW = 8
 """Validation samples that are held where models are only judged."""
@@ -76,6 +81,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
             before a target is reached.
         LpotError: when a fit begins, if this Trainer cannot be used, or the workspace not be
             written or is in use by another run.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM before the first batch and when the fit
+            is over; one line says what is on disk.
 
     Example::
 
@@ -106,6 +113,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
         self._channels: Channels | None = None
+        self._left_behind = ""
 
     @property
     def masks(self) -> Masks | None:
@@ -164,6 +172,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return {"pruner": pruner.state(), "start": start, "best": self._best}
 
     @override
+    @ending_well(lambda: NOT_BEGUN)
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what is pruned, and measure the dense model."""
         check_copyable(pl_module)
@@ -314,6 +323,32 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
+        self._left_behind = ""
+        with ending_well(partial(self._what_is_left, trainer, pl_module)):
+            self._judge(trainer, pl_module)
+
+    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
+        if self._result is not None:
+            return judged_left(self._result)
+        if not self._left_behind:
+            workspace = workspace_for(trainer, self.conf)
+            self._left_behind = unjudged_left(trainer, module, workspace)
+        return self._left_behind
+
+    @contextmanager
+    def _kept_first(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
+        """Save what a signal leaves while the other processes still wait for this one.
+
+        When they find it gone they fail, and a launcher then kills all that are left.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, Stopped):
+            with uninterrupted():
+                self._what_is_left(trainer, module)
+            raise
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)
         for one in callbacks_of(trainer):
             if isinstance(one, JudgedCallback):
@@ -325,7 +360,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
         monitor = self._found_monitor
         weights = chosen_weights(trainer, pl_module, "best", monitor, pruner.masks, "judging")
         task = self._task(trainer, pl_module, weights)
-        with judging(trainer, pl_module, task) as (model, runner, ranks):
+        with (
+            judging(trainer, pl_module, task) as (model, runner, ranks),
+            self._kept_first(trainer, pl_module),
+        ):
             result = finish_pruning(
                 model,
                 pruner,
@@ -336,9 +374,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 ranks,
                 rank_zero_info,
                 self._channels,
+                lambda result: self._leave(result, task.workspace),
             )
         rank_zero_info(f"\n{result.table()}")
-        self._leave(result, task.workspace)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

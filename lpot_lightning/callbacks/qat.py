@@ -23,6 +23,7 @@ from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.checkpoint import KEY, QAT, Choice, qat_state
 from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
+from lpot_lightning.callbacks.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.callbacks.judged import checked_baseline
 from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.run import judging, ranks_of
@@ -140,10 +141,12 @@ class QATCallback(TunedCallback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the ranges beside the fp32 weights, under a key of our own."""
-        if self._training is not None:
-            checkpoint[KEY] = {QAT: self._state(self._training)}
+        ranges = self._live if self._training is None else self._training.state()
+        if ranges is not None:  # the module is given back before the end of a pruning is saved
+            checkpoint[KEY] = {QAT: self._state(ranges)}
 
     @override
+    @ending_well(lambda: NOT_BEGUN)
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what can be int8, measure the baseline, and let the model round."""
         super().on_fit_start(trainer, pl_module)
@@ -286,12 +289,13 @@ class QATCallback(TunedCallback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model back, convert the best weights, judge, tune, save."""
-        end_live_bar(trainer)
-        self.give_module_back()
-        assert self._live is not None
-        weights = self._weights(trainer, pl_module)
-        trained = self._trained(trainer, self._ranges_of(weights, self._live))
-        self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
+        with self._ending_well(trainer):
+            end_live_bar(trainer)
+            self.give_module_back()
+            assert self._live is not None
+            weights = self._weights(trainer, pl_module)
+            trained = self._trained(trainer, self._ranges_of(weights, self._live))
+            self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
 
     @override
     def give_module_back(self) -> None:
@@ -325,12 +329,12 @@ class QATCallback(TunedCallback):
         )
         return live
 
-    def _state(self, training: Training) -> dict[str, Any]:
+    def _state(self, ranges: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "asked": self._asked,
             "start": self._start,
             "first": self._first,
-            "training": training.state(),
+            "training": ranges,
         }
 
     @override

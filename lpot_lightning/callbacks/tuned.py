@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lpot_lightning.api.workspace import RESULT
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.chosen import chosen_weights
-from lpot_lightning.callbacks.interrupt import ending_well
+from lpot_lightning.callbacks.interrupt import ending_well, trials_left
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.precision import judging_precision
@@ -114,9 +115,13 @@ class TunedCallback(JudgedCallback[TuningResult]):
         trained: Trained | None = None,
     ) -> None:
         """Quantize, judge, tune, save."""
-        with ending_well(self.conf, task.workspace, "`fit(ckpt_path='last')`"):
-            self._leave(run_quantization(trainer, module, task, trained), task.workspace)
+        self._leave(run_quantization(trainer, module, task, trained), task.workspace)
         self._release()
+
+    def _ending_well(self, trainer: Trainer) -> AbstractContextManager[None]:
+        """End the end of a fit with the exit code of a signal, and say what is on disk."""
+        workspace = workspace_for(trainer, self.conf)
+        return ending_well(trials_left(self.conf, workspace, "`fit(ckpt_path='last')`"))
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]

@@ -8,10 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from lit_scenes import Lit, conf, files_in, fitted, train_loader, trainer, val_loader
+from lit_scenes import Lit, Points, conf, files_in, fitted, train_loader, trainer, val_loader
 from users_world import kept
 
 from lpot_lightning import load, quantize
+from lpot_lightning.callbacks import tuned
+from lpot_lightning.callbacks.offline_benchmark import benchmark
 from lpot_lightning.errors import BusyError
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -69,6 +71,28 @@ def test_a_fit_ends_with_the_code_of_the_signal(callback, workspace, number, cap
     assert files_in(workspace) == ["history.jsonl"]
     fitted(quantization)
     assert quantization.result.status == "met"
+
+
+@BOTH
+def test_also_while_the_weights_are_looked_for(callback, number, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(tuned, "chosen_weights", lambda *_: signal.raise_signal(number))
+    assert code_of(fitted, callback()) == 128 + number
+    assert caplog.text.count("interrupted: no trial was finished; go on with") == 1
+
+
+@BOTH
+def test_so_does_benchmark(number, caplog):
+    caplog.set_level("INFO")
+
+    class Called(Lit):
+        def forward(self, x):
+            signal.raise_signal(number)
+
+    asked = {**conf(), "evaluation": {"performance": {"warmup": 1, "iteration": 4}}}
+    assert code_of(lambda: benchmark(trainer(), Called(), Points(), conf=asked)) == 128 + number
+    assert caplog.text.count("interrupted: the benchmark is not finished, and nothing was") == 1
+    assert "go on with the same call of `benchmark`" in caplog.text
 
 
 @BOTH

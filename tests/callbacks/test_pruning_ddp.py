@@ -1,6 +1,8 @@
 """Two processes that prune a model together."""
 
 import pickle
+import signal
+import time
 from datetime import timedelta
 
 import lightning.pytorch as pl
@@ -22,6 +24,7 @@ from sparse_scenes import (
     weights_in,
     zeros,
 )
+from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import DataLoader
 from users_world import kept
 
@@ -141,6 +144,24 @@ def test_results_of_several_fits_of_processes(workspace):
     assert found[0] is not found[1]
     pruned(callback, Rolling(), max_epochs=3)
     assert callback.result.held is not None
+
+
+@pytest.mark.parametrize("struck", [0, 1])
+def test_a_signal_to_one_ends_all_and_the_weights_are_kept(tmp_path, workspace, struck):
+    """The other one does not wait for it; the first one writes, if it is the one that is told."""
+
+    class Struck(Rolling):
+        def validation_step(self, batch, batch_idx):
+            if self.trainer.fit_loop.done and self.trainer.global_rank == struck:
+                signal.raise_signal(signal.SIGTERM)
+            super().validation_step(batch, batch_idx)
+
+    began = time.monotonic()
+    with pytest.raises(ProcessException):
+        two(pruning(workspace, tuning=LOOSE, baseline=1.0)).fit(Struck(), *halves())
+    assert time.monotonic() - began < 20
+    if struck == 0:
+        assert (workspace / "unjudged.ckpt").exists()
 
 
 def test_processes_that_leave_no_result(workspace):
