@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lpot_lightning.api.workspace import on_disk
-from lpot_lightning.conf.schema import Conf
 from lpot_lightning.signals import Stopped, check, exit_codes, uninterrupted
 
 NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
@@ -38,11 +35,6 @@ def ending_well(left: Callable[[], str]) -> Iterator[None]:
                 with uninterrupted():  # a second signal would end it before it has said a word
                     rank_zero_info(f"\ninterrupted: {left()}")
             raise Stopped(code) from error
-
-
-def trials_left(conf: Conf, workspace: Path | None, again: str) -> Callable[[], str]:
-    """Return what says which trials are on disk, and that ``again`` goes on with them."""
-    return lambda: f"{on_disk(conf, workspace)}; go on with {again}"
 
 
 def _code(error: BaseException) -> int | None:

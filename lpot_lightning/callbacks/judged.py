@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import isfinite
 from multiprocessing import parent_process
@@ -12,13 +14,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.quiet import directions_in
 from lpot_lightning.callbacks.run import in_one_process, workspace_for
+from lpot_lightning.callbacks.unjudged import trained_left
 from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
 from lpot_lightning.lock import WorkspaceLock
 
 Result = TypeVar("Result")
@@ -48,6 +52,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._postbox, self._left, self._fits = Postbox(), "", 0
         self._found_monitor: Monitor | None = None
         self._lock: WorkspaceLock | None = None
+        self._weights_left: str | None = None
 
     @property
     def result(self) -> Result | None:
@@ -130,6 +135,32 @@ class JudgedCallback(Callback, Generic[Result]):
         if stage == "fit":
             self._release()
 
+    @contextmanager
+    def _ending_well(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
+        """Lose no training in the end of a fit, by an error or by a signal.
+
+        Where no checkpoint has the trained weights they are saved; what goes on with them is told.
+        """
+        self._weights_left = None
+        with ending_well(partial(self._what_is_left, trainer, module)):
+            try:
+                yield
+            except Exception as error:
+                if trainer.global_step and (left := self._trained_left(trainer, module)):
+                    _add(error, f"{left[0].upper()}{left[1:]}, once this is mended.")
+                raise
+
+    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
+        """Say what is on disk, and what goes on with it."""
+        return self._trained_left(trainer, module)
+
+    def _trained_left(self, trainer: Trainer, module: LightningModule) -> str:
+        """Keep the trained weights, and say what goes on with them; only once."""
+        if self._weights_left is None:
+            workspace = workspace_for(trainer, self.conf)
+            self._weights_left = trained_left(trainer, module, workspace)
+        return self._weights_left
+
     def give_module_back(self) -> None:
         """Let the module compute by itself again, where it does not: it is about to be copied."""
 
@@ -144,6 +175,15 @@ class JudgedCallback(Callback, Generic[Result]):
         if self._lock is not None:
             self._lock.release()
         self._lock = None
+
+
+def _add(error: Exception, text: str) -> None:
+    """Let an error say more: one of ours in its message, one of others in a note."""
+    if isinstance(error, LpotError):
+        said = str(error)
+        error.args = (f"{said}{'' if said.endswith(('.', '?')) else '.'} {text}",)
+    else:
+        error.add_note(text)
 
 
 def _is_held(workspace: Path, trainer: Trainer) -> bool:

@@ -24,9 +24,10 @@ from lpot_lightning.api.preparation import check_not_int8
 from lpot_lightning.api.random_numbers import seeded
 from lpot_lightning.api.ranks import Ranks
 from lpot_lightning.api.result import TuningResult
+from lpot_lightning.api.workspace import on_disk
 from lpot_lightning.callbacks.calibration import Source
 from lpot_lightning.callbacks.checkpoint import Choice, model_with, saved_weights
-from lpot_lightning.callbacks.interrupt import ending_well, trials_left
+from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.judging import on_cpu
 from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
 from lpot_lightning.callbacks.precision import Float32, judging_precision, step_failed
@@ -112,7 +113,9 @@ def quantize(
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
     with (
         closing(driver),
-        ending_well(trials_left(asked.conf, workspace, "the same call of `quantize`")),
+        ending_well(
+            lambda: f"{on_disk(asked.conf, workspace)}; go on with the same call of `quantize`"
+        ),
         seeded(asked.conf.tuning.random_seed),
         _borrowed(trainer, stand_in, driver, precision),
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ from lpot_lightning.callbacks.pruning_checks import (
 )
 from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
 from lpot_lightning.callbacks.task import Task
-from lpot_lightning.callbacks.unjudged import unjudged_left
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
@@ -113,7 +111,6 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._goes_on = self._has_pruned = False
         self._masked_at = -1
         self._channels: Channels | None = None
-        self._left_behind = ""
 
     @property
     def masks(self) -> Masks | None:
@@ -323,17 +320,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
-        self._left_behind = ""
-        with ending_well(partial(self._what_is_left, trainer, pl_module)):
+        with self._ending_well(trainer, pl_module):
             self._judge(trainer, pl_module)
 
+    @override
     def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
         if self._result is not None:
             return judged_left(self._result)
-        if not self._left_behind:
-            workspace = workspace_for(trainer, self.conf)
-            self._left_behind = unjudged_left(trainer, module, workspace)
-        return self._left_behind
+        left = self._trained_left(trainer, module)
+        return f"the pruned model was not judged yet; {left}"
 
     @contextmanager
     def _kept_first(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:

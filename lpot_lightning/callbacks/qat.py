@@ -289,7 +289,7 @@ class QATCallback(TunedCallback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model back, convert the best weights, judge, tune, save."""
-        with self._ending_well(trainer):
+        with self._ending_well(trainer, pl_module):
             end_live_bar(trainer)
             self.give_module_back()
             assert self._live is not None

@@ -70,7 +70,7 @@ class QuantizationCallback(TunedCallback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
-        with self._ending_well(trainer):
+        with self._ending_well(trainer, pl_module):
             end_live_bar(trainer)
             task = self._task(trainer, pl_module, self._weights(trainer, pl_module))
             self._quantize(trainer, pl_module, dataclasses.replace(task, calib=self.calib))

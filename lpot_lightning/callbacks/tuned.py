@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from typing_extensions import override
 
 from lpot_lightning.api.result import TuningResult, read_result
 from lpot_lightning.api.trained import Trained
-from lpot_lightning.api.workspace import RESULT
+from lpot_lightning.api.workspace import RESULT, on_disk
 from lpot_lightning.callbacks import checkpoint
 from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
 from lpot_lightning.callbacks.chosen import chosen_weights
-from lpot_lightning.callbacks.interrupt import ending_well, trials_left
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.precision import judging_precision
@@ -118,10 +116,10 @@ class TunedCallback(JudgedCallback[TuningResult]):
         self._leave(run_quantization(trainer, module, task, trained), task.workspace)
         self._release()
 
-    def _ending_well(self, trainer: Trainer) -> AbstractContextManager[None]:
-        """End the end of a fit with the exit code of a signal, and say what is on disk."""
-        workspace = workspace_for(trainer, self.conf)
-        return ending_well(trials_left(self.conf, workspace, "`fit(ckpt_path='last')`"))
+    @override
+    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
+        trials = on_disk(self.conf, workspace_for(trainer, self.conf))
+        return f"{trials}; {self._trained_left(trainer, module)}"
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]

@@ -17,26 +17,23 @@ from lpot_lightning.files import write_file
 from lpot_lightning.quantization.storage import to_bytes
 
 
-def unjudged_left(trainer: Trainer, module: LightningModule, workspace: Path | None) -> str:
-    """Save the trained weights, if no checkpoint holds them, and say where they are.
+def trained_left(trainer: Trainer, module: LightningModule, workspace: Path | None) -> str:
+    """Save the trained weights, if no checkpoint holds them, and say what goes on with them.
 
     Nothing is exchanged with other processes, which may be gone.
     """
-    if workspace is None:
-        return "nothing is on disk in a `fast_dev_run`; go on with the same call of `fit`"
+    if workspace is None or not trainer.global_step:  # a `fast_dev_run`, or nothing was trained
+        return "go on with the same call of `fit`"
     if not trainer.is_global_zero:
         return ""  # it is the first process that writes and says it
     try:
         path = _held(trainer, module) or _saved(trainer, workspace)
-    except Exception as error:  # the run ends by a signal, whatever a hook of the user's says
+    except Exception as error:  # the run ends as it is, whatever a hook of the user's says
         return (
-            f"the pruned model was not judged, and its weights could not be saved"
-            f" ({in_short(error)}); go on with the same call of `fit`, which trains anew"
+            f"the trained weights could not be saved ({in_short(error)}); go on with the same call"
+            " of `fit`, which trains anew"
         )
-    return (
-        f"the pruned model was not judged yet, and its weights are in `{path}`; go on with"
-        f" `fit(ckpt_path='{path}')`, which judges it"
-    )
+    return f"the trained weights are in `{path}`; go on with `fit(ckpt_path='{path}')`"
 
 
 def not_timed(trainer: Trainer, module: LightningModule) -> str:

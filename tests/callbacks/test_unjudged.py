@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM when a pruning is judged, cut or saved: nothing that is trained is lost."""
+"""Signals and faults when what was trained is judged, cut or saved: it is not lost."""
 
 import re
 import signal
 
 import pytest
 import torch
-from lit_scenes import files_in, points, same, trainer, val_loader, weights_of
+from lit_scenes import conf, files_in, points, same, train_loader, trainer, val_loader, weights_of
 from qat_scenes import APPROACH
 from sparse_scenes import (
     EPOCHS,
@@ -21,11 +21,12 @@ from sparse_scenes import (
 from torch.utils.data import DataLoader
 
 import lpot_lightning
-from lpot_lightning import BenchmarkCallback, QATCallback, callbacks_from_conf
+from lpot_lightning import BenchmarkCallback, QATCallback, QuantizationCallback, callbacks_from_conf
 from lpot_lightning.api import pruning_run
 from lpot_lightning.callbacks import benchmark
 from lpot_lightning.callbacks import pruning as callback_file
 from lpot_lightning.callbacks.evaluation import ValidationRunner
+from lpot_lightning.errors import EvaluationError
 from lpot_lightning.lock import WorkspaceLock
 
 pytestmark = [
@@ -82,6 +83,11 @@ def resumed(workspace, path, *pruners):
     return again.result
 
 
+def qat_conf(workspace):
+    return conf(workspace, quantization={"approach": "quant_aware_training"})
+
+
+BASELINE = {pruning_conf: {"baseline": 1.0}, conf: {}, qat_conf: {"baseline": 1.0}}
 LOOSE = {"accuracy_criterion": {"absolute": 0.9}}
 
 
@@ -95,7 +101,7 @@ def test_before_the_verdict_the_weights_are_on_disk(workspace, strike, caplog, p
     assert code_of(pruned, callback, module) == 128 + number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert caplog.text.count("interrupted: ") == 1
-    assert "the pruned model was not judged yet, and its weights are in" in caplog.text
+    assert "the pruned model was not judged yet; the trained weights are in" in caplog.text
     assert files_in(workspace) == ["unjudged.ckpt"]
     assert callback.result is None
     with WorkspaceLock(workspace):
@@ -199,7 +205,7 @@ def test_in_a_fast_dev_run_nothing_is_written(workspace, strike, caplog):
     caplog.set_level("INFO")
     strike(*PHASES["judging"], call=2)
     assert code_of(pruned, pruning(workspace), fast_dev_run=True) == 143
-    assert "interrupted: nothing is on disk in a `fast_dev_run`; go on with" in caplog.text
+    assert "was not judged yet; go on with the same call of `fit`" in caplog.text
     assert not workspace.exists()
 
 
@@ -212,7 +218,7 @@ def test_what_keeps_them_from_being_saved_is_told(workspace, strike, caplog):
 
     strike(*PHASES["judging"], call=2)
     assert code_of(pruned, pruning(workspace), Full()) == 143
-    assert "its weights could not be saved (OSError: disk full)" in caplog.text
+    assert "the trained weights could not be saved (OSError: disk full)" in caplog.text
 
 
 @BOTH
@@ -269,3 +275,43 @@ def test_a_benchmark_without_a_checkpoint_says_so(strike, caplog):
     strike(benchmark, "in_turns")
     assert code_of(pruned, BenchmarkCallback(pruning_conf(None))) == 143
     assert "no checkpoint has the trained weights" in caplog.text
+
+
+def never_validated(callback, module=None):
+    """Return what a fit says whose validation comes first when it is over."""
+    with pytest.raises(EvaluationError) as caught:
+        trainer(callback, max_epochs=4, check_val_every_n_epoch=9).fit(
+            module or Rolling(), train_loader(), val_loader()
+        )
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pruning_conf, conf, qat_conf])
+def test_a_fault_that_is_found_when_the_training_is_over_loses_nothing(workspace, kind):
+    module = Rolling()
+    (wrong,) = callbacks_from_conf(kind(workspace), monitor="val_map", **BASELINE[kind])
+    said = never_validated(wrong, module)
+    assert "it logs `val_acc`. Did you mean `val_acc`? The trained weights are in" in said
+    assert said.endswith(", once this is mended.")
+    assert same(weights_at(path_in(said)), weights_of(module))
+    seen, (right,) = Seen(), callbacks_from_conf(kind(workspace), monitor="val_acc")
+    trainer(seen, right, max_epochs=4).fit(
+        Rolling(), train_loader(), val_loader(), ckpt_path=path_in(said)
+    )
+    assert not seen.batches
+    assert right.result.status == "met"
+
+
+def test_a_checkpoint_of_the_users_is_named_where_it_has_the_weights(workspace, tmp_path):
+    saver = checkpoints(tmp_path / "saved")
+    one = trainer(
+        saver,
+        QuantizationCallback(conf(workspace), monitor="val_map"),
+        max_epochs=1,
+        check_val_every_n_epoch=9,
+        enable_checkpointing=True,
+    )
+    with pytest.raises(EvaluationError) as caught:
+        one.fit(Rolling(), train_loader(), val_loader())
+    assert path_in(str(caught.value)) == saver.last_model_path
+    assert "unjudged.ckpt" not in files_in(workspace)
