@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_removed_is_named(tmp_path):
 def test_opening_a_folder_makes_it_and_sweeps_it(tmp_path):
     folder = tmp_path / "a" / "b"
     open_folder(folder)
-    (folder / f"{TEMPORARY}left").write_bytes(b"")
+    (folder / f"{TEMPORARY}left_0ve").write_bytes(b"")
     (folder / "kept").write_bytes(b"")
     open_folder(folder)
     assert [path.name for path in folder.iterdir()] == ["kept"]

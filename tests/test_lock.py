@@ -68,7 +68,7 @@ def test_the_file_stays_and_names_the_holder_while_there_is_one(tmp_path):
 
 
 def test_what_is_unfinished_is_swept_by_the_holder_only(tmp_path):
-    left = tmp_path / f"{TEMPORARY}left"
+    left = tmp_path / f"{TEMPORARY}left_0ve"
     left.write_bytes(b"")
     with WorkspaceLock(tmp_path):
         assert not left.exists()
