@@ -87,6 +87,18 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
+def rename_aside(path: Path) -> Path:
+    """Do what ``set_aside`` does, for callers without an error of their own.
+
+    Raises:
+        ArtifactError: if it cannot be renamed.
+    """
+    try:
+        return set_aside(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot rename `{path}`: {error.strerror or error}") from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Do what ``write_file`` does, for callers with an error of their own.
 

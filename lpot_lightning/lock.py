@@ -146,7 +146,7 @@ def _check_own(handle: int, path: Path) -> None:
     """Refuse to write into what somebody else has written."""
     content = _content(handle)
     # A machine that lost its power may have left zeros.
-    if content.strip(b"\0") and not _HOLDER <= set(_read(content)):
+    if content.strip(b"\0") and not set(_read(content)) >= _HOLDER:
         raise ArtifactError(
             f"`{path}` is not what lpot_lightning writes, and the run would lock the workspace by"
             " it; move it, or give another folder in `tuning.workspace.path`"

@@ -67,7 +67,7 @@ def _anything(content: bytes) -> bool:
 
 
 def _is_result(content: bytes) -> bool:
-    return _JUDGED <= _keys(content, json.loads)
+    return _keys(content, json.loads) >= _JUDGED
 
 
 def _is_deploy(content: bytes) -> bool:

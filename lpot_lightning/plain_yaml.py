@@ -131,6 +131,7 @@ def _check_events(content: bytes) -> None:
         open_ones[-1].take(done)
         check_amount(written, open_ones[-1].values, len(open_ones) + done.levels - 1)
 
+
 def _aliased(
     event: yaml.AliasEvent, known: Mapping[str, _Counted], open_ones: list[_Counted]
 ) -> _Counted:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,17 +18,20 @@ from torch import Tensor
 
 from lpot_lightning.api.restore import restored
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
-from lpot_lightning.files import write_file
+from lpot_lightning.files import rename_aside, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import check_configure
 from lpot_lightning.quantization.replace import put, second_model
+from lpot_lightning.reading import open_regular
 
 Choice = Literal["best", "last", "current"]
 CHOICES = ("best", "last", "current")
 Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
+_MAX_PICKLED = 64 << 20
+"""Of the names and shapes in a checkpoint; a million tensors have as much."""
 KEY, QAT = "lpot_lightning", "qat"
 _QAT_FIELDS: dict[str, Any] = {
     "asked": str,
@@ -53,6 +58,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         QuantizationError: if it cannot be read that way, or is no checkpoint of Lightning.
     """
     try:
+        _check_file(path)
         found = _load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
@@ -65,6 +71,20 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
         raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
+
+
+def _check_file(path: str) -> None:
+    """Refuse what a local path should not lead to: a FIFO would be waited for.
+
+    Raises:
+        OSError: if it is no regular file.
+        ValueError: if it is an archive that grows when it is read.
+    """
+    if not os.path.exists(path):  # remote, or missing
+        return
+    with os.fdopen(open_regular(Path(path)), "rb") as file:
+        if zipfile.is_zipfile(file):
+            storage.check_records(file, os.fstat(file.fileno()).st_size)
 
 
 def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -142,7 +162,23 @@ def write_checkpoint(
     module.on_save_checkpoint(checkpoint)
     theirs = {key: checkpoint.pop(key) for key in set(checkpoint) - known}
     checkpoint.update(_readable(theirs, say))
-    write_file(folder / FILE, storage.to_bytes(checkpoint))
+    content = storage.to_bytes(checkpoint)
+    if os.path.lexists(folder / FILE) and not _is_ours(folder / FILE):
+        kept = rename_aside(folder / FILE)
+        say(f"the `{FILE}` that was there is none of ours: kept as `{kept}`")
+    write_file(folder / FILE, content)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it holds what ``write_checkpoint`` puts there; nothing of it is unpickled."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
+            (name,) = (one for one in archive.namelist() if one.endswith("/data.pkl"))
+            with archive.open(name) as record:
+                pickled = record.read(_MAX_PICKLED)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error):
+        return False
+    return all(word.encode() in pickled for word in (KEY, "configure", "weights"))
 
 
 def _plain(module: LightningModule) -> dict[str, Any]:
@@ -203,6 +239,7 @@ def load_from_checkpoint(
     name = os.fspath(path)
     kwargs.setdefault("map_location", "cpu")
     try:
+        _check_file(name)
         found = _load(name, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error

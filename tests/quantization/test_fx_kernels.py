@@ -49,7 +49,8 @@ def norm(**given):
 
 PROVED = {
     "step": [
-        nn.LeakyReLU(0.3), nn.Hardswish(), nn.Softmax(1), nn.Sigmoid(), nn.Tanh(), nn.Hardsigmoid(), nn.LayerNorm((8, 8)),
+        nn.LeakyReLU(0.3), nn.Hardswish(), nn.Softmax(1), nn.Sigmoid(), nn.Tanh(),
+        nn.Hardsigmoid(), nn.LayerNorm((8, 8)),
         nn.LayerNorm((8, 8), elementwise_affine=False),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4),

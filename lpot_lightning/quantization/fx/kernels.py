@@ -94,7 +94,9 @@ class KernelCheck(Interpreter):
         else:
             is_norm = str(node.target) == "quantized.instance_norm"
         operand = args[0] if args else None
-        return is_norm and isinstance(operand, Tensor) and operand.is_quantized and operand.ndim == 4
+        return (
+            is_norm and isinstance(operand, Tensor) and operand.is_quantized and operand.ndim == 4
+        )
 
     def _error(self, node: Node, value: Tensor, args: Any, kwargs: Any) -> float:
         try:
