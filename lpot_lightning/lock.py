@@ -31,9 +31,9 @@ class WorkspaceLock:
 
     The kernel frees it when the process ends, however it ends; so does garbage collection. Forked
     children, such as the workers of a dataloader, do not hold it. The file ``lock`` stays where it
-    is, and names the holder; one that somebody else has put there is refused and left as it is, and
-    so is any other file that the run would replace. Where Python has no ``fcntl`` (Windows) nobody is
-    kept out.
+    is, and names the holder. Where somebody else has put a file that the run would write or
+    replace, it is refused, and the file left as it is. Where Python has no ``fcntl`` (Windows)
+    nobody is kept out.
 
     Args:
         folder: the workspace; it need not be there yet.

@@ -51,7 +51,11 @@ def read_plain_yaml(content: bytes) -> Any:
         read_plain_yaml(b"op: {fc: int8}")  # {"op": {"fc": "int8"}}
     """
     _check_events(content)
-    return yaml.load(content, Loader=_Loader)
+    loader = _Loader(content)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def check_plain(value: object) -> None:

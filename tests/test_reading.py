@@ -42,7 +42,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
     refused(tmp_path / "gone", "No such file")
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / "socket"))
-        refused(tmp_path / "socket", "")
+        refused(tmp_path / "socket", "No such device")
 
 
 def test_a_user_who_is_not_there(tmp_path):

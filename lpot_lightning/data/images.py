@@ -56,6 +56,9 @@ def read_image(path: Path) -> Image:
             with images.open(content, formats=FORMATS) as image:
                 read: Image = image.convert("RGB")
                 return read
+    except images.UnidentifiedImageError as error:  # its text is the address of a buffer
+        reason = f"{type(error).__name__}: it is none of {', '.join(FORMATS)}"
+        raise DataError(f"`{path}` cannot be read as an image ({reason})") from error
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise DataError(f"`{path}` cannot be read as an image ({in_short(error)})") from error
 

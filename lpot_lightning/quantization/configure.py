@@ -65,8 +65,8 @@ def check_configure(found: object) -> None:
         came = came if isinstance(came, str) else type(found).__name__
         if came.startswith(OURS):
             raise ArtifactError(
-                f"`format` is `{came[:60]}`, this version reads `{FORMAT}`: it was written by"
-                " another version of lpot_lightning: load it by that one, or quantize the model again"
+                f"`format` is `{came[:60]}`, this version reads `{FORMAT}`: it is of"
+                " another version of lpot_lightning: load it by that, or quantize the model again"
             )
         raise ArtifactError(
             f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
