@@ -2,12 +2,18 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
 
+from lpot_lightning.api.pruned_files import NAMES as PRUNED_NAMES
+from lpot_lightning.api.pruned_files import RESULT as PRUNED
+from lpot_lightning.api.workspace import DEPLOY, HISTORY, RESULT
+from lpot_lightning.callbacks.checkpoint import FILE as CHECKPOINT
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.own_files import check_own_files
+from lpot_lightning.own_files import _OURS, check_own_files
+from lpot_lightning.quantization.storage import PREVIOUS, Names
 
 RESULT = {"status": "met", "monitor": "acc", "criterion": {}, "baseline": 1.0, "accuracy": 0.9}
 DEPLOY = {"version": 1.0, "model": {"name": "net"}, "device": "cpu", "evaluation": {}}
@@ -70,3 +76,11 @@ def test_a_file_as_large_as_none_of_ours(tmp_path):
     with (tmp_path / "result.json").open("wb") as file:
         file.truncate(40 << 30)
     refused(tmp_path, "result.json", "is not what lpot_lightning writes")
+
+
+def test_the_names_are_those_that_are_written():
+    written = {HISTORY, DEPLOY, RESULT, PRUNED, CHECKPOINT}
+    for names in (Names(), PRUNED_NAMES):
+        weights = Path(names.weights)
+        written |= {names.configure, names.weights, weights.with_stem(weights.stem + PREVIOUS).name}
+    assert written == set(_OURS)

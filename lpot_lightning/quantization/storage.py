@@ -105,17 +105,26 @@ def _keep_previous(folder: Path, names: Names) -> None:
     """Hold on to the weights that the configuration on disk names, until it names others.
 
     Killed between the two files before, the previous ones are the ones to keep: they are left
-    alone. Weights that no configuration of ours names may be somebody's only ones: they are kept
-    under another name.
+    alone. Where no configuration is there an empty file is in their place, so that the weights of a
+    killed run are known. Others that no configuration of ours names may be somebody's only ones:
+    they are kept under another name.
     """
-    weights = folder / names.weights
-    if not os.path.lexists(weights):
+    weights, named = folder / names.weights, _named(folder / names.configure)
+    previous = _previous(weights)
+    if named is None:
+        if not _is_empty(previous):
+            _set_aside(weights, names)
+            write_file(previous, b"")
         return
-    named, content = _named(folder / names.configure), _content_of(weights)
-    if named is not None and sha256(content) == named:
-        write_file(_previous(weights), content)
-    elif named is None or sha256(_content_of(_previous(weights))) != named:
+    content = _content_of(weights)
+    if sha256(content) == named:
+        write_file(previous, content)
+    elif sha256(_content_of(previous)) != named:
         _set_aside(weights, names)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _named(configure: Path) -> str | None:
@@ -135,6 +144,8 @@ def _content_of(path: Path) -> bytes:
 
 
 def _set_aside(weights: Path, names: Names) -> None:
+    if not os.path.lexists(weights):
+        return
     kept = rename_aside(weights)
     _LOG.warning(
         "`%s` was there and no `%s` names it: kept as `%s`", weights, names.configure, kept

@@ -366,6 +366,18 @@ def test_weights_that_no_configuration_names_are_kept_and_it_is_said(saved, scen
     assert caplog.text.count("kept as") == 1
 
 
+def test_killed_in_the_first_save_there_is_nothing_to_keep(scene, tmp_path, monkeypatch):
+    model, batch, found = scene
+    monkeypatch.setattr(storage, "save_configure", killed)
+    for turn in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, model, found, recipe_of(found, turn))
+    monkeypatch.undo()
+    int8 = save(tmp_path, model, found)
+    assert same(batch(load(tmp_path, model)), batch(int8))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(BOTH)
+
+
 LAUGHS = "z0: &z0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"z{k}: &z{k} [{', '.join([f'*z{k - 1}'] * 9)}]\n" for k in range(1, 9)
 )
