@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lpot_lightning.api import workspace
 from lpot_lightning.api.pruned_files import NAMES as PRUNED_NAMES
 from lpot_lightning.api.pruned_files import RESULT as PRUNED
-from lpot_lightning.api.workspace import DEPLOY, HISTORY, RESULT
 from lpot_lightning.callbacks.checkpoint import FILE as CHECKPOINT
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.own_files import _OURS, check_own_files
@@ -79,7 +79,7 @@ def test_a_file_as_large_as_none_of_ours(tmp_path):
 
 
 def test_the_names_are_those_that_are_written():
-    written = {HISTORY, DEPLOY, RESULT, PRUNED, CHECKPOINT}
+    written = {workspace.HISTORY, workspace.DEPLOY, workspace.RESULT, PRUNED, CHECKPOINT}
     for names in (Names(), PRUNED_NAMES):
         weights = Path(names.weights)
         written |= {names.configure, names.weights, weights.with_stem(weights.stem + PREVIOUS).name}
