@@ -25,7 +25,7 @@ from lpot_lightning.lock import WorkspaceLock
 lock = WorkspaceLock(Path(sys.argv[1]))
 lock.acquire()
 child = os.fork()
-os.write(1, b"%d\n" % (child or os.getpid()))  # in one piece: the other writes, too
+os.write(1, b"%d\\n" % (child or os.getpid()))  # in one piece: the other writes, too
 time.sleep(60)
 """
 
