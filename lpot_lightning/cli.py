@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -20,7 +19,7 @@ from lpot_lightning.api.benchmark_result import BenchmarkResult
 from lpot_lightning.api.result import TuningResult
 from lpot_lightning.callbacks import offline, offline_benchmark
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
-from lpot_lightning.files import write_file
+from lpot_lightning.files import expanded, write_file
 
 if not _JSONARGPARSE_SIGNATURES_AVAILABLE:
     raise ConfError(
@@ -127,7 +126,7 @@ class LPOTCLI(LightningCLI):
             self.trainer, model, datamodule, conf=conf, workspace=workspace, ckpt_path=ckpt_path
         )
         if json is not None:
-            write_file(Path(json).expanduser(), result.to_json())
+            write_file(expanded(json), result.to_json())
         return result
 
     @override

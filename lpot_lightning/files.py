@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.reading import kind_of, regular_bytes, without_tilde
 
 TEMPORARY = ".lpot-"
 """How the names of unfinished files begin."""
+_UNFINISHED = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}")  # as `tempfile` makes them
+MAX_TEXT = 256 << 20
+"""Bytes of a text of ours: a `result.json` of 500 trials of 1,000 ops has some 100 MB."""
 
 
-def read_file(path: Path) -> bytes:
-    """Return what is in ``path``.
+def read_file(path: Path, most: int = MAX_TEXT) -> bytes:
+    """Return what is in the regular file at ``path``, or in the one that a link leads to.
+
+    Args:
+        path: the file.
+        most: how many bytes are allowed.
 
     Raises:
-        ArtifactError: if it cannot be read.
+        ArtifactError: if it cannot be read, is a folder, a FIFO or the like, or is larger.
     """
     try:
-        return path.read_bytes()
+        return regular_bytes(path, most)
+    except (OSError, ValueError) as error:  # a name with a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"cannot read `{path}`: {reason}") from error
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` with the home folder in the place of ``~``.
+
+    Raises:
+        ArtifactError: if there is no such user.
+    """
+    try:
+        return without_tilde(path)
     except OSError as error:
-        raise ArtifactError(f"cannot read `{path}`: {error.strerror}") from error
+        raise ArtifactError(f"cannot open `{os.fspath(path)}`: {error.strerror}") from error
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -48,6 +71,32 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot remove `{path}`: {error.strerror or error}") from error
+
+
+def set_aside(path: Path) -> Path:
+    """Rename ``path`` to the next free ``name.1.ext``, ``name.2.ext``, …; return the new path.
+
+    Raises:
+        OSError: if it cannot be renamed.
+    """
+    number = 1
+    while os.path.lexists(kept := path.with_name(f"{path.stem}.{number}{path.suffix}")):
+        number += 1
+    os.rename(path, kept)
+    sync_folder(path.parent)
+    return kept
+
+
+def rename_aside(path: Path) -> Path:
+    """Do what ``set_aside`` does, for callers without an error of their own.
+
+    Raises:
+        ArtifactError: if it cannot be renamed.
+    """
+    try:
+        return set_aside(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot rename `{path}`: {error.strerror or error}") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -100,16 +149,35 @@ def open_folder(folder: Path, *, sweep: bool = True) -> None:
         ArtifactError: if it cannot be created or written.
     """
     try:
+        _check_place(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{TEMPORARY}*") if sweep else ():
-            leftover.unlink(missing_ok=True)
+        if sweep:
+            _sweep(folder)
         with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a null byte
+        reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
-            f"cannot write to the workspace `{folder}`: {error.strerror or error};"
+            f"cannot write to the workspace `{folder}`: {reason};"
             " give another one in `tuning.workspace.path`"
         ) from error
+
+
+def _check_place(folder: Path) -> None:
+    """Say what is there if it is no folder: ``mkdir`` says `File exists` of all of it."""
+    if folder.is_dir():
+        return
+    if folder.is_symlink():
+        raise OSError(errno.ENOTDIR, f"it is a link to `{os.readlink(folder)}`, which is no folder")
+    if os.path.lexists(folder):
+        raise OSError(errno.ENOTDIR, f"it is {kind_of(folder.lstat().st_mode)}, and no folder")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what ``replace_file`` of a killed process has left, and nothing that is like it."""
+    for entry in list(os.scandir(folder)):
+        if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def _umask() -> int:

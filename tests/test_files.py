@@ -11,6 +11,7 @@ from lpot_lightning.files import (
     TEMPORARY,
     open_folder,
     remove_file,
+    rename_aside,
     replace_file,
     sha256,
     write_file,
@@ -87,10 +88,47 @@ def test_a_file_that_cannot_be_removed_is_named(tmp_path):
 def test_opening_a_folder_makes_it_and_sweeps_it(tmp_path):
     folder = tmp_path / "a" / "b"
     open_folder(folder)
-    (folder / f"{TEMPORARY}left").write_bytes(b"")
+    (folder / f"{TEMPORARY}left_0ve").write_bytes(b"")
     (folder / "kept").write_bytes(b"")
     open_folder(folder)
     assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+def test_what_only_looks_unfinished_is_left(tmp_path):
+    kept = [f"{TEMPORARY}notes.txt", f"{TEMPORARY}", f"{TEMPORARY}left_0ve.bak", "x.lpot-left_0ve"]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / f"{TEMPORARY}a_folder").mkdir()
+    (tmp_path / f"{TEMPORARY}a_0_link").symlink_to(tmp_path / kept[0])
+    open_folder(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(kept) + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("file", "it is a file, and no folder"),
+        ("fifo", "it is a FIFO, and no folder"),
+        ("dangling", "it is a link to `gone`, which is no folder"),
+        ("file/inside", "Not a directory"),
+        ("null\0", "null"),
+    ],
+)
+def test_what_is_no_folder_is_named(tmp_path, name, words):
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dangling").symlink_to("gone")
+    with pytest.raises(ArtifactError, match=rf"cannot write to the workspace .*{words}.*; give"):
+        open_folder(tmp_path / name)
+
+
+def test_a_file_is_set_aside_under_the_next_free_name(tmp_path):
+    (tmp_path / "a.1.yaml").symlink_to("gone")
+    for number in (2, 3):
+        (tmp_path / "a.yaml").write_text(str(number))
+        assert rename_aside(tmp_path / "a.yaml") == tmp_path / f"a.{number}.yaml"
+    with pytest.raises(ArtifactError, match="cannot rename"):
+        rename_aside(tmp_path / "a.yaml")
 
 
 def test_a_folder_that_cannot_be_opened_names_the_key_to_change(tmp_path):

@@ -16,7 +16,10 @@ ROOT = Path(lpot_lightning.__file__).parent
 FLOORS = {
     "errors": 0,
     "version": 0,
+    "reading": 0,
+    "plain_yaml": 0,
     "files": 1,
+    "own_files": 1,
     "signals": 1,
     "lock": 2,
     "recipe": 1,

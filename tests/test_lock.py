@@ -25,7 +25,7 @@ from lpot_lightning.lock import WorkspaceLock
 lock = WorkspaceLock(Path(sys.argv[1]))
 lock.acquire()
 child = os.fork()
-print(child or os.getpid(), flush=True)
+os.write(1, b"%d\\n" % (child or os.getpid()))  # in one piece: the other writes, too
 time.sleep(60)
 """
 
@@ -68,7 +68,7 @@ def test_the_file_stays_and_names_the_holder_while_there_is_one(tmp_path):
 
 
 def test_what_is_unfinished_is_swept_by_the_holder_only(tmp_path):
-    left = tmp_path / f"{TEMPORARY}left"
+    left = tmp_path / f"{TEMPORARY}left_0ve"
     left.write_bytes(b"")
     with WorkspaceLock(tmp_path):
         assert not left.exists()
@@ -164,3 +164,65 @@ def test_its_mode_follows_the_umask(tmp_path):
             assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o640
     finally:
         os.umask(before)
+
+
+def refused(folder, words):
+    with pytest.raises(ArtifactError, match=words) as told:
+        WorkspaceLock(folder).acquire()
+    assert not isinstance(told.value, BusyError)
+    assert "tuning.workspace.path" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["my own file", '{"pid": 1}', "[1]", "3", "[" * 100_000, '{"a": "' + "x" * 9000]
+)
+def test_a_lock_of_somebody_else_is_left_as_it_is(tmp_path, content):
+    (tmp_path / "lock").write_text(content)
+    refused(tmp_path, r"`.*/lock` is not what lpot_lightning writes")
+    assert (tmp_path / "lock").read_text() == content
+
+
+@pytest.mark.parametrize("target", ["precious.txt", "gone.txt", "empty.txt"])
+def test_a_link_in_its_place_is_not_followed(tmp_path, target):
+    (tmp_path / "precious.txt").write_text("years of work")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "lock").symlink_to(tmp_path / target)
+    refused(tmp_path / "ws", "`.*/lock`: it is a link")
+    assert (tmp_path / "precious.txt").read_text() == "years of work"
+    assert not (tmp_path / "gone.txt").exists()
+
+
+def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+    refused(tmp_path, "`.*/lock`: it is a FIFO; allowed: a regular file")
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"\0" * 80, b'{"pid": 1, "host": "h", "since": "s", "program": "p"}\n']
+)
+def test_what_a_killed_run_has_left_is_ours(tmp_path, left):
+    (tmp_path / "lock").write_bytes(left)
+    assert is_free(tmp_path)
+
+
+def test_what_others_wrote_into_it_meanwhile_is_left(tmp_path):
+    with WorkspaceLock(tmp_path):
+        (tmp_path / "lock").write_text("my own file")
+    assert (tmp_path / "lock").read_text() == "my own file"
+
+
+def test_on_a_full_disk_half_a_name_is_none(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, line: write(handle, line[:9]))
+    lock = WorkspaceLock(tmp_path)
+    lock.acquire()
+    monkeypatch.undo()
+    assert (tmp_path / "lock").read_bytes() == b""
+    assert not is_free(tmp_path)
+
+
+def test_a_file_of_somebody_else_is_refused_before_there_is_a_lock(tmp_path):
+    (tmp_path / "result.json").write_text('{"my": "own"}')
+    refused(tmp_path, r"`.*/result\.json` is not what lpot_lightning writes, and the run would rep")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -13,6 +13,7 @@ from torch import nn
 from lpot_lightning.api.preparation import int8_in
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.files import expanded
 from lpot_lightning.quantization.storage import CONFIGURE
 
 MODES = ("performance", "accuracy")
@@ -75,7 +76,7 @@ class BenchmarkGiven:
         return isinstance(self.model, Path) or int8_in(self.model) is not None
 
     def _folder(self) -> Path:
-        folder = Path(self.model).expanduser()
+        folder = expanded(self.model)
         if not (folder / CONFIGURE).is_file():
             raise ConfError(
                 f"`model` is `{self.model}`; allowed: a model, or the folder of a workspace, with"

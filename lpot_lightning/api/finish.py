@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from lpot_lightning.api.result import TuningResult
 from lpot_lightning.api.speed import measure_speedup
 from lpot_lightning.api.workspace import DEPLOY, RESULT, deploy_yaml
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.files import write_file
+from lpot_lightning.files import read_file, rename_aside, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.replace import StandIn, put, replaced
 from lpot_lightning.recipe import Recipe
@@ -79,9 +80,17 @@ class Keeper:
             held=job.model.requires_grad_(False).eval(),
         )
         if job.folder is not None:
-            write_file(job.folder / DEPLOY, deploy_yaml(job.conf))
+            self._write_deploy(job.folder / DEPLOY)
             write_file(job.folder / RESULT, result.to_json())
         return result
+
+    def _write_deploy(self, path: Path) -> None:
+        """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""
+        content = deploy_yaml(self._job.conf)
+        if path.exists() and read_file(path) != content:
+            kept = rename_aside(path)
+            self._job.listener.say(f"the `{DEPLOY}` of another run is kept as `{kept}`")
+        write_file(path, content)
 
     def _speedup(self, parts: Mapping[str, StandIn]) -> float:
         job = self._job

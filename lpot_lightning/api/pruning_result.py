@@ -10,13 +10,14 @@ from typing import Literal
 
 from torch import nn
 
-from lpot_lightning.errors import ArtifactError, LpotError, PruningError
+from lpot_lightning.errors import ArtifactError, LpotError, PruningError, in_short
 from lpot_lightning.files import read_file
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.tuning.score import Criterion
 
 PruningStatus = Literal["met", "not_met"]
 SHOWN = 30
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
 @dataclass(frozen=True)
@@ -168,5 +169,6 @@ def read_pruning_result(path: Path) -> PruningResult:
             "workspace": Path(plain["workspace"]),
         }
         return PruningResult(**plain)
-    except (ValueError, TypeError, KeyError, AttributeError, LpotError) as error:
-        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {error}") from error
+    except _DAMAGE as error:  # whatever the values of others lead to
+        reason = in_short(error)
+        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lpot_lightning.errors import (
-    ArtifactError,
-    ConfError,
-    DataError,
-    EvaluationError,
-    PruningError,
-    QuantizationError,
-)
+from lpot_lightning.errors import LpotError, QuantizationError
 
 T = TypeVar("T")
 Fault = tuple[str, str]
-_OURS = {
-    kind.__name__: kind
-    for kind in (
-        ArtifactError,
-        ConfError,
-        DataError,
-        EvaluationError,
-        PruningError,
-        QuantizationError,
-    )
-}
 
 
 class RankError(Exception):
@@ -170,9 +152,15 @@ def _first_of(faults: list[Fault | None]) -> Exception:
     known = {rank: fault for rank, fault in enumerate(faults) if fault}
     first = next((rank for rank, (_, text) in known.items() if "gloo" not in text), min(known))
     kind, text = known[first]
-    if kind in _OURS:
-        return _OURS[kind](text)
-    return RankError(f"process {first}: {kind}: {text}")
+    ours = next((one for one in _kinds(LpotError) if one.__name__ == kind), None)
+    return ours(text) if ours else RankError(f"process {first}: {kind}: {text}")
+
+
+def _kinds(base: type[LpotError]) -> Iterator[type[LpotError]]:
+    """Give a kind of error and all that are kinds of it, also those that others have defined."""
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
 
 
 def _told(error: Exception) -> Fault:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.files import expanded
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization import storage
@@ -47,10 +47,11 @@ def load(
         int8 = lpot_lightning.load(f"{ws}/best_configure.yaml", f"{ws}/best_model_weights.pt", fp32)
         Trainer(accelerator="cpu").test(int8, datamodule=data)
     """
-    configure_path = Path(tune_cfg_file).expanduser()
-    weights_path = Path(weights_file).expanduser()
+    configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
     configure = read_configure(configure_path)
-    plain = storage.read_weights(weights_path, configure["weights"]["sha256"])
+    plain = storage.read_weights(
+        weights_path, configure["weights"]["sha256"], configure["fp32_model"]
+    )
     try:
         return restored(configure, plain, model)
     except ArtifactError as error:

@@ -10,13 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from lpot_lightning.api.objective import shown_as
-from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError
+from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError, in_short
 from lpot_lightning.files import read_file
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
+
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,9 @@ def read_result(path: Path) -> TuningResult:
             "fp32_ops": tuple(plain["fp32_ops"]),
         }
         return TuningResult(**plain)
-    except (ValueError, TypeError, KeyError, LpotError) as error:
-        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {error}") from error
+    except _DAMAGE as error:  # whatever the values of others lead to
+        reason = in_short(error)
+        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
 
 
 def trial_line(trial: Trial, monitor: str) -> str:

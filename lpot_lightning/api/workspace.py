@@ -13,11 +13,12 @@ from torch import nn
 from lpot_lightning.api.job import Job
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.files import open_folder, read_file
+from lpot_lightning.files import expanded, open_folder, read_file
 from lpot_lightning.quantization.configure import read_configure
 from lpot_lightning.quantization.fingerprint import content_hash
 from lpot_lightning.quantization.storage import CONFIGURE
 from lpot_lightning.tuning.history import History, Known
+from lpot_lightning.tuning.journal import MAX_BYTES
 from lpot_lightning.version import VERSION
 
 HISTORY, DEPLOY, RESULT = "history.jsonl", "deploy.yaml", "result.json"
@@ -27,7 +28,7 @@ def workspace_of(conf: Conf) -> Path:
     """Return the folder that a conf asks for; LPOT's ``framework/name`` where it names none."""
     asked = conf.tuning.workspace
     if asked.path is not None:
-        return Path(asked.path).expanduser()
+        return expanded(asked.path)
     if asked.resume is not None:
         return _resumed(asked.resume).parent
     return Path("lpot_workspace") / conf.model.framework / conf.model.name
@@ -42,7 +43,7 @@ def history_of(conf: Conf, folder: Path | None) -> Path | None:
 
 
 def _resumed(resume: str) -> Path:
-    path = Path(resume).expanduser()
+    path = expanded(resume)
     return path / HISTORY if path.is_dir() else path
 
 
@@ -87,7 +88,9 @@ def on_disk(conf: Conf, workspace: Path | None) -> str:
 
 def _finished(history: Path) -> int:
     try:
-        return sum(b'"kind": "trial"' in line for line in read_file(history).splitlines())
+        return sum(
+            b'"kind": "trial"' in line for line in read_file(history, MAX_BYTES).splitlines()
+        )
     except ArtifactError:  # interrupted before it was begun
         return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,17 +20,20 @@ from lpot_lightning.api.restore import restored
 from lpot_lightning.callbacks.monitor import Monitor
 from lpot_lightning.callbacks.readable import readable_part
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
-from lpot_lightning.files import remove_file, write_file
+from lpot_lightning.files import remove_file, rename_aside, write_file
 from lpot_lightning.quantization import storage
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.configure import check_configure
 from lpot_lightning.quantization.replace import put, second_model
+from lpot_lightning.reading import open_regular
 
 Choice = Literal["best", "last", "current"]
 CHOICES = ("best", "last", "current")
 Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
+_MAX_PICKLED = 64 << 20
+"""Of the names and shapes in a checkpoint; a million tensors have as much."""
 KEY, QAT = "lpot_lightning", "qat"
 _QAT_FIELDS: dict[str, Any] = {
     "asked": str,
@@ -83,6 +88,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         QuantizationError: if it cannot be read that way, or is no checkpoint of Lightning.
     """
     try:
+        _check_file(path)
         found = _load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
@@ -95,6 +101,20 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
         raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
+
+
+def _check_file(path: str) -> None:
+    """Refuse what a local path should not lead to: a FIFO would be waited for.
+
+    Raises:
+        OSError: if it is no regular file.
+        ValueError: if it is an archive that grows when it is read.
+    """
+    if not os.path.exists(path):  # remote, or missing
+        return
+    with os.fdopen(open_regular(Path(path)), "rb") as file:
+        if zipfile.is_zipfile(file):
+            storage.check_records(file, os.fstat(file.fileno()).st_size)
 
 
 def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -160,7 +180,6 @@ def write_checkpoint(
     Raises:
         ArtifactError: if it cannot be written.
     """
-    ours = {KEY: {"configure": dict(configure), "weights": dict(plain)}}
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
@@ -171,32 +190,62 @@ def write_checkpoint(
         if hasattr(module, "_hparams_name"):
             checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module._hparams_name
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _plain(module)
-    own = dict(checkpoint)
-    module.trainer = trainer
-    try:
-        module.on_save_checkpoint(checkpoint)
-    except Exception as error:  # a model that is judged is not lost for it
-        say(f"`on_save_checkpoint` fails, so `{FILE}` is without it: {in_short(error)}")
-        checkpoint = own
-    checkpoint.pop(KEY, None)
+    checkpoint = _with_the_modules(checkpoint, module, trainer, say)
     two = f"'{folder / storage.CONFIGURE}', '{folder / storage.WEIGHTS}'"
-    way = f"`lpot_lightning.load({two}, model)`"
+    way = f"make the model yourself and restore int8 by `lpot_lightning.load({two}, model)`"
     readable, left_out = readable_part(checkpoint)
     if left_out:
         what = "; ".join(f"`{name}` ({why})" for name, why in left_out.items())
         say(
             f"left out of `{FILE}`, since `weights_only=True` could not read it: {what}. If"
-            f" `{type(module).__name__}.load_from_checkpoint` cannot do without, make the model"
-            f" yourself and restore int8 by {way}"
+            f" `{type(module).__name__}.load_from_checkpoint` cannot do without, {way}"
         )
+    ours = {KEY: {"configure": dict(configure), "weights": dict(plain)}}
     content = storage.to_bytes(readable | ours)
+    _set_aside(folder / FILE, say)
     try:
         storage.read_tensors(content, FILE)
     except ArtifactError as error:
         remove_file(folder / FILE)  # one of an earlier trial would be another model
-        say(f"{error}, so it is not written; make the model yourself and restore int8 by {way}")
+        say(f"{error}, so it is not written; {way}")
     else:
         write_file(folder / FILE, content)
+
+
+def _with_the_modules(
+    checkpoint: dict[str, Any],
+    module: LightningModule,
+    trainer: Trainer,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return a checkpoint with whatever ``on_save_checkpoint`` makes of it, but for our key."""
+    changed = dict(checkpoint)
+    module.trainer = trainer
+    try:
+        module.on_save_checkpoint(changed)
+    except Exception as error:  # a model that is judged is not lost for it
+        say(f"`on_save_checkpoint` fails, so `{FILE}` is without it: {in_short(error)}")
+        return checkpoint
+    changed.pop(KEY, None)
+    return changed
+
+
+def _set_aside(path: Path, say: Callable[[str], None]) -> None:
+    if os.path.lexists(path) and not _is_ours(path):
+        kept = rename_aside(path)
+        say(f"the `{path.name}` that was there is none of ours: kept as `{kept}`")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it holds what ``write_checkpoint`` puts there; nothing of it is unpickled."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
+            (name,) = (one for one in archive.namelist() if one.endswith("/data.pkl"))
+            with archive.open(name) as record:
+                pickled = record.read(_MAX_PICKLED)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error):
+        return False
+    return all(word.encode() in pickled for word in (KEY, "configure", "weights"))
 
 
 def _plain(module: LightningModule) -> dict[str, Any]:
@@ -237,6 +286,7 @@ def load_from_checkpoint(
     name = os.fspath(path)
     kwargs.setdefault("map_location", "cpu")
     try:
+        _check_file(name)
         found = _load(name, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error

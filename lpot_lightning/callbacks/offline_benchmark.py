@@ -18,6 +18,7 @@ from lpot_lightning.callbacks.interrupt import ending_well
 from lpot_lightning.callbacks.run import workspace_for
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, DataError
+from lpot_lightning.files import expanded
 from lpot_lightning.quantization.replace import second_model
 from lpot_lightning.quantization.storage import CONFIGURE
 
@@ -74,14 +75,14 @@ def _with_weights(model: LightningModule, ckpt_path: str | None) -> LightningMod
 def _int8_folder(trainer: Trainer, conf: Any, asked: str | None) -> Path | None:
     """Return the folder that is asked for, else one where an int8 model is found."""
     if asked is not None:
-        folder = Path(asked).expanduser()
+        folder = expanded(asked)
         if not (folder / CONFIGURE).is_file():
             raise ArtifactError(
                 f"`workspace` is `{asked}`, and there is no `{CONFIGURE}` in it; allowed: the"
                 " folder of a quantization"
             )
         return folder
-    beside = [Path(conf).expanduser().parent] if isinstance(conf, str | Path) else []
+    beside = [expanded(conf).parent] if isinstance(conf, str | Path) else []
     own = workspace_for(trainer, read_conf(conf))
     for folder in [*beside, *([] if own is None else [own])]:
         if (folder / CONFIGURE).is_file():

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 
 from lpot_lightning.api.workspace import workspace_of
 from lpot_lightning.conf.schema import Conf, WorkspaceConf
+from lpot_lightning.files import expanded
 
 
 def placed(trainer: Trainer, conf: Conf) -> Conf:
@@ -21,7 +22,7 @@ def placed(trainer: Trainer, conf: Conf) -> Conf:
     """
     root, asked = _root(trainer), conf.tuning.workspace
     if asked.resume is not None:
-        asked = dataclasses.replace(asked, resume=str(root / Path(asked.resume).expanduser()))
+        asked = dataclasses.replace(asked, resume=str(root / expanded(asked.resume)))
         conf = _with(conf, asked)
     return _with(conf, dataclasses.replace(asked, path=str(root / workspace_of(conf))))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lpot_lightning.conf.loader import Budget, Keys, Loader, printable, spell
 from lpot_lightning.errors import ConfError
+from lpot_lightning.reading import regular_bytes, without_tilde
 
 MAX_BYTES = 1 << 20
 
@@ -66,19 +68,22 @@ def _read_file(name: str | bytes) -> Document:
 
 def _bytes(source: str) -> bytes:
     try:
-        with _existing(source).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return regular_bytes(_existing(source), MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfError(
+                f"{source} is larger than 1 MiB; allowed: a YAML configuration."
+            ) from error
         raise ConfError(f"{printable(source)} cannot be read: {error.strerror}.") from error
 
 
 def _existing(source: str) -> Path:
     try:
-        path = Path(source).expanduser()
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, RuntimeError, ValueError):
-        is_file = is_folder = False
-    if is_file:
+        path = without_tilde(source)
+        is_there, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError):
+        is_there = is_folder = False
+    if is_there and not is_folder:
         return path
     if is_folder and source:
         raise ConfError(f"{printable(source)} is a folder; allowed: a YAML file.")
@@ -95,8 +100,6 @@ def _no_such_file(source: str) -> str:
 
 
 def _decoded(content: bytes, source: str) -> str:
-    if len(content) > MAX_BYTES:
-        raise ConfError(f"{source} is larger than 1 MiB; allowed: a YAML configuration.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.api.result import TuningResult, by_reason, read_result
 from lpot_lightning.api.workspace import HISTORY, RESULT
 from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.files import expanded
 from lpot_lightning.quantization.configure import read_configure
 from lpot_lightning.quantization.storage import CONFIGURE
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
@@ -78,7 +79,7 @@ def look(path: str) -> Workspace:
     Raises:
         ArtifactError: if there is none, or one of its files is damaged.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     there = [name for name in _FILES if (folder / name).is_file()]
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lpot_lightning.data.places import content_of, place_of
 from lpot_lightning.data.source import Source
 from lpot_lightning.errors import ConfError, DataError, NotYetError, in_short
 
@@ -22,6 +24,9 @@ TEXTS: tuple[tuple[str, str | None], ...] = (
     ("sentence", None),
     ("text", None),
 )
+_TOKENIZER = ("txt", "json", "jinja")
+MAX_TOKENIZER = 256 << 20
+"""Of a file beside the vocabulary: the `tokenizer.json` of a large one has 30 MB."""
 LABELS = ("label", "Quality", "is_duplicate", "gold_label", "score")
 
 
@@ -45,12 +50,13 @@ def bert(root: str, label_file: str, task: str = "classifier", model_type: str =
             " `classifier` and `bert` are built: give your own data with"
             " `quantization.dataloader(dataset)`"
         )
-    rows = _rows(_found(Path(root).expanduser(), label_file))
+    folder = place_of(root, "bert")
+    rows = _rows(_found(folder, label_file))
     first, second, label = _columns(rows[0], label_file)
     texts = [[row[first] for row in rows[1:]]]
     if second is not None:
         texts.append([row[second] for row in rows[1:]])
-    tokens = _tokenizer(Path(root).expanduser())(
+    tokens = _tokenizer(folder)(
         *texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
     )
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
@@ -65,7 +71,7 @@ def bert(root: str, label_file: str, task: str = "classifier", model_type: str =
 
 
 def _found(root: Path, label_file: str) -> Path:
-    given = Path(label_file).expanduser()
+    given = place_of(label_file, "bert")
     for path in (given, root / given):
         if path.is_file():
             return path
@@ -76,10 +82,11 @@ def _found(root: Path, label_file: str) -> Path:
 
 
 def _rows(path: Path) -> list[list[str]]:
+    content = content_of(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = [row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"`{path}` cannot be read as a TSV ({in_short(error)})") from error
     if len(rows) < 2:
         raise DataError(f"`{path}` holds {len(rows)} lines; expected: a header, and samples")
@@ -118,7 +125,20 @@ def _tokenizer(root: Path) -> Any:
             "`bert` makes tokens with transformers, which is not installed: `pip install"
             " transformers`"
         ) from error
-    return BertTokenizer.from_pretrained(str(root), local_files_only=True)
+    _check_files(root)
+    try:
+        return BertTokenizer.from_pretrained(str(root), local_files_only=True)
+    except Exception as error:  # transformers raises many kinds for a damaged file
+        raise DataError(
+            f"`bert` has the `root` `{root}`, whose tokenizer cannot be read ({in_short(error)})"
+        ) from error
+
+
+def _check_files(root: Path) -> None:
+    """Refuse what transformers would wait for, or read without end, among the files it may open."""
+    for path in (path for end in _TOKENIZER for path in root.glob(f"*.{end}")):
+        if not path.is_dir():
+            content_of(path, MAX_TOKENIZER)
 
 
 def _numbers(labels: list[str]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from lpot_lightning.data.images import EXTENSIONS, pillow, read_image
@@ -32,10 +33,22 @@ def image_folder(root: str) -> Source:
     )
 
 
+def _places_in(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Give each folder below once, with its files: links may lead in circles."""
+    seen: set[tuple[int, int]] = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        found = os.stat(place)
+        if (found.st_dev, found.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        yield Path(place), names
+
+
 def _images_in(folder: Path) -> list[Path]:
     found = sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder, followlinks=True)
+        place / name
+        for place, names in _places_in(folder)
         for name in names
         if name.lower().endswith(EXTENSIONS)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from lpot_lightning.data.places import content_of
 from lpot_lightning.errors import ConfError, DataError, in_short
 
 if TYPE_CHECKING:
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 Transform = Callable[[Any], Any]
 """Takes an input of a data set and gives what it becomes."""
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""What `EXTENSIONS` stand for. Pillow goes by the content, and starts Ghostscript for an EPS."""
+MAX_BYTES = 256 << 20
+"""Of a file: Pillow takes up to 179 million pixels, which are 512 MiB, and less when packed."""
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -40,14 +47,18 @@ def read_image(path: Path) -> Image:
     """Return the image of a file as RGB.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, or has more pixels than an image.
     """
+    images, content = pillow(), io.BytesIO(content_of(path, MAX_BYTES))
     try:
-        with pillow().open(path) as image:
-            read: Image = image.convert("RGB")
-            return read
-    except ConfError:
-        raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", images.DecompressionBombWarning)
+            with images.open(content, formats=FORMATS) as image:
+                read: Image = image.convert("RGB")
+                return read
+    except images.UnidentifiedImageError as error:  # its text is the address of a buffer
+        reason = f"{type(error).__name__}: it is none of {', '.join(FORMATS)}"
+        raise DataError(f"`{path}` cannot be read as an image ({reason})") from error
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise DataError(f"`{path}` cannot be read as an image ({in_short(error)})") from error
 

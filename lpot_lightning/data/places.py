@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
+import zlib
 from pathlib import Path
 
 from lpot_lightning.errors import DataError, in_short
+from lpot_lightning.reading import regular_bytes, too_large, without_tilde
+
+MAX_BYTES = 1 << 30
+"""Of a file, unzipped: the largest of EMNIST's has 547 MB."""
+_CHUNK = 16 << 20
 
 
 def folder_of(root: str, name: str, expected: str) -> Path:
@@ -19,7 +26,7 @@ def folder_of(root: str, name: str, expected: str) -> Path:
     Raises:
         DataError: if there is none.
     """
-    folder = Path(root).expanduser()
+    folder = place_of(root, name)
     if not folder.is_dir():
         raise DataError(
             f"`{name}` has the `root` `{folder}`, which is no folder; expected: {expected}; nothing"
@@ -28,16 +35,39 @@ def folder_of(root: str, name: str, expected: str) -> Path:
     return folder
 
 
-def content_of(path: Path) -> bytes:
-    """Return the bytes of a file, unzipped if its name ends with ``.gz``.
+def place_of(path: str, name: str) -> Path:
+    """Return the path that the data set ``name`` is given, with ``~`` expanded.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if there is no such user.
     """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"`{path}` cannot be read ({in_short(error)})") from error
+        return without_tilde(path)
+    except OSError as error:
+        raise DataError(f"`{name}` is given `{path}`: {error.strerror}") from error
+
+
+def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Return the bytes of a regular file, unzipped if its name ends with ``.gz``.
+
+    Raises:
+        DataError: if it cannot be read, is no file, or holds more than ``most``.
+    """
+    try:
+        content = regular_bytes(path, most)
+        return _unzipped(content, most) if path.suffix == ".gz" else content
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or in_short(error)
+        raise DataError(f"`{path}` cannot be read ({reason})") from error
+
+
+def _unzipped(content: bytes, most: int) -> bytes:
+    """Return what is packed, read in parts: some MB can stand for more than there is memory."""
+    parts, size = [], 0
+    with gzip.open(io.BytesIO(content)) as file:
+        while part := file.read(_CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise too_large(size, most)
+    return b"".join(parts)

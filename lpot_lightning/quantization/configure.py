@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from torch import Tensor
 
 from lpot_lightning.errors import ArtifactError, did_you_mean, in_short
 from lpot_lightning.files import read_file
+from lpot_lightning.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.quantization.backend import BACKENDS
 from lpot_lightning.quantization.fingerprint import content_hash
 
-FORMAT = "lpot_lightning/1"
+OURS = "lpot_lightning/"
+FORMAT = f"{OURS}1"
+MAX_BYTES = 16 << 20
+"""Of a tune config: that of 2,000 ops, with the channels that were cut, has 1 MB."""
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "backend": str,
     "engine": str,
@@ -38,7 +41,7 @@ def read_configure(path: Path) -> dict[str, Any]:
         ArtifactError: if it is missing, no YAML, of another format or lacks a field.
     """
     try:
-        found = yaml.safe_load(read_file(path))
+        found = read_plain_yaml(read_file(path, MAX_BYTES))
     except ArtifactError:
         raise
     except Exception as error:  # PyYAML 6 gives five kinds of them for damaged files
@@ -53,9 +56,18 @@ def read_configure(path: Path) -> dict[str, Any]:
 
 def check_configure(found: object) -> None:
     """Raise ``ArtifactError`` unless ``found`` has the fields that ``rebuild`` reads."""
+    try:
+        check_plain(found)  # one of a checkpoint came by no YAML
+    except TooMuch as error:
+        raise ArtifactError(f"the tune config is not what was written: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         came = found.get("format") if isinstance(found, dict) else None
         came = came if isinstance(came, str) else type(found).__name__
+        if came.startswith(OURS):
+            raise ArtifactError(
+                f"`format` is `{came[:60]}`, this version reads `{FORMAT}`: it is of"
+                " another version of lpot_lightning: load it by that, or quantize the model again"
+            )
         raise ArtifactError(
             f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
             " file cannot be read: quantize the model again"

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.files import replace_file, sync_folder
+from lpot_lightning.files import replace_file, set_aside
+from lpot_lightning.reading import open_regular, regular_bytes
+
+MAX_BYTES = 1 << 30
+"""A line of 1,000 ops has some 100 kB, and a search hundreds of them: this is ten times as much."""
 
 
 def create(path: Path, content: Mapping[str, Any]) -> None:
@@ -63,7 +67,7 @@ def peek(path: Path) -> tuple[list[dict[str, Any]], int | None]:
         ArtifactError: as ``read`` does.
     """
     with _told(path, "read"):
-        data = path.read_bytes()
+        data = regular_bytes(path, MAX_BYTES)
     records: list[dict[str, Any]] = []
     good = 0
     for line in data.splitlines(keepends=True) if data else [b""]:
@@ -84,13 +88,8 @@ def archive(path: Path) -> Path:
     Raises:
         ArtifactError: if it cannot be renamed.
     """
-    number = 1
-    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
     with _told(path, "renamed"):
-        os.rename(path, kept)
-        sync_folder(path.parent)
-    return kept
+        return set_aside(path)
 
 
 def _encode(number: int, content: Mapping[str, Any]) -> bytes:
@@ -125,7 +124,7 @@ def _cut_off(path: Path, good: int, number: int) -> str:
 
 
 def _append(path: Path, line: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    handle = open_regular(path, os.O_WRONLY | os.O_APPEND)
     try:
         if os.write(handle, line) != len(line):
             raise OSError("no room for the whole line")
@@ -135,7 +134,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
+    handle = open_regular(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

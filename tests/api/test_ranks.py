@@ -11,8 +11,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from lpot_lightning.api.ranks import GlooRanks, RankError, Ranks
-from lpot_lightning.errors import DataError, QuantizationError
+from lpot_lightning.api.ranks import GlooRanks, RankError, Ranks, _first_of
+from lpot_lightning.errors import (
+    ArtifactError,
+    BenchmarkError,
+    BusyError,
+    DataError,
+    LpotError,
+    NotYetError,
+    PruningError,
+    QuantizationError,
+)
 
 
 def _child(rank, scene, folder, port):
@@ -103,6 +112,23 @@ def test_our_own_errors_keep_their_kind(tmp_path):
             ranks.on_zero(raises(DataError("no batch")))
 
     in_two(scene, tmp_path)
+
+
+class LostError(ArtifactError):
+    """A kind that somebody adds."""
+
+
+@pytest.mark.parametrize(
+    "kind", [LpotError, NotYetError, BenchmarkError, BusyError, PruningError, LostError]
+)
+def test_every_kind_of_ours_is_made_again_in_other_processes(kind):
+    told = _first_of([None, (kind.__name__, "it is in use")])
+    assert type(told) is kind
+    assert str(told) == "it is in use"
+
+
+def test_a_kind_that_is_not_ours_is_told_with_its_process():
+    assert str(_first_of([None, ("OSError", "gone")])) == "process 1: OSError: gone"
 
 
 def test_nobody_waits_for_a_process_that_ended(tmp_path):

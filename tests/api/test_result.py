@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
+import pytest
 from small_run import net, run
 
-from lpot_lightning.api.result import by_reason
+from lpot_lightning.api.pruning_result import read_pruning_result
+from lpot_lightning.api.result import by_reason, read_result
+from lpot_lightning.errors import ArtifactError
 
 
 def test_names_with_the_same_reason_share_a_line() -> None:
@@ -27,3 +32,18 @@ def test_the_drop_is_positive_where_int8_is_worse() -> None:
     result = run(net(fragile=True), exit_policy={"performance_only": True})
     assert result.accuracy < result.baseline
     assert result.drop > 0
+
+
+@pytest.mark.parametrize("read", [read_result, read_pruning_result])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"3", b"[" * 100_000, b'{"criterion": 3}', b"\xff", b"1" * 9999]
+)
+def test_what_is_no_result_is_told(tmp_path: Path, read, content: bytes) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"result\.json` is not what lpot_lightning writes"):
+        read(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="it is a FIFO; allowed: a regular file"):
+        read(path)

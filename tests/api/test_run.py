@@ -172,6 +172,18 @@ def test_deploy_yaml_is_a_conf_again(tmp_path: Path) -> None:
     assert conf.evaluation.performance is not None
 
 
+def test_another_deploy_yaml_is_kept_and_it_is_said(tmp_path: Path) -> None:
+    lpots = "model: {name: net, framework: pytorch}\n"
+    (tmp_path / "deploy.yaml").write_text(lpots)
+    said: list[str] = []
+    for _ in range(2):
+        run(net(), folder=tmp_path, said=said)
+    kept = tmp_path / "deploy.1.yaml"
+    assert kept.read_text() == lpots
+    assert said.count(f"the `deploy.yaml` of another run is kept as `{kept}`") == 1
+    assert not (tmp_path / "deploy.2.yaml").exists()
+
+
 def test_a_second_run_repeats_no_trial(tmp_path: Path) -> None:
     first = run(net(fragile=True), folder=tmp_path)
     judge = Agreement(net(fragile=True))

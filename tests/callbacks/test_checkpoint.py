@@ -1,6 +1,7 @@
 """Whose weights are quantized, and int8 in one Lightning checkpoint."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from lit_scenes import (
 
 import lpot_lightning
 from lpot_lightning import load_from_checkpoint
+from lpot_lightning.callbacks.checkpoint import read_checkpoint
 from lpot_lightning.errors import ArtifactError, QuantizationError
 
 FILE = "best_quantized.ckpt"
@@ -362,6 +364,37 @@ def test_a_changed_int8_tensor_is_noticed(callback, workspace):
     torch.save(content, workspace / FILE)
     with pytest.raises(ArtifactError, match=f"{FILE}`: .* the file is damaged"):
         lpot_lightning.load_from_checkpoint(Lit, workspace / FILE)
+
+
+def test_the_checkpoint_of_somebody_else_is_kept_and_ours_is_not(callback, workspace, caplog):
+    caplog.set_level(logging.INFO)
+    workspace.mkdir(parents=True)
+    torch.save({"state_dict": Lit().state_dict()}, workspace / FILE)
+    theirs = (workspace / FILE).read_bytes()
+    for _ in range(2):
+        fitted(callback())
+    assert (workspace / "best_quantized.1.ckpt").read_bytes() == theirs
+    assert not (workspace / "best_quantized.2.ckpt").exists()
+    assert caplog.text.count("is none of ours: kept as") == 1
+    load_from_checkpoint(Lit, workspace / FILE)
+
+
+def test_a_checkpoint_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / FILE)
+    with pytest.raises(ArtifactError, match="it is a FIFO; allowed: a regular file"):
+        load_from_checkpoint(Lit, tmp_path / FILE)
+    with pytest.raises(QuantizationError, match="it is a FIFO; allowed: a regular file"):
+        read_checkpoint(str(tmp_path / FILE))
+
+
+def test_a_tune_config_inside_of_itself_is_refused(callback, workspace):
+    fitted(callback())
+    content = torch.load(workspace / FILE, weights_only=True)
+    configure = content["lpot_lightning"]["configure"]
+    configure["op"]["itself"] = {"activation": configure}
+    torch.save(content, workspace / FILE)
+    with pytest.raises(ArtifactError, match="a value is inside of itself"):
+        load_from_checkpoint(Lit, workspace / FILE)
 
 
 def test_another_class_is_refused(callback, workspace):

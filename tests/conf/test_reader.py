@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,15 @@ def test_a_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
     assert refusal("run") == "run is a folder; allowed: a YAML file."
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("run.yaml")
+    assert refusal("run.yaml") == (
+        "run.yaml cannot be read: it is a FIFO; allowed: a regular file."
+    )
+    assert refusal("/dev/zero").startswith("/dev/zero cannot be read: it is a device;")
 
 
 def test_errors_of_a_file_name_the_line_and_errors_of_a_mapping_the_key(write):

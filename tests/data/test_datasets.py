@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
 import pickle
 import struct
 import sys
@@ -17,6 +19,8 @@ from PIL import Image
 
 from lpot_lightning.conf.dataloader import DATASETS as ALLOWED
 from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
+from lpot_lightning.data.images import read_image
+from lpot_lightning.data.places import content_of
 from lpot_lightning.errors import ConfError, DataError, NotYetError
 
 
@@ -106,6 +110,74 @@ def test_a_damaged_image_is_told_by_name(folder: Path) -> None:
     (folder / "cat" / "b.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"cat/b\.png` cannot be read as an image .Unident"):
         sample("ImageFolder", 0, root=str(folder))
+
+
+EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+
+
+def test_an_image_runs_no_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin/gs").write_text(f"#!/bin/sh\ntouch {folder}/ran\n")
+    (folder / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
+    for path in folder.rglob("*.png"):
+        path.write_text(EPS)
+        with pytest.raises(DataError, match="it is none of JPEG, PNG, PPM"):
+            read_image(path)
+    assert not (folder / "ran").exists()
+
+
+def test_an_image_of_too_many_pixels_is_refused(tmp_path: Path, monkeypatch) -> None:
+    Image.new("L", (40, 40)).save(tmp_path / "1.png")
+    for most in (1000, 500):  # Pillow warns of the first, and raises at the second
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(DataError, match="DecompressionBomb"):
+            read_image(tmp_path / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
+    assert read_image(tmp_path / "1.png").size == (40, 40)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "ppm", "pgm", "bmp", "tif", "tiff", "webp", "jpeg"])
+def test_every_extension_is_read(tmp_path: Path, kind: str) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / f"1.{kind}")
+    assert read_image(tmp_path / f"1.{kind}").mode == "RGB"
+
+
+def test_what_is_no_image_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    with pytest.raises(DataError, match="it is a FIFO; allowed: a regular file"):
+        read_image(tmp_path / "1.png")
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "cat/inner").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(tmp_path / "cat/inner/1.png")
+    for name in ("a", "b", "c"):
+        (tmp_path / "cat/inner" / name).symlink_to("..")
+    assert DATASETS["ImageFolder"](root=str(tmp_path)).count == 1
+
+
+def test_a_bomb_of_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(3000)))
+    assert len(content_of(path, 3000)) == 3000
+    with pytest.raises(DataError, match=r"a\.gz` cannot be read \(it has 2.93 KiB; allowed: 2.93"):
+        content_of(path, 2999)
+
+
+def test_a_flipped_gzip_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress(bytes(range(256)) * 100)
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 0xFF
+        (tmp_path / "a.gz").write_bytes(flipped)
+        with contextlib.suppress(DataError):
+            content_of(tmp_path / "a.gz")
+
+
+def test_a_user_who_is_not_there_is_told() -> None:
+    with pytest.raises(DataError, match="`MNIST` is given `~nobody-of-this-name/x`: there is no"):
+        DATASETS["MNIST"](root="~nobody-of-this-name/x")
 
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
@@ -279,6 +351,17 @@ def test_bad_sentences(bert_folder: Path, text, options, kind, match: str) -> No
 
 
 # What is not installed
+
+
+def test_a_damaged_tokenizer_is_told(bert_folder: Path) -> None:
+    path = bert_folder / "tokenizer_config.json"
+    path.write_text("{")
+    with pytest.raises(DataError, match="whose tokenizer cannot be read"):
+        sample("bert", root=str(bert_folder), label_file="dev.tsv")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="it is a FIFO"):
+        sample("bert", root=str(bert_folder), label_file="dev.tsv")
 
 
 @pytest.mark.parametrize(

@@ -34,16 +34,16 @@ class Batch:
             return model(*copy.deepcopy(self.args), **copy.deepcopy(self.kwargs))
 
 
-def prepared(model, batch):
+def prepared(model, batch, **how):
     """Return the model's parts, observed and not calibrated."""
     with recorded(model) as calls:
         batch(model)
-    return BACKEND.prepare(model, calls)
+    return BACKEND.prepare(model, calls, **how)
 
 
-def calibrated(model, *batches):
+def calibrated(model, *batches, **how):
     """Return the model's parts, calibrated and proved; the first batch is the dry run's."""
-    found = prepared(model, batches[0])
+    found = prepared(model, batches[0], **how)
     with replaced(model, found.observed) as observed:
         for batch in batches:
             batch(observed)

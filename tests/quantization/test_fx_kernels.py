@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from int8_scenes import (
+    Batch,
     all_int8,
     calibrated,
+    converted,
     distance,
     int8_ops,
     load,
@@ -47,15 +49,15 @@ def norm(**given):
 
 PROVED = {
     "step": [
-        nn.LeakyReLU(0.3), nn.Hardswish(), nn.InstanceNorm2d(4, affine=True), nn.InstanceNorm2d(4),
-        nn.Softmax(1), nn.Sigmoid(), nn.Tanh(), nn.Hardsigmoid(), nn.LayerNorm((8, 8)),
+        nn.LeakyReLU(0.3), nn.Hardswish(), nn.Softmax(1), nn.Sigmoid(), nn.Tanh(),
+        nn.Hardsigmoid(), nn.LayerNorm((8, 8)),
         nn.LayerNorm((8, 8), elementwise_affine=False),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4),
     ],
     "#elu_0": [lambda m, x: F.elu(x)],
     "#leaky_relu_0": [lambda m, x: F.leaky_relu(x, 0.3)],
-    "#instance_norm_0": [lambda m, x: F.instance_norm(x)],
+    "#instance_norm_0": [lambda m, x: F.instance_norm(x.flatten(2)).reshape(x.shape)],
     "#layer_norm_0": [lambda m, x: F.layer_norm(x, (8, 8))],
     "#hardswish_0": [lambda m, x: F.hardswish(x)],
     "#sigmoid_0": [lambda m, x: x.sigmoid(), lambda m, x: x * torch.sigmoid(x)],
@@ -83,6 +85,39 @@ def test_common_kernels_are_proved_and_kept(op, model, tmp_path):
     int8 = save(tmp_path, model, found)
     assert distance(batches[0](int8), batches[0](model)) < 0.05
     assert same(batches[0](load(tmp_path, other_weights(model))), batches[0](int8))
+
+
+LARGE = "its int8 kernel is wrong in batches of more samples than an image has pixels"
+
+
+@pytest.mark.parametrize(
+    ("op", "model"),
+    [
+        ("step", layer(nn.InstanceNorm2d(4))),
+        ("step", layer(nn.InstanceNorm2d(4, affine=True))),
+        ("#instance_norm_0", function(lambda m, x: F.instance_norm(x))),
+    ],
+)
+@pytest.mark.parametrize("for_training", [False, True])
+def test_instance_norm_of_images_stays_fp32(op, model, for_training):
+    found = calibrated(model(), *images(8, 8)(), for_training=for_training)
+    assert found.excluded == {op: LARGE}
+    assert int8_ops(found) == ("pre", "post")
+
+
+@pytest.mark.parametrize(
+    ("conv", "norm", "shape"),
+    [(nn.Conv1d, nn.InstanceNorm1d, (5,)), (nn.Conv3d, nn.InstanceNorm3d, (2, 2, 2))],
+)
+def test_instance_norm_of_others_is_int8_at_every_batch_size(conv, norm, shape):
+    model = seeded(lambda: nn.Sequential(conv(3, 4, 1), norm(4, affine=True), conv(4, 2, 1)))
+    x = torch.randn(64, 3, *shape)
+    found = calibrated(model, Batch(x))
+    assert "1" in int8_ops(found)
+    int8 = converted(model, found, all_int8(found))
+    with torch.no_grad():
+        assert distance(int8(x), model(x)) < 0.05
+        assert torch.equal(int8(x), torch.cat([int8(one) for one in x.split(1)]))
 
 
 def test_layer_norm_is_proved_where_its_weight_comes_by_name():

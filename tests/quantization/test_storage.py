@@ -2,8 +2,11 @@
 
 import contextlib
 import errno
+import io
 import os
 import random
+import time
+import zipfile
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from int8_scenes import all_int8, calibrated, converted, int8_ops, load, other_w
 from torch import nn
 from zoo import Residual, made, rows, seeded
 
+from lpot_lightning import load as restore
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.files import TEMPORARY, sha256
 from lpot_lightning.quantization import configure as configure_file
@@ -339,12 +343,131 @@ def test_a_full_disk_leaves_a_model_and_no_scraps(saved, scene, monkeypatch, nam
     assert not list(saved.glob(f"{TEMPORARY}*"))
 
 
-def test_an_lpot_file_of_the_same_name_is_written_over(scene, tmp_path):
+def test_an_lpot_file_of_the_same_name_is_written_over_and_its_weights_kept(scene, tmp_path):
     model, batch, found = scene
     (tmp_path / storage.CONFIGURE).write_text("op:\n  !!python/tuple [conv1, Conv2d]: {}")
     (tmp_path / storage.WEIGHTS).write_bytes(b"old")
     int8 = save(tmp_path, model, found)
     assert same(batch(load(tmp_path, model)), batch(int8))
+    assert (tmp_path / "best_model_weights.1.pt").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_weights_that_no_configuration_names_are_kept_and_it_is_said(saved, scene, caplog, alone):
+    model, batch, found = scene
+    if alone:
+        (saved / storage.CONFIGURE).unlink()
+    (saved / storage.WEIGHTS).write_bytes(b"years of work")
+    for _ in range(2):
+        int8 = save(saved, model, found)
+    assert same(batch(load(saved, model)), batch(int8))
+    assert (saved / "best_model_weights.1.pt").read_bytes() == b"years of work"
+    assert not (saved / "best_model_weights.2.pt").exists()
+    assert caplog.text.count("kept as") == 1
+
+
+def test_killed_in_the_first_save_there_is_nothing_to_keep(scene, tmp_path, monkeypatch):
+    model, batch, found = scene
+    monkeypatch.setattr(storage, "save_configure", killed)
+    for turn in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, model, found, recipe_of(found, turn))
+    monkeypatch.undo()
+    int8 = save(tmp_path, model, found)
+    assert same(batch(load(tmp_path, model)), batch(int8))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(BOTH)
+
+
+LAUGHS = "z0: &z0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"z{k}: &z{k} [{', '.join([f'*z{k - 1}'] * 9)}]\n" for k in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        "fixed: &a {b: *a}\n",
+        f"deep: {'[' * 500}{']' * 500}\n",
+        "format: lpot_lightning/1\n",
+        "number: 1" + ":1" * 500_000 + "\n",
+        "#" * (17 << 20),
+    ],
+    ids=["laughs", "itself", "deep", "twice", "base 60", "comment"],
+)
+def test_a_yaml_that_grows_is_refused_at_once(saved, scene, text):
+    path = saved / storage.CONFIGURE
+    path.write_text(text + path.read_text())
+    begun = time.process_time()
+    refused(saved, scene[0], storage.CONFIGURE)
+    assert time.process_time() - begun < 1
+
+
+def test_another_version_of_ours_is_not_called_lpot(saved, scene):
+    rewrite(saved, lambda c: c.update(format="lpot_lightning/2"))
+    refused(saved, scene[0], "is of another version of lpot_lightning")
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_what_is_no_file_is_not_waited_for(saved, scene, name):
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    refused(saved, scene[0], "it is a FIFO; allowed: a regular file")
+    (saved / name).unlink()
+    (saved / name).symlink_to("/dev/zero")
+    refused(saved, scene[0], "it is a device; allowed: a regular file")
+    (saved / name).unlink()
+    with (saved / name).open("wb") as file:
+        file.truncate(40 << 30)
+    refused(saved, scene[0], "it has 40 GiB; allowed: 16")
+
+
+ODD = {
+    "meta": lambda: torch.empty(10**12, device="meta"),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "conjugate": lambda: torch.ones(3, dtype=torch.complex64).conj(),
+    "negative": lambda: torch.ones(3, dtype=torch.complex64).conj().imag,
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "expanded": lambda: torch.ones(1).expand(10**11),
+    "thousands of one": None,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Sparse CSR")
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_tensors_are_refused_by_name(saved, scene, kind):
+    large = torch.zeros(1 << 20)
+    odd = {f"x{n}": large.view(-1) for n in range(1000)} if kind[0] == "t" else {"x": ODD[kind]()}
+    content = storage.to_bytes(weights_in(saved) | odd)
+    (saved / storage.WEIGHTS).write_bytes(content)
+    rewrite(saved, lambda c: c["weights"].update(sha256=sha256(content)))
+    refused(saved, scene[0], storage.WEIGHTS)
+
+
+def test_tied_and_expanded_tensors_of_a_model_are_taken():
+    tied = torch.zeros(1000)
+    found = {"a": tied, "b": tied, "mask": torch.ones(1).expand(64, 64), "half": tied[500:].half()}
+    assert storage.plain_tensors(found, "file") is found
+
+
+def test_a_record_that_is_compressed_is_refused(saved, scene):
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(saved / storage.WEIGHTS) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    (saved / storage.WEIGHTS).write_bytes(packed.getvalue())
+    rewrite(saved, lambda c: c["weights"].update(sha256=sha256(packed.getvalue())))
+    refused(saved, scene[0], "is compressed, which `torch.save` never does")
+
+
+def test_a_user_who_is_not_there_is_told(scene):
+    with pytest.raises(ArtifactError, match="cannot open `~nobody-of-this-name/x.yaml`: there is"):
+        restore("~nobody-of-this-name/x.yaml", "x.pt", scene[0])
 
 
 def test_a_folder_that_is_not_there_says_so(scene, tmp_path):

@@ -128,6 +128,18 @@ def test_a_line_of_another_program_is_an_error(written, content):
         History.open(written, PRINTS)
 
 
+def test_what_is_no_file_is_not_waited_for(path):
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="it is a FIFO; allowed: a regular file"):
+        History.open(path, {})
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(40 << 30)
+    with pytest.raises(ArtifactError, match="it has 40 GiB; allowed: 1 GiB"):
+        History.open(path, {})
+
+
 def test_the_header_is_there_as_a_whole_or_not_at_all(path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt

@@ -37,6 +37,7 @@ _FLOAT: dict[str, Callable[..., Tensor]] = {
 """What each function of ``torch.ops.quantized`` computes, by its name."""
 
 _HELD = ("output_scale", "output_zero_point")
+_LARGE_BATCHES = "its int8 kernel is wrong in batches of more samples than an image has pixels"
 
 
 class NoReferenceError(Exception):
@@ -65,6 +66,7 @@ class KernelCheck(Interpreter):
         self._graph = converted
         self._float = dict(part.graph.named_modules())
         self.errors: dict[str, float] = {}
+        self.known: dict[str, str] = {}
 
     def run_node(self, n: Node) -> Any:
         """Compute one node and, where it is an int8 kernel, compare."""
@@ -77,7 +79,22 @@ class KernelCheck(Interpreter):
             key = str(n.target) if n.op == "call_module" else kind_of(n, self._graph)
             error = self._error(n, value, args, kwargs)
             self.errors[key] = max(error, self.errors.get(key, 0.0))
+            if self._normalizes_images(n, args):
+                self.known[key] = _LARGE_BATCHES
         return value
+
+    def _normalizes_images(self, node: Node, args: Any) -> bool:
+        """Whether it is torch's instance norm of 4-d input, which no batch shown proves right.
+
+        For channels last it is right in the first ``H * W`` samples and garbage from there on; 3-d
+        and 5-d input take another way, which is right.
+        """
+        operand = args[0] if args else None
+        if not isinstance(operand, Tensor) or not operand.is_quantized:
+            return False
+        if node.op == "call_module":  # shown one image, it may get a batch later
+            return isinstance(self._float.get(str(node.target)), nn.InstanceNorm2d)
+        return str(node.target) == "quantized.instance_norm" and operand.ndim == 4
 
     def _error(self, node: Node, value: Tensor, args: Any, kwargs: Any) -> float:
         try:
@@ -134,11 +151,13 @@ def check_kernels(part: Part, converted: nn.Module, args: Any, kwargs: Any) -> d
     except KernelFails as error:
         why = f"has no int8 kernel for what is asked of it ({error.reason})"
         return dict.fromkeys(_ops_at(error.node, part.ops), why)
-    return {op: _reason(_names(op, part.ops), run.errors) for op in part.ops.nodes}
+    return {op: _reason(_names(op, part.ops), run.errors, run.known) for op in part.ops.nodes}
 
 
-def _reason(names: set[str], errors: Mapping[str, float]) -> str:
+def _reason(names: set[str], errors: Mapping[str, float], known: Mapping[str, str]) -> str:
     """Return why an op cannot be int8; empty if it can."""
+    for name in names & set(known):
+        return known[name]
     found = [errors[name] for name in names if name in errors]
     if not found:
         return "has no int8 kernel"
