@@ -42,8 +42,8 @@ $(PEERS)/installed: pyproject.toml constraints.txt
 bench-peers: $(PEERS)/installed  ## NNCF in an environment of its own, for a row of `make bench`
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
-	$(RUN) tests/callbacks/chaos.py
-	$(RUN) tests/callbacks/stops.py
+	$(RUN) tests/scenes/chaos.py
+	$(RUN) tests/scenes/stops.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) lpot_workspace

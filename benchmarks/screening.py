@@ -21,7 +21,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassF1Score
 
-from lpot_lightning.callbacks.partial import Held
+from lpot_lightning.trainer.partial_metric import Held
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.screening import Curve, Recorder, Screen
 

@@ -6,23 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lpot_lightning.api.benchmark import Benchmark
-    from lpot_lightning.api.benchmark_result import BenchmarkResult
-    from lpot_lightning.api.pruning import Pruning
-    from lpot_lightning.api.pruning_result import PruningResult
-    from lpot_lightning.api.quantization import Quantization
-    from lpot_lightning.api.restore import load
-    from lpot_lightning.api.result import TuningResult
+    from lpot_lightning.artifacts.restore import load
     from lpot_lightning.callbacks.benchmark import BenchmarkCallback
-    from lpot_lightning.callbacks.checkpoint import load_from_checkpoint
     from lpot_lightning.callbacks.from_conf import callbacks_from_conf
-    from lpot_lightning.callbacks.offline import quantize
     from lpot_lightning.callbacks.pruning import PruningCallback
     from lpot_lightning.callbacks.qat import QATCallback
     from lpot_lightning.callbacks.quantization import QuantizationCallback
-    from lpot_lightning.cli import LPOTCLI
+    from lpot_lightning.commands.cli import LPOTCLI
+    from lpot_lightning.commands.quantize import quantize
     from lpot_lightning.data.metric import Metric
     from lpot_lightning.errors import ArtifactError, ConfError, LpotError
+    from lpot_lightning.lpot.benchmark import Benchmark
+    from lpot_lightning.lpot.pruning import Pruning
+    from lpot_lightning.lpot.quantization import Quantization
+    from lpot_lightning.runs.pruning_result import PruningResult
+    from lpot_lightning.runs.tuning_result import TuningResult
+    from lpot_lightning.timing.result import BenchmarkResult
+    from lpot_lightning.trainer.checkpoint import load_from_checkpoint
 
 __all__ = [
     "ArtifactError",
@@ -47,24 +47,24 @@ __all__ = [
 ]
 _HOMES = {
     "ArtifactError": "errors",
-    "Benchmark": "api.benchmark",
+    "Benchmark": "lpot.benchmark",
     "BenchmarkCallback": "callbacks.benchmark",
-    "BenchmarkResult": "api.benchmark_result",
+    "BenchmarkResult": "timing.result",
     "ConfError": "errors",
-    "LPOTCLI": "cli",
+    "LPOTCLI": "commands.cli",
     "LpotError": "errors",
     "Metric": "data.metric",
-    "Pruning": "api.pruning",
+    "Pruning": "lpot.pruning",
     "PruningCallback": "callbacks.pruning",
-    "PruningResult": "api.pruning_result",
+    "PruningResult": "runs.pruning_result",
     "QATCallback": "callbacks.qat",
-    "Quantization": "api.quantization",
+    "Quantization": "lpot.quantization",
     "QuantizationCallback": "callbacks.quantization",
-    "TuningResult": "api.result",
+    "TuningResult": "runs.tuning_result",
     "callbacks_from_conf": "callbacks.from_conf",
-    "load": "api.restore",
-    "load_from_checkpoint": "callbacks.checkpoint",
-    "quantize": "callbacks.offline",
+    "load": "artifacts.restore",
+    "load_from_checkpoint": "trainer.checkpoint",
+    "quantize": "commands.quantize",
 }
 
 

@@ -14,37 +14,37 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 from typing_extensions import override
 
-from lpot_lightning.api.benchmark_result import BenchmarkResult
-from lpot_lightning.api.benchmark_run import CALLS, performance_of, with_found
-from lpot_lightning.api.cores import asks_for_processes
-from lpot_lightning.api.percentiles import Timed
-from lpot_lightning.api.random_numbers import seeded
-from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.api.timing import Found, in_turns, threads
-from lpot_lightning.api.untouched import as_before_on_error
-from lpot_lightning.callbacks.calibration import VALIDATION, collect_val
-from lpot_lightning.callbacks.checkpoint import model_with
-from lpot_lightning.callbacks.interrupt import ending_well
-from lpot_lightning.callbacks.loaders import take
-from lpot_lightning.callbacks.postbox import Postbox
-from lpot_lightning.callbacks.precision import judging_precision, step_failed
-from lpot_lightning.callbacks.progress import end_live_bar
-from lpot_lightning.callbacks.quiet import BorrowedLoop, HeldBatches, Warned, quiet, run
-from lpot_lightning.callbacks.run import ranks_of
-from lpot_lightning.callbacks.stop_watch import StopWatch
 from lpot_lightning.callbacks.tuned import TunedCallback
-from lpot_lightning.callbacks.unjudged import not_timed
-from lpot_lightning.callbacks.validation import (
+from lpot_lightning.conf.benchmarking import check_for_timing
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError
+from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
+from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.machine.signals import check
+from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.untouched import as_before_on_error
+from lpot_lightning.timing.cores import asks_for_processes
+from lpot_lightning.timing.in_turns import Found, in_turns, threads
+from lpot_lightning.timing.percentiles import Timed
+from lpot_lightning.timing.result import BenchmarkResult
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, HeldBatches, Warned, quiet, run
+from lpot_lightning.trainer.calibration import VALIDATION, collect_val
+from lpot_lightning.trainer.checkpoint import model_with
+from lpot_lightning.trainer.checks import (
     NO_VALIDATION_DATA,
     check_step,
     check_trainer,
     find_loaders,
 )
-from lpot_lightning.conf.benchmarking import check_for_timing
-from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError, EvaluationError, LpotError
-from lpot_lightning.quantization.replace import second_model
-from lpot_lightning.signals import check
+from lpot_lightning.trainer.interrupt import ending_well
+from lpot_lightning.trainer.loaders import take
+from lpot_lightning.trainer.postbox import Postbox
+from lpot_lightning.trainer.precision import judging_precision, step_failed
+from lpot_lightning.trainer.progress import end_live_bar
+from lpot_lightning.trainer.session import ranks_of
+from lpot_lightning.trainer.stop_watch import StopWatch
+from lpot_lightning.trainer.unjudged import not_timed
 
 
 class BenchmarkCallback(Callback):

@@ -14,16 +14,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from lpot_lightning.callbacks.interrupt import ending_well
-from lpot_lightning.callbacks.monitor import Monitor, find_monitor, named_by
-from lpot_lightning.callbacks.postbox import Postbox
-from lpot_lightning.callbacks.quiet import directions_in
-from lpot_lightning.callbacks.run import in_one_process, workspace_for
-from lpot_lightning.callbacks.unjudged import trained_left
-from lpot_lightning.callbacks.validation import NO_VALIDATION_DATA, check_step
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
-from lpot_lightning.lock import WorkspaceLock
+from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.trainer.borrowed_loop import directions_in
+from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
+from lpot_lightning.trainer.interrupt import ending_well
+from lpot_lightning.trainer.monitor import Monitor, find_monitor, named_by
+from lpot_lightning.trainer.postbox import Postbox
+from lpot_lightning.trainer.session import in_one_process, workspace_for
+from lpot_lightning.trainer.unjudged import trained_left
 
 Result = TypeVar("Result")
 

@@ -15,35 +15,35 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lpot_lightning.api.channels import Channels, find_channels
-from lpot_lightning.api.criterion import criterion_of
-from lpot_lightning.api.pruned_files import RESULT, judged_left
-from lpot_lightning.api.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
-from lpot_lightning.api.pruning_run import Dense, finish_pruning
-from lpot_lightning.callbacks.averaging import averages
-from lpot_lightning.callbacks.chosen import chosen_weights
-from lpot_lightning.callbacks.fresh_start import look_anew
-from lpot_lightning.callbacks.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
-from lpot_lightning.callbacks.precision import judging_precision
-from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.pruning_checks import (
     check_epochs,
     check_first,
     check_pruning_trainer,
     last_epoch,
 )
-from lpot_lightning.callbacks.run import judging, log_scalars, workspace_for
-from lpot_lightning.callbacks.task import Task
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.machine.signals import Stopped, uninterrupted
+from lpot_lightning.module.stand_in import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
-from lpot_lightning.quantization.replace import check_copyable
-from lpot_lightning.signals import Stopped, uninterrupted
+from lpot_lightning.runs.channels import Channels, find_channels
+from lpot_lightning.runs.criterion import criterion_of
+from lpot_lightning.runs.prune import Dense, finish_pruning
+from lpot_lightning.runs.pruned_files import RESULT, judged_left
+from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
+from lpot_lightning.trainer.averaging import averages
+from lpot_lightning.trainer.chosen_weights import chosen_weights
+from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
+from lpot_lightning.trainer.look_anew import look_anew
+from lpot_lightning.trainer.precision import judging_precision
+from lpot_lightning.trainer.progress import end_live_bar
+from lpot_lightning.trainer.session import judging, log_scalars, workspace_for
+from lpot_lightning.trainer.task import Task
 
 FEW = 8
 """Validation samples that are held where models are only judged."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
 
-from lpot_lightning.callbacks.validation import check_logging, keeps_whole
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning.model_pruner import schedule_of
+from lpot_lightning.trainer.checks import check_logging, keeps_whole
 
 
 def check_pruning_trainer(trainer: Trainer) -> None:

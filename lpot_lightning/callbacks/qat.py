@@ -14,28 +14,29 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
-from lpot_lightning.api.options import Options
-from lpot_lightning.api.ranks import Ranks
-from lpot_lightning.api.run import find_backend
-from lpot_lightning.api.trained import Trained
-from lpot_lightning.api.training import FEW, check_trainable, prepare_training
-from lpot_lightning.callbacks import checkpoint
-from lpot_lightning.callbacks.checkpoint import KEY, QAT, Choice, qat_state
-from lpot_lightning.callbacks.evaluation import ValidationRunner
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
-from lpot_lightning.callbacks.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.callbacks.judged import checked_baseline
-from lpot_lightning.callbacks.progress import end_live_bar
-from lpot_lightning.callbacks.run import judging, ranks_of
-from lpot_lightning.callbacks.task import Task
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.module.copying import is_compiled
+from lpot_lightning.module.fingerprint import content_hash
+from lpot_lightning.module.past_the_graph import Strays
 from lpot_lightning.quantization.backend import BACKENDS, Training
-from lpot_lightning.quantization.copying import is_compiled
-from lpot_lightning.quantization.fingerprint import content_hash
-from lpot_lightning.quantization.strays import Strays
+from lpot_lightning.runs.options import Options
+from lpot_lightning.runs.quantize import find_backend
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
+from lpot_lightning.trainer import checkpoint
+from lpot_lightning.trainer.averaging import renews_statistics
+from lpot_lightning.trainer.checkpoint import KEY, QAT, Choice, qat_state
+from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
+from lpot_lightning.trainer.progress import end_live_bar
+from lpot_lightning.trainer.session import judging, ranks_of
+from lpot_lightning.trainer.task import Task
+from lpot_lightning.trainer.validation_runner import ValidationRunner
 
 
 class QATCallback(TunedCallback):
@@ -243,7 +244,7 @@ class QATCallback(TunedCallback):
         self._find_first(trainer)
         epoch = trainer.current_epoch
         self._new_in = epoch if self._new_in is None else self._new_in
-        refreshes = trainer.fit_loop._skip_backward  # how weight averaging renews the statistics
+        refreshes = renews_statistics(trainer)
         learns = epoch == self._new_in or not self._plan.freezes_observers(epoch)
         self._training.observing = refreshes or learns
         if refreshes:

@@ -9,13 +9,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
-from lpot_lightning.callbacks.calibration import Source
-from lpot_lightning.callbacks.checkpoint import Choice
 from lpot_lightning.callbacks.judged import check_choice
-from lpot_lightning.callbacks.progress import end_live_bar
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.trainer.calibration import Source
+from lpot_lightning.trainer.checkpoint import Choice
+from lpot_lightning.trainer.progress import end_live_bar
 
 
 class QuantizationCallback(TunedCallback):

@@ -10,23 +10,23 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lpot_lightning.api.result import TuningResult, read_result
-from lpot_lightning.api.trained import Trained
-from lpot_lightning.api.workspace import RESULT, on_disk
-from lpot_lightning.callbacks import checkpoint
-from lpot_lightning.callbacks.checkpoint import CHOICES, Choice
-from lpot_lightning.callbacks.chosen import chosen_weights
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.names import check_names
-from lpot_lightning.callbacks.precision import judging_precision
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
-from lpot_lightning.callbacks.run import run_quantization, workspace_for
-from lpot_lightning.callbacks.task import Task
-from lpot_lightning.callbacks.validation import check_trainer
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError
+from lpot_lightning.module.stand_in import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
-from lpot_lightning.quantization.replace import check_copyable
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.runs.tuning_result import TuningResult, read_result
+from lpot_lightning.runs.workspace import RESULT, on_disk
+from lpot_lightning.trainer import checkpoint
+from lpot_lightning.trainer.checkpoint import CHOICES, Choice
+from lpot_lightning.trainer.checks import check_trainer
+from lpot_lightning.trainer.chosen_weights import chosen_weights
+from lpot_lightning.trainer.precision import judging_precision
+from lpot_lightning.trainer.session import run_quantization, workspace_for
+from lpot_lightning.trainer.task import Task
 from lpot_lightning.tuning.strategies.table import find_strategy
 
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lpot_lightning.conf.loader import Budget, Keys, Loader, printable, spell
 from lpot_lightning.errors import ConfError
-from lpot_lightning.reading import regular_bytes, without_tilde
+from lpot_lightning.machine.reading import regular_bytes, without_tilde
 
 MAX_BYTES = 1 << 20
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from lpot_lightning.errors import DataError, in_short
-from lpot_lightning.reading import regular_bytes, too_large, without_tilde
+from lpot_lightning.machine.reading import regular_bytes, too_large, without_tilde
 
 MAX_BYTES = 1 << 30
 """Of a file, unzipped: the largest of EMNIST's has 547 MB."""

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.quantization.fx.profile import OpProfile
-from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import Op, Recipe
 
 

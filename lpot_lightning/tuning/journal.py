@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.files import replace_file, set_aside
-from lpot_lightning.reading import open_regular, regular_bytes
+from lpot_lightning.machine.files import replace_file, set_aside
+from lpot_lightning.machine.reading import open_regular, regular_bytes
 
 MAX_BYTES = 1 << 30
 """A line of 1,000 ops has some 100 kB, and a search hundreds of them: this is ten times as much."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from lpot_lightning.errors import LpotError, QuantizationError
+from lpot_lightning.machine.signals import uninterrupted
 from lpot_lightning.recipe import Recipe
-from lpot_lightning.signals import uninterrupted
 from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score

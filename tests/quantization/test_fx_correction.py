@@ -23,9 +23,9 @@ from int8_scenes import (
 from torch import nn
 from zoo import CalledTwice, Made, calibrated_made, images, layers, made, rows
 
+from lpot_lightning.module.stand_in import replaced
 from lpot_lightning.quantization.fx import capability, observe
 from lpot_lightning.quantization.fx.correction import BIAS, EQUALIZATION, WEIGHT
-from lpot_lightning.quantization.replace import replaced
 from lpot_lightning.recipe import CORRECTIONS
 
 KINDS = {

@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.stand_in import put, replaced, second_model
 from lpot_lightning.quantization.fx.fake_quant import FakeQuant, rounded_weight
 from lpot_lightning.quantization.fx.training_layer import TrainingEmbedding, TrainingLayer
-from lpot_lightning.quantization.replace import put, replaced, second_model
 
 IMAGES = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

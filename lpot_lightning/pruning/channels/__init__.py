@@ -1,0 +1,1 @@
+"""Channels that go together: `finding` them, the `proof`, a `plan`, the `cut`."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.engine import choose_engine, needs_reduced_range, quiet
 from lpot_lightning.quantization.fx.part import Part
@@ -18,7 +19,6 @@ from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
 from lpot_lightning.quantization.fx.training import FxTraining, check_state
-from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.module.calls import Calls
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.probe import ToggleRun, bind, tensors_of
 from lpot_lightning.recipe import OpConfig

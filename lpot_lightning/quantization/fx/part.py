@@ -15,7 +15,8 @@ from torch.ao.quantization.quantize_fx import (
 )
 from torch.fx import GraphModule
 
-from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.chain import Chain, chains_of
 from lpot_lightning.quantization.fx.correction import Corrections
 from lpot_lightning.quantization.fx.detour import lead_around, take_fences_out
@@ -29,7 +30,6 @@ from lpot_lightning.quantization.fx.sharing import SharedTensors
 from lpot_lightning.quantization.fx.spec import WRAPPED, PartSpec, alone
 from lpot_lightning.quantization.fx.tidy import tidy
 from lpot_lightning.quantization.fx.trace import check_equal, told, trace
-from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import OpConfig, TensorConfig
 
 

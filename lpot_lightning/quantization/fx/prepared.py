@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.quantization.calls import Calls
+from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.capability import configs_of, trained_configs_of
 from lpot_lightning.quantization.fx.correction import EQUALIZATION
 from lpot_lightning.quantization.fx.damage import Damage, changes_function
@@ -19,7 +20,6 @@ from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.profile import OpProfile, profile
 from lpot_lightning.quantization.fx.ranges import trained_ranges
 from lpot_lightning.quantization.fx.training import FxTraining, places_in
-from lpot_lightning.quantization.replace import StandIn
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
 Verdict = tuple[str, dict[str, str], list[str]]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 
-from lpot_lightning.quantization.calls import Calls, entered_only_through_forward
+from lpot_lightning.module.calls import Calls, entered_only_through_forward
 from lpot_lightning.quantization.fx.capability import OP_LAYERS
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.spec import PartSpec

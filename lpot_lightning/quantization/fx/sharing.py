@@ -8,7 +8,7 @@ from itertools import chain
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from lpot_lightning.quantization.replace import StandIn
+from lpot_lightning.module.stand_in import StandIn
 
 
 class SharedTensors:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lpot_lightning.quantization.calls import Scalar
+from lpot_lightning.module.calls import Scalar
 
 WRAPPED = "0"  # where a single layer sits in the Sequential that is traced in its stead
 

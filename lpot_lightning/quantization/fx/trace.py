@@ -16,9 +16,9 @@ from torch.fx import GraphModule, Proxy
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import QuantizationError, in_short
-from lpot_lightning.quantization.calls import Calls, Scalar
-from lpot_lightning.quantization.copying import copy_of
-from lpot_lightning.quantization.folding import fold_weights
+from lpot_lightning.module.calls import Calls, Scalar
+from lpot_lightning.module.copying import copy_of
+from lpot_lightning.module.folding import fold_weights
 
 Scopes = dict[str, tuple[str, type]]
 

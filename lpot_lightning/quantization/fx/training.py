@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.quantization.calls import Scalar, fixed_arguments
+from lpot_lightning.module.calls import Scalar, fixed_arguments
+from lpot_lightning.module.stand_in import Undo, let_compute
 from lpot_lightning.quantization.fx.engine import quiet
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.plan import Place, Plan, plan_of
 from lpot_lightning.quantization.fx.ranges import Ranges, check_finite, check_ranges
 from lpot_lightning.quantization.fx.spec import PartSpec
-from lpot_lightning.quantization.replace import Undo, let_compute
 from lpot_lightning.recipe import OpConfig
 
 

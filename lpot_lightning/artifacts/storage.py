@@ -1,0 +1,305 @@
+"""The files of a quantized model: written atomically, read safely."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from lpot_lightning.artifacts.tune_config import FORMAT, check_hash, read_configure, seal
+from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.machine.files import read_file, remove_file, rename_aside, sha256, write_file
+from lpot_lightning.machine.reading import in_units
+from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
+from lpot_lightning.module.stand_in import put
+from lpot_lightning.quantization.backend import BACKENDS
+
+_LOG = logging.getLogger(__name__)
+CONFIGURE = "best_configure.yaml"
+WEIGHTS = "best_model_weights.pt"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the two files of a model are called."""
+
+    configure: str = CONFIGURE
+    weights: str = WEIGHTS
+
+
+PREVIOUS = ".previous"
+"""What is added to the stem of the weights that the next ones replace."""
+
+Model = TypeVar("Model", bound=nn.Module)
+_SIZE, _LONGEST_SHAPE = re.compile("[0-9]{1,18}"), 1000
+_SHARED, _EXPANDED = 64, 64 << 20
+"""How many times tied weights may be there, and how many bytes an expanded mask may stand for."""
+_DTYPES = {
+    getattr(torch, kind)
+    for kind in (
+        *("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128"),
+        *("uint8", "int8", "int16", "int32", "int64", "bool", "uint16", "uint32", "uint64"),
+        *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"),
+    )
+    if hasattr(torch, kind)
+}
+
+
+def save(
+    folder: Path,
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    names: Names = Names(),
+) -> dict[str, Any]:
+    """Write the weights and then the configuration, which names their hash.
+
+    Killed between the two, the older weights are still there under another name, and ``load``
+    finds them: the pair on disk is always a model.
+
+    Returns:
+        the configuration as written.
+
+    Raises:
+        ArtifactError: if a file cannot be written; what was there before still loads.
+    """
+    content = to_bytes(dict(plain))
+    complete = {
+        "format": FORMAT,
+        **configure,
+        "weights": {
+            "file": names.weights,
+            "sha256": sha256(content),
+            "content": seal(configure, plain),
+        },
+    }
+    _keep_previous(folder, names)
+    write_file(folder / names.weights, content)
+    save_configure(folder / names.configure, complete)
+    remove_file(_previous(folder / names.weights))
+    return complete
+
+
+def save_configure(path: Path, configure: Mapping[str, Any]) -> None:
+    """Write the configuration alone; the weights it names are already there."""
+    text = yaml.safe_dump(dict(configure), sort_keys=False, default_flow_style=None, width=120)
+    write_file(path, text.encode())
+
+
+def _previous(weights: Path) -> Path:
+    return weights.with_stem(weights.stem + PREVIOUS)
+
+
+def _keep_previous(folder: Path, names: Names) -> None:
+    """Hold on to the weights that the configuration on disk names, until it names others.
+
+    Killed between the two files before, the previous ones are the ones to keep: they are left
+    alone. Where no configuration is there an empty file is in their place, so that the weights of a
+    killed run are known. Others that no configuration of ours names may be somebody's only ones:
+    they are kept under another name.
+    """
+    weights, named = folder / names.weights, _named(folder / names.configure)
+    previous = _previous(weights)
+    if named is None:
+        if not _is_empty(previous):
+            _set_aside(weights, names)
+            write_file(previous, b"")
+        return
+    content = _content_of(weights)
+    if sha256(content) == named:
+        write_file(previous, content)
+    elif sha256(_content_of(previous)) != named:
+        _set_aside(weights, names)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _named(configure: Path) -> str | None:
+    """Return the hash that a configuration names; an LPOT file cannot be read, and names none."""
+    try:
+        return str(read_configure(configure)["weights"]["sha256"])
+    except ArtifactError:
+        return None
+
+
+def _content_of(path: Path) -> bytes:
+    """Return what is in a file, nothing where it cannot be read: that is no model of ours."""
+    try:
+        return read_file(path, memory())
+    except ArtifactError:
+        return b""
+
+
+def _set_aside(weights: Path, names: Names) -> None:
+    if not os.path.lexists(weights):
+        return
+    kept = rename_aside(weights)
+    _LOG.warning(
+        "`%s` was there and no `%s` names it: kept as `%s`", weights, names.configure, kept
+    )
+
+
+def memory() -> int:
+    """Return the bytes of memory that the machine has: no more can be read of any file."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows does not say
+        return 1 << 37
+
+
+def to_bytes(content: object) -> bytes:
+    """Return what ``torch.save`` would write."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def read_weights(
+    path: Path, expected: str, fp32: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
+    """Read the weights whose hash the tune config names.
+
+    Args:
+        path: the file.
+        expected: its hash.
+        fp32: the fingerprint of the fp32 model, whose size bounds that of the file.
+
+    Raises:
+        ArtifactError: if they are missing, damaged, others, or anything but tensors.
+    """
+    most = min(memory(), _most_of(fp32) if fp32 is not None else memory())
+    content = read_file(path, most)
+    previous = _previous(path)
+    if sha256(content) != expected and previous.exists():
+        content = read_file(previous, most)  # killed between the two files of a better model
+    if sha256(content) != expected:
+        raise ArtifactError(
+            f"`{path}` is damaged or belongs to another tune config: its SHA-256 is"
+            f" {sha256(content)[:16]}…, the tune config names {expected[:16]}…"
+        )
+    return plain_tensors(read_tensors(content, str(path)), str(path))
+
+
+def _most_of(fp32: Mapping[str, str]) -> int:
+    """Return what a file can have at most; int8 has a fourth of it, and a little for each tensor.
+
+    Every number counts as 16 bytes, the most that any has; a shape that is none counts nothing.
+    """
+    numbers = 0
+    for shape in map(str, fp32.values()):
+        sizes = _SIZE.findall(shape.partition("[")[2][:_LONGEST_SHAPE])
+        numbers += math.prod(map(int, sizes))
+    return (16 << 20) + (16 << 10) * len(fp32) + 16 * numbers
+
+
+def read_tensors(content: bytes, name: str) -> Any:
+    """Unpickle with ``weights_only=True``, always; any complaint becomes an ``ArtifactError``."""
+    try:
+        check_records(io.BytesIO(content), len(content))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch gives ten kinds of them for damaged files
+        reason = in_short(error)
+        raise ArtifactError(f"`{name}` cannot be read: {reason}") from error
+
+
+def check_records(file: IO[bytes], size: int) -> None:
+    """Refuse an archive whose records are larger than the file: ``torch.save`` compresses nothing.
+
+    Raises:
+        ValueError: if one is compressed, or they overlap.
+        zipfile.BadZipFile: if it is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        records = archive.infolist()
+    packed = [one.filename for one in records if one.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise ValueError(f"its record `{packed[0]}` is compressed, which `torch.save` never does")
+    if sum(one.file_size for one in records) > size:
+        raise ValueError("its records are larger than itself")
+
+
+def plain_tensors(found: object, name: str) -> dict[str, Tensor]:
+    """Return ``found`` if it maps names to dense tensors, as large as what is stored of them."""
+    if not isinstance(found, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items()
+    ):
+        raise ArtifactError(f"`{name}` holds something else than dense tensors by name")
+    for key, value in found.items():
+        if odd := _oddity(value):
+            raise ArtifactError(
+                f"`{name}` holds something else than dense tensors by name: `{key}` is {odd}"
+            )
+    _check_stored(found, name)
+    return found
+
+
+def _oddity(value: Tensor) -> str:
+    """Return in what a tensor is another one than a state of ours holds; empty if in nothing."""
+    if value.is_nested:
+        return "nested"
+    if value.layout is not torch.strided:
+        return f"`{value.layout}`"
+    if value.device.type != "cpu":
+        return f"on `{value.device}`"
+    if value.is_quantized:
+        return "quantized"
+    if value.is_conj() or value.is_neg():
+        return "a view that conjugates or negates"
+    if value.dtype not in _DTYPES:
+        return f"of `{value.dtype}`"
+    return ""
+
+
+def _check_stored(found: Mapping[str, Tensor], name: str) -> None:
+    """Refuse views of little that would be copied to much: an expanded one, or thousands of one."""
+    stored = {
+        value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+        for value in found.values()
+    }
+    shown = sum(value.numel() * value.element_size() for value in found.values())
+    if shown > _SHARED * sum(stored.values()) + _EXPANDED:
+        raise ArtifactError(
+            f"`{name}` holds {in_units(sum(stored.values()))} of numbers, which its tensors show as"
+            f" {in_units(shown)}"
+        )
+
+
+def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored: Model) -> Model:
+    """Return ``restored`` with int8 parts, filled with ``plain``.
+
+    Args:
+        configure: checked.
+        plain: the tensors of the int8 model.
+        restored: an fp32 model of our own; it is changed.
+
+    Raises:
+        ArtifactError: if the model is of another structure, or the tensors do not fit it.
+    """
+    check_fingerprint(configure["fp32_model"], fingerprint(restored))
+    check_hash(configure, plain)
+    backend = BACKENDS[configure["backend"]]()
+    try:
+        parts = backend.rebuild(restored, configure)
+    except ArtifactError:
+        raise
+    except Exception as error:  # torch's own, about a model or a tune config that it cannot follow
+        reason = in_short(error)
+        raise ArtifactError(f"the model cannot be rebuilt from it: {reason}") from error
+    put(restored, parts)
+    backend.fill(restored, plain, configure["engine"])
+    return restored.requires_grad_(False).eval()

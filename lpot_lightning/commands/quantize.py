@@ -1,0 +1,202 @@
+"""Quantize a trained model without a fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from typing_extensions import override
+
+from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
+from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.runs.preparation import check_not_int8
+from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import on_disk
+from lpot_lightning.trainer.borrowed_loop import directions_in
+from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
+from lpot_lightning.trainer.calibration import Source
+from lpot_lightning.trainer.checkpoint import Choice, model_with, saved_weights
+from lpot_lightning.trainer.checks import check_step, check_trainer
+from lpot_lightning.trainer.interrupt import ending_well
+from lpot_lightning.trainer.monitor import Monitor, find_monitor, named_by
+from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
+from lpot_lightning.trainer.session import in_one_process, run_quantization, workspace_for
+from lpot_lightning.trainer.task import Task
+
+_SAVED: tuple[Choice, ...] = ("best", "last")
+
+
+def quantize(
+    trainer: Trainer,
+    model: LightningModule,
+    train_dataloaders: Any = None,
+    val_dataloaders: Any = None,
+    datamodule: LightningDataModule | None = None,
+    *,
+    conf: Any,
+    monitor: str | None = None,
+    modules: list[str] | None = None,
+    calib: Source = "train",
+    ckpt_path: str | os.PathLike[str] | None = None,
+) -> TuningResult:
+    """Quantize a model that needs no training, tuned to an accuracy goal.
+
+    The model needs a ``validation_step`` and data for it, but no optimizer and no
+    ``training_step``. It is left as it is, and so is the trainer.
+
+    Args:
+        trainer: whose validation loop judges, in one process or with ``strategy="ddp"``. Its
+            callbacks stay quiet, its loggers get one line of scalars a trial.
+        model: the trained model.
+        train_dataloaders: to calibrate on, unshuffled; the validation data where there are none.
+        val_dataloaders: to judge on.
+        datamodule: gives both; its ``setup`` and ``teardown`` are called for ``validate`` and
+            for ``fit``.
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        monitor: as for ``QuantizationCallback``; so are ``modules`` and ``calib``.
+        ckpt_path: a checkpoint whose weights are quantized instead of those in memory; ``"best"``
+            and ``"last"`` are those of the trainer's ``ModelCheckpoint``.
+
+    Returns:
+        the ``TuningResult``; its ``model`` is the int8 model.
+
+    Raises:
+        LpotError: of the kind that says what is wrong.
+        SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished is on disk.
+
+    Example::
+
+        result = quantize(Trainer(), LitDigits.load_from_checkpoint("best.ckpt"),
+                          datamodule=data, conf="ptq.yaml")
+        Trainer(accelerator="cpu").test(result.model, datamodule=data)
+    """
+    asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
+    check_trainer(trainer)
+    _check_judge(model, val_dataloaders, datamodule)
+    check_not_int8(model)
+    weights = "" if ckpt_path is None else os.fspath(ckpt_path)
+    if starts_processes(trainer):
+        raise QuantizationError(
+            "`quantize` gives the int8 model back, which cannot leave the processes that this"
+            " strategy starts: use `strategy='ddp'`, or one process with `Trainer(devices=1)`"
+        )
+    watchers: list[Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
+    if weights in _SAVED and not any(saved_weights(watchers, one, None) for one in _SAVED):
+        raise _not_saved(weights)
+    precision = judging_precision(trainer, model, rank_zero_info)
+    workspace = workspace_for(trainer, asked.conf)
+    task = Task(
+        asked.conf,
+        monitor,
+        asked.modules,
+        weights,
+        workspace,
+        watchers,
+        precision,
+        calib,
+        train_dataloaders,
+    )
+    driver = _Driver(task, trainer)
+    stand_in = model_with(model, "")
+    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
+    with (
+        closing(driver),
+        ending_well(
+            lambda: f"{on_disk(asked.conf, workspace)}; go on with the same call of `quantize`"
+        ),
+        seeded(asked.conf.tuning.random_seed),
+        borrowed(trainer, stand_in, driver, precision),
+    ):
+        try:
+            trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
+        except RuntimeError as error:
+            if isinstance(precision, Float32):  # it worked in the type that the weights were in
+                raise step_failed(error, precision) from error
+            raise
+    if driver.result is None:
+        raise DataError("the validation dataloader is empty: there is no batch to judge by")
+    return driver.result
+
+
+class _Driver(Callback):
+    """Starts the run from inside ``validate``, where the data and the module are set up."""
+
+    def __init__(self, task: Task, trainer: Trainer) -> None:
+        self._task, self._limit = task, trainer.limit_val_batches
+        self._loggers: list[Logger] = trainer.loggers
+        self._lock: WorkspaceLock | None = None
+        self.result: TuningResult | None = None
+
+    def close(self) -> None:
+        """Let others into the workspace."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._task.workspace is not None:
+            self._lock = WorkspaceLock(self._task.workspace)
+            in_one_process(trainer, self._lock.acquire)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del vars(pl_module)["configure_callbacks"]
+        data: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None:
+            data.setup("fit")
+        silent, trainer.loggers = trainer.loggers, self._loggers
+        trainer.limit_val_batches = self._limit
+        try:
+            weights = in_one_process(trainer, partial(_chosen, trainer, self._task))
+            task = dataclasses.replace(self._task, weights=weights)
+            self.result = run_quantization(trainer, pl_module, task)
+        finally:
+            trainer.loggers = silent
+            if data is not None:
+                data.teardown("fit")
+
+
+def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule | None) -> None:
+    check_step(model)
+    owner = model if data is None else data
+    if loaders is None and not is_overridden("val_dataloader", owner):
+        raise EvaluationError(
+            "there is no validation data: pass `val_dataloaders`, or define `val_dataloader()` in"
+            f" `{type(owner).__name__}`"
+        )
+
+
+def _chosen(trainer: Trainer, task: Task) -> str:
+    """Return the path of the checkpoint that is asked for, ``""`` for the weights in memory."""
+    choice = next((one for one in _SAVED if one == task.weights), None)
+    if choice is None:
+        return task.weights
+    found = saved_weights(task.watchers, choice, _monitor_of(trainer, task))
+    if not found:
+        raise _not_saved(choice)
+    rank_zero_info(f"quantizing the weights of `{found}`")
+    return found
+
+
+def _monitor_of(trainer: Trainer, task: Task) -> Monitor:
+    """Return what models will be judged by, from the one batch that ``validate`` saw."""
+    asked = task.conf.tuning.accuracy_criterion.higher_is_better
+    logged = directions_in(trainer.validate_loop)
+    try:
+        return find_monitor(task.monitor, asked, task.watchers, logged, logged)
+    except EvaluationError:  # a callback may log it, which was quiet
+        named = {task.monitor} if task.monitor else named_by(task.watchers)
+        return find_monitor(task.monitor, asked, task.watchers, named, logged)
+
+
+def _not_saved(choice: str) -> EvaluationError:
+    return EvaluationError(f"`ckpt_path` is `{choice}`, but the trainer saved no such checkpoint")

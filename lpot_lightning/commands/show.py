@@ -1,0 +1,197 @@
+"""What a quantization or a pruning has left in its workspace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lpot_lightning.artifacts.storage import CONFIGURE
+from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.files import expanded
+from lpot_lightning.runs.pruned_files import RESULT as PRUNED
+from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
+from lpot_lightning.runs.tuning_result import TuningResult, by_reason, read_result
+from lpot_lightning.runs.workspace import HISTORY, RESULT
+from lpot_lightning.tuning.history import PastTrial, Seen, look_at
+
+_INT8 = (RESULT, HISTORY, CONFIGURE)
+_FILES = (*_INT8, PRUNED)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What is in a workspace; each part is ``None`` where its file is not there.
+
+    Args:
+        folder: the workspace.
+        result: of the run that has ended last.
+        history: of the run that was begun last.
+        configure: the tune config of the best model.
+        pruned: the result of the pruning that has ended last.
+    """
+
+    folder: Path
+    result: TuningResult | None
+    history: Seen | None
+    configure: Mapping[str, Any] | None
+    pruned: PruningResult | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not as after a run that has ended."""
+        found: list[str] = []
+        if self.result is None and self.history is None and self.configure is None:
+            return found  # it was only pruned
+        if self.history is not None and self.history.torn:
+            found.append("the last line of the history is not written to its end, and left out")
+        if self.result is None:
+            found.append("the run has not ended: it is going on, or was stopped")
+        elif self.history is not None and _newer(self.folder / HISTORY, self.folder / RESULT):
+            found.append("a later run has not ended: the result is that of the one before")
+        if self.configure is None:
+            found.append("there is no int8 model yet")
+        return found
+
+    def to_json(self) -> str:
+        """Return all of it as JSON."""
+        history = self.history
+        plain = {
+            "workspace": str(self.folder),
+            "notes": self.notes,
+            "result": None if self.result is None else json.loads(self.result.to_json()),
+            "baseline": None if history is None else history.baseline,
+            "trials": [] if history is None else [one.to_dict() for one in history.trials],
+            "ops": {} if self.configure is None else self.configure["op"],
+            "accuracy": None if self.configure is None else self.configure.get("accuracy"),
+            "pruned": None if self.pruned is None else json.loads(self.pruned.to_json()),
+        }
+        return json.dumps(plain, indent=1)
+
+
+def look(path: str) -> Workspace:
+    """Read what is in the workspace at ``path``; nothing is changed.
+
+    Raises:
+        ArtifactError: if there is none, or one of its files is damaged.
+    """
+    folder = expanded(path)
+    there = [name for name in _FILES if (folder / name).is_file()]
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise ArtifactError(f"`{path}` is {what}; allowed: the folder of a workspace")
+    if not there:
+        raise ArtifactError(
+            f"`{path}` is no workspace: it holds none of {', '.join(f'`{one}`' for one in _FILES)}"
+        )
+    return Workspace(
+        folder,
+        read_result(folder / RESULT) if RESULT in there else None,
+        look_at(folder / HISTORY) if HISTORY in there else None,
+        read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
+        read_pruning_result(folder / PRUNED) if PRUNED in there else None,
+    )
+
+
+def page(found: Workspace) -> str:
+    """Return it for people, part by part.
+
+    Raises:
+        ArtifactError: if a file can be read, and holds what nobody of us has written.
+    """
+    try:
+        return "\n\n".join(_parts(found))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ArtifactError(
+            f"a file in `{found.folder}` holds what lpot_lightning does not write"
+            f" ({in_short(error)}): it is damaged, or was edited"
+        ) from error
+
+
+def _parts(found: Workspace) -> Iterator[str]:
+    if found.notes:
+        yield "\n".join(f"note: {one}" for one in found.notes)
+    if found.pruned is not None:
+        yield found.pruned.table()
+    if found.result is not None:
+        yield found.result.table()
+    elif found.configure is not None:
+        yield _so_far(found.configure)
+    if found.history is not None:
+        yield _trials(found.history)
+    if found.configure is not None:
+        yield _ops(found.configure["op"])
+    if found.result is not None and found.result.not_quantizable:
+        yield "\n".join(["not quantizable", *by_reason(found.result.not_quantizable)])
+
+
+def _so_far(configure: Mapping[str, Any]) -> str:
+    """Return what is known of the best model of a run that has not ended."""
+    told = configure.get("accuracy")
+    if not isinstance(told, dict):
+        return "best so far  of unknown accuracy"
+    rows = [
+        [f"fp32 {told.get('monitor')}", _number(told.get("baseline"))],
+        [f"int8 {told.get('monitor')}, best so far", _number(told.get("int8"))],
+        ["criterion", "met" if told.get("met") else "not met"],
+    ]
+    return aligned(rows)
+
+
+def _trials(history: Seen) -> str:
+    if not history.trials:
+        return "no trial was finished"
+    rows = [["trial", "int8 ops", "fp32 ops", "accuracy", "seconds", "status"]]
+    rows += [_trial(number, one) for number, one in enumerate(history.trials, start=1)]
+    return aligned(rows)
+
+
+def _trial(number: int, past: PastTrial) -> list[str]:
+    score, recipe = past.score, past.recipe
+    status = "met" if past.accepted else "not met"
+    if score.failed:
+        status = f"failed: {score.failure}"
+    elif score.screened:
+        status = f"given up after {score.evaluations:.0%} of a pass"
+    counts = [str(len(recipe.int8_ops)), str(len(recipe.fp32_ops))]
+    return [str(number), *counts, _number(score.accuracy), f"{score.seconds:.1f}", status]
+
+
+def _ops(ops: Mapping[str, Any]) -> str:
+    rows = [["op", "kind", "precision", "activation", "scale", "weight"]]
+    rows += [_op(name, op) for name, op in ops.items()]
+    return aligned(rows)
+
+
+def _op(name: str, op: Mapping[str, Any]) -> list[str]:
+    activation, weight = op["activation"], op.get("weight")
+    fp32 = activation.get("dtype") == "fp32"
+    row = [str(name), str(op.get("kind", "")), "fp32" if fp32 else "int8"]
+    if fp32:
+        return row
+    scale = activation.get("scale")
+    shown = f"{scale:.3g}" if isinstance(scale, float) else "-"
+    return [*row, _tensor(activation), shown, _tensor(weight)]
+
+
+def _tensor(plain: Any) -> str:
+    """Return ``uint8 asym per_tensor kl``."""
+    if not isinstance(plain, dict):
+        return "-"
+    keys = ("dtype", "scheme", "granularity", "algorithm")
+    return " ".join(str(plain[key]) for key in keys if key in plain)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+
+
+def _newer(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_mtime_ns > other.stat().st_mtime_ns
+    except OSError:  # it has just been renamed
+        return False

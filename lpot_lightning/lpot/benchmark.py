@@ -1,0 +1,130 @@
+"""LPOT's benchmark: how fast a model is, and how much faster int8."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
+from lpot_lightning.conf.reader import read_conf, the_one_conf
+from lpot_lightning.lpot.benchmark_call import benchmark_given
+from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
+from lpot_lightning.lpot.imperative import Parts
+from lpot_lightning.machine.audible import audible
+from lpot_lightning.machine.signals import told_when_stopped
+from lpot_lightning.timing.result import BenchmarkResult
+
+_LOG = logging.getLogger(__name__)
+NOTHING_WRITTEN = "the benchmark is not finished, and nothing was written"
+
+
+class Benchmark(Parts):
+    """Measure how fast a model is: latency, throughput, and int8 against fp32.
+
+    ``evaluation.performance`` of the conf says how. ``warmup`` calls are not measured. An
+    ``iteration`` counts all calls, those included, and batches are taken again where there are
+    fewer; ``-1`` measures each batch once, after the warm-up, and a ``b_func`` 20 times. What is
+    timed is ``model(input)`` on the CPU, not the reading of data.
+
+    ``configs`` with ``num_of_instance`` or ``cores_per_instance`` measures in that many processes
+    at the same time, each on its own cores, and sums them up. The script is not run again in them;
+    where the model's class is defined in the script itself, that has to be imported there, and
+    needs its ``if __name__ == "__main__":``.
+
+    Data come from the YAML, or from code, which comes first: ``evaluation.performance.dataloader``,
+    else ``evaluation.accuracy.dataloader``. The accuracy is that of a ``b_func``, or of a metric,
+    ``evaluation.accuracy.metric`` or one given by ``metric``, on ``b_dataloader`` or the data of
+    ``evaluation.accuracy``. ``deploy.yaml``, which a quantization leaves in its workspace, carries
+    those sections, so that it is all that is needed besides a model.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf_fname: the same under LPOT's name.
+
+    Attributes:
+        model: an ``nn.Module``, fp32 or int8; or the folder of a workspace, whose int8 model is
+            restored, with ``fp32`` beside it.
+        fp32: the model to compare with, in interleaved runs.
+        b_dataloader: gives batches ``(input, label)``, or inputs, in place of those of the YAML.
+        b_func: takes a model in eval mode and runs what is to be timed, in place of
+            ``b_dataloader``; a number that it returns is the accuracy.
+        result: the ``BenchmarkResult`` of the last call; ``None`` before, and after one that
+            failed.
+
+    Raises:
+        ConfError: if the conf asks for what cannot be done.
+
+    Example::
+
+        benchmark = Benchmark("deploy.yaml")
+        result = benchmark(int8, fp32=model)
+        print(result.table())
+        result.speedup, result.throughput, result.latency.p99
+    """
+
+    def __init__(
+        self,
+        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.conf = read_conf(the_one_conf(conf, conf_fname))
+        self.model: Any = None
+        self.fp32: Any = None
+        self.b_dataloader: Any = None
+        self.b_func: Any = None
+        self.result: BenchmarkResult | None = None
+
+    def __call__(
+        self,
+        model: Any = None,
+        b_dataloader: Any = None,
+        b_func: Any = None,
+        *,
+        fp32: Any = None,
+        mode: str = "performance",
+    ) -> BenchmarkResult:
+        """Measure, and return what was found.
+
+        What is given here comes before the attributes. The models, random numbers and the number
+        of threads are as before afterwards.
+
+        Args:
+            model: see the attribute; so are the others.
+            b_dataloader: see the attribute.
+            b_func: see the attribute.
+            fp32: see the attribute.
+            mode: ``"performance"``, which times; or ``"accuracy"`` to measure that alone, by a
+                ``b_func``, else by the metric.
+
+        Raises:
+            LpotError: of the kind that says what is wrong.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM.
+
+        Example::
+
+            Benchmark(conf)(model, mode="accuracy").accuracy
+        """
+        own_data = b_dataloader is not None or b_func is not None
+        given = BenchmarkGiven(
+            self.model if model is None else model,
+            self.fp32 if fp32 is None else fp32,
+            b_dataloader if own_data else self.b_dataloader,
+            b_func if own_data else self.b_func,
+            mode,
+            self._meter,
+        ).checked()
+        self.result = None
+        if mode == "accuracy":
+            check_for_judging(self.conf, given.names)
+        else:
+            check_for_timing(self.conf, given.data)
+        with audible(logging.getLogger("lpot_lightning")), told_when_stopped(_tell):
+            self.result = benchmark_given(given, self.conf)
+        return self.result
+
+
+def _tell() -> None:
+    _LOG.info("interrupted: %s; go on with the same call", NOTHING_WRITTEN)

@@ -1,0 +1,198 @@
+"""One call of a benchmark: in this process, or in several."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import median
+
+import torch
+from torch import nn
+
+from lpot_lightning.conf.schema import Conf, PerformanceConf
+from lpot_lightning.data.block import ENDLESS
+from lpot_lightning.data.meter import Meter
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_short
+from lpot_lightning.judging.measuring import evaluation_of, metric_of
+from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
+from lpot_lightning.lpot.given import accuracy_of
+from lpot_lightning.lpot.plain_judge import Loader, block_loader
+from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.timing.cores import Place, places
+from lpot_lightning.timing.held_batches import hold
+from lpot_lightning.timing.in_turns import Found, Work, find, threads
+from lpot_lightning.timing.percentiles import Timed, speed_of
+from lpot_lightning.timing.processes import find_in
+from lpot_lightning.timing.result import BenchmarkResult, InstanceResult
+
+_LOG = logging.getLogger(__name__)
+CALLS = 20
+"""Of a function, or on one batch, where `iteration` is -1 and there are no batches to count."""
+
+
+def benchmark_given(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
+    """Measure what is given.
+
+    Args:
+        given: checked.
+        conf: checked.
+
+    Raises:
+        LpotError: of the kind that says what is wrong.
+    """
+    result = _accuracy(given, conf) if given.mode == "accuracy" else _performance(given, conf)
+    _LOG.info("\n%s", result.table())
+    return result
+
+
+def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
+    asked = performance_of(conf)
+    where = places(asked.configs)
+    if where and given.is_int8 and isinstance(given.model, nn.Module):
+        raise ConfError(
+            "the model is int8, which cannot be sent to the processes that"
+            " `evaluation.performance.configs` asks for: give the folder of its workspace, and the"
+            " fp32 model, `benchmark('lpot_workspace/…', loader, fp32=model)`"
+        )
+    work = _work(given, conf, asked)
+    few = asked.configs.intra_num_of_threads if asked.configs else None
+    with threads(few):
+        count = where[0].threads if where else torch.get_num_threads()
+        _LOG.info(
+            "timing %d calls after %d of warm-up%s",
+            work.iterations,
+            work.warmup,
+            f", in {len(where)} processes" if where else "",
+        )
+        found = find_in(where, work) if where else (find(work),)
+    result = BenchmarkResult(
+        conf.model.name, "int8" if given.is_int8 else "model", count, work.warmup
+    )
+    return with_found(result, found, where)
+
+
+def performance_of(conf: Conf) -> PerformanceConf:
+    """Return ``evaluation.performance`` of a conf, the defaults where it has none."""
+    asked = conf.evaluation.performance if conf.evaluation is not None else None
+    return PerformanceConf() if asked is None else asked
+
+
+def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
+    most, seed = asked.iteration, conf.tuning.random_seed
+    if given.b_func is not None:
+        iterations = most - asked.warmup if most > 0 else CALLS
+        return Work(given.model, given.fp32, (), given.b_func, asked.warmup, iterations, seed)
+    loader = _to_time_on(given, conf)
+    most_held = most if most > 0 else ENDLESS if loader.endless else None
+    calls = hold(loader.batches, most_held, origin=loader.origin, seed=seed)
+    iterations = most - asked.warmup if most > 0 else len(calls)
+    return Work(given.model, given.fp32, calls, None, asked.warmup, iterations, seed, loader.origin)
+
+
+def _to_time_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+    block = performance_of(conf).dataloader
+    own = _given_loader(given) or block_loader(conf, "evaluation.performance.dataloader", block)
+    return own or _to_judge_on(given, conf)
+
+
+def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+    block = accuracy_of(conf).dataloader
+    found = _given_loader(given) or block_loader(conf, "evaluation.accuracy.dataloader", block)
+    if found is not None:
+        return found
+    raise ConfError(
+        "there is no data to show the model: give a `b_dataloader`, a `b_func(model)` that brings"
+        " its own, or a `dataloader` in `evaluation` of the YAML; a batch is `(input, label)`, or"
+        " the input alone"
+    )
+
+
+def _given_loader(given: BenchmarkGiven) -> Loader | None:
+    return None if given.b_dataloader is None else Loader(given.b_dataloader, "`b_dataloader`")
+
+
+def with_found(
+    result: BenchmarkResult, found: Sequence[Found], where: Sequence[Place] = ()
+) -> BenchmarkResult:
+    """Return ``result`` with what was found in one process, or in each of several."""
+    timed = [one.timed for one in found]
+    compared = len(timed[0]) > 1
+    accuracies = found[0].accuracies
+    return replace(
+        result,
+        speed=speed_of([one[0] for one in timed]),
+        fp32=speed_of([one[1] for one in timed]) if compared else None,
+        speedup=_ratio(timed) if compared else None,
+        accuracy=accuracies[0],
+        fp32_accuracy=accuracies[1] if compared else None,
+        instances=tuple(
+            InstanceResult(place.cores, place.threads, *(speed_of([part]) for part in one))
+            for place, one in zip(where, timed, strict=bool(where))
+        ),
+    )
+
+
+def _ratio(timed: Sequence[tuple[Timed, ...]]) -> float:
+    """Return the median seconds of fp32 over those of the model, all processes together."""
+    ours, theirs = ([one for part in timed for one in part[place].seconds] for place in (0, 1))
+    return median(theirs) / median(ours)
+
+
+def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
+    meter = None if given.b_func is not None else _meter(given, conf)
+    judge = given.b_func if meter is None else _judge(given, conf, meter)
+    work = Work(given.model, given.fp32, (), judge, 0, 0, conf.tuning.random_seed)
+    accuracies = find(work).accuracies
+    if accuracies[0] is None:
+        raise ConfError(
+            "`b_func` returned no number, and `mode` is `accuracy`: return the accuracy"
+        )
+    return BenchmarkResult(
+        conf.model.name,
+        "int8" if given.is_int8 else "model",
+        torch.get_num_threads(),
+        0,
+        accuracy=accuracies[0],
+        fp32_accuracy=accuracies[1] if len(accuracies) > 1 else None,
+        monitor="accuracy" if meter is None else meter.name,
+    )
+
+
+def _meter(given: BenchmarkGiven, conf: Conf) -> Meter:
+    if given.metric is not None:
+        return given.metric
+    named = accuracy_of(conf).metric
+    if named is None:
+        raise ConfError(
+            "`mode` is `accuracy`, and there is nothing to judge by: give a `b_func(model)` that"
+            " returns the accuracy, or a metric, `evaluation.accuracy.metric` in the YAML or"
+            " `benchmark.metric(name, cls)`"
+        )
+    return metric_of(named)
+
+
+def _judge(given: BenchmarkGiven, conf: Conf, meter: Meter) -> Callable[[nn.Module], float]:
+    loader, fp32 = _to_judge_on(given, conf), given.fp32
+    judge = evaluation_of(
+        loader.batches,
+        meter,
+        accuracy_of(conf),
+        origin=loader.origin,
+        most=ENDLESS if loader.endless else -1,
+        reference=None if fp32 is None else lambda: second_model(fp32),
+        seed=conf.tuning.random_seed,
+    )
+
+    def judged(model: nn.Module) -> float:
+        try:
+            return judge(model)
+        except LpotError:
+            raise
+        except Exception as error:  # whatever the second model says to what the first one took
+            raise EvaluationError(
+                f"{judge.name} cannot be taken of {judge.origin} with a `{type(model).__name__}`"
+                f" ({in_short(error)}), as it was with another model before"
+            ) from error
+
+    return judged

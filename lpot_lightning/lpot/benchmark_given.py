@@ -1,0 +1,147 @@
+"""What the user gives to a benchmark besides its conf."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lpot_lightning.artifacts.storage import CONFIGURE
+from lpot_lightning.data.meter import Meter
+from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.machine.files import expanded
+from lpot_lightning.runs.preparation import int8_in
+
+MODES = ("performance", "accuracy")
+
+
+@dataclass(frozen=True)
+class BenchmarkGiven:
+    """Models, data and function of one call, as they came; ``checked`` says what is wrong.
+
+    Args:
+        model: what is timed.
+        fp32: what it is compared with.
+        b_dataloader: shows the models data.
+        b_func: is timed in their place.
+        mode: of ``MODES``.
+        metric: judges models, in place of that of the conf.
+    """
+
+    model: Any
+    fp32: Any
+    b_dataloader: Any
+    b_func: Any
+    mode: Any
+    metric: Meter | None = None
+
+    def checked(self) -> BenchmarkGiven:
+        """Return itself; a path among the models becomes a ``Path``.
+
+        Raises:
+            ConfError: if something is missing or of the wrong kind.
+        """
+        _check_mode(self.mode)
+        model = self._folder() if isinstance(self.model, str | os.PathLike) else self.model
+        _check_model(model)
+        if self.fp32 is not None:
+            _check_fp32(self.fp32)
+        for name, one in (("model", model), ("fp32", self.fp32)):
+            if isinstance(one, nn.Module):
+                _check_on_cpu(name, one)
+        _check_measured(self.b_dataloader, self.b_func)
+        return replace(self, model=model)
+
+    @property
+    def data(self) -> str | None:
+        """What gives the data, for people; ``None`` leaves it to the conf."""
+        if self.b_func is not None:
+            return "the `b_func`"
+        return None if self.b_dataloader is None else "the `b_dataloader`"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Which of ``b_dataloader``, ``b_func`` and ``metric`` are given."""
+        return frozenset(
+            name for name in ("b_dataloader", "b_func", "metric") if getattr(self, name) is not None
+        )
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the model is an int8 one."""
+        return isinstance(self.model, Path) or int8_in(self.model) is not None
+
+    def _folder(self) -> Path:
+        folder = expanded(self.model)
+        if not (folder / CONFIGURE).is_file():
+            raise ConfError(
+                f"`model` is `{self.model}`; allowed: a model, or the folder of a workspace, with"
+                f" `{CONFIGURE}` in it"
+            )
+        if self.fp32 is None:
+            raise ConfError(
+                f"`model` is the folder `{self.model}`, whose int8 model is built from the fp32"
+                " one: give that too, `benchmark(folder, loader, fp32=model)`"
+            )
+        return folder
+
+
+def _check_mode(mode: object) -> None:
+    if mode not in MODES:
+        known = ", ".join(f"`{one}`" for one in MODES)
+        raise ConfError(f"`mode` is `{mode}`; allowed: {known}.{did_you_mean(str(mode), MODES)}")
+
+
+def _check_model(model: object) -> None:
+    if model is None:
+        raise ConfError(
+            "there is no model: set it, `benchmark.model = model`, or give it to the call,"
+            " `benchmark(model)`"
+        )
+    if not isinstance(model, nn.Module | Path):
+        raise ConfError(
+            f"`model` is a `{type(model).__name__}`; allowed: an `nn.Module`, or the folder of a"
+            " workspace together with `fp32`"
+        )
+
+
+def _check_fp32(fp32: object) -> None:
+    if not isinstance(fp32, nn.Module):
+        raise ConfError(
+            f"`fp32` is a `{type(fp32).__name__}`; allowed: the fp32 model, an `nn.Module`"
+        )
+    if int8_in(fp32) is not None:
+        raise ConfError(
+            "`fp32` is an int8 model: give the int8 one as `model`, the fp32 one as `fp32`"
+        )
+
+
+def _check_on_cpu(name: str, model: nn.Module) -> None:
+    for key, value in chain(model.named_parameters(), model.named_buffers()):
+        if value.device.type != "cpu":
+            raise ConfError(
+                f"`{key}` of `{name}` is on `{value.device}`; int8 runs on the CPU, and so does a"
+                " benchmark: give `model.cpu()`"
+            )
+
+
+def _check_measured(loader: object, func: object) -> None:
+    if loader is not None and func is not None:
+        raise ConfError(
+            "there are a `b_dataloader` and a `b_func`; allowed: one of them, a `b_func(model)`"
+            " brings its own data"
+        )
+    if loader is not None and not hasattr(loader, "__iter__"):
+        raise ConfError(
+            f"`b_dataloader` is a `{type(loader).__name__}`; allowed: a `DataLoader`, or anything"
+            " else that gives batches in a `for` loop"
+        )
+    if func is not None and not callable(func):
+        raise ConfError(
+            f"`b_func` is a `{type(func).__name__}`; allowed: a function that takes a model and"
+            " runs what is to be timed"
+        )

@@ -1,0 +1,164 @@
+"""LPOT's imperative way to int8, without a Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lpot_lightning.conf.ownership import (
+    check_for_quantization,
+    what_arguments_replace,
+    what_has_no_effect,
+)
+from lpot_lightning.conf.reader import read_conf, the_one_conf
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.lpot.data_sources import sources_of
+from lpot_lightning.lpot.given import Given
+from lpot_lightning.lpot.imperative import Parts
+from lpot_lightning.lpot.quantize_plainly import quantize_by
+from lpot_lightning.machine.audible import audible
+from lpot_lightning.machine.signals import told_when_stopped
+from lpot_lightning.runs.preparation import check_float32, check_not_int8
+from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import on_disk, workspace_of
+from lpot_lightning.tuning.strategies.table import find_strategy
+
+_LOG = logging.getLogger(__name__)
+
+
+class Quantization(Parts):
+    """Quantize a model, tuned to an accuracy goal; no Trainer is needed.
+
+    ``quantization.approach`` of the conf says how. ``post_training_static_quant`` calibrates a
+    copy of the model; ``quant_aware_training`` trains a copy that rounds as int8 will. Then int8
+    models are judged until the criterion is met. The model itself is left as it is, and so are
+    random numbers: inside, they start from ``tuning.random_seed``.
+
+    Data, metric and training come from the YAML, or from code, which comes first. In LPOT's three
+    usages: all of it in the YAML, then a model is enough; loaders in code and the metric in the
+    YAML, or by ``metric``; a loader to calibrate on and an ``eval_func`` that judges as it likes.
+
+    What is said goes to the logger ``lpot_lightning``, and to stderr where the program has set up
+    no logging.
+
+    Args:
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf_fname: the same under LPOT's name.
+
+    Attributes:
+        model: the trained fp32 model, an ``nn.Module``.
+        calib_dataloader: gives batches ``(input, label)``, or inputs, to calibrate on, in place of
+            ``quantization.calibration.dataloader``. The model is called with the input, a tuple of
+            inputs one by one, a dict by name. A training by ``quantization.train`` trains on it.
+        eval_dataloader: gives batches ``(input, label)`` to judge on by the metric, in place of
+            ``evaluation.accuracy.dataloader``; it is calibrated on, where there is nothing else.
+        eval_func: takes a model in eval mode on the CPU and returns its accuracy, one number; in
+            place of a metric and its data.
+        q_func: takes a float32 copy of the model in training mode on the CPU and trains it in
+            place, for ``quant_aware_training``; in place of ``quantization.train``.
+        result: the ``TuningResult`` of the last call; ``None`` before, and after one that failed.
+
+    Raises:
+        ConfError: if the conf asks for what cannot be done.
+
+    Example::
+
+        quantization = Quantization("ptq.yaml")
+        quantization.calib_dataloader = DataLoader(train_set, batch_size=32)
+        quantization.eval_func = lambda model: accuracy(model, test_set)
+        int8 = quantization(model)
+    """
+
+    def __init__(
+        self,
+        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.conf = read_conf(the_one_conf(conf, conf_fname))
+        check_for_quantization(self.conf)
+        find_strategy(self.conf.tuning.strategy.name)
+        self.model: Any = None
+        self.calib_dataloader: Any = None
+        self.eval_dataloader: Any = None
+        self.eval_func: Any = None
+        self.q_func: Any = None
+        self.result: TuningResult | None = None
+
+    def __call__(
+        self,
+        model: nn.Module | None = None,
+        q_dataloader: Any = None,
+        q_func: Any = None,
+        eval_dataloader: Any = None,
+        eval_func: Any = None,
+    ) -> nn.Module:
+        """Quantize, judge, tune, save, and return the best int8 model.
+
+        What is given here comes before the attributes. A call with the same conf, model and data
+        goes on where one that was killed has ended: no finished trial is repeated.
+
+        Args:
+            model: see the attribute; so are the others.
+            q_dataloader: ``calib_dataloader``.
+            q_func: see the attribute.
+            eval_dataloader: see the attribute.
+            eval_func: see the attribute.
+
+        Returns:
+            the best model, also where it misses the goal: ``result.status`` tells.
+
+        Raises:
+            LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
+                workspace.
+            Exception: what ``q_func`` raises.
+            SystemExit: with 130 for Ctrl-C and 143 for SIGTERM; what is finished until then is on
+                disk.
+
+        Example::
+
+            int8 = quantization(model, q_dataloader=loader, eval_func=accuracy)
+        """
+        given = Given(
+            _first(model, self.model),
+            _first(q_dataloader, self.calib_dataloader),
+            _first(q_func, self.q_func),
+            _first(eval_dataloader, self.eval_dataloader),
+            _first(eval_func, self.eval_func),
+            self._meter,
+        ).checked(self.conf)
+        self.result = None
+        check_not_int8(given.model)
+        check_float32(given.model)
+        _warn_of_what_is_left(self.conf, given)
+        with (
+            audible(logging.getLogger("lpot_lightning")),
+            told_when_stopped(self._tell_what_is_left),
+        ):
+            self.result = quantize_by(sources_of(given, self.conf), self.conf)
+        return self.result.model
+
+    def _tell_what_is_left(self) -> None:
+        left = on_disk(self.conf, workspace_of(self.conf))
+        _LOG.info("interrupted: %s; go on with the same call", left)
+
+
+def _first(given: Any, attribute: Any) -> Any:
+    return attribute if given is None else given
+
+
+def _warn_of_what_is_left(conf: Conf, given: Given) -> None:
+    replaced = [f"`{key}`" for key in what_arguments_replace(conf, given.names)]
+    if given.eval_func is not None and given.metric is not None:
+        replaced.append(f"the metric `{given.metric.name}`")
+    if replaced:
+        text = f"the functions and loaders that are given replace {', '.join(replaced)}"
+        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
+    if idle := what_has_no_effect(conf, given.names):
+        text = f"this has no effect here: {'; '.join(idle)}"
+        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)

@@ -1,0 +1,121 @@
+"""One imperative run: calibrated or trained by the user's function, then tuned."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from math import isfinite
+
+from torch import nn
+
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.data.batches import Calls, collect
+from lpot_lightning.errors import EvaluationError
+from lpot_lightning.judging.plain_runner import PlainRunner
+from lpot_lightning.lpot.data_sources import Sources
+from lpot_lightning.lpot.given import QAT
+from lpot_lightning.lpot.q_func import train_by
+from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.quantize import find_backend, quantize_model
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.runs.training import FEW, prepare_training
+from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.runs.workspace import workspace_of
+
+_LOG = logging.getLogger(__name__)
+
+
+def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
+    """Quantize a model by its sources; random numbers are as before afterwards.
+
+    Args:
+        sources: of the run.
+        conf: checked.
+
+    Raises:
+        LpotError: of the kind that says what is wrong.
+        Exception: what ``q_func`` raises.
+    """
+    workspace = workspace_of(conf)
+    with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
+        options = Options(workspace=workspace, depends_on=sources.judge.depends_on)
+        run = _Run(sources, conf, options)
+        result = run.train() if conf.quantization.approach == QAT else run.calibrate()
+    _LOG.info("\n%s", result.table())
+    return result
+
+
+class _Run:
+    """One call, its arguments checked."""
+
+    def __init__(self, sources: Sources, conf: Conf, options: Options) -> None:
+        self._sources, self._conf, self._options = sources, conf, options
+
+    def calibrate(self) -> TuningResult:
+        """Quantize a copy of the model as it is."""
+        size = self._conf.quantization.calibration.sampling_size
+        data = self._data(size)
+        if data is not None and data.samples < size:
+            warnings.warn(
+                f"{data.origin} has {data.samples} samples,"
+                f" `quantization.calibration.sampling_size` asks for {size}: all are used",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self._tuned(self._sources.model, data, None)
+
+    def train(self) -> TuningResult:
+        """Train a copy of the model with rounding, then quantize it."""
+        model, data, conf, say = self._sources.model, self._data(FEW), self._conf, _LOG.info
+        runner, copied = self._runner(model, data), second_model(model)
+        backend = find_backend(conf, say)
+        training = prepare_training(copied, backend, conf, runner, self._options, say)
+        start = runner.evaluate(copied, "baseline").accuracy
+        if not isfinite(start):
+            raise EvaluationError(
+                f"{self._sources.judge.name} returned {start} for the fp32 model; allowed: a finite"
+                " number"
+            )
+        trained = second_model(model)
+        say(
+            f"training {len(training.int8_ops)} ops with the rounding of int8, in"
+            f" {len(training.paths)} modules"
+        )
+        assert self._sources.q_func is not None  # it is checked
+        state = train_by(self._sources.q_func, trained, training, say)
+        return self._tuned(trained, data, Trained(state, start=start))
+
+    def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
+        return quantize_model(
+            second_model(model),
+            self._conf,
+            self._runner(model, data),
+            self._options,
+            Listener(
+                say=_LOG.info,
+                trial=lambda trial: _LOG.info(trial_line(trial, self._sources.judge.monitor)),
+            ),
+            trained,
+        )
+
+    def _data(self, size: int) -> Calls | None:
+        shown = self._sources.data
+        if shown is None:
+            return None
+        seed = self._conf.tuning.random_seed
+        return collect(shown.batches, size, origin=shown.origin, seed=seed)
+
+    def _runner(self, model: nn.Module, data: Calls | None) -> PlainRunner:
+        judge = self._sources.judge
+        return PlainRunner(
+            lambda: second_model(model),
+            judge.of,
+            data,
+            higher_is_better=judge.higher_is_better,
+            monitor=judge.monitor,
+            judge=judge.name,
+            seed=self._conf.tuning.random_seed,
+        )

@@ -1,0 +1,191 @@
+"""Who calls which module, and with what: one dry run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lpot_lightning.module.absent import asks_for_values
+from lpot_lightning.module.fast_path import ways_around
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass
+class Calls:
+    """All calls of one module in a dry run.
+
+    Args:
+        args: of the first call; so are ``kwargs``.
+        count: how many calls there were.
+        fixed: of every call, the arguments that are no tensors.
+        above: of every call, which modules were being called around it.
+        read: names of its parameters whose values code outside of its own ``forward`` used.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+    fixed: list[dict[str, Scalar]] = field(default_factory=list)
+    above: list[frozenset[int]] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+
+    @property
+    def same_shape(self) -> bool:
+        """Whether every call gave the same non-tensor arguments."""
+        return all(one == self.fixed[0] for one in self.fixed)
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
+    """Record the calls of all modules of ``model`` inside the ``with``, by ``id`` of the module.
+
+    Modules that were not called are there too, if their parameters were used. A call is one of
+    ``forward``, whether it came as ``module(x)`` or as ``module.forward(x)``. Transformers of torch
+    are kept from their fused kernels.
+
+    Example::
+
+        with recorded(model) as calls:
+            model(batch)
+        calls[id(model.head)].args
+    """
+    run = _DryRun()
+    with ExitStack() as undo:
+        for module in list(model.modules()):
+            if not isinstance(module, torch.jit.ScriptModule):
+                undo.enter_context(_held(module, ways_around(module)))
+                undo.enter_context(_held(module, run.watched(module)))
+        yield run.calls
+
+
+class _DryRun:
+    """What is known of a dry run while it goes on."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, Calls] = {}
+        self._running: list[int] = []
+
+    def watched(self, module: nn.Module) -> dict[str, Any]:
+        """Return what stands in ``module``'s own attributes while it is watched."""
+        return {
+            "forward": self._noted(module, module.forward),
+            "_parameters": _WatchedTensors(module._parameters, partial(self._reader, module)),
+        }
+
+    def _noted(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            found = self.calls.setdefault(id(module), Calls())
+            if not found.count:
+                found.args, found.kwargs = args, kwargs
+            found.count += 1
+            found.fixed.append(fixed_arguments(forward, args, kwargs))
+            found.above.append(frozenset(self._running))
+            self._running.append(id(module))
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._running.pop()
+
+        return noted
+
+    def _reader(self, module: nn.Module, name: str) -> Callable[[], None] | None:
+        """Return what notes that values of a parameter are used, ``None`` for its own layer."""
+        if self._running and self._running[-1] == id(module):
+            return None
+        return lambda: self.calls.setdefault(id(module), Calls()).read.add(name)
+
+
+class _WatchedTensors(dict[str, Any]):
+    """The parameters of a module; ``module.weight`` and ``parameters()`` look them up here."""
+
+    def __init__(
+        self, tensors: Mapping[str, Any], reader: Callable[[str], Callable[[], None] | None]
+    ) -> None:
+        super().__init__(tensors)
+        self._reader = reader
+
+    def __getitem__(self, name: str) -> Any:
+        return self._watched(name, super().__getitem__(name))
+
+    def items(self) -> Any:
+        return {name: self._watched(name, value) for name, value in super().items()}.items()
+
+    def _watched(self, name: str, value: Any) -> Any:
+        note = self._reader(name)
+        if note is None or not isinstance(value, Tensor):
+            return value
+        return _WatchedTensor.of(value, note)
+
+
+class _WatchedTensor(Tensor):
+    """A parameter in the hands of others: it notes when its values are used."""
+
+    _real: Tensor
+    _note: Callable[[], None]
+    _is_param = True  # what makes it an `nn.Parameter` to `isinstance`
+
+    @staticmethod
+    def of(real: Tensor, note: Callable[[], None]) -> _WatchedTensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            made = real.detach().as_subclass(_WatchedTensor)
+        made._real, made._note = real, note
+        return made
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        noted = asks_for_values(func)
+
+        def real(value: Any) -> Any:
+            if not isinstance(value, cls):
+                return value
+            if noted:
+                value._note()
+            return value._real
+
+        args, kwargs = pytree.tree_map(real, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _held(module: nn.Module, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Let ``module`` itself have ``attributes`` for the time of the ``with``."""
+    own = vars(module)
+    before = {name: own[name] for name in attributes if name in own}
+    own.update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            del own[name]
+        own.update(before)
+
+
+def fixed_arguments(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Scalar]:
+    """Return the arguments of ``forward`` that are no tensors: a trace takes them as constants."""
+    try:
+        bound = inspect.signature(forward).bind(*args, **kwargs)
+    except TypeError:
+        return {}
+    bound.apply_defaults()
+    return {name: v for name, v in bound.arguments.items() if isinstance(v, Scalar)}
+
+
+def entered_only_through_forward(module: nn.Module, calls: Mapping[int, Calls]) -> bool:
+    """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
+    if id(module) not in calls or not calls[id(module)].count:
+        return False
+    inside = [id(part) for part in module.modules() if part is not module]
+    return all(
+        id(module) in above for part in inside if part in calls for above in calls[part].above
+    )

@@ -1,0 +1,150 @@
+"""The best model so far, on disk at once, and the result that it ends as."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lpot_lightning.artifacts import storage
+from lpot_lightning.errors import QuantizationError
+from lpot_lightning.machine.files import read_file, rename_aside, write_file
+from lpot_lightning.module.stand_in import StandIn, put, replaced
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.runs.job import Job
+from lpot_lightning.runs.objective import bytes_of
+from lpot_lightning.runs.ranker import Ranker
+from lpot_lightning.runs.speed import measure_speedup
+from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
+from lpot_lightning.tuning.trial import Outcome, Trial
+from lpot_lightning.version import VERSION
+
+
+class Keeper:
+    """Writes the best model of a job whenever it is found, and makes the result at the end."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._saved: Recipe | None = None
+
+    @property
+    def _before(self) -> int:
+        """How many passes there were before the training."""
+        trained = self._job.trained
+        return 0 if trained is None or trained.start is None else 1
+
+    def keep(self, trial: Trial) -> None:
+        """Write the best model so far; one that an earlier run found is written at the end."""
+        if not trial.replayed:
+            self._save(trial)
+
+    def finish(self, outcome: Outcome, ranker: Ranker) -> TuningResult:
+        """Turn the job's model into the best one and return what was found.
+
+        Raises:
+            QuantizationError: if every trial failed.
+        """
+        job, best = self._job, outcome.best
+        if best is None or best.score.accuracy is None:
+            reasons = {trial.score.failure for trial in outcome.trials}
+            raise QuantizationError(f"every trial failed: {'; '.join(map(str, reasons))}")
+        if self._saved != best.recipe:
+            self._save(best)
+        parts = job.prepared.convert(best.recipe)
+        speedup = self._speedup(parts)
+        fp32_bytes = bytes_of(job.backend.to_plain(job.model))
+        put(job.model, {path: _unused(part) for path, part in parts.items()})
+        wrong = set(job.prepared.excluded)
+        result = TuningResult(
+            status=outcome.status,
+            monitor=job.runner.monitor,
+            criterion=job.criterion,
+            baseline=job.baseline,
+            accuracy=best.score.accuracy,
+            int8_ops=best.recipe.int8_ops,
+            fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
+            not_quantizable=dict(job.prepared.excluded),
+            trials=outcome.trials,
+            evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
+            speedup=speedup,
+            size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
+            workspace=job.options.workspace,
+            objective=job.conf.tuning.objective,
+            sensitivities=ranker.first,
+            repairs=ranker.repairs_of(best.recipe),
+            held=job.model.requires_grad_(False).eval(),
+        )
+        if job.folder is not None:
+            self._write_deploy(job.folder / DEPLOY)
+            write_file(job.folder / RESULT, result.to_json())
+        return result
+
+    def _write_deploy(self, path: Path) -> None:
+        """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""
+        content = deploy_yaml(self._job.conf)
+        if path.exists() and read_file(path) != content:
+            kept = rename_aside(path)
+            self._job.listener.say(f"the `{DEPLOY}` of another run is kept as `{kept}`")
+        write_file(path, content)
+
+    def _speedup(self, parts: Mapping[str, StandIn]) -> float:
+        job = self._job
+        job.listener.say("measuring the speed-up")
+        speedup = measure_speedup(job.runner, job.model, parts)
+        if speedup < 1:
+            job.listener.say(
+                f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
+                " work saved is less than the work of going to int8 and back"
+            )
+        return speedup
+
+    def _save(self, trial: Trial) -> None:
+        self._job.ranks.on_zero(lambda: self._write(trial))
+        self._saved = trial.recipe
+
+    def _write(self, trial: Trial) -> None:
+        job = self._job
+        if job.folder is None:
+            return
+        with replaced(job.model, job.prepared.convert(trial.recipe)) as quantized:
+            plain = job.backend.to_plain(quantized)
+        written = storage.save(job.folder, self._configure(trial), plain)
+        job.listener.saved(written, plain)
+
+    def _configure(self, trial: Trial) -> dict[str, Any]:
+        job = self._job
+        kind = "relative" if job.criterion.relative else "absolute"
+        return {
+            "backend": job.backend.name,
+            "framework": job.conf.model.framework,
+            "model": job.conf.model.name,
+            "approach": job.conf.quantization.approach,
+            "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
+            "accuracy": {
+                "monitor": job.runner.monitor,
+                "higher_is_better": job.runner.higher_is_better,
+                "criterion": {kind: job.criterion.goal},
+                "baseline": job.baseline,
+                "int8": trial.score.accuracy,
+                "met": trial.accepted,
+            },
+            **({} if job.trained else {"calibration": {"samples": job.runner.samples}}),
+            **job.prepared.describe(trial.recipe),
+            **({"channels": job.options.channels} if job.options.channels else {}),
+            "fp32_model": job.fp32,
+        }
+
+
+def _unused(part: StandIn) -> StandIn:
+    """Return a copy that has seen no data.
+
+    An int8 convolution keeps what it has prepared for the first shape that it sees, and prepares
+    others anew in each call: a ResNet-50 judged on batches of 30 took ten times as long for one
+    image (torch 2.13, engine x86).
+    """
+    return replace(part, graph=copy.deepcopy(part.graph))

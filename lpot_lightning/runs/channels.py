@@ -1,0 +1,80 @@
+"""Channels of a user's model: found before a training, cut after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lpot_lightning.data.batches import shortened
+from lpot_lightning.judging.runner import Runner
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.module.calls import Calls as Called
+from lpot_lightning.pruning.channels.cost import macs_of
+from lpot_lightning.pruning.channels.entering import Calls
+from lpot_lightning.pruning.channels.finding import find_groups
+from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.runs.preparation import Say, called
+from lpot_lightning.runs.tuning_result import by_reason
+
+SAMPLES = 2
+"""Of a batch that a model is followed with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The groups of channels of a model, and the calls they were found by.
+
+    Args:
+        found: what can be cut, and why the rest cannot.
+        calls: example arguments of each module that is entered from outside.
+    """
+
+    found: Found
+    calls: Calls
+
+    @property
+    def samples(self) -> int:
+        """How many samples the calls hold."""
+        leaves: list[Any] = pytree.tree_leaves(list(self.calls.values()))
+        return next((len(one) for one in leaves if isinstance(one, Tensor) and one.dim()), 1)
+
+    def macs(self, model: nn.Module) -> int:
+        """Return the multiply-accumulates of one sample."""
+        return macs_of(model, self.calls) // max(1, self.samples)
+
+
+def find_channels(model: nn.Module, runner: Runner, ranks: Ranks, say: Say) -> Channels:
+    """Find the groups of ``model``'s channels by one dry run.
+
+    Args:
+        model: our own, in eval mode, float32, on the CPU.
+        runner: shows it a few samples.
+        ranks: the processes that work together; what all of them found is taken.
+        say: takes which layers keep all channels, and why.
+
+    Raises:
+        ConfError: if Torch-Pruning is not installed.
+        PruningError: if the model cannot be called as it was in the dry run.
+    """
+    works, made = called(model, runner)
+    calls = _entries(works, made)
+    found = ranks.together(lambda: find_groups(works, calls))
+    everywhere = ranks.gather([group.name for group in found])
+    for line in by_reason(found.excluded):
+        say(f"keeps all channels: {line}")
+    groups = [one for one in found if all(one.name in names for names in everywhere)]
+    return Channels(Found(tuple(groups), found.excluded), calls)
+
+
+def _entries(model: nn.Module, made: Mapping[int, Called]) -> dict[str, tuple[Any, Any]]:
+    """Return the first call of each module that no other one was being called around."""
+    entries: dict[str, tuple[Any, Any]] = {}
+    for path, module in model.named_modules():
+        one = made.get(id(module))
+        if one is not None and one.count and any(not above for above in one.above):
+            entries[path] = shortened((one.args, one.kwargs), SAMPLES)
+    return entries

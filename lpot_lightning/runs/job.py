@@ -1,0 +1,61 @@
+"""What one quantization is about: given by the caller, found out at its beginning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.judging.runner import Runner
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.module.fingerprint import fingerprint
+from lpot_lightning.quantization.backend import Backend, Prepared
+from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.tuning.score import Criterion
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model that is calibrated and to be quantized.
+
+    Args:
+        conf: checked.
+        runner: shows models data.
+        options: what the caller asks for besides the conf.
+        listener: who hears of it.
+        backend: the way to int8.
+        model: fp32, in eval mode; its parts are exchanged for a while, and at the end for good.
+        prepared: its observed parts.
+        baseline: accuracy of the fp32 model.
+        criterion: how much of it may be lost.
+        trained: what a training for int8 came to, where there was one.
+    """
+
+    conf: Conf
+    runner: Runner
+    options: Options
+    listener: Listener
+    backend: Backend
+    model: nn.Module
+    prepared: Prepared
+    baseline: float
+    criterion: Criterion
+    trained: Trained | None = None
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that work together."""
+        return self.options.ranks
+
+    @property
+    def folder(self) -> Path | None:
+        """Where this process writes: nowhere, if it is not the first."""
+        return self.options.workspace if self.ranks.rank == 0 else None
+
+    @property
+    def fp32(self) -> dict[str, str]:
+        """Names, shapes and dtypes of the model."""
+        return fingerprint(self.model)

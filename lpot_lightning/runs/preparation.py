@@ -1,0 +1,201 @@
+"""From a model to observed parts that have seen the calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
+from lpot_lightning.judging.runner import Runner
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.module.calls import Calls, recorded
+from lpot_lightning.module.stand_in import StandIn, other_types, replaced
+from lpot_lightning.quantization.backend import Backend, Prepared
+from lpot_lightning.runs.options import Options
+from lpot_lightning.runs.tuning_result import by_reason
+
+Say = Callable[[str], None]
+
+
+def prepare(
+    model: nn.Module,
+    backend: Backend,
+    runner: Runner,
+    options: Options,
+    say: Say,
+    *,
+    for_training: bool = False,
+    avoid: Collection[str] = (),
+) -> tuple[nn.Module, Prepared]:
+    """Find the parts of ``model`` that can be quantized where they stand.
+
+    Args:
+        model: in eval mode.
+        backend: traces and observes.
+        runner: shows the model one calibration batch, and gives a new one where that spoiled it.
+        options: whether the model itself is to be one graph, and who else works on it.
+        say: takes what the user should know.
+        for_training: whether the parts have to be the same in training mode.
+        avoid: paths of modules that may be no parts; what they hold may.
+
+    Returns:
+        the model to go on with, and its parts.
+
+    Raises:
+        QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
+    """
+    check_not_int8(model)
+    check_float32(model)
+    ranks = options.ranks
+    avoid = set(avoid)
+    while True:
+        model, calls = called(model, runner)
+        prepared = ranks.together(
+            partial(
+                backend.prepare,
+                model,
+                calls,
+                avoid=avoid,
+                whole=options.whole,
+                for_training=for_training,
+            )
+        )
+        broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, runner, say)
+        if not broken:
+            break
+        avoid |= broken
+        model = runner.fresh()
+    if not prepared.ops:
+        reasons = "; ".join(by_reason(prepared.excluded))
+        raise QuantizationError(
+            f"no op of `{type(model).__name__}` can be quantized"
+            f" ({reasons or 'it has no Linear, Conv or Embedding'})"
+        )
+    return model, prepared
+
+
+def prepare_trained(
+    model: nn.Module, backend: Backend, runner: Runner, options: Options, state: Mapping[str, Any]
+) -> tuple[nn.Module, Prepared]:
+    """Find the parts of a trained ``model`` again, with the ranges of its training.
+
+    Raises:
+        ArtifactError: if ``state`` is of another model.
+    """
+    model, calls = called(model, runner)
+    return model, options.ranks.together(lambda: backend.trained(model, calls, state))
+
+
+def settle(prepared: Prepared, ranks: Ranks) -> None:
+    """Prove what can be int8.
+
+    Raises:
+        QuantizationError: if nothing can.
+    """
+    prepared.settle(ranks.agreed)
+    if all(not op.int8_configs for op in prepared.ops):
+        reasons = by_reason(prepared.excluded)
+        raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
+
+
+def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks, say: Say) -> None:
+    """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
+
+    Of several processes each sees its share, and what they saw is put together.
+
+    Raises:
+        QuantizationError: if nothing is left to quantize.
+    """
+    with replaced(model, prepared.observed) as observed:
+        runner.calibrate(observed)
+    if ranks.size > 1:
+        prepared.merge(ranks.gather(prepared.statistics()))
+    settle(prepared, ranks)
+    for line in by_reason(prepared.excluded):
+        say(f"stays in fp32: {line}")
+
+
+def check_not_int8(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if ``model`` is int8 already."""
+    if name := int8_in(model):
+        raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+
+
+def int8_in(model: nn.Module) -> str | None:
+    """Return the name of something in the state of ``model`` that is int8, where there is one."""
+    for name, held in nn.Module.state_dict(model).items():
+        if isinstance(held, tuple) or getattr(held, "is_quantized", False):
+            return name
+    return None
+
+
+def check_float32(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if parameters of ``model`` are of another type."""
+    others = other_types(model)
+    for name, value in model.named_parameters():
+        if value.dtype in others:
+            raise QuantizationError(
+                f"`{name}` is {str(value.dtype).removeprefix('torch.')}, int8 is made from float32:"
+                " call `model.float()` first"
+            )
+
+
+def called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
+    """Return a model that works on the calibration data, and who called what in it."""
+    with recorded(model) as calls:
+        works = runner.try_out(model)
+    if works is not model:  # the data was changed, and the model with it
+        with recorded(works) as calls:
+            runner.try_out(works)
+    return works, calls
+
+
+def _not_everywhere(prepared: Prepared, ranks: Ranks, say: Say) -> set[str]:
+    """Return the parts that are not the same in all processes: their data took other ways."""
+    mine = {
+        path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
+    }
+    everywhere = ranks.gather(mine)
+    paths = {path for parts in everywhere for path in parts}
+    different = {
+        path for path in paths if any(one.get(path) != mine.get(path) for one in everywhere)
+    }
+    for path in sorted(different):
+        say(f"`{path}` is another graph in another process, whose data go another way: entering it")
+    return different
+
+
+def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
+    """Return the parts that do not work as graphs where they stand.
+
+    The weights of its layers are gone: code around it that needs them, and did not in the dry run,
+    fails. Such a part is entered deeper. Each is tried in a new model: a step that failed leaves
+    its traces.
+    """
+    parts = prepared.observed
+    if not parts:
+        return set()
+    with prepared.asleep():
+        if _fault(model, parts, runner) is None:
+            return set()
+        if own := _fault(runner.fresh(), {}, runner):
+            raise EvaluationError(f"the validation loop fails on a calibration batch: {own}")
+        faults = {
+            path: _fault(runner.fresh(), {path: part}, runner) for path, part in parts.items()
+        }
+    broken = {path: fault for path, fault in faults.items() if fault is not None}
+    for path, fault in broken.items():
+        say(f"`{path}` does not work as one graph, entering it: {fault}")
+    return set(broken or parts)
+
+
+def _fault(model: nn.Module, parts: Mapping[str, StandIn], runner: Runner) -> str | None:
+    try:
+        with replaced(model, parts) as changed:
+            runner.step_seconds(changed)
+    except Exception as error:  # whatever the user's code says when a graph stands in
+        return in_short(error)
+    return None

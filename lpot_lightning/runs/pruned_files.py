@@ -1,0 +1,91 @@
+"""The files of a pruned model."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.artifacts.storage import Names, save
+from lpot_lightning.artifacts.tune_config import PRUNING
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.machine.files import open_folder, write_file
+from lpot_lightning.module.fingerprint import fingerprint
+from lpot_lightning.pruning.channels.plan import ChannelPlan
+from lpot_lightning.runs.pruning_result import PruningResult
+from lpot_lightning.version import VERSION
+
+NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
+RESULT = "pruning_result.json"
+UNJUDGED = "unjudged"
+"""How files of weights are called that a signal kept from being judged."""
+
+
+def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPlan | None) -> None:
+    """Write ``pruned_configure.yaml``, ``pruned_model_weights.pt`` and ``pruning_result.json``.
+
+    Args:
+        folder: the workspace.
+        result: with its model.
+        conf: for the names.
+        plan: by which channels were cut out, where they were.
+
+    Raises:
+        ArtifactError: if a file cannot be written; what was there before still loads.
+    """
+    open_folder(folder)
+    state = nn.Module.state_dict(result.model)
+    plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    configure = _configure(result, conf)
+    if plan is not None:
+        configure["channels"] = plan.to_dict()
+    save(folder, configure, plain, NAMES)
+    write_file(folder / RESULT, result.to_json())
+
+
+def judged_left(result: PruningResult) -> str:
+    """Return what is on disk when the model is judged, for people."""
+    said = f"`{result.monitor}` {result.accuracy:.4f}, {result.status}"
+    if result.workspace is None:
+        return f"the pruned model is judged ({said}), and not on disk: this is a `fast_dev_run`"
+    files = f"'{result.workspace / NAMES.configure}', '{result.workspace / NAMES.weights}'"
+    return (
+        f"the pruned model is judged ({said}) and in `{result.workspace}`; go on with"
+        f" `lpot_lightning.load({files}, model)`"
+    )
+
+
+def unused(path: Path) -> Path:
+    """Return ``path``, or one with a number where that is there: no training replaces another's."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    return path if not path.exists() else next(one for one in others if not one.exists())
+
+
+def _configure(result: PruningResult, conf: Conf) -> dict[str, Any]:
+    kind = "relative" if result.criterion.relative else "absolute"
+    return {
+        "framework": conf.model.framework,
+        "model": conf.model.name,
+        "approach": PRUNING,
+        "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
+        "accuracy": {
+            "monitor": result.monitor,
+            "higher_is_better": result.criterion.higher_is_better,
+            "criterion": {kind: result.criterion.goal},
+            "baseline": result.baseline,
+            "pruned": result.accuracy,
+            "met": result.status == "met",
+        },
+        "sparsity": {
+            "total": result.sparsity,
+            "reached": result.reached,
+            "parameters": {
+                layer.name: {"sparsity": layer.sparsity, "pattern": layer.pattern}
+                for layer in result.layers
+            },
+        },
+        "fp32_model": fingerprint(result.model),
+    }

@@ -1,0 +1,276 @@
+"""One quantization, from a trained model and a conf to the result; knows no Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Callable, Generator
+from contextlib import closing
+from time import monotonic
+from typing import Any
+
+from torch import nn
+
+from lpot_lightning.conf.schema import Conf, StrategyConf
+from lpot_lightning.errors import EvaluationError
+from lpot_lightning.judging.runner import Evaluation, Runner
+from lpot_lightning.judging.screened_judge import Judge
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.module.stand_in import replaced
+from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.runs.best_model import Keeper
+from lpot_lightning.runs.criterion import criterion_of
+from lpot_lightning.runs.job import Job
+from lpot_lightning.runs.objective import measured
+from lpot_lightning.runs.op_selection import space_of
+from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.preparation import calibrate, prepare, prepare_trained, settle
+from lpot_lightning.runs.ranker import Ranker
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import open_history
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.loop import tune
+from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.space import Space
+from lpot_lightning.tuning.strategies.auto import most_trials
+from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.table import find_strategy
+from lpot_lightning.tuning.trial import Budget, Outcome, Trial
+
+
+def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
+    """Return the backend of a conf, and say where a name stands for another one."""
+    backend = BACKENDS[conf.model.framework]()
+    if backend.name != conf.model.framework:
+        say(
+            f"`model.framework: {conf.model.framework}` is quantized by `{backend.name}`, which"
+            " takes models with and without QuantStub as they are"
+        )
+    return backend
+
+
+def quantize_model(
+    model: nn.Module,
+    conf: Conf,
+    runner: Runner,
+    options: Options,
+    listener: Listener,
+    trained: Trained | None = None,
+) -> TuningResult:
+    """Quantize ``model`` until the criterion of ``conf`` is met, or say how near it came.
+
+    Args:
+        model: in eval mode, float32, on the CPU. It is ours: it becomes the int8 model.
+        conf: checked.
+        runner: shows models data.
+        options: see there.
+        listener: see there.
+        trained: what a training for int8 came to; without it the model is calibrated.
+
+    Raises:
+        LpotError: of the kind that says what is wrong, before the first trial where possible.
+    """
+    return _Run(conf, runner, options, listener, trained).go(model)
+
+
+COLLECT_EVERY = 10
+"""After how many trials their graphs are freed for certain."""
+
+
+class _Run:
+    """The steps of one run, in their order."""
+
+    def __init__(
+        self,
+        conf: Conf,
+        runner: Runner,
+        options: Options,
+        listener: Listener,
+        trained: Trained | None,
+    ) -> None:
+        self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
+        self.trained = trained
+        self.strategy = find_strategy(conf.tuning.strategy.name)
+        self.ranks = options.ranks
+        asked = conf.tuning.exit_policy
+        self.judge = Judge(
+            runner,
+            self.ranks,
+            listener.say,
+            gives_up=not (self.strategy.in_full or asked.performance_only or asked.max_trials == 1),
+        )
+        self.tried = self.most = 0
+
+    def go(self, model: nn.Module) -> TuningResult:
+        say, trained = self.listener.say, self.trained
+        backend = find_backend(self.conf, say)
+        if trained is None:
+            model, prepared = prepare(model, backend, self.runner, self.options, say)
+        else:
+            model, prepared = prepare_trained(
+                model, backend, self.runner, self.options, trained.state
+            )
+        self._space(prepared)  # names that match nothing are told here
+        found = self._judge_baseline(model)
+        baseline = self._baseline(found)
+        criterion = self._criterion(baseline)
+        if baseline == found.accuracy:  # else a trial would be compared with another model's pass
+            self.judge.give_up_by(criterion, baseline)
+        if trained is None:
+            calibrate(model, prepared, self.runner, self.ranks, say)
+        else:
+            settle(prepared, self.ranks)
+        space = self._space(prepared)
+        job = Job(
+            self.conf,
+            self.runner,
+            self.options,
+            self.listener,
+            backend,
+            model,
+            prepared,
+            baseline,
+            criterion,
+            trained,
+        )
+        history = open_history(job)
+        self.most = self._most_trials(len(space.ops))
+        self._announce(found, len(space.ops))
+        for note in space.notes:
+            say(note)
+        keeper, ranker = Keeper(job), Ranker(job, space, history)
+        return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
+
+    def _space(self, prepared: Prepared) -> Space:
+        return space_of(prepared, self.conf, self.options.modules)
+
+    def _judge_baseline(self, model: nn.Module) -> Evaluation:
+        found = self.judge.judge_fp32(model)
+        if not -float("inf") < found.accuracy < float("inf"):
+            raise EvaluationError(
+                f"the fp32 model's `{self.runner.monitor}` is {found.accuracy}, so there is nothing"
+                " to tune by; look at the weights, the validation data and the metric"
+            )
+        return found
+
+    def _baseline(self, found: Evaluation) -> float:
+        """Return what int8 is compared with: of a training, the best that is known of fp32."""
+        if self.options.dense is not None:
+            self.listener.say(
+                f"the pruned model's `{self.runner.monitor}` = {found.accuracy:.4f}, before it was"
+                f" pruned {self.options.dense:.4f}: that is the baseline"
+            )
+            return self.options.dense
+        if self.trained is None:
+            return found.accuracy
+        known = self.trained.baseline(found.accuracy, self.runner.higher_is_better)
+        self.listener.say(
+            f"with the trained weights and no rounding `{self.runner.monitor}` ="
+            f" {found.accuracy:.4f}; {known.why}: the baseline is {known.accuracy:.4f}"
+        )
+        return known.accuracy
+
+    def _criterion(self, baseline: float) -> Criterion:
+        criterion = criterion_of(self.conf, self.runner.higher_is_better)
+        criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
+        return criterion
+
+    def _announce(self, baseline: Evaluation, ops: int) -> None:
+        self.listener.say(
+            f"fp32 `{self.runner.monitor}` = {baseline.accuracy:.4f}, one validation pass took"
+            f" {_duration(baseline.seconds)}; at most {self.most} trials of {ops} ops are expected"
+            f" to take {_duration(self.most * baseline.seconds)} or less"
+        )
+
+    def _most_trials(self, ops: int) -> int:
+        policy = self.conf.tuning.exit_policy
+        if policy.performance_only:
+            return 1
+        bounded = min(policy.max_trials, most_trials(ops))
+        return bounded if self.strategy.finishes else policy.max_trials
+
+    def _tune(
+        self, job: Job, space: Space, history: History, keeper: Keeper, ranker: Ranker
+    ) -> Outcome:
+        asked = self.conf.tuning
+        budget = asked.exit_policy
+        return tune(
+            agreed(self.strategy, self.ranks),
+            space,
+            lambda recipe: self._try(job, recipe),
+            search=Search(
+                rank=ranker.rank,
+                criterion=job.criterion,
+                baseline=job.baseline,
+                seed=asked.random_seed,
+                repair=ranker.repair,
+                cost=ranker.cost,
+                **_weights(asked.strategy),
+            ),
+            budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
+            history=history,
+            cost=ranker.cost,
+            on_trial=self._hear,
+            on_best=keeper.keep,
+            now=lambda: self.ranks.agreed(monotonic()),
+            countdown=self.judge.countdown,
+            run_in_full=lambda recipe: self._try(job, recipe, in_full=True),
+        )
+
+    def _hear(self, trial: Trial) -> None:
+        self.listener.trial(trial)
+        only_one = self.conf.tuning.exit_policy.performance_only or self.most == 1
+        if self.trained is not None and trial.number == 1 and not (trial.accepted or only_one):
+            self.listener.say(
+                "int8 as it was trained misses the criterion: going on with ops in fp32, in the"
+                f" order of strategy `{self.strategy.name}`"
+            )
+
+    def _try(self, job: Job, recipe: Recipe, *, in_full: bool = False) -> Score:
+        started = monotonic()
+        self.tried += not in_full
+        if self.tried % COLLECT_EVERY == 0:
+            gc.collect()  # graphs are cycles, and beside a large heap Python lets them wait long
+        parts = self.ranks.together(lambda: job.prepared.convert(recipe))
+        with replaced(job.model, parts) as quantized:
+            label = f"int8 trial {self.tried} of at most {self.most}"
+            if in_full:
+                label = "the best-looking int8 model, in full"
+            score = self.judge.judge_int8(quantized, label, in_full=in_full)
+            found = self.ranks.together(lambda: measured(job, quantized, score))
+        objective = self.ranks.agreed(found)
+        return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
+
+
+def _weights(asked: StrategyConf) -> dict[str, Any]:
+    """Return the weights that are given; the search knows LPOT's defaults."""
+    given = {"accuracy_weight": asked.accuracy_weight, "latency_weight": asked.latency_weight}
+    return {name: weight for name, weight in given.items() if weight is not None}
+
+
+def agreed(strategy: Strategy, ranks: Ranks) -> Strategy:
+    """Return the strategy with the proposals of rank 0 in all processes.
+
+    Their CPUs may differ in last bits, and what is drawn from those in more.
+    """
+
+    def search(space: Space, asked: Search) -> Generator[Recipe, Verdict, None]:
+        with closing(strategy.search(space, asked)) as proposals:
+            recipe = ranks.agreed(next(proposals, None))
+            while recipe is not None:
+                verdict = yield recipe
+                try:
+                    own: Recipe | None = proposals.send(verdict)
+                except StopIteration:
+                    own = None
+                recipe = ranks.agreed(own)
+
+    return dataclasses.replace(strategy, search=search)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,176 @@
+"""How much each op hurts and costs, and what mends it: measured once, kept, shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from math import fsum
+from time import monotonic
+
+from lpot_lightning.conf.schema import RecipesConf
+from lpot_lightning.recipe import CORRECTIONS, Recipe
+from lpot_lightning.runs.job import Job
+from lpot_lightning.runs.objective import cost_shown_as, costs_of
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.repair import EQUALIZATION, Repair, repair
+from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.space import Space
+
+_SHOWN = 8
+
+
+class Ranker:
+    """Ranks and repairs recipes without a trial; what an earlier run found is taken up.
+
+    Args:
+        job: its model is calibrated.
+        space: what each op may be.
+        history: where what is found goes.
+
+    Attributes:
+        first: the first ranking, of all ops in int8; empty where nothing was ranked.
+    """
+
+    def __init__(self, job: Job, space: Space, history: History) -> None:
+        self._job, self._space, self._history = job, space, history
+        self._repaired: Recipe | None = None
+        self._repairs: tuple[Repair, ...] = ()
+        self.first: tuple[Sensitivity, ...] = ()
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """What each op costs when it stays in fp32, in the unit of the objective."""
+        known = self._history.finding("costs", "")
+        if known is not None:
+            return {str(op): float(cost) for op, cost in known["ops"].items()}
+        job, measured = self._job, {}
+        if self._objective != "modelsize":
+            profile = job.ranks.together(job.prepared.profile)
+            measured = dict(job.ranks.agreed(profile))
+        costs = costs_of(self._space.ops, self._objective, measured)
+        self._history.keep("costs", "", {"ops": costs})
+        return costs
+
+    @property
+    def _objective(self) -> str:
+        return self._job.conf.tuning.objective
+
+    def cost(self, recipe: Recipe) -> float:
+        """Return what the fp32 ops of ``recipe`` cost."""
+        return fsum(self.costs[op] for op in recipe.fp32_ops)
+
+    def rank(self, recipe: Recipe) -> list[Sensitivity]:
+        """Return for each int8 op of ``recipe`` how much it hurts alone, and what it costs."""
+        known = self._history.finding("ranking", recipe.key)
+        if known is not None:
+            found = [Sensitivity.from_dict(one) for one in known["ops"]]
+        else:
+            found = self._measured(recipe)
+            self._history.keep("ranking", recipe.key, {"ops": [one.to_dict() for one in found]})
+        if not self.first:
+            self.first = tuple(found)
+            self._job.listener.say("\n".join(table(found, self._objective)))
+        return found
+
+    def _measured(self, recipe: Recipe) -> list[Sensitivity]:
+        job, costs = self._job, self.costs
+        before, started = job.prepared.forwards, monotonic()
+        ranked = job.ranks.together(lambda: job.prepared.rank(recipe))
+        found = [Sensitivity(op, damage, costs[op]) for op, damage in job.ranks.agreed(ranked)]
+        spent = self._spent(before, started)
+        job.listener.say(f"ranked {len(found)} ops by the error each causes alone, in {spent}")
+        return found
+
+    def _spent(self, forwards: float, started: float) -> str:
+        passes = self._job.prepared.forwards - forwards
+        return f"{passes:.1f} forward passes of one batch, {monotonic() - started:.1f} s"
+
+    def repair(self, recipe: Recipe, sensitivities: Sequence[Sensitivity]) -> Recipe:
+        """Return ``recipe`` with what lowers the errors of its worst ops and costs no speed."""
+        known = self._history.finding("repair", recipe.key)
+        if known is not None:
+            self._repaired = Recipe.from_dict(known["repaired"])
+            self._repairs = tuple(Repair(**one) for one in known["repairs"])
+        else:
+            self._repaired, self._repairs = self._mended(recipe, sensitivities)
+            content = {
+                "repaired": self._repaired.to_dict(),
+                "repairs": [asdict(one) for one in self._repairs],
+            }
+            self._history.keep("repair", recipe.key, content)
+        if self._repairs:
+            self._job.listener.say("\n".join(repair_table(self._repairs)))
+        return self._repaired
+
+    def _mended(
+        self, recipe: Recipe, sensitivities: Sequence[Sensitivity]
+    ) -> tuple[Recipe, tuple[Repair, ...]]:
+        job, started = self._job, monotonic()
+        before = job.prepared.forwards
+        allowed = allowed_by(job.conf.quantization.recipes)
+        found = repair(recipe, self._space, sensitivities, self._error, allowed)
+        count = len(found.repairs)
+        job.listener.say(f"found {count or 'nothing'} to repair, in {self._spent(before, started)}")
+        return found.recipe, found.repairs
+
+    def _error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return what rank 0 measured; the others wait no longer than for one measurement."""
+        job = self._job
+        return job.ranks.agreed(job.ranks.together(lambda: job.prepared.error(recipe, ops)))
+
+    def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
+        """Return what was repaired and is so in ``recipe``."""
+        if self._repaired is None:
+            return ()
+        mended, chosen = self._repaired.as_mapping(), recipe.as_mapping()
+        return tuple(
+            one
+            for one in self._repairs
+            if chosen[one.op] == mended[one.op]
+            and (one.what != EQUALIZATION or self._reads_int8(one.op, recipe))
+        )
+
+    def _reads_int8(self, op: str, recipe: Recipe) -> bool:
+        """Whether equalization with what ``op`` reads is in force."""
+        reads = next(one.reads for one in self._space.ops if one.name == op)
+        return set(reads) <= set(recipe.int8_ops)
+
+
+def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:
+    """Return the corrections that may be taken: those that ``quantization.recipes`` forbids not."""
+    return tuple(one for one in CORRECTIONS if getattr(recipes, one, None) is not False)
+
+
+def asked_by(recipes: RecipesConf) -> tuple[str, ...]:
+    """Return the corrections that ``quantization.recipes`` asks for."""
+    return tuple(one for one in CORRECTIONS if getattr(recipes, one, None))
+
+
+def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
+    """Return the most harmful ops as lines for people, and those that cannot be measured."""
+    finite = sorted((one for one in found if one.is_finite), key=lambda one: -one.damage)
+    total = fsum(one.damage for one in finite) or 1.0
+    shown, rest = finite[:_SHOWN], finite[_SHOWN:]
+    width = max((len(one.op) for one in shown), default=0)
+    lines = [f"  {'op':<{width}}  error of the output  share of all  in fp32 it costs"]
+    lines += [
+        f"  {one.op:<{width}}  {one.damage:>19.2e}  {one.damage / total:>12.1%}"
+        f"  {cost_shown_as(one.cost, objective):>16}"
+        for one in shown
+    ]
+    if rest:
+        share = fsum(one.damage for one in rest) / total
+        lines.append(f"  {f'and {len(rest)} more':<{width}}  {'':>19}  {share:>12.1%}")
+    return lines + [f"  {one.op}: its error is not finite" for one in found if not one.is_finite]
+
+
+def repair_table(repairs: Sequence[Repair]) -> list[str]:
+    """Return what was repaired as lines for people."""
+    width = max(len(one.op) for one in repairs)
+    what = max(len(one.what) for one in repairs)
+    lines = [f"  {'op':<{width}}  {'repaired by':<{what}}  error of the output"]
+    return lines + [
+        f"  {one.op:<{width}}  {one.what:<{what}}  {one.before:.2e} -> {one.after:.2e}"
+        for one in repairs
+    ]

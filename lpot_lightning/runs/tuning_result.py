@@ -1,0 +1,213 @@
+"""What a tuning run came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from torch import nn
+
+from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError, in_short
+from lpot_lightning.machine.files import read_file
+from lpot_lightning.runs.objective import shown_as
+from lpot_lightning.tuning.pareto import pareto
+from lpot_lightning.tuning.repair import Repair
+from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.trial import Status, Trial
+
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What a tuning run came to.
+
+    Args:
+        status: ``"met"``, ``"not_met"`` or ``"budget_exhausted"``: whether the model is good
+            enough, and if not, whether more trials might have helped.
+        monitor: name of the metric that was tuned for.
+        criterion: how much worse than the baseline was allowed.
+        baseline: the fp32 model's accuracy.
+        accuracy: the int8 model's.
+        int8_ops: ops that are int8.
+        fp32_ops: quantizable ops that stay in floating point.
+        not_quantizable: what cannot be int8, with the reason.
+        trials: what was tried, each with its recipe and score.
+        evaluations: validation batches seen by the baseline and all trials, those of the runs
+            that this one went on from included, divided by the batches of one full pass.
+        speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
+            of interleaved runs.
+        size_ratio: bytes of the state, fp32 over int8.
+        workspace: where the files are; ``None`` where none were asked for.
+        objective: what ``trials[…].score.objective`` counts: ``"performance"`` the seconds of one
+            ``validation_step``, ``"modelsize"`` the bytes of the state, ``"footprint"`` the bytes
+            that a step holds at its peak.
+        sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
+            had to be ranked.
+        repairs: what was done to int8 ops of the model, and costs no speed.
+        held: the ``model``; ``None`` in a result that was read from its file.
+    """
+
+    status: Status
+    monitor: str
+    criterion: Criterion
+    baseline: float
+    accuracy: float
+    int8_ops: tuple[str, ...]
+    fp32_ops: tuple[str, ...]
+    not_quantizable: Mapping[str, str]
+    trials: tuple[Trial, ...]
+    evaluations: float
+    speedup: float
+    size_ratio: float
+    workspace: Path | None
+    objective: str = "performance"
+    sensitivities: tuple[Sensitivity, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    held: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The int8 model, a second object, in eval mode, on the CPU.
+
+        Raises:
+            QuantizationError: in the main process of a fit that ran in processes of its own, as
+                with ``ddp_spawn``; the error says how to restore the model.
+        """
+        if self.held is None:
+            folder = self.workspace
+            raise QuantizationError(
+                "the fit ran in processes of its own, which the int8 model ended with; restore it:"
+                f" `lpot_lightning.load('{folder}/best_configure.yaml',"
+                f" '{folder}/best_model_weights.pt', model)`"
+            )
+        return self.held
+
+    @property
+    def pareto(self) -> tuple[Trial, ...]:
+        """The trials that no other beats in both accuracy and objective, least objective first.
+
+        Example::
+
+            for trial in result.pareto:
+                print(trial.score.accuracy, trial.score.objective, trial.recipe.fp32_ops)
+        """
+        return pareto(self.trials, self.criterion)
+
+    @property
+    def drop(self) -> float:
+        """How much worse int8 is, in the unit of the criterion; negative is better."""
+        return self.criterion.drop(self.accuracy, self.baseline)
+
+    def to_json(self) -> bytes:
+        """Return everything but the model, to be read by ``read_result``."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "held"}
+        plain |= {
+            "criterion": asdict(self.criterion),
+            "trials": [trial.to_dict() for trial in self.trials],
+            "sensitivities": [one.to_dict() for one in self.sensitivities],
+            "repairs": [asdict(one) for one in self.repairs],
+            "workspace": str(self.workspace),
+        }
+        return json.dumps(plain, indent=1).encode()
+
+    def table(self) -> str:
+        """Return the run as a table for people."""
+        rows = [
+            (f"fp32 {self.monitor}", f"{self.baseline:.4f}"),
+            (f"int8 {self.monitor}", f"{self.accuracy:.4f}"),
+            ("drop / allowed", f"{self._shown(self.drop)} / {self._shown(self.criterion.goal)}"),
+            ("status", self.status),
+            ("validation passes", f"{self.evaluations:.1f}"),
+            ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
+            ("speed-up", f"{self.speedup:.2f}x"),
+            ("size", f"{self.size_ratio:.2f}x smaller"),
+        ]
+        if self.repairs:
+            mended = tuple(dict.fromkeys(one.op for one in self.repairs))
+            rows.append(("repaired", _shortened(mended)))
+        if self.fp32_ops:
+            rows.append(("in fp32", _shortened(self.fp32_ops)))
+        if len(self.pareto) > 1:
+            rows += self._choices()
+        if self.not_quantizable:
+            rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
+        if self.workspace is not None:
+            rows.append(("workspace", str(self.workspace)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    def _choices(self) -> list[tuple[str, str]]:
+        """Return the Pareto list as rows, for people who would choose otherwise."""
+        return [
+            (
+                f"trial {trial.number}",
+                f"{self.monitor} {trial.score.accuracy:.4f},"
+                f" {shown_as(trial.score.objective or 0.0, self.objective)},"
+                f" {len(trial.recipe.fp32_ops)} fp32",
+            )
+            for trial in self.pareto
+        ]
+
+    def _shown(self, drop: float) -> str:
+        return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
+
+
+def read_result(path: Path) -> TuningResult:
+    """Return what ``TuningResult.to_json`` wrote; its ``model`` is not there.
+
+    Raises:
+        ArtifactError: if the file cannot be read, or is not one of ours.
+    """
+    content = read_file(path)
+    try:
+        plain = json.loads(content)
+        plain |= {
+            "criterion": Criterion(**plain["criterion"]),
+            "trials": tuple(map(Trial.from_dict, plain["trials"])),
+            "sensitivities": tuple(map(Sensitivity.from_dict, plain["sensitivities"])),
+            "repairs": tuple(Repair(**one) for one in plain["repairs"]),
+            "workspace": Path(plain["workspace"]),
+            "int8_ops": tuple(plain["int8_ops"]),
+            "fp32_ops": tuple(plain["fp32_ops"]),
+        }
+        return TuningResult(**plain)
+    except _DAMAGE as error:  # whatever the values of others lead to
+        reason = in_short(error)
+        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
+
+
+def trial_line(trial: Trial, monitor: str) -> str:
+    """Return the one line that is said of a trial."""
+    recipe, score = trial.recipe, trial.score
+    shown = "failed: " + str(score.failure)
+    if score.accuracy is not None and score.screened:
+        share = f"{score.evaluations:.0%} of the pass"
+        shown = f"{monitor} about {score.accuracy:.2g} after {share}, given up"
+    elif score.accuracy is not None:
+        shown = f"{monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
+    return (
+        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
+        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
+    )
+
+
+def by_reason(excluded: Mapping[str, str]) -> list[str]:
+    """Return one line a reason, with the names that it holds for.
+
+    Example::
+
+        by_reason({"a": "no kernel", "b": "no kernel"})  # ["a, b: no kernel"]
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in excluded.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{_shortened(tuple(those))}: {reason}" for reason, those in names.items()]
+
+
+def _shortened(names: tuple[str, ...], most: int = 4) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,6 @@
+"""A Trainer, borrowed and given back: the one door to Lightning's privates.
+
+In: the user's Trainer and LightningModule. Out: what judges and feeds models without being seen,
+the weights that were chosen, one checkpoint file. Read in this order: `checks`, `monitor`,
+`chosen_weights`, `session`, `validation_runner`, `borrowed_loop`.
+"""

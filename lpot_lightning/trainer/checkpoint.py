@@ -1,0 +1,358 @@
+"""Lightning checkpoints: which weights are quantized, and int8 in one file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import lightning
+from lightning.fabric.utilities.cloud_io import _load
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.restore import restored
+from lpot_lightning.artifacts.tune_config import check_configure
+from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
+from lpot_lightning.machine.files import remove_file, rename_aside, write_file
+from lpot_lightning.machine.reading import open_regular
+from lpot_lightning.module.stand_in import put, second_model
+from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.trainer.monitor import Monitor
+from lpot_lightning.trainer.readable import readable_part
+
+Choice = Literal["best", "last", "current"]
+CHOICES = ("best", "last", "current")
+Form = Literal["int8", "fake_quant"]
+FORMS = ("int8", "fake_quant")
+FILE = "best_quantized.ckpt"
+_MAX_PICKLED = 64 << 20
+"""Of the names and shapes in a checkpoint; a million tensors have as much."""
+KEY, QAT = "lpot_lightning", "qat"
+_QAT_FIELDS: dict[str, Any] = {
+    "asked": str,
+    "start": (float, type(None)),
+    "first": (int, type(None)),
+    "training": dict,
+}
+
+Module = TypeVar("Module", bound=LightningModule)
+
+
+def keeper_of(callbacks: Sequence[Callback], monitor: Monitor | None) -> ModelCheckpoint | None:
+    """Return the ``ModelCheckpoint`` whose best weights are the best, of however many there are.
+
+    Args:
+        callbacks: of a trainer, in any order.
+        monitor: what models are judged by, where it is known. It is the one that watches that
+            metric in that direction, else one that watches any.
+    """
+
+    def after(one: ModelCheckpoint) -> tuple[bool, ...]:
+        watches = monitor is not None and one.monitor == monitor.name
+        agrees = monitor is not None and (one.mode == "max") == monitor.higher_is_better
+        return not (watches and agrees), not watches, one.monitor is None, not one.best_model_path
+
+    return min(_keepers(callbacks), key=after, default=None)
+
+
+def saved_weights(callbacks: Sequence[Callback], choice: Choice, monitor: Monitor | None) -> str:
+    """Return the path of the checkpoint whose weights are asked for, ``""`` for the live ones.
+
+    Args:
+        callbacks: of a trainer, whose ``ModelCheckpoint``s saved it.
+        choice: the best one, the newest of those that are kept as the last, or none.
+        monitor: what models are judged by, where it is known.
+    """
+    if choice == "best" and (kept := keeper_of(callbacks, monitor)) is not None:
+        return kept.best_model_path
+    if choice == "last" and (last := [one for one in _keepers(callbacks) if one.last_model_path]):
+        return max(last, key=lambda one: one._last_global_step_saved).last_model_path
+    return ""
+
+
+def _keepers(callbacks: Sequence[Callback]) -> list[ModelCheckpoint]:
+    return [one for one in callbacks if isinstance(one, ModelCheckpoint)]
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint with ``weights_only=True``, local or remote.
+
+    Raises:
+        QuantizationError: if it cannot be read that way, or is no checkpoint of Lightning.
+    """
+    try:
+        _check_file(path)
+        found = _load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
+    except Exception as error:
+        raise QuantizationError(
+            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)} Keep"
+            " hyperparameters to plain numbers, texts, lists and dicts, or quantize the weights in"
+            " memory with `ckpt='current'`"
+        ) from error
+    if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
+        raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
+    return found
+
+
+def _check_file(path: str) -> None:
+    """Refuse what a local path should not lead to: a FIFO would be waited for.
+
+    Raises:
+        OSError: if it is no regular file.
+        ValueError: if it is an archive that grows when it is read.
+    """
+    if not os.path.exists(path):  # remote, or missing
+        return
+    with os.fdopen(open_regular(Path(path)), "rb") as file:
+        if zipfile.is_zipfile(file):
+            storage.check_records(file, os.fstat(file.fileno()).st_size)
+
+
+def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what ``QATCallback`` put into a checkpoint, ``None`` if it did not.
+
+    Raises:
+        ArtifactError: if it is damaged.
+    """
+    ours = checkpoint.get(KEY)
+    if not isinstance(ours, dict) or QAT not in ours:
+        return None
+    found = ours[QAT]
+    for name, kind in _QAT_FIELDS.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
+    backend = found["training"].get("backend")
+    if backend not in BACKENDS:
+        raise ArtifactError(
+            f"`{KEY}.{QAT}.training.backend` of the checkpoint is `{backend}`; known:"
+            f" {', '.join(f'`{one}`' for one in BACKENDS)}"
+        )
+    return dict(found)
+
+
+def model_with(module: Module, path: str) -> Module:
+    """Return a second model, with the weights of the checkpoint at ``path`` where there is one.
+
+    Raises:
+        QuantizationError: if the module cannot be copied, or the checkpoint is not its own.
+    """
+    copied = second_model(module)
+    if path:
+        checkpoint = read_checkpoint(path)
+        copied.on_load_checkpoint(checkpoint)
+        try:
+            copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise QuantizationError(
+                f"`{path}` is not of this `{type(module).__name__}`: {reason}"
+            ) from error
+    return copied
+
+
+def write_checkpoint(
+    folder: Path,
+    trainer: Trainer,
+    module: LightningModule,
+    fp32: Mapping[str, Any],
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    say: Callable[[str], None],
+) -> None:
+    """Write ``best_quantized.ckpt``: fp32 for Lightning, int8 under our own key.
+
+    ``Cls.load_from_checkpoint`` alone gives the fp32 model. What could not be read with
+    ``weights_only=True`` is left out, wherever ``on_save_checkpoint`` has put it, and ``say`` told;
+    what is written has been read back.
+
+    Args:
+        module: a copy of the user's, to ask for hyperparameters and for what it adds itself.
+
+    Raises:
+        ArtifactError: if it cannot be written.
+    """
+    checkpoint: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": dict(fp32),
+    }
+    if module.hparams:
+        if hasattr(module, "_hparams_name"):
+            checkpoint[module.CHECKPOINT_HYPER_PARAMS_NAME] = module._hparams_name
+        checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = _plain(module)
+    checkpoint = _with_the_modules(checkpoint, module, trainer, say)
+    two = f"'{folder / storage.CONFIGURE}', '{folder / storage.WEIGHTS}'"
+    way = f"make the model yourself and restore int8 by `lpot_lightning.load({two}, model)`"
+    readable, left_out = readable_part(checkpoint)
+    if left_out:
+        what = "; ".join(f"`{name}` ({why})" for name, why in left_out.items())
+        say(
+            f"left out of `{FILE}`, since `weights_only=True` could not read it: {what}. If"
+            f" `{type(module).__name__}.load_from_checkpoint` cannot do without, {way}"
+        )
+    ours = {KEY: {"configure": dict(configure), "weights": dict(plain)}}
+    content = storage.to_bytes(readable | ours)
+    _set_aside(folder / FILE, say)
+    try:
+        storage.read_tensors(content, FILE)
+    except ArtifactError as error:
+        remove_file(folder / FILE)  # one of an earlier trial would be another model
+        say(f"{error}, so it is not written; {way}")
+    else:
+        write_file(folder / FILE, content)
+
+
+def _with_the_modules(
+    checkpoint: dict[str, Any],
+    module: LightningModule,
+    trainer: Trainer,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return a checkpoint with whatever ``on_save_checkpoint`` makes of it, but for our key."""
+    changed = dict(checkpoint)
+    module.trainer = trainer
+    try:
+        module.on_save_checkpoint(changed)
+    except Exception as error:  # a model that is judged is not lost for it
+        say(f"`on_save_checkpoint` fails, so `{FILE}` is without it: {in_short(error)}")
+        return checkpoint
+    changed.pop(KEY, None)
+    return changed
+
+
+def _set_aside(path: Path, say: Callable[[str], None]) -> None:
+    if os.path.lexists(path) and not _is_ours(path):
+        kept = rename_aside(path)
+        say(f"the `{path.name}` that was there is none of ours: kept as `{kept}`")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it holds what ``write_checkpoint`` puts there; nothing of it is unpickled."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
+            (name,) = (one for one in archive.namelist() if one.endswith("/data.pkl"))
+            with archive.open(name) as record:
+                pickled = record.read(_MAX_PICKLED)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error):
+        return False
+    return all(word.encode() in pickled for word in (KEY, "configure", "weights"))
+
+
+def _plain(module: LightningModule) -> dict[str, Any]:
+    hparams = module.hparams
+    if isinstance(hparams, DictConfig):
+        return dict(OmegaConf.to_container(hparams))  # type: ignore[arg-type]
+    return dict(hparams)
+
+
+def load_from_checkpoint(
+    cls: type[Module], path: str | os.PathLike[str], form: Form = "int8", /, **kwargs: Any
+) -> Module:
+    """Restore an int8 model from one file.
+
+    That is ``best_quantized.ckpt``, or any checkpoint that was saved while ``QATCallback`` trained.
+    ``cls.load_from_checkpoint`` gives the fp32 model of either.
+
+    Args:
+        cls: the LightningModule class that was quantized.
+        path: the checkpoint, local or remote.
+        form: ``"int8"``; or ``"fake_quant"``, for a checkpoint of ``QATCallback``: the fp32 weights
+            with the rounding of the training, whose ranges stay as they are.
+        kwargs: as for ``LightningModule.load_from_checkpoint``: hyperparameters to override.
+
+    Returns:
+        the model, in eval mode and on the CPU.
+
+    Raises:
+        ConfError: if ``form`` is something else.
+        ArtifactError: if it is no checkpoint of ours, is damaged, or is of another class.
+
+    Example::
+
+        model = lpot_lightning.load_from_checkpoint(LitDigits, "workspace/best_quantized.ckpt")
+    """
+    if form not in FORMS:
+        raise ConfError(f"`form` is `{form}`; allowed: `int8`, `fake_quant`")
+    name = os.fspath(path)
+    kwargs.setdefault("map_location", "cpu")
+    try:
+        _check_file(name)
+        found = _load(name, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error
+    found = found if isinstance(found, dict) else {}
+    try:
+        trained = qat_state(found)
+        if trained is None:
+            return _quantized(cls, name, found.get(KEY), form, kwargs)
+        model = _made(cls, name, kwargs)
+        return _in_form(model, trained["training"], form)
+    except ArtifactError as error:
+        raise ArtifactError(f"`{name}`: {error}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
+
+
+def _quantized(
+    cls: type[Module], name: str, ours: Any, form: Form, kwargs: dict[str, Any]
+) -> Module:
+    if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
+        raise ArtifactError(
+            f"it holds no quantized model: it has no key `{KEY}`; the file to give is `{FILE}` of a"
+            " workspace, or a checkpoint that was saved while `QATCallback` trained"
+        )
+    if form != "int8":
+        raise ArtifactError(
+            f"`{form}` is in checkpoints of the training only, and this is `{FILE}`"
+        )
+    check_configure(ours["configure"])
+    plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
+    fp32 = _made(cls, name, kwargs)
+    return restored(ours["configure"], plain, fp32)
+
+
+def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
+    """Return the fp32 model of a checkpoint, as Lightning makes it.
+
+    Raises:
+        ArtifactError: if it cannot, as where its own ``on_load_checkpoint`` misses something.
+    """
+    try:
+        return cls.load_from_checkpoint(name, weights_only=True, **kwargs)
+    except RuntimeError:
+        raise  # of `load_state_dict`: of another class
+    except Exception as error:  # whatever `__init__` and the hooks of a class say
+        raise ArtifactError(
+            f"`{cls.__name__}.load_from_checkpoint` cannot make the model ({in_short(error)}): give"
+            " what it misses as keyword arguments, or make the model yourself and restore int8 by"
+            f" `lpot_lightning.load('{storage.CONFIGURE}', '{storage.WEIGHTS}', model)`"
+        ) from error
+
+
+def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
+    """Return a second model with the rounding of a training, or converted by it."""
+    second = second_model(model)
+    try:
+        backend = BACKENDS[state["backend"]]()
+        if form == "int8":
+            put(second, backend.int8_of(second, state))
+            return second.requires_grad_(False).eval()
+        training = backend.training_of(second_model(model), state)
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever a damaged state makes of it
+        raise ArtifactError(f"`{KEY}.{QAT}` is damaged: {in_short(error)}") from error
+    training.observing = False
+    training.attach(second)
+    return second

@@ -1,0 +1,69 @@
+"""The user's callbacks that log the metric that models are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import LambdaCallback
+
+from lpot_lightning.module.untouched import as_before
+
+_HOOKS = (  # in which `log` is allowed, the usual one first
+    "on_validation_epoch_end",
+    "on_validation_batch_end",
+    "on_validation_batch_start",
+    "on_validation_epoch_start",
+    "on_validation_start",
+)
+_NOT_THE_USERS = ("lightning.", "lpot_lightning.")
+
+
+def scorers(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks that may log in a validation; those that log at its end come first.
+
+    What Lightning and this package bring along logs no accuracy, and would save checkpoints, stop
+    the training or exchange weights.
+    """
+    may = [one for one in callbacks if _is_the_users(one) and _hooks_of(one)]
+    return sorted(may, key=lambda one: _HOOKS.index(_hooks_of(one)[0]))
+
+
+def _is_the_users(callback: Callback) -> bool:
+    kinds = (one for one in type(callback).__mro__ if issubclass(one, Callback))
+    return all(
+        not one.__module__.startswith(_NOT_THE_USERS)
+        for one in kinds
+        if one not in (Callback, LambdaCallback)
+    )
+
+
+def _hooks_of(callback: Callback) -> list[str]:
+    """Return the hooks that are not those of the base; ``LambdaCallback`` keeps them in itself."""
+    return [
+        name
+        for name in _HOOKS
+        if getattr(type(callback), name) is not getattr(Callback, name) or name in vars(callback)
+    ]
+
+
+@contextmanager
+def lent(
+    callbacks: Sequence[Callback], owner: LightningModule, model: LightningModule
+) -> Iterator[None]:
+    """Let callbacks of a fit watch another model, and leave them as they were.
+
+    Args:
+        callbacks: the user's own.
+        owner: the user's module; where a callback has kept it, or a part of it, it sees the same
+            of ``model``.
+        model: that is judged.
+    """
+    others = {id(one): name for name, one in owner.named_modules()}
+    with as_before(callbacks):
+        for callback in callbacks:
+            for name, value in vars(callback).items():
+                if id(value) in others:
+                    vars(callback)[name] = model.get_submodule(others[id(value)])
+        yield

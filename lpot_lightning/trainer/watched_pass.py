@@ -1,0 +1,88 @@
+"""The monitored metric while a pass goes on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, logged_by
+from lpot_lightning.trainer.partial_metric import Held, Number, partial_of, updates
+from lpot_lightning.tuning.screening import Watch
+
+_LOOKED_AT = 256
+
+
+class Running(Callback):
+    """Lets a watch look at a pass after each of its batches.
+
+    Args:
+        watch: may raise an exception to end the pass.
+        loop: of the pass.
+        find: returns the name of the metric to watch, ``None`` where what is logged so far does
+            not tell.
+    """
+
+    def __init__(self, watch: Watch, loop: BorrowedLoop, find: Callable[[], str | None]) -> None:
+        self._watch, self._loop, self._find = watch, loop, find
+        self.batches = self.checksum = self._updates = 0
+        self._samples = 0.0
+        self._name: str | None = None
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, *_: object
+    ) -> None:
+        """Look at the data, before ``validation_step`` can change them."""
+        self.checksum = checksum(batch, self.checksum)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: object
+    ) -> None:
+        """Look at what was logged."""
+        self.batches += 1
+        item = self._item()
+        found = 0 if item is None else updates(item)
+        if found > self._updates:
+            self._updates = found
+            self._samples += samples_in(batch)
+        self._watch(self)
+
+    def partial(self) -> Number | Held | None:
+        """Return what the metric has seen, ``None`` before it has seen anything."""
+        item = self._item()
+        if item is None or not self._updates:
+            return None
+        assert self._name is not None
+        return partial_of(self._name, item, self._samples)
+
+    def _item(self) -> _ResultMetric | None:
+        self._name = self._name or self._find()
+        return None if self._name is None else logged_by(self._loop).get(self._name)
+
+
+def samples_in(batch: Any) -> int:
+    """Return the length of the first tensor of a batch, 1 where there is none."""
+    leaves = pytree.tree_leaves(batch)
+    return next((len(one) for one in leaves if isinstance(one, Tensor) and one.ndim), 1)
+
+
+def checksum(batch: Any, before: int) -> int:
+    """Return a checksum of some numbers of each tensor of a batch, and of those before it."""
+    for leaf in pytree.tree_leaves(batch):
+        if isinstance(leaf, Tensor) and leaf.layout == torch.strided and not _is_odd(leaf):
+            flat = leaf.detach().reshape(-1)
+            few = flat[:: max(1, len(flat) // _LOOKED_AT)]
+            before = zlib.crc32(str(few.tolist()).encode(), before)
+        elif isinstance(leaf, int | float | str | bytes):
+            before = zlib.crc32(repr(leaf).encode(), before)
+    return before
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    return tensor.is_quantized or tensor.is_nested

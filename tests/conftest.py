@@ -1,0 +1,73 @@
+"""What all tests have in common: one thread, the same random numbers, an empty folder."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, also by children
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
+
+
+@pytest.fixture(autouse=True)
+def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in an empty folder with the same random numbers, and time as briefly as can be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lpot_lightning.runs.speed.WARM_UP", 0)
+    monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 1)
+    torch.manual_seed(0)
+    interrupt = signal.getsignal(signal.SIGINT)
+    yield
+    # Lightning ignores SIGINT for good once it has seen a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Return where the files of a run go; the folder is not there yet."""
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def quantized(workspace: Path) -> tuple[nn.Module, nn.Module]:
+    """Return an fp32 model, and the int8 one that is in the workspace, too."""
+    from plain_scenes import net, quantization
+
+    model = net()
+    return model, quantization(workspace)(model)
+
+
+@pytest.fixture
+def callback(workspace: Path) -> Callable[..., Any]:
+    """Return a maker of callbacks that write to ``workspace``; sections go to the conf."""
+    from lit_scenes import conf
+
+    from lpot_lightning import QuantizationCallback
+
+    own = ("monitor", "modules", "calib", "ckpt")
+
+    def make(**given: Any) -> QuantizationCallback:
+        arguments = {key: given.pop(key) for key in own if key in given}
+        return QuantizationCallback(conf(workspace, **given), **arguments)
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Write a YAML file into the working folder and return its name."""
+
+    def write_file(content: str | bytes, name: str = "ptq.yaml") -> str:
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return name
+
+    return write_file

@@ -1,0 +1,319 @@
+"""LPOT's imperative pruning: hooks in a loop of the user's, and the call."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from lpot_lightning import Pruning, load
+from lpot_lightning.errors import ConfError, DataError, EvaluationError, PruningError
+from lpot_lightning.machine.lock import WorkspaceLock
+
+KINDS, WIDTH = 3, 8
+
+
+def points(count: int = 96, seed: int = 0) -> TensorDataset:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % KINDS
+    noise = 0.5 * torch.randn(count, WIDTH, generator=draw)
+    return TensorDataset(4 * torch.eye(KINDS, WIDTH)[labels] + noise, labels)
+
+
+def loader() -> DataLoader[Any]:
+    return DataLoader(points(), batch_size=16)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.norm = nn.Linear(WIDTH, 16), nn.BatchNorm1d(16)
+        self.out = nn.Linear(16, KINDS)
+
+    def forward(self, x):
+        return self.out(self.norm(self.up(x)).relu())
+
+
+def net() -> Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Net()
+
+
+def conf(workspace: Path | None = None, *pruners: Any, **shared: Any) -> dict[str, Any]:
+    train = shared.pop("train", None)
+    weights = {"target_sparsity": 0.5, "end_epoch": 2, "pruners": list(pruners or [{}]), **shared}
+    pruning = {"approach": {"weight_compression": weights}}
+    if train:
+        pruning["train"] = train
+    tuning = {"workspace": {"path": str(workspace)}} if workspace else {}
+    tuning["accuracy_criterion"] = {"absolute": 0.2}
+    model = {"name": "points", "framework": "pytorch_fx"}
+    return {"model": model, "tuning": tuning, "pruning": pruning}
+
+
+def accuracy(model: nn.Module) -> float:
+    x, y = points(48, seed=1).tensors
+    return float((model(x).argmax(1) == y).float().mean())
+
+
+def training(pruning: Pruning, epochs: int = 4, post_grad: bool = True) -> Any:
+    """Return a loop as LPOT's documents have it."""
+
+    def train(model: nn.Module) -> None:
+        sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        for epoch in range(epochs):
+            pruning.on_epoch_begin(epoch)
+            for number, (x, y) in enumerate(loader()):
+                pruning.on_batch_begin(number)
+                sgd.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                if post_grad:
+                    pruning.on_post_grad()
+                sgd.step()
+                pruning.on_batch_end()
+            pruning.on_epoch_end()
+
+    return train
+
+
+def zeros(model: nn.Module) -> dict[str, int]:
+    return {n: int((v == 0).sum()) for n, v in model.named_parameters() if v.dim() > 1}
+
+
+def test_hooks_prune_the_users_model_in_place() -> None:
+    pruning, model = Pruning(conf()), net()
+    up, before = model.up.weight, model.out.weight.detach().clone()
+    pruning.model = model
+    training(pruning)(model)
+    assert zeros(model) == {"up.weight": 64, "out.weight": 24}
+    assert model.up.weight is up
+    assert (model.out.weight[model.out.weight != 0] != before[model.out.weight != 0]).all()
+
+
+def test_a_call_prunes_a_copy_and_judges_it(tmp_path: Path) -> None:
+    pruning, model = Pruning(conf(tmp_path)), net()
+    before = copy.deepcopy(model.state_dict())
+    pruned = pruning(model, q_func=training(pruning), eval_func=accuracy)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert zeros(pruned) == {"up.weight": 64, "out.weight": 24}
+    result = pruning.result
+    assert (result.status, result.reached, result.sparsity) == ("met", True, 0.5)
+    assert result.model is pruned
+    assert result.accuracy == accuracy(pruned) > accuracy(model.eval()) == result.baseline
+    assert not pruned.training
+    assert pruning.model is None
+
+
+def test_attributes_say_the_same(tmp_path: Path) -> None:
+    pruning = Pruning(conf_fname=conf(tmp_path))
+    pruning.model, pruning.q_func = net(), training(pruning)
+    pruning.eval_dataloader = loader()
+    pruning.metric("accuracy", MulticlassAccuracy, num_classes=KINDS)
+    pruned = pruning()
+    assert pruning.result.monitor == "accuracy"
+    assert zeros(pruned)["up.weight"] == 64
+
+
+def test_the_files_give_the_model_back(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    pruned = pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    again = load(tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt", Net())
+    x = torch.randn(5, WIDTH)
+    assert torch.equal(again(x), pruned(x))
+    told = yaml.safe_load((tmp_path / "pruned_configure.yaml").read_text())
+    assert told["accuracy"]["pruned"] == pruning.result.accuracy
+    assert told["sparsity"]["parameters"]["up.weight"]["sparsity"] == 0.5
+
+
+@pytest.mark.parametrize("kind", ["basic_magnitude", "gradient_sensitivity"])
+def test_channels_are_cut_out_of_the_model(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lpot_lightning")
+    pruning = Pruning(conf(tmp_path, {"pattern": "channel", "prune_type": kind}))
+    pruned = pruning(net(), None, training(pruning), loader(), accuracy)
+    assert pruned.up.weight.shape == (8, WIDTH)
+    assert pruned.norm.weight.shape == (8,)
+    assert pruned.out.weight.shape == (KINDS, 8)
+    result = pruning.result
+    assert result.parameters == (227, 115)
+    assert result.macs == (WIDTH * 16 + 16 * KINDS, WIDTH * 8 + 8 * KINDS)
+    assert result.unprunable == {"out": "its channels are what the model gives"}
+    assert "keeps all channels: out: its channels are what the model gives" in caplog.text
+    files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
+    x = torch.randn(5, WIDTH)
+    assert torch.equal(load(*files, Net())(x), pruned(x))
+
+
+def test_channels_in_a_loop_of_hooks_alone() -> None:
+    pruning, model = Pruning(conf(None, {"pattern": "channel"})), net()
+    pruning.model, pruning.eval_dataloader = model, loader()
+    training(pruning)(model)
+    gone = (model.up.weight == 0).all(1)
+    assert gone.sum() == 8
+    for value in (model.up.bias, model.norm.weight, model.norm.bias):
+        assert torch.equal(value == 0, gone)
+
+
+def test_channels_need_a_few_samples() -> None:
+    pruning = Pruning(conf(None, {"pattern": "channel"}))
+    pruning.model = net()
+    with pytest.raises(ConfError) as caught:
+        pruning.on_epoch_begin(0)
+    assert str(caught.value).startswith("`pattern: channel` follows channels through the model by")
+
+
+@pytest.mark.parametrize("post_grad", [True, False])
+def test_gradients_are_taken_in_once_a_batch(post_grad: bool) -> None:
+    pruning = Pruning(conf(None, {"prune_type": "gradient_sensitivity", "names": ["up.weight"]}))
+    pruning.model = model = net()
+    pruning.on_epoch_begin(0)
+    pruning.on_batch_begin(0)
+    model.up.weight.grad = torch.ones_like(model.up.weight)
+    if post_grad:
+        pruning.on_post_grad()
+    pruning.on_batch_end()
+    (sums,) = pruning._pruner.state()["pruners"]
+    assert torch.allclose(sums["up.weight"], model.up.weight.abs())
+
+
+TRAIN = {
+    "optimizer": {"SGD": {"learning_rate": 0.1, "momentum": 0.9}},
+    "criterion": {"CrossEntropyLoss": {}},
+    "end_epoch": 4,
+}
+
+
+def test_the_yaml_may_say_how_to_train(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path, train=TRAIN))
+    pruned = pruning(net(), q_dataloader=loader(), eval_func=accuracy)
+    assert zeros(pruned) == {"up.weight": 64, "out.weight": 24}
+    assert pruning.result.accuracy > pruning.result.baseline
+
+
+def test_a_training_that_ends_early_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pruning = Pruning(conf(tmp_path))
+    with caplog.at_level(logging.INFO, "lpot_lightning"):
+        pruning(net(), q_func=training(pruning, epochs=2), eval_func=accuracy)
+    assert (pruning.result.status, pruning.result.reached) == ("not_met", False)
+    assert "the training ended before the target sparsity was reached" in caplog.text
+    assert "epoch 1: 25.0% of the weights to prune are zero" in caplog.text
+    assert "not_met, target not reached" in caplog.text
+
+
+def test_random_numbers_and_the_workspace_are_given_back(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError):
+        pruning(net(), q_func=lambda model: 1 / 0, eval_func=accuracy)
+    assert torch.equal(torch.get_rng_state(), before)
+    WorkspaceLock(tmp_path).acquire()
+    assert pruning.result is None
+    assert pruning.model is None
+
+
+def test_an_old_result_is_forgotten(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    with pytest.raises(EvaluationError):
+        pruning(net(), q_func=training(pruning), eval_func=lambda model: None)
+    assert pruning.result is None
+
+
+def test_a_q_func_that_calls_no_hook_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PruningError) as caught:
+        Pruning(conf(tmp_path))(net(), q_func=lambda model: None, eval_func=accuracy)
+    assert str(caught.value) == (
+        "the training called no hook, so that nothing was pruned: call `on_epoch_begin` and"
+        " `on_batch_end` of this object in `q_func`"
+    )
+
+
+def test_hooks_out_of_their_order_are_told() -> None:
+    pruning = Pruning(conf())
+    with pytest.raises(ConfError) as caught:
+        pruning.on_epoch_begin(0)
+    assert str(caught.value) == (
+        "`model` is a `NoneType`: set `pruning.model` to an `nn.Module` before the first hook"
+    )
+    pruning.model = net()
+    for hook in (pruning.on_batch_end, pruning.on_epoch_end, lambda: pruning.on_batch_begin(0)):
+        with pytest.raises(ConfError) as caught:
+            hook()
+        assert "is called outside of an epoch: call `on_epoch_begin` first" in str(caught.value)
+    with pytest.raises(ConfError) as caught:
+        pruning.on_epoch_begin(-1)
+    assert str(caught.value) == "`epoch` is `-1`; allowed: a whole number, counted from 0"
+
+
+def test_another_model_is_pruned_from_the_start() -> None:
+    pruning = Pruning(conf())
+    for model in (net(), net()):
+        pruning.model = model
+        training(pruning)(model)
+        assert zeros(model)["up.weight"] == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({}, ConfError, "there is no `q_func` to train by: give a function that takes a model,"),
+        ({"q_func": 3}, ConfError, "`q_func` is a `int`; allowed: a function that takes a model"),
+        ({"model": "net.pt"}, ConfError, "`model` is a `str`; allowed: an `nn.Module` with its"),
+        ({"model": None}, ConfError, "there is no model: set it, `pruning.model = model`, or"),
+        ({"eval_func": None}, ConfError, "there is no `eval_func` to judge by: give a function"),
+        (
+            {"eval_dataloader": 3},
+            ConfError,
+            "`eval_dataloader` is a `int`; allowed: a",
+        ),
+    ],
+)
+def test_what_is_missing_is_told_first(tmp_path, given, kind, said) -> None:
+    arguments = {"model": net(), "eval_func": accuracy, **given}
+    with pytest.raises(kind) as caught:
+        Pruning(conf(tmp_path))(**arguments)
+    assert str(caught.value).startswith(said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_of_the_yaml_needs_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        Pruning(conf(tmp_path, train=TRAIN))(net(), eval_func=accuracy)
+    assert str(caught.value) == (
+        "<mapping>: `pruning.train` has no data to train on: give a `q_dataloader`, or"
+        " `pruning.train.dataloader`"
+    )
+
+
+def test_what_a_function_replaces_is_told(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path, train=TRAIN))
+    with pytest.warns(UserWarning, match="given replace `pruning.train`"):
+        pruning(net(), q_func=training(pruning), eval_func=accuracy)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "neither of `conf` and `conf_fname` is given; allowed: exactly one"),
+        (
+            {"conf": {"model": {"name": "x", "framework": "pytorch_fx"}}},
+            "<mapping>: there is no `pruning` for `Pruning`; use `Quantization`.",
+        ),
+    ],
+)
+def test_a_conf_that_is_none_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfError) as caught:
+        Pruning(**given)
+    assert str(caught.value) == said

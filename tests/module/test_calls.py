@@ -1,0 +1,117 @@
+"""One dry run: who was called, with what, and by whom."""
+
+import torch
+from int8_scenes import state_of
+from torch import nn
+from zoo import CalledTwice, Made, Rich, seeded
+
+from lpot_lightning.module.calls import (
+    entered_only_through_forward,
+    fixed_arguments,
+    recorded,
+)
+
+
+def calls_of(model, *args, **kwargs):
+    with recorded(model) as calls, torch.no_grad():
+        model(*args, **kwargs)
+    return calls
+
+
+def test_every_module_that_is_called_is_counted():
+    model = seeded(CalledTwice)
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.shared)].count == 2
+    assert calls[id(model.fc)].count == 1
+    assert torch.equal(calls[id(model)].args[0], torch.ones(2, 8))
+
+
+def test_what_is_not_called_is_not_there():
+    model = Made(lambda m, x: m.used(x), used=nn.Linear(8, 2), unused=nn.Linear(8, 2))
+    assert id(model.unused) not in calls_of(model, torch.ones(2, 8))
+
+
+def test_numbers_and_none_are_fixed_and_defaults_are_filled_in():
+    inputs = {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)}
+    assert fixed_arguments(Rich().forward, (inputs,), {"scale": 2.0}) == {
+        "extra": None, "scale": 2.0, "tag": "x",
+    }  # fmt: skip
+    assert fixed_arguments(Rich().forward, (inputs, torch.ones(1)), {}) == {
+        "scale": 1.0,
+        "tag": "x",
+    }
+    assert fixed_arguments(Rich().forward, (), {"unknown": 1}) == {}
+
+
+def test_changing_numbers_are_told():
+    model = Made(lambda m, x: m.rich(x) and m.rich(x, scale=2.0), rich=seeded(Rich))
+    calls = calls_of(model, {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)})
+    assert not calls[id(model.rich)].same_shape
+    assert calls[id(model)].same_shape
+
+
+def test_reaching_past_a_forward_is_told():
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    through = Made(lambda m, x: m.net(x), net=net)
+    past = Made(lambda m, x: m.net(x) + m.net[0](x), net=net)
+    assert entered_only_through_forward(net, calls_of(through, torch.ones(2, 8)))
+    calls = calls_of(past, torch.ones(2, 8))
+    assert not entered_only_through_forward(net, calls)
+    assert entered_only_through_forward(past, calls)
+    assert not entered_only_through_forward(nn.Linear(1, 1), calls)
+
+
+def test_the_model_is_left_without_hooks_even_on_an_error():
+    model = Made(lambda m, x: m.fc(x)[99], fc=nn.Linear(8, 2))
+    before = state_of(model)
+    try:
+        calls_of(model, torch.ones(2, 8))
+    except IndexError:
+        assert state_of(model) == before
+    else:
+        raise AssertionError
+
+
+def test_a_call_of_forward_itself_is_a_call():
+    model = Made(lambda m, x: m.net.forward(x), net=nn.Sequential(nn.Linear(8, 2)))
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.net)].count == calls[id(model.net[0])].count == 1
+    assert calls[id(model.net[0])].above == [frozenset([id(model), id(model.net)])]
+
+
+def test_who_reads_a_weight_past_its_layer_is_noted():
+    model = Made(
+        lambda m, x: m.own(x) + nn.functional.linear(x, m.read.weight) * m.off.bias.sum(),
+        own=nn.Linear(8, 2), read=nn.Linear(8, 2), off=nn.Linear(8, 2),
+    )  # fmt: skip
+    calls = calls_of(model, torch.ones(2, 8))
+    assert calls[id(model.own)].read == set()
+    assert calls[id(model.read)].read == {"weight"}
+    assert (calls[id(model.off)].read, calls[id(model.off)].count) == ({"bias"}, 0)
+
+
+def test_asking_what_a_weight_is_does_not_use_it():
+    def asked(m, x):
+        first = next(m.parameters())
+        assert isinstance(m.own.weight, nn.Parameter)
+        assert (first.dtype, len(m.own.weight), m.own.bias is None) == (x.dtype, 2, False)
+        return m.own(x.to(m.own.weight.device)) + m.own.weight.new_zeros(m.own.bias.shape)
+
+    model = Made(asked, own=nn.Linear(8, 2))
+    assert calls_of(model, torch.ones(2, 8))[id(model.own)].read == set()
+
+
+def test_a_penalty_on_all_parameters_uses_them():
+    model = Made(lambda m, x: m.fc(x) * sum(p.norm() for p in m.parameters()), fc=nn.Linear(8, 2))
+    assert calls_of(model, torch.ones(2, 8))[id(model.fc)].read == {"weight", "bias"}
+
+
+def test_transformers_call_their_layers_in_a_dry_run():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1).eval()
+    before = state_of(model)
+    padding = torch.tensor([[False, True]])
+    calls = calls_of(model, torch.ones(1, 2, 8), src_key_padding_mask=padding)
+    assert calls[id(model.layers[0].linear1)].count == 1
+    assert not calls[id(model.layers[0].linear1)].read
+    assert state_of(model) == before

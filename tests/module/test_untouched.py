@@ -1,0 +1,74 @@
+"""A module as it was, where a pass over it does not reach its end."""
+
+from collections import defaultdict, deque
+
+import pytest
+import torch
+from torch import nn
+
+from lpot_lightning.module.untouched import as_before_on_error
+
+
+class Gathers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Linear(2, 2)
+        self.outputs, self.last, self.by_name, self.seen = [1], deque([1], 3), {"a": 1}, {1}
+        self.count, self.sum = 0, torch.zeros(2)
+        self.register_buffer("total", torch.zeros(2))
+
+    def gather(self, then_fail=False):
+        self.outputs.append(2)
+        self.last.append(2)
+        self.by_name["b"] = 2
+        self.seen.add(2)
+        self.count += 1
+        self.sum = self.sum + 1
+        self.total = self.total + 1
+        self.part.note = "new"
+        if then_fail:
+            raise KeyError
+
+
+def test_what_raises_leaves_nothing():
+    module = Gathers()
+    outputs, weight = module.outputs, module.part.weight
+    with pytest.raises(KeyError), as_before_on_error(module):
+        module.gather(then_fail=True)
+    assert module.outputs is outputs
+    assert (module.outputs, module.last, module.by_name, module.seen) == (
+        [1],
+        deque([1]),
+        {"a": 1},
+        {1},
+    )
+    assert module.count == 0
+    assert module.sum.tolist() == module.total.tolist() == [0, 0]
+    assert not hasattr(module.part, "note")
+    assert module.part.weight is weight
+    assert list(module.state_dict()) == ["total", "part.weight", "part.bias"]
+
+
+def test_what_reaches_its_end_keeps_all():
+    module = Gathers()
+    with as_before_on_error(module):
+        module.gather()
+    assert module.outputs == [1, 2]
+    assert module.part.note == "new"
+
+
+def test_what_is_gathered_for_each_loader_or_name_is_as_it_was():
+    module = Gathers()
+    module.each, module.named = [[1], []], defaultdict(list, {"a": [1]})
+
+    def gather():
+        module.each[1].append(2)
+        module.named["a"].append(2)
+        module.named["b"].append(2)
+        raise KeyError
+
+    with pytest.raises(KeyError), as_before_on_error(module):
+        gather()
+    assert module.each == [[1], []]
+    assert module.named == {"a": [1]}
+    assert module.named["c"] == []

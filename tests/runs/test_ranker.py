@@ -1,0 +1,108 @@
+"""What is measured before trials: once, agreed, kept, shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import RecipesConf
+from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.recipe import CORRECTIONS, FP32, Op, OpConfig, Recipe, TensorConfig
+from lpot_lightning.runs.job import Job
+from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.ranker import Ranker, allowed_by, asked_by, table
+from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.sensitivity import Sensitivity
+from lpot_lightning.tuning.space import Space
+
+INT8 = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "kl"))
+CAN = ("fast_bias_correction",)
+OPS = tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=4, corrections=CAN) for name in "abc")
+RECIPE = Recipe.of(dict.fromkeys("abc", INT8))
+
+
+MODEL = {"name": "made up", "framework": "pytorch_fx"}
+
+
+class Made:
+    """Stands for a prepared model; each measurement comes out otherwise, as by a clock."""
+
+    def __init__(self) -> None:
+        self.profiles = self.rankings = self.errors = 0
+        self.forwards = 0.0
+
+    def profile(self) -> dict[str, OpProfile]:
+        self.profiles += 1
+        return {op: OpProfile(2.0**-self.profiles, 8) for op in "abc"}
+
+    def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
+        self.rankings += 1
+        self.forwards += 1.5
+        return [(op, self.rankings + place) for place, op in enumerate(recipe.int8_ops)]
+
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        self.errors += 1
+        mended = [op for op in ops if recipe.as_mapping()[op].corrections]
+        return 1.0 - 0.5 * len(mended)
+
+
+def ranker(made: Any, history: History, said: list[str], objective: str = "performance") -> Ranker:
+    conf = read_conf({"model": MODEL, "tuning": {"objective": objective}})
+    nobody: Any = None
+    job = Job(conf, nobody, Options(), Listener(said.append), nobody, nobody, made, 0.9, nobody)
+    return Ranker(job, Space(OPS), history)
+
+
+def test_what_was_measured_is_taken_up_by_a_run_that_goes_on() -> None:
+    made, history = Made(), History()
+    once = ranker(made, history, []).rank(RECIPE)
+    again = ranker(made, History.copied(history.known), [])
+    assert again.rank(RECIPE) == once
+    assert again.cost(RECIPE.with_fp32("ab")) == 1.0
+    assert (made.profiles, made.rankings) == (1, 1)
+
+
+def test_another_recipe_is_ranked_anew_at_the_same_costs() -> None:
+    made = Made()
+    found = ranker(made, History(), [])
+    first, second = found.rank(RECIPE), found.rank(RECIPE.with_fp32("a"))
+    assert [one.op for one in second] == ["b", "c"]
+    assert {one.cost for one in (*first, *second)} == {0.5}
+    assert found.first == tuple(first)
+
+
+def test_the_size_of_a_model_needs_no_clock() -> None:
+    made = Made()
+    assert ranker(made, History(), [], "modelsize").cost(RECIPE.with_fp32("ab")) == 8.0
+    assert made.profiles == 0
+
+
+def test_the_table_shows_the_worst_and_sums_up_the_rest() -> None:
+    found = [Sensitivity(f"op{n}", float(n), cost=0.001) for n in range(12)]
+    lines = table([*found, Sensitivity("broken", math.nan)], "performance")
+    assert lines[1].split() == ["op11", "1.10e+01", "16.7%", "1.000", "ms"]
+    assert lines[9].split() == ["and", "4", "more", "9.1%"]
+    assert lines[10] == "  broken: its error is not finite"
+    assert len({len(line) for line in lines[:9]}) == 1
+
+
+def test_what_was_repaired_is_taken_up_by_a_run_that_goes_on() -> None:
+    made, history, said = Made(), History(), list[str]()
+    first = ranker(made, history, said)
+    repaired = first.repair(RECIPE, [Sensitivity("a", 5.0), Sensitivity("b", 1e-9)])
+    assert repaired.as_mapping()["a"].corrections == CAN
+    assert "fast_bias_correction  1.00e+00 -> 5.00e-01" in said[-1]
+    spent = made.errors
+    again = ranker(made, History.copied(history.known), [])
+    assert again.repair(RECIPE, []) == repaired
+    assert made.errors == spent
+    assert again.repairs_of(repaired) == first.repairs_of(repaired) != ()
+    assert again.repairs_of(repaired.with_fp32("a")) == ()
+
+
+def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:
+    assert allowed_by(RecipesConf()) == CORRECTIONS
+    assert "weight_correction" not in allowed_by(RecipesConf(weight_correction=False))
+    assert asked_by(RecipesConf(weight_correction=True)) == ("weight_correction",)

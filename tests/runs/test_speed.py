@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from small_run import Agreement, net
+from torch import nn
+
+from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.runs import speed
+from lpot_lightning.runs.speed import measure_speedup
+
+
+class Timed(Agreement):
+    """Takes as long as it is told, and remembers whom it timed."""
+
+    def __init__(self, model: nn.Module, seconds: list[float]) -> None:
+        super().__init__(model)
+        self.left, self.timed = list(seconds), []
+
+    def step_seconds(self, model: nn.Module) -> float:
+        self.timed.append(model.first.forward.__self__)
+        return self.left.pop(0)
+
+
+def test_the_ratio_is_that_of_the_medians_without_the_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speed, "MOST", 3)
+    model = net()
+    runner = Timed(model, [99.0, 1.0, 4.0, 2.0, 100.0, 1.0, 6.0, 3.0])
+    assert measure_speedup(runner, model, {"first": StandIn(nn.Linear(8, 32))}) == 3.0
+
+
+def test_fp32_and_int8_take_turns() -> None:
+    model, int8 = net(), nn.Linear(8, 32)
+    runner = Timed(model, [1.0] * 100)
+    measure_speedup(runner, model, {"first": StandIn(int8)})
+    assert runner.timed[:4] == [model.first, int8, model.first, int8]
+
+
+def test_slow_steps_are_timed_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
+    runner = Timed(net(), [1.0] * 100)
+    measure_speedup(runner, net(), {})
+    assert len(runner.timed) == 2 * (speed.WARM_UP + speed.LEAST)
