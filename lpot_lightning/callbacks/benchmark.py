@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lpot_lightning.callbacks.tuned import TunedCallback
@@ -19,32 +19,25 @@ from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
-from lpot_lightning.machine.random_numbers import seeded
-from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.stand_in import second_model
-from lpot_lightning.module.untouched import as_before_on_error
 from lpot_lightning.timing.cores import asks_for_processes
 from lpot_lightning.timing.in_turns import Found, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
 from lpot_lightning.timing.result import BenchmarkResult
-from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, HeldBatches, Warned, quiet, run
-from lpot_lightning.trainer.calibration import VALIDATION, collect_val
-from lpot_lightning.trainer.checkpoint import model_with
 from lpot_lightning.trainer.checks import (
     NO_VALIDATION_DATA,
     check_step,
     check_trainer,
-    find_loaders,
 )
 from lpot_lightning.trainer.interrupt import ending_well
-from lpot_lightning.trainer.loaders import take
 from lpot_lightning.trainer.postbox import Postbox
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import ranks_of
-from lpot_lightning.trainer.stop_watch import StopWatch
+from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.unjudged import not_timed
+from lpot_lightning.trainer.validation_feed import ValidationFeed
+from lpot_lightning.trainer.weights import Weights
 
 
 class BenchmarkCallback(Callback):
@@ -124,69 +117,38 @@ class BenchmarkCallback(Callback):
         end_live_bar(trainer)
         int8 = _int8_of(_callbacks(trainer))
         models = [] if int8 is None else [second_model(int8)]
-        models.append(model_with(pl_module, ""))
+        models.append(second_model(pl_module))
         asked = performance_of(self.conf)
         count = CALLS if asked.iteration < 0 else asked.iteration - asked.warmup
         warmup = asked.warmup
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             warmup, count = 0, 1
         few = asked.configs.intra_num_of_threads if asked.configs else None
-        seed = self.conf.tuning.random_seed
-        with threads(few), seeded(seed), closing(ranks_of(trainer)) as ranks:
+        precision = judging_precision(trainer, pl_module, _unsaid)
+        session = Session(trainer, pl_module, _callbacks(trainer), precision)
+        with threads(few), session.at_work(self.conf), closing(session):
             used = torch.get_num_threads()
-            clock = _Clock(trainer, seed, ranks, judging_precision(trainer, pl_module, _unsaid))
-            found = in_turns([partial(clock.seconds, model) for model in models], warmup, count)
+            feed = session.feed(self.conf, Weights(), calib="val", samples=1)
+            clock = partial(_seconds, feed, precision)
+            found = in_turns([partial(clock, model) for model in models], warmup, count)
+            samples = feed.first_samples
         label = "model" if int8 is None else "int8"
         empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
-        timed = tuple(Timed(tuple(one), (clock.samples,) * count) for one in found)
+        timed = tuple(Timed(tuple(one), (samples,) * count) for one in found)
         self._result = with_found(empty, [Found(timed, (None,) * len(timed))])
         self._postbox.put(self._result.to_json(indent=None).decode())
         rank_zero_info(f"\n{self._result.table()}")
 
 
-class _Clock:
-    """Times ``validation_step`` on the first validation batch, by the trainer's own loop."""
-
-    def __init__(self, trainer: Trainer, seed: int, ranks: Ranks, precision: Precision) -> None:
-        self._trainer, self._seed, self._ranks, self._warned = trainer, seed, ranks, Warned()
-        self._precision = precision
-        loader, _ = ranks.together(partial(find_loaders, trainer, 1, seed))
-        data = ranks.together(lambda: collect_val(loader, 1, ranks))
-        first = next(place for place, batches in enumerate(data.batches) if batches)
-        self._batches = [
-            batches[:1] if place == first else () for place, batches in enumerate(data.batches)
-        ]
-        _, self.samples = take(self._batches[first], 1, VALIDATION)
-
-    def seconds(self, model: LightningModule, _: int) -> float:
-        """Return the seconds of one step."""
-        watch = StopWatch()
-        loader = CombinedLoader([HeldBatches(one) for one in self._batches], "sequential")
-        loop = BorrowedLoop(self._trainer, loader, [len(one) for one in self._batches])
-
-        def quietly() -> None:
-            with (
-                self._warned.once(),
-                quiet(
-                    self._trainer,
-                    model,
-                    watch.around([]),
-                    self._seed,
-                    self._ranks,
-                    self._precision,
-                ),
-                as_before_on_error(model),
-            ):
-                run(self._trainer, loop)
-
-        try:
-            self._ranks.together(quietly)
-        except LpotError:
-            raise
-        except Exception as error:
-            check()
-            raise step_failed(error, self._precision) from error
-        return self._ranks.agreed(watch.median)
+def _seconds(feed: ValidationFeed, precision: Precision, model: LightningModule, _: int) -> float:
+    """Return the seconds of one ``validation_step`` on the first validation batch."""
+    try:
+        return feed.step_seconds(model)
+    except LpotError:
+        raise
+    except Exception as error:
+        check()
+        raise step_failed(error, precision) from error
 
 
 def _int8_of(callbacks: Sequence[Callback]) -> LightningModule | None:

@@ -16,13 +16,15 @@ from typing_extensions import override
 
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
+from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
 from lpot_lightning.trainer.interrupt import ending_well
-from lpot_lightning.trainer.monitor import Monitor, find_monitor, named_by
+from lpot_lightning.trainer.monitor import find_monitor, named_by
+from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.postbox import Postbox
-from lpot_lightning.trainer.session import in_one_process, workspace_for
+from lpot_lightning.trainer.session import Session, in_one_process
 from lpot_lightning.trainer.unjudged import trained_left
 
 Result = TypeVar("Result")
@@ -53,6 +55,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._found_monitor: Monitor | None = None
         self._lock: WorkspaceLock | None = None
         self._weights_left: str | None = None
+        self._session: Session | None = None
 
     @property
     def result(self) -> Result | None:
@@ -90,9 +93,9 @@ class JudgedCallback(Callback, Generic[Result]):
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
         self._release()
-        workspace = workspace_for(trainer, self.conf)
-        if workspace is not None and not _is_held(workspace, trainer):
-            self._lock = WorkspaceLock(workspace)
+        folder = workspace_in(trainer, self.conf).folder
+        if folder is not None and not _is_held(folder, trainer):
+            self._lock = WorkspaceLock(folder)
             in_one_process(trainer, self._lock.acquire)
 
     @override
@@ -157,9 +160,19 @@ class JudgedCallback(Callback, Generic[Result]):
     def _trained_left(self, trainer: Trainer, module: LightningModule) -> str:
         """Keep the trained weights, and say what goes on with them; only once."""
         if self._weights_left is None:
-            workspace = workspace_for(trainer, self.conf)
-            self._weights_left = trained_left(trainer, module, workspace)
+            folder = workspace_in(trainer, self.conf).folder
+            self._weights_left = trained_left(trainer, module, folder)
         return self._weights_left
+
+    def _opened(self, trainer: Trainer, module: LightningModule) -> Session:
+        """Return the session of the fit, which all callbacks of ours share."""
+        if self._session is None:
+            callbacks = callbacks_of(trainer)
+            others = (one._session for one in callbacks if isinstance(one, JudgedCallback))
+            self._session = next(
+                (one for one in others if one is not None), Session(trainer, module, callbacks)
+            )
+        return self._session
 
     def give_module_back(self) -> None:
         """Let the module compute by itself again, where it does not: it is about to be copied."""
@@ -172,6 +185,9 @@ class JudgedCallback(Callback, Generic[Result]):
             self._postbox.put(self._left)
 
     def _release(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
         if self._lock is not None:
             self._lock.release()
         self._lock = None

@@ -40,10 +40,12 @@ from lpot_lightning.trainer.averaging import averages
 from lpot_lightning.trainer.chosen_weights import chosen_weights
 from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.look_anew import look_anew
-from lpot_lightning.trainer.precision import judging_precision
+from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import judging, log_scalars, workspace_for
-from lpot_lightning.trainer.task import Task
+from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.tuned_run import log_scalars
+from lpot_lightning.trainer.validation_feed import ValidationFeed
+from lpot_lightning.trainer.weights import Weights
 
 FEW = 8
 """Validation samples that are held where models are only judged."""
@@ -190,8 +192,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
             share = sparsity_of_all(self._pruner.layers())
             rank_zero_info(f"going on with what is pruned: {share:.1%} of the weights to prune")
         elif self.baseline is None:
-            with judging(trainer, pl_module, self._task(trainer, pl_module, "")) as (model, run, _):
-                self._start = run.evaluate(model, "the dense model").accuracy
+            session = self._opened(trainer, pl_module)
+            with session.at_work(self.conf):
+                judge = session.judge(self.conf, self.monitor)
+                self._start = judge.evaluate(session.model(Weights()), "the dense model").accuracy
             self._check_start(trainer.current_epoch)
 
     def _check_start(self, epoch: int) -> None:
@@ -204,19 +208,14 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Return the groups of the model's channels, if a pruner needs them."""
         if not prunes_channels(self._pruners):
             return None
-        with judging(trainer, module, self._task(trainer, module, "")) as (model, runner, ranks):
-            return find_channels(model, runner, ranks, rank_zero_info)
+        session = self._opened(trainer, module)
+        with session.at_work(self.conf):
+            feed = self._feed(session, Weights())
+            return find_channels(session.model(Weights()), feed, session.ranks, rank_zero_info)
 
-    def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
-        return Task(
-            self.conf,
-            self._monitor,
-            self.modules,
-            weights,
-            workspace_for(trainer, self.conf),
-            callbacks_of(trainer),
-            judging_precision(trainer, module, rank_zero_info),
-        ).without_calibration(FEW)
+    def _feed(self, session: Session, weights: Weights) -> ValidationFeed:
+        """Return what shows models a few validation samples: they are followed, and timed."""
+        return session.feed(self.conf, weights, calib="val", samples=FEW)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -354,22 +353,20 @@ class PruningCallback(JudgedCallback[PruningResult]):
         pruner.close()  # hooks would be copied into the model of the result
         monitor = self._found_monitor
         weights = chosen_weights(trainer, pl_module, "best", monitor, pruner.masks, "judging")
-        task = self._task(trainer, pl_module, weights)
-        with (
-            judging(trainer, pl_module, task) as (model, runner, ranks),
-            self._kept_first(trainer, pl_module),
-        ):
+        session, folder = self._opened(trainer, pl_module), workspace_in(trainer, self.conf).folder
+        with session.at_work(self.conf), self._kept_first(trainer, pl_module):
             result = finish_pruning(
-                model,
+                session.model(weights),
                 pruner,
                 self.conf,
-                runner,
-                ranks.agreed(Dense(self.baseline, self._start, self._best)),
-                task.workspace,
-                ranks,
+                session.judge(self.conf, self._monitor),
+                self._feed(session, weights),
+                session.ranks.agreed(Dense(self.baseline, self._start, self._best)),
+                folder,
+                session.ranks,
                 rank_zero_info,
                 self._channels,
-                lambda result: self._leave(result, task.workspace),
+                lambda result: self._leave(result, folder),
             )
         rank_zero_info(f"\n{result.table()}")
 

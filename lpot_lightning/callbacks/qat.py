@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError
-from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.module.past_the_graph import Strays
@@ -29,14 +27,12 @@ from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.quantize import find_backend
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
-from lpot_lightning.trainer import checkpoint
 from lpot_lightning.trainer.averaging import renews_statistics
 from lpot_lightning.trainer.checkpoint import KEY, QAT, Choice, qat_state
 from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import judging, ranks_of
-from lpot_lightning.trainer.task import Task
-from lpot_lightning.trainer.validation_runner import ValidationRunner
+from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.weights import Weights
 
 
 class QATCallback(TunedCallback):
@@ -151,24 +147,22 @@ class QATCallback(TunedCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what can be int8, measure the baseline, and let the model round."""
         super().on_fit_start(trainer, pl_module)
-        task, saved = self._dry_run(trainer, pl_module), self._saved
+        session, saved = self._opened(trainer, pl_module), self._saved
         self._first = None if saved is None else saved["first"]
-        with judging(trainer, pl_module, task) as (model, runner, ranks):
+        with session.at_work(self.conf):
+            model = session.model(Weights())
             if saved is not None:
                 self._start = saved["start"]
             elif self.baseline is None:
-                self._start = runner.evaluate(model, "baseline").accuracy
+                judge = session.judge(self.conf, self.monitor)
+                self._start = judge.evaluate(model, "baseline").accuracy
             if saved is None or not self._is_ours(saved):
-                self._training = self._prepared(model, runner, ranks, task)
+                self._training = self._prepared(model, session)
             else:
                 backend = BACKENDS[saved["training"]["backend"]]()
                 self._training = backend.training_of(model, saved["training"])
                 self._new_in = self._first
         self._begin(pl_module)
-
-    def _dry_run(self, trainer: Trainer, module: LightningModule) -> Task:
-        """Return what is asked before there is anything to convert: a few samples are enough."""
-        return self._task(trainer, module, "").without_calibration(FEW)
 
     def _is_ours(self, saved: Mapping[str, Any]) -> bool:
         if saved["asked"] == self._asked:
@@ -184,14 +178,13 @@ class QATCallback(TunedCallback):
         asked = self.conf.to_dict()
         return content_hash([asked["quantization"], asked["model"], self.modules])
 
-    def _prepared(
-        self, model: LightningModule, runner: ValidationRunner, ranks: Ranks, task: Task
-    ) -> Training:
+    def _prepared(self, model: LightningModule, session: Session) -> Training:
         say = rank_zero_info
-        options = Options(self.modules, task.workspace, whole=False, ranks=ranks)
+        options = Options(modules=self.modules, whole=False, ranks=session.ranks)
+        feed = session.feed(self.conf, Weights(), calib="val", samples=FEW)
         backend = find_backend(self.conf, say)
         self._new_in = None  # the epoch in which its ranges begin
-        return prepare_training(model, backend, self.conf, runner, options, say, avoid=self._avoid)
+        return prepare_training(model, backend, self.conf, feed, options, say, avoid=self._avoid)
 
     def _begin(self, module: LightningModule) -> None:
         training = self._training
@@ -268,7 +261,7 @@ class QATCallback(TunedCallback):
         Their ranges are new, so it is done where a batch follows that they can learn from.
         """
         assert self._training is not None
-        strays = self._strays_everywhere(trainer)
+        strays = self._strays_everywhere(trainer, module)
         if not strays:
             return
         parts = {path for path in self._training.paths if any(_is_in(one, path) for one in strays)}
@@ -278,14 +271,14 @@ class QATCallback(TunedCallback):
         )
         self._avoid |= parts
         self._let_go()
-        task = self._dry_run(trainer, module)
-        with judging(trainer, module, task) as (model, runner, ranks):
-            self._training = self._prepared(model, runner, ranks, task)
+        session = self._opened(trainer, module)
+        with session.at_work(self.conf):
+            self._training = self._prepared(session.model(Weights()), session)
         self._begin(module)
 
-    def _strays_everywhere(self, trainer: Trainer) -> set[str]:
-        with closing(ranks_of(trainer)) as ranks:
-            return {name for found in ranks.gather(self._strays.found) for name in found}
+    def _strays_everywhere(self, trainer: Trainer, module: LightningModule) -> set[str]:
+        everywhere = self._opened(trainer, module).ranks.gather(self._strays.found)
+        return {name for found in everywhere for name in found}
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -295,8 +288,9 @@ class QATCallback(TunedCallback):
             self.give_module_back()
             assert self._live is not None
             weights = self._weights(trainer, pl_module)
-            trained = self._trained(trainer, self._ranges_of(weights, self._live))
-            self._quantize(trainer, pl_module, self._task(trainer, pl_module, weights), trained)
+            ranges = self._ranges_of(weights, self._live)
+            trained = self._trained(trainer, pl_module, ranges)
+            self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
 
     @override
     def give_module_back(self) -> None:
@@ -305,9 +299,11 @@ class QATCallback(TunedCallback):
             self._live = self._training.state()
         self._let_go()
 
-    def _trained(self, trainer: Trainer, state: Mapping[str, Any]) -> Trained | None:
+    def _trained(
+        self, trainer: Trainer, module: LightningModule, state: Mapping[str, Any]
+    ) -> Trained | None:
         """Return what the training came to, ``None`` if all of it went past the graphs."""
-        began = self._new_in is not None and not self._strays_everywhere(trainer)
+        began = self._new_in is not None and not self._strays_everywhere(trainer, module)
         if began or _has_ranges(state):
             return Trained(state, self.baseline, self._start)
         rank_zero_warn(
@@ -316,17 +312,17 @@ class QATCallback(TunedCallback):
         )
         return None
 
-    def _ranges_of(self, weights: str, live: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ranges_of(self, weights: Weights, live: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the ranges that belong to ``weights``."""
-        if not weights:
+        if weights.checkpoint is None:
             return live
-        saved = qat_state(checkpoint.read_checkpoint(weights))
+        saved = qat_state(weights.checkpoint)
         ours = saved is not None and saved["asked"] == self._asked
         if saved is not None and ours and _has_ranges(saved["training"]):
             return dict(saved["training"])
         rank_zero_info(
-            f"`{weights}` has no ranges of activations, as with `save_weights_only=True`: taking"
-            " those of the end of the training"
+            f"`{weights.path}` has no ranges of activations, as with `save_weights_only=True`:"
+            " taking those of the end of the training"
         )
         return live
 

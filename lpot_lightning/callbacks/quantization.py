@@ -72,5 +72,6 @@ class QuantizationCallback(TunedCallback):
         """Quantize, judge, tune, save."""
         with self._ending_well(trainer, pl_module):
             end_live_bar(trainer)
-            task = self._task(trainer, pl_module, self._weights(trainer, pl_module))
-            self._quantize(trainer, pl_module, dataclasses.replace(task, calib=self.calib))
+            request = self._request(trainer, pl_module, self._weights(trainer, pl_module))
+            request = dataclasses.replace(request, calib=self.calib)
+            self._quantize(trainer, pl_module, request)

@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
@@ -19,14 +18,15 @@ from lpot_lightning.module.stand_in import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
-from lpot_lightning.runs.workspace import RESULT, on_disk
+from lpot_lightning.runs.workspace import RESULT
 from lpot_lightning.trainer import checkpoint
 from lpot_lightning.trainer.checkpoint import CHOICES, Choice
 from lpot_lightning.trainer.checks import check_trainer
 from lpot_lightning.trainer.chosen_weights import chosen_weights
-from lpot_lightning.trainer.precision import judging_precision
-from lpot_lightning.trainer.session import run_quantization, workspace_for
-from lpot_lightning.trainer.task import Task
+from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.request import Request
+from lpot_lightning.trainer.tuned_run import run_quantization
+from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.strategies.table import find_strategy
 
 
@@ -92,15 +92,13 @@ class TunedCallback(JudgedCallback[TuningResult]):
         """Make sure that the first checkpoint can be read again, also in the middle of an epoch."""
         self._check_readable(trainer)
 
-    def _task(self, trainer: Trainer, module: LightningModule, weights: str) -> Task:
-        return Task(
-            self.conf,
-            self._monitor,
-            self.modules,
-            weights,
-            workspace_for(trainer, self.conf),
-            callbacks_of(trainer),
-            judging_precision(trainer, module, rank_zero_info),
+    def _request(self, trainer: Trainer, module: LightningModule, weights: Weights) -> Request:
+        return Request(
+            conf=self.conf,
+            monitor=self._monitor,
+            modules=self.modules,
+            weights=weights,
+            workspace=workspace_in(trainer, self.conf),
             dense=_dense_accuracy(trainer),
             plan=_plan(trainer, module),
         )
@@ -109,16 +107,18 @@ class TunedCallback(JudgedCallback[TuningResult]):
         self,
         trainer: Trainer,
         module: LightningModule,
-        task: Task,
+        request: Request,
         trained: Trained | None = None,
     ) -> None:
         """Quantize, judge, tune, save."""
-        self._leave(run_quantization(trainer, module, task, trained), task.workspace)
+        session = self._opened(trainer, module)
+        result = run_quantization(trainer, session, request, trained)
+        self._leave(result, request.workspace.folder)
         self._release()
 
     @override
     def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
-        trials = on_disk(self.conf, workspace_for(trainer, self.conf))
+        trials = workspace_in(trainer, self.conf).left()
         return f"{trials}; {self._trained_left(trainer, module)}"
 
     def _check_last(self, trainer: Trainer) -> None:
@@ -137,7 +137,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
             checkpoint.read_checkpoint(path)
             self._readable = path
 
-    def _weights(self, trainer: Trainer, module: LightningModule) -> str:
+    def _weights(self, trainer: Trainer, module: LightningModule) -> Weights:
         pruning = pruning_in(trainer)
         masks = None if pruning is None else pruning.masks
         monitor = self._found_monitor

@@ -18,9 +18,9 @@ from lpot_lightning.lpot.benchmark import NOTHING_WRITTEN, Benchmark
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.stand_in import second_model
 from lpot_lightning.timing.result import BenchmarkResult
-from lpot_lightning.trainer.checkpoint import model_with
 from lpot_lightning.trainer.interrupt import ending_well
-from lpot_lightning.trainer.session import workspace_for
+from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.weights import Weights
 
 
 def benchmark(
@@ -69,7 +69,7 @@ def _check_forward(model: LightningModule) -> None:
 def _with_weights(model: LightningModule, ckpt_path: str | None) -> LightningModule:
     copied = second_model(model)
     copied.configure_model()
-    return model_with(copied, ckpt_path or "")
+    return Weights.of(ckpt_path or "").model_of(copied)
 
 
 def _int8_folder(trainer: Trainer, conf: Any, asked: str | None) -> Path | None:
@@ -83,7 +83,7 @@ def _int8_folder(trainer: Trainer, conf: Any, asked: str | None) -> Path | None:
             )
         return folder
     beside = [expanded(conf).parent] if isinstance(conf, str | Path) else []
-    own = workspace_for(trainer, read_conf(conf))
+    own = workspace_in(trainer, read_conf(conf)).folder
     for folder in [*beside, *([] if own is None else [own])]:
         if (folder / CONFIGURE).is_file():
             rank_zero_info(f"timing the int8 model of `{folder}` against the fp32 one")

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
+from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.module.stand_in import second_model
 from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
-from lpot_lightning.runs.workspace import on_disk
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
 from lpot_lightning.trainer.calibration import Source
-from lpot_lightning.trainer.checkpoint import Choice, model_with, saved_weights
+from lpot_lightning.trainer.checkpoint import Choice, saved_weights
 from lpot_lightning.trainer.checks import check_step, check_trainer
 from lpot_lightning.trainer.interrupt import ending_well
-from lpot_lightning.trainer.monitor import Monitor, find_monitor, named_by
+from lpot_lightning.trainer.monitor import find_monitor, named_by
+from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
-from lpot_lightning.trainer.session import in_one_process, run_quantization, workspace_for
-from lpot_lightning.trainer.task import Task
+from lpot_lightning.trainer.request import Request
+from lpot_lightning.trainer.session import Session, in_one_process
+from lpot_lightning.trainer.tuned_run import run_quantization
+from lpot_lightning.trainer.weights import Weights
 
 _SAVED: tuple[Choice, ...] = ("best", "last")
 
@@ -93,26 +99,22 @@ def quantize(
     if weights in _SAVED and not any(saved_weights(watchers, one, None) for one in _SAVED):
         raise _not_saved(weights)
     precision = judging_precision(trainer, model, rank_zero_info)
-    workspace = workspace_for(trainer, asked.conf)
-    task = Task(
-        asked.conf,
-        monitor,
-        asked.modules,
-        weights,
-        workspace,
-        watchers,
-        precision,
-        calib,
-        train_dataloaders,
+    workspace = workspace_in(trainer, asked.conf)
+    request = Request(
+        conf=asked.conf,
+        monitor=monitor,
+        modules=asked.modules,
+        weights=Weights(weights),
+        workspace=workspace,
+        calib=calib,
+        train=train_dataloaders,
     )
-    driver = _Driver(task, trainer)
-    stand_in = model_with(model, "")
+    driver = _Driver(request, trainer, precision)
+    stand_in = second_model(model)
     vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
     with (
         closing(driver),
-        ending_well(
-            lambda: f"{on_disk(asked.conf, workspace)}; go on with the same call of `quantize`"
-        ),
+        ending_well(lambda: f"{workspace.left()}; go on with the same call of `quantize`"),
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
@@ -130,8 +132,10 @@ def quantize(
 class _Driver(Callback):
     """Starts the run from inside ``validate``, where the data and the module are set up."""
 
-    def __init__(self, task: Task, trainer: Trainer) -> None:
-        self._task, self._limit = task, trainer.limit_val_batches
+    def __init__(self, request: Request, trainer: Trainer, precision: Precision) -> None:
+        self._request, self._limit = request, trainer.limit_val_batches
+        self._watchers: list[Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
+        self._precision = precision
         self._loggers: list[Logger] = trainer.loggers
         self._lock: WorkspaceLock | None = None
         self.result: TuningResult | None = None
@@ -143,8 +147,9 @@ class _Driver(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._task.workspace is not None:
-            self._lock = WorkspaceLock(self._task.workspace)
+        folder = self._request.workspace.folder
+        if folder is not None:
+            self._lock = WorkspaceLock(folder)
             in_one_process(trainer, self._lock.acquire)
 
     @override
@@ -156,9 +161,12 @@ class _Driver(Callback):
         silent, trainer.loggers = trainer.loggers, self._loggers
         trainer.limit_val_batches = self._limit
         try:
-            weights = in_one_process(trainer, partial(_chosen, trainer, self._task))
-            task = dataclasses.replace(self._task, weights=weights)
-            self.result = run_quantization(trainer, pl_module, task)
+            chosen = partial(_chosen, trainer, self._request, self._watchers)
+            weights = Weights.of(in_one_process(trainer, chosen))
+            request = dataclasses.replace(self._request, weights=weights)
+            session = Session(trainer, pl_module, self._watchers, self._precision)
+            with closing(session):
+                self.result = run_quantization(trainer, session, request)
         finally:
             trainer.loggers = silent
             if data is not None:
@@ -175,27 +183,28 @@ def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule
         )
 
 
-def _chosen(trainer: Trainer, task: Task) -> str:
+def _chosen(trainer: Trainer, request: Request, watchers: Sequence[Callback]) -> str:
     """Return the path of the checkpoint that is asked for, ``""`` for the weights in memory."""
-    choice = next((one for one in _SAVED if one == task.weights), None)
+    asked = request.weights.path
+    choice = next((one for one in _SAVED if one == asked), None)
     if choice is None:
-        return task.weights
-    found = saved_weights(task.watchers, choice, _monitor_of(trainer, task))
+        return asked
+    found = saved_weights(watchers, choice, _monitor_of(trainer, request, watchers))
     if not found:
         raise _not_saved(choice)
     rank_zero_info(f"quantizing the weights of `{found}`")
     return found
 
 
-def _monitor_of(trainer: Trainer, task: Task) -> Monitor:
+def _monitor_of(trainer: Trainer, request: Request, watchers: Sequence[Callback]) -> Monitor:
     """Return what models will be judged by, from the one batch that ``validate`` saw."""
-    asked = task.conf.tuning.accuracy_criterion.higher_is_better
+    asked = request.conf.tuning.accuracy_criterion.higher_is_better
     logged = directions_in(trainer.validate_loop)
     try:
-        return find_monitor(task.monitor, asked, task.watchers, logged, logged)
+        return find_monitor(request.monitor, asked, watchers, logged, logged)
     except EvaluationError:  # a callback may log it, which was quiet
-        named = {task.monitor} if task.monitor else named_by(task.watchers)
-        return find_monitor(task.monitor, asked, task.watchers, named, logged)
+        named = {request.monitor} if request.monitor else named_by(watchers)
+        return find_monitor(request.monitor, asked, watchers, named, logged)
 
 
 def _not_saved(choice: str) -> EvaluationError:

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.data.batches import Call, Calls, shortened
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.loader_judge import number_of
-from lpot_lightning.judging.runner import Evaluation
+from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.untouched import as_before_on_error
@@ -63,23 +63,13 @@ class PlainRunner:
         seed: int,
     ) -> None:
         self._fresh, self._eval_func, self._data, self._seed = fresh, eval_func, data, seed
-        self._higher, self._works = higher_is_better, False
-        self._monitor, self._judge = monitor, judge
+        self._monitor, self._works = Monitor(monitor, higher_is_better), False
+        self._judge = judge
         self._first = data.calls[0] if data is not None else None
         self._judged: tuple[nn.Module, Evaluation] | None = None
 
     @property
-    def monitor(self) -> str:
-        """How the accuracy is called."""
-        return self._monitor
-
-    @property
-    def higher_is_better(self) -> bool:
-        """The direction of the accuracy."""
-        return self._higher
-
-    @property
-    def calibration(self) -> Any:
+    def batches(self) -> Any:
         """The calibration batches."""
         return () if self._data is None else self._data.calls
 
@@ -118,7 +108,7 @@ class PlainRunner:
         """
         if self._first is None:
             self._accuracy_of(model)
-        for call in self.calibration or filter(None, [self._first]):
+        for call in self.batches or filter(None, [self._first]):
             self._show(model, call)
 
     def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
@@ -144,7 +134,13 @@ class PlainRunner:
         started = monotonic()
         accuracy = self._accuracy_of(model)
         seconds = monotonic() - started
-        return Evaluation(accuracy, 1, seconds, seconds)
+        return Evaluation(
+            accuracy=accuracy,
+            monitor=self._monitor,
+            batches=1,
+            seconds=seconds,
+            step_seconds=seconds,
+        )
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one call on the first batch, of ``eval_func`` without one."""

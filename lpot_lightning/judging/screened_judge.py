@@ -8,7 +8,7 @@ from time import monotonic
 
 from torch import nn
 
-from lpot_lightning.judging.runner import Evaluation, Runner
+from lpot_lightning.judging.protocols import Evaluation, Judge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.score import Criterion, Score
@@ -53,11 +53,11 @@ class _Watch:
             self.fault = str(error)
 
 
-class Judge:
+class ScreenedJudge:
     """Judges the models of one run.
 
     Args:
-        runner: shows models the validation data.
+        judge: says how good a model is.
         ranks: the processes that judge together; they come to the same verdict.
         say: takes one line for people.
         gives_up: whether trials that will miss the goal are ended early.
@@ -67,9 +67,9 @@ class Judge:
     """
 
     def __init__(
-        self, runner: Runner, ranks: Ranks, say: Callable[[str], None], *, gives_up: bool
+        self, judge: Judge, ranks: Ranks, say: Callable[[str], None], *, gives_up: bool
     ) -> None:
-        self._runner, self._ranks, self._say = runner, ranks, say
+        self._judge, self._ranks, self._say = judge, ranks, say
         self._recorder = Recorder() if gives_up else None
         self._criterion: Criterion | None = None
         self._curve: Curve | None = None
@@ -78,12 +78,12 @@ class Judge:
 
     def judge_fp32(self, model: nn.Module) -> Evaluation:
         """Judge the model that trials are compared with, in full."""
-        found = self._runner.evaluate(model, "baseline", self._recorder)
+        found = self._judge.evaluate(model, "baseline", self._recorder)
         self._batches, self._of_all = found.batches, sum(self._ranks.gather(found.batches))
         return found
 
-    def give_up_by(self, criterion: Criterion, accuracy: float) -> None:
-        """Take the criterion that the fp32 model's ``accuracy`` gave, from here on.
+    def give_up_by(self, criterion: Criterion, fp32: Evaluation) -> None:
+        """Take the criterion that the fp32 model's accuracy gave, from here on.
 
         Where the metric has no running value, one line says so, and trials are judged in full; so
         they are, without a word, where nobody can look into a pass.
@@ -97,7 +97,7 @@ class Judge:
             recorder.end and recorder.end.weight,
         )
         told = self._ranks.gather(own)
-        name = self._runner.monitor
+        name = fp32.monitor.name
         fault = next((fault for fault, *_ in told if fault), None)
         if fault is None and any(seen != name for _, seen, _ in told):
             fault = f"`{name}` is known only when a pass is over"
@@ -105,7 +105,7 @@ class Judge:
             self._say(f"hopeless trials are judged in full, too: {fault}")
             return
         weight = sum(weight or 0.0 for *_, weight in told)
-        self._curve = Curve(recorder.points, recorder.end, accuracy, weight)
+        self._curve = Curve(recorder.points, recorder.end, fp32.accuracy, weight)
 
     def judge_int8(self, model: nn.Module, label: str, *, in_full: bool = False) -> Score:
         """Judge a trial, in full or until it is hopeless; its objective is the seconds of a step.
@@ -116,7 +116,7 @@ class Judge:
         started = monotonic()
         watch = self._watch(in_full)
         try:
-            found = self._runner.evaluate(model, label, watch)
+            found = self._judge.evaluate(model, label, watch)
         except Exception:
             score = self._given_up(watch, started)
             if score is None:

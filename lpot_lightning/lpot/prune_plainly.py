@@ -46,7 +46,7 @@ from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.prune import Dense, finish_pruning
 from lpot_lightning.runs.pruned_files import UNJUDGED, judged_left, unused
 from lpot_lightning.runs.pruning_result import PruningResult
-from lpot_lightning.runs.workspace import workspace_of
+from lpot_lightning.runs.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 FEW = 8
@@ -115,7 +115,8 @@ class PlainPruning:
             EvaluationError: if the dense model cannot be judged.
         """
         given, conf = self._given, self._conf
-        workspace = workspace_of(conf)
+        workspace = Workspace.of(conf).folder
+        assert workspace is not None
         with (
             WorkspaceLock(workspace),
             told_when_stopped(partial(self._tell_what_is_left, workspace)),
@@ -123,10 +124,11 @@ class PlainPruning:
         ):
             train = self._training()
             runner = _runner(given.model, given, conf, _data(given, conf))
-            dense = runner.evaluate(second_model(given.model), "the dense model").accuracy
+            found = runner.evaluate(second_model(given.model), "the dense model")
+            dense = found.accuracy
             if not isfinite(dense):
                 raise EvaluationError(
-                    f"the dense model's `{runner.monitor}` is {dense}; allowed: a finite number"
+                    f"the dense model's `{found.monitor.name}` is {dense}; allowed: a finite number"
                 )
             channels = self._channels(runner)
             model = second_model(given.model).train()
@@ -142,6 +144,7 @@ class PlainPruning:
                 second_model(model),
                 pruner,
                 conf,
+                runner,
                 runner,
                 Dense(start=dense),
                 workspace,

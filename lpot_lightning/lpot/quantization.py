@@ -25,7 +25,7 @@ from lpot_lightning.machine.audible import audible
 from lpot_lightning.machine.signals import told_when_stopped
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
-from lpot_lightning.runs.workspace import on_disk, workspace_of
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.tuning.strategies.table import find_strategy
 
 _LOG = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Quantization(Parts):
         return self.result.model
 
     def _tell_what_is_left(self) -> None:
-        left = on_disk(self.conf, workspace_of(self.conf))
+        left = Workspace.of(self.conf).left()
         _LOG.info("interrupted: %s; go on with the same call", left)
 
 

@@ -23,7 +23,7 @@ from lpot_lightning.runs.quantize import find_backend, quantize_model
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, prepare_training
 from lpot_lightning.runs.tuning_result import TuningResult, trial_line
-from lpot_lightning.runs.workspace import workspace_of
+from lpot_lightning.runs.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
         LpotError: of the kind that says what is wrong.
         Exception: what ``q_func`` raises.
     """
-    workspace = workspace_of(conf)
-    with WorkspaceLock(workspace), seeded(conf.tuning.random_seed):
+    workspace = Workspace.of(conf)
+    assert workspace.folder is not None
+    with WorkspaceLock(workspace.folder), seeded(conf.tuning.random_seed):
         options = Options(workspace=workspace, depends_on=sources.judge.depends_on)
         run = _Run(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()
@@ -89,14 +90,16 @@ class _Run:
         return self._tuned(trained, data, Trained(state, start=start))
 
     def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
+        runner = self._runner(model, data)
         return quantize_model(
             second_model(model),
             self._conf,
-            self._runner(model, data),
+            runner,
+            runner,
             self._options,
             Listener(
                 say=_LOG.info,
-                trial=lambda trial: _LOG.info(trial_line(trial, self._sources.judge.monitor)),
+                trial=lambda trial, monitor: _LOG.info(trial_line(trial, monitor)),
             ),
             trained,
         )

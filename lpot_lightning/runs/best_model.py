@@ -62,7 +62,7 @@ class Keeper:
         wrong = set(job.prepared.excluded)
         result = TuningResult(
             status=outcome.status,
-            monitor=job.runner.monitor,
+            monitor=job.monitor.name,
             criterion=job.criterion,
             baseline=job.baseline,
             accuracy=best.score.accuracy,
@@ -73,7 +73,7 @@ class Keeper:
             evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speedup,
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
-            workspace=job.options.workspace,
+            workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
@@ -95,7 +95,7 @@ class Keeper:
     def _speedup(self, parts: Mapping[str, StandIn]) -> float:
         job = self._job
         job.listener.say("measuring the speed-up")
-        speedup = measure_speedup(job.runner, job.model, parts)
+        speedup = measure_speedup(job.feed, job.model, parts)
         if speedup < 1:
             job.listener.say(
                 f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
@@ -126,14 +126,14 @@ class Keeper:
             "approach": job.conf.quantization.approach,
             "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
             "accuracy": {
-                "monitor": job.runner.monitor,
-                "higher_is_better": job.runner.higher_is_better,
+                "monitor": job.monitor.name,
+                "higher_is_better": job.monitor.higher_is_better,
                 "criterion": {kind: job.criterion.goal},
                 "baseline": job.baseline,
                 "int8": trial.score.accuracy,
                 "met": trial.accepted,
             },
-            **({} if job.trained else {"calibration": {"samples": job.runner.samples}}),
+            **({} if job.trained else {"calibration": {"samples": job.feed.samples}}),
             **job.prepared.describe(trial.recipe),
             **({"channels": job.options.channels} if job.options.channels else {}),
             "fp32_model": job.fp32,

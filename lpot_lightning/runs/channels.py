@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.data.batches import shortened
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import Calls as Called
 from lpot_lightning.pruning.channels.cost import macs_of
@@ -47,12 +47,12 @@ class Channels:
         return macs_of(model, self.calls) // max(1, self.samples)
 
 
-def find_channels(model: nn.Module, runner: Runner, ranks: Ranks, say: Say) -> Channels:
+def find_channels(model: nn.Module, feed: Feed, ranks: Ranks, say: Say) -> Channels:
     """Find the groups of ``model``'s channels by one dry run.
 
     Args:
         model: our own, in eval mode, float32, on the CPU.
-        runner: shows it a few samples.
+        feed: shows it a few samples.
         ranks: the processes that work together; what all of them found is taken.
         say: takes which layers keep all channels, and why.
 
@@ -60,7 +60,7 @@ def find_channels(model: nn.Module, runner: Runner, ranks: Ranks, say: Say) -> C
         ConfError: if Torch-Pruning is not installed.
         PruningError: if the model cannot be called as it was in the dry run.
     """
-    works, made = called(model, runner)
+    works, made = called(model, feed)
     calls = _entries(works, made)
     found = ranks.together(lambda: find_groups(works, calls))
     everywhere = ranks.gather([group.name for group in found])

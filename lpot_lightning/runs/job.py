@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed, Monitor
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.quantization.backend import Backend, Prepared
@@ -17,13 +17,14 @@ from lpot_lightning.runs.trained import Trained
 from lpot_lightning.tuning.score import Criterion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One model that is calibrated and to be quantized.
 
     Args:
         conf: checked.
-        runner: shows models data.
+        feed: shows models data.
+        monitor: the metric that they are judged by.
         options: what the caller asks for besides the conf.
         listener: who hears of it.
         backend: the way to int8.
@@ -35,7 +36,8 @@ class Job:
     """
 
     conf: Conf
-    runner: Runner
+    feed: Feed
+    monitor: Monitor
     options: Options
     listener: Listener
     backend: Backend
@@ -53,7 +55,7 @@ class Job:
     @property
     def folder(self) -> Path | None:
         """Where this process writes: nowhere, if it is not the first."""
-        return self.options.workspace if self.ranks.rank == 0 else None
+        return self.options.workspace.folder if self.ranks.rank == 0 else None
 
     @property
     def fp32(self) -> dict[str, str]:

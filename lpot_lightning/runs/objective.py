@@ -80,7 +80,7 @@ def measured(job: Job, quantized: nn.Module, score: Score) -> float | None:
     if job.conf.tuning.objective == "modelsize":
         return float(bytes_of(job.backend.to_plain(quantized)))
     if job.conf.tuning.objective == "footprint":
-        return peak_memory(lambda: job.runner.step_seconds(quantized))
+        return peak_memory(lambda: job.feed.step_seconds(quantized))
     return score.objective
 
 

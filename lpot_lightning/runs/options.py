@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -19,22 +19,22 @@ class Listener:
 
     Args:
         say: takes one line for people.
-        trial: takes each finished trial, with the run's criterion and baseline.
+        trial: takes each finished trial, and the name of the metric.
         saved: takes the tune config and the tensors of a model the moment it is the best.
     """
 
     say: Callable[[str], None]
-    trial: Callable[[Trial], None] = lambda trial: None
+    trial: Callable[[Trial, str], None] = lambda trial, monitor: None
     saved: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] = lambda conf, plain: None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a caller asks for besides the conf.
 
     Args:
         modules: names or globs of submodules or ops to quantize; empty means everything.
-        workspace: where the files go; ``None`` writes none.
+        workspace: where the files go.
         whole: whether the model itself is to be one graph, and not only where most of its layers
             are its own.
         ranks: the processes that work together.
@@ -47,7 +47,7 @@ class Options:
     """
 
     modules: tuple[str, ...] = ()
-    workspace: Path | None = None
+    workspace: Workspace = Workspace()
     whole: bool = True
     ranks: Ranks = field(default_factory=Ranks)
     dense: float | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import Calls, recorded
 from lpot_lightning.module.stand_in import StandIn, other_types, replaced
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 def prepare(
     model: nn.Module,
     backend: Backend,
-    runner: Runner,
+    feed: Feed,
     options: Options,
     say: Say,
     *,
@@ -35,7 +35,7 @@ def prepare(
     Args:
         model: in eval mode.
         backend: traces and observes.
-        runner: shows the model one calibration batch, and gives a new one where that spoiled it.
+        feed: shows the model one calibration batch, and gives a new one where that spoiled it.
         options: whether the model itself is to be one graph, and who else works on it.
         say: takes what the user should know.
         for_training: whether the parts have to be the same in training mode.
@@ -52,7 +52,7 @@ def prepare(
     ranks = options.ranks
     avoid = set(avoid)
     while True:
-        model, calls = called(model, runner)
+        model, calls = called(model, feed)
         prepared = ranks.together(
             partial(
                 backend.prepare,
@@ -63,11 +63,11 @@ def prepare(
                 for_training=for_training,
             )
         )
-        broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, runner, say)
+        broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, feed, say)
         if not broken:
             break
         avoid |= broken
-        model = runner.fresh()
+        model = feed.fresh()
     if not prepared.ops:
         reasons = "; ".join(by_reason(prepared.excluded))
         raise QuantizationError(
@@ -78,14 +78,14 @@ def prepare(
 
 
 def prepare_trained(
-    model: nn.Module, backend: Backend, runner: Runner, options: Options, state: Mapping[str, Any]
+    model: nn.Module, backend: Backend, feed: Feed, options: Options, state: Mapping[str, Any]
 ) -> tuple[nn.Module, Prepared]:
     """Find the parts of a trained ``model`` again, with the ranges of its training.
 
     Raises:
         ArtifactError: if ``state`` is of another model.
     """
-    model, calls = called(model, runner)
+    model, calls = called(model, feed)
     return model, options.ranks.together(lambda: backend.trained(model, calls, state))
 
 
@@ -101,7 +101,7 @@ def settle(prepared: Prepared, ranks: Ranks) -> None:
         raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
 
-def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks, say: Say) -> None:
+def calibrate(model: nn.Module, prepared: Prepared, feed: Feed, ranks: Ranks, say: Say) -> None:
     """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
 
     Of several processes each sees its share, and what they saw is put together.
@@ -110,7 +110,7 @@ def calibrate(model: nn.Module, prepared: Prepared, runner: Runner, ranks: Ranks
         QuantizationError: if nothing is left to quantize.
     """
     with replaced(model, prepared.observed) as observed:
-        runner.calibrate(observed)
+        feed.calibrate(observed)
     if ranks.size > 1:
         prepared.merge(ranks.gather(prepared.statistics()))
     settle(prepared, ranks)
@@ -143,13 +143,13 @@ def check_float32(model: nn.Module) -> None:
             )
 
 
-def called(model: nn.Module, runner: Runner) -> tuple[nn.Module, Mapping[int, Calls]]:
+def called(model: nn.Module, feed: Feed) -> tuple[nn.Module, Mapping[int, Calls]]:
     """Return a model that works on the calibration data, and who called what in it."""
     with recorded(model) as calls:
-        works = runner.try_out(model)
+        works = feed.try_out(model)
     if works is not model:  # the data was changed, and the model with it
         with recorded(works) as calls:
-            runner.try_out(works)
+            feed.try_out(works)
     return works, calls
 
 
@@ -168,7 +168,7 @@ def _not_everywhere(prepared: Prepared, ranks: Ranks, say: Say) -> set[str]:
     return different
 
 
-def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> set[str]:
+def _broken(model: nn.Module, prepared: Prepared, feed: Feed, say: Say) -> set[str]:
     """Return the parts that do not work as graphs where they stand.
 
     The weights of its layers are gone: code around it that needs them, and did not in the dry run,
@@ -179,23 +179,21 @@ def _broken(model: nn.Module, prepared: Prepared, runner: Runner, say: Say) -> s
     if not parts:
         return set()
     with prepared.asleep():
-        if _fault(model, parts, runner) is None:
+        if _fault(model, parts, feed) is None:
             return set()
-        if own := _fault(runner.fresh(), {}, runner):
+        if own := _fault(feed.fresh(), {}, feed):
             raise EvaluationError(f"the validation loop fails on a calibration batch: {own}")
-        faults = {
-            path: _fault(runner.fresh(), {path: part}, runner) for path, part in parts.items()
-        }
+        faults = {path: _fault(feed.fresh(), {path: part}, feed) for path, part in parts.items()}
     broken = {path: fault for path, fault in faults.items() if fault is not None}
     for path, fault in broken.items():
         say(f"`{path}` does not work as one graph, entering it: {fault}")
     return set(broken or parts)
 
 
-def _fault(model: nn.Module, parts: Mapping[str, StandIn], runner: Runner) -> str | None:
+def _fault(model: nn.Module, parts: Mapping[str, StandIn], feed: Feed) -> str | None:
     try:
         with replaced(model, parts) as changed:
-            runner.step_seconds(changed)
+            feed.step_seconds(changed)
     except Exception as error:  # whatever the user's code says when a graph stands in
         return in_short(error)
     return None

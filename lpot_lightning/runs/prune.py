@@ -11,7 +11,7 @@ from torch import nn
 
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import EvaluationError
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed, Judge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import uninterrupted
 from lpot_lightning.module.stand_in import second_model
@@ -63,7 +63,8 @@ def finish_pruning(
     model: nn.Module,
     pruner: ModelPruner,
     conf: Conf,
-    runner: Runner,
+    judge: Judge,
+    feed: Feed,
     dense: Dense,
     workspace: Path | None,
     ranks: Ranks,
@@ -77,7 +78,8 @@ def finish_pruning(
         model: with pruned weights, in eval mode, float32, on the CPU; it becomes the result's.
         pruner: that pruned it.
         conf: checked.
-        runner: judges.
+        judge: judges it.
+        feed: shows it data, where channels were pruned, for the speed-up.
         dense: what it is compared with.
         workspace: where the files go; ``None`` writes none.
         ranks: the processes that judge together; rank 0 writes.
@@ -90,21 +92,22 @@ def finish_pruning(
         EvaluationError: if its accuracy is not finite.
     """
     layers, reached = pruner.layers(model), pruner.reached_in(model)
-    smaller = None if channels is None else _cut(model, pruner, runner, channels, say)
+    smaller = None if channels is None else _cut(model, pruner, feed, channels, say)
     model = model if smaller is None else smaller.model
-    accuracy = runner.evaluate(model, "the pruned model").accuracy
+    found = judge.evaluate(model, "the pruned model")
+    accuracy, monitor = found.accuracy, found.monitor
     if not isfinite(accuracy):
         raise EvaluationError(
-            f"the pruned model's `{runner.monitor}` is {accuracy}: look at the weights, the"
+            f"the pruned model's `{monitor.name}` is {accuracy}: look at the weights, the"
             " validation data and the metric"
         )
-    baseline = dense.baseline(runner.higher_is_better)
-    criterion = criterion_of(conf, runner.higher_is_better)
+    baseline = dense.baseline(monitor.higher_is_better)
+    criterion = criterion_of(conf, monitor.higher_is_better)
     good = criterion.accepts(accuracy, baseline)
     result = PruningResult(
         status="met" if good and reached else "not_met",
         reached=reached,
-        monitor=runner.monitor,
+        monitor=monitor.name,
         criterion=criterion,
         baseline=baseline,
         accuracy=accuracy,
@@ -138,7 +141,7 @@ class _Smaller:
 
 
 def _cut(
-    dense: nn.Module, pruner: ModelPruner, runner: Runner, channels: Channels, say: Say
+    dense: nn.Module, pruner: ModelPruner, feed: Feed, channels: Channels, say: Say
 ) -> _Smaller:
     plan = pruner.plan(dense)
     assert plan is not None
@@ -149,7 +152,7 @@ def _cut(
         plan,
         (parameters_of(dense), parameters_of(small)),
         (channels.macs(dense), channels.macs(small)),
-        ratio_of(lambda: runner.step_seconds(dense), lambda: runner.step_seconds(small)),
+        ratio_of(lambda: feed.step_seconds(dense), lambda: feed.step_seconds(small)),
     )
 
 

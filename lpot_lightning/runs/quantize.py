@@ -13,8 +13,8 @@ from torch import nn
 
 from lpot_lightning.conf.schema import Conf, StrategyConf
 from lpot_lightning.errors import EvaluationError
-from lpot_lightning.judging.runner import Evaluation, Runner
-from lpot_lightning.judging.screened_judge import Judge
+from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
+from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.stand_in import replaced
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
@@ -27,12 +27,12 @@ from lpot_lightning.runs.op_selection import space_of
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.preparation import calibrate, prepare, prepare_trained, settle
 from lpot_lightning.runs.ranker import Ranker
+from lpot_lightning.runs.run_history import open_history
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult
-from lpot_lightning.runs.workspace import open_history
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials
 from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
@@ -54,7 +54,8 @@ def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
 def quantize_model(
     model: nn.Module,
     conf: Conf,
-    runner: Runner,
+    judge: Judge,
+    feed: Feed,
     options: Options,
     listener: Listener,
     trained: Trained | None = None,
@@ -64,7 +65,8 @@ def quantize_model(
     Args:
         model: in eval mode, float32, on the CPU. It is ours: it becomes the int8 model.
         conf: checked.
-        runner: shows models data.
+        judge: says how good models are.
+        feed: shows them data.
         options: see there.
         listener: see there.
         trained: what a training for int8 came to; without it the model is calibrated.
@@ -72,7 +74,7 @@ def quantize_model(
     Raises:
         LpotError: of the kind that says what is wrong, before the first trial where possible.
     """
-    return _Run(conf, runner, options, listener, trained).go(model)
+    return _Run(conf, judge, feed, options, listener, trained).go(model)
 
 
 COLLECT_EVERY = 10
@@ -85,18 +87,19 @@ class _Run:
     def __init__(
         self,
         conf: Conf,
-        runner: Runner,
+        judge: Judge,
+        feed: Feed,
         options: Options,
         listener: Listener,
         trained: Trained | None,
     ) -> None:
-        self.conf, self.runner, self.options, self.listener = conf, runner, options, listener
+        self.conf, self.feed, self.options, self.listener = conf, feed, options, listener
         self.trained = trained
         self.strategy = find_strategy(conf.tuning.strategy.name)
         self.ranks = options.ranks
         asked = conf.tuning.exit_policy
-        self.judge = Judge(
-            runner,
+        self.judge = ScreenedJudge(
+            judge,
             self.ranks,
             listener.say,
             gives_up=not (self.strategy.in_full or asked.performance_only or asked.max_trials == 1),
@@ -107,33 +110,35 @@ class _Run:
         say, trained = self.listener.say, self.trained
         backend = find_backend(self.conf, say)
         if trained is None:
-            model, prepared = prepare(model, backend, self.runner, self.options, say)
+            model, prepared = prepare(model, backend, self.feed, self.options, say)
         else:
             model, prepared = prepare_trained(
-                model, backend, self.runner, self.options, trained.state
+                model, backend, self.feed, self.options, trained.state
             )
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
-        criterion = self._criterion(baseline)
+        criterion = criterion_of(self.conf, found.monitor.higher_is_better)
+        criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
         if baseline == found.accuracy:  # else a trial would be compared with another model's pass
-            self.judge.give_up_by(criterion, baseline)
+            self.judge.give_up_by(criterion, found)
         if trained is None:
-            calibrate(model, prepared, self.runner, self.ranks, say)
+            calibrate(model, prepared, self.feed, self.ranks, say)
         else:
             settle(prepared, self.ranks)
         space = self._space(prepared)
         job = Job(
-            self.conf,
-            self.runner,
-            self.options,
-            self.listener,
-            backend,
-            model,
-            prepared,
-            baseline,
-            criterion,
-            trained,
+            conf=self.conf,
+            feed=self.feed,
+            monitor=found.monitor,
+            options=self.options,
+            listener=self.listener,
+            backend=backend,
+            model=model,
+            prepared=prepared,
+            baseline=baseline,
+            criterion=criterion,
+            trained=trained,
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))
@@ -150,7 +155,7 @@ class _Run:
         found = self.judge.judge_fp32(model)
         if not -float("inf") < found.accuracy < float("inf"):
             raise EvaluationError(
-                f"the fp32 model's `{self.runner.monitor}` is {found.accuracy}, so there is nothing"
+                f"the fp32 model's `{found.monitor.name}` is {found.accuracy}, so there is nothing"
                 " to tune by; look at the weights, the validation data and the metric"
             )
         return found
@@ -159,27 +164,22 @@ class _Run:
         """Return what int8 is compared with: of a training, the best that is known of fp32."""
         if self.options.dense is not None:
             self.listener.say(
-                f"the pruned model's `{self.runner.monitor}` = {found.accuracy:.4f}, before it was"
+                f"the pruned model's `{found.monitor.name}` = {found.accuracy:.4f}, before it was"
                 f" pruned {self.options.dense:.4f}: that is the baseline"
             )
             return self.options.dense
         if self.trained is None:
             return found.accuracy
-        known = self.trained.baseline(found.accuracy, self.runner.higher_is_better)
+        known = self.trained.baseline(found.accuracy, found.monitor.higher_is_better)
         self.listener.say(
-            f"with the trained weights and no rounding `{self.runner.monitor}` ="
+            f"with the trained weights and no rounding `{found.monitor.name}` ="
             f" {found.accuracy:.4f}; {known.why}: the baseline is {known.accuracy:.4f}"
         )
         return known.accuracy
 
-    def _criterion(self, baseline: float) -> Criterion:
-        criterion = criterion_of(self.conf, self.runner.higher_is_better)
-        criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
-        return criterion
-
     def _announce(self, baseline: Evaluation, ops: int) -> None:
         self.listener.say(
-            f"fp32 `{self.runner.monitor}` = {baseline.accuracy:.4f}, one validation pass took"
+            f"fp32 `{baseline.monitor.name}` = {baseline.accuracy:.4f}, one validation pass took"
             f" {_duration(baseline.seconds)}; at most {self.most} trials of {ops} ops are expected"
             f" to take {_duration(self.most * baseline.seconds)} or less"
         )
@@ -212,15 +212,15 @@ class _Run:
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
             cost=ranker.cost,
-            on_trial=self._hear,
+            on_trial=lambda trial: self._hear(trial, job.monitor.name),
             on_best=keeper.keep,
             now=lambda: self.ranks.agreed(monotonic()),
             countdown=self.judge.countdown,
             run_in_full=lambda recipe: self._try(job, recipe, in_full=True),
         )
 
-    def _hear(self, trial: Trial) -> None:
-        self.listener.trial(trial)
+    def _hear(self, trial: Trial, monitor: str) -> None:
+        self.listener.trial(trial, monitor)
         only_one = self.conf.tuning.exit_policy.performance_only or self.most == 1
         if self.trained is not None and trial.number == 1 and not (trial.accepted or only_one):
             self.listener.say(

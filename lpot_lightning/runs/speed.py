@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.stand_in import StandIn, replaced
 
 WARM_UP, LEAST, MOST, SECONDS = 1, 3, 31, 1.5
 
 
-def measure_speedup(runner: Runner, model: nn.Module, parts: Mapping[str, StandIn]) -> float:
+def measure_speedup(feed: Feed, model: nn.Module, parts: Mapping[str, StandIn]) -> float:
     """Return fp32 time over int8 time of one step: medians of interleaved runs."""
 
     def int8() -> float:
         with replaced(model, parts) as quantized:
-            return runner.step_seconds(quantized)
+            return feed.step_seconds(quantized)
 
-    return ratio_of(lambda: runner.step_seconds(model), int8)
+    return ratio_of(lambda: feed.step_seconds(model), int8)
 
 
 def ratio_of(one: Callable[[], float], other: Callable[[], float]) -> float:

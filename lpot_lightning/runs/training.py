@@ -8,7 +8,7 @@ from torch import nn
 
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.judging.runner import Runner
+from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.quantization.backend import Backend, Training
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.op_selection import space_of
@@ -25,7 +25,7 @@ def prepare_training(
     model: nn.Module,
     backend: Backend,
     conf: Conf,
-    runner: Runner,
+    feed: Feed,
     options: Options,
     say: Say,
     *,
@@ -39,7 +39,7 @@ def prepare_training(
         model: a copy of the one to be trained, in eval mode, float32, on the CPU.
         backend: the way to int8.
         conf: checked.
-        runner: shows models data; a few samples are enough.
+        feed: shows models data; a few samples are enough.
         options: see there.
         say: takes what the user should know.
         avoid: paths of modules that may be no parts; what they hold may.
@@ -48,9 +48,9 @@ def prepare_training(
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
         ConfError: if nothing is left to be int8.
     """
-    model, prepared = prepare(model, backend, runner, options, say, for_training=True, avoid=avoid)
+    model, prepared = prepare(model, backend, feed, options, say, for_training=True, avoid=avoid)
     space_of(prepared, conf, options.modules)  # names that match nothing are told here
-    calibrate(model, prepared, runner, options.ranks, say)
+    calibrate(model, prepared, feed, options.ranks, say)
     space = space_of(prepared, conf, options.modules)
     for note in space.notes:
         say(note)

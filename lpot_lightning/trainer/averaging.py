@@ -9,19 +9,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
 
-from lpot_lightning.trainer.checkpoint import Choice, keeper_of, read_checkpoint
-from lpot_lightning.trainer.monitor import Monitor
+from lpot_lightning.judging.protocols import Monitor
+from lpot_lightning.trainer.checkpoint import Choice, keeper_of
+from lpot_lightning.trainer.weights import Weights
 
 
-def without_average(trainer: Trainer, module: LightningModule, path: str) -> bool:
-    """Return whether ``module`` holds averaged weights that the checkpoint at ``path`` has not.
+def without_average(trainer: Trainer, module: LightningModule, weights: Weights) -> bool:
+    """Return whether ``module`` holds averaged weights that a checkpoint has not.
 
     ``StochasticWeightAveraging`` hands them over when the training ends, after the last
     validation. The checkpoints of ``WeightAveraging`` and its kind hold the average themselves.
     """
     if not any(_is_from(one, module) for one in _averagings(trainer)):
         return False
-    return not _same(dict(module.named_parameters()), read_checkpoint(path)["state_dict"])
+    return not _same(dict(module.named_parameters()), weights.state)
 
 
 def average_comes_first(

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 
-from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import DataError
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.trainer.loaders import combined, given_back, share, take, unshuffled
+from lpot_lightning.trainer.passes import Passes
 
 Source = Literal["train", "val"]
 HOOK = "calib_dataloader"
@@ -39,36 +39,38 @@ class CalibrationData:
 
 
 class Calibration:
-    """The calibration batches of this process.
+    """The calibration batches of this process, drawn when they are first asked for.
 
     Args:
         trainer: whose data it may be; of the ``owner``, too.
         owner: the user's module.
-        conf: for sampling size and seed.
-        val: the validation loaders.
+        val: gives the validation loaders.
+        wanted: how many samples, of all processes together.
         calib: ``"train"`` or ``"val"``.
         train: training data, where it is not that of the trainer.
-        ranks: the processes that share the samples.
-        warn: takes what the user should know.
+        passes: for the seed, and the processes that share the samples.
     """
 
     def __init__(
         self,
         trainer: Trainer,
         owner: LightningModule,
-        conf: Conf,
-        val: CombinedLoader,
+        val: Callable[[], CombinedLoader],
         *,
+        wanted: int,
         calib: Source,
         train: Any,
-        ranks: Ranks,
-        warn: Callable[[str], None],
+        passes: Passes,
     ) -> None:
         self._trainer, self._owner, self._val = trainer, owner, val
-        self._calib, self._train, self._ranks, self._warn = calib, train, ranks, warn
-        self._seed = conf.tuning.random_seed
-        self._size = math.ceil(conf.quantization.calibration.sampling_size / ranks.size)
-        self._collect(self._wanted)
+        self._calib, self._train, self._passes = calib, train, passes
+        self._ranks, self.wanted = passes.ranks, wanted
+        self._size = math.ceil(wanted / passes.ranks.size)
+        self._drawn: tuple[CalibrationData, int] | None = None
+
+    @property
+    def _data(self) -> CalibrationData:
+        return self._draw()[0]
 
     @property
     def batches(self) -> tuple[tuple[Any, ...], ...]:
@@ -83,7 +85,7 @@ class Calibration:
     @property
     def samples(self) -> int:
         """How many samples they hold, those of all processes together."""
-        return self._samples
+        return self._draw()[1]
 
     @property
     def first(self) -> tuple[tuple[Any, ...], ...]:
@@ -93,30 +95,37 @@ class Calibration:
 
     def take_validation_data(self) -> None:
         """Give up what was wanted."""
-        self._collect(self._validation)
+        self._drawn = self._together(self._validation)
 
-    def _collect(self, collect: Callable[[], CalibrationData]) -> None:
+    def _draw(self) -> tuple[CalibrationData, int]:
+        if self._drawn is None:
+            self._drawn = self._together(self._asked)
+        return self._drawn
+
+    def _together(self, collect: Callable[[], CalibrationData]) -> tuple[CalibrationData, int]:
+        """Return the batches, and how many samples all processes hold."""
+
         def seedily() -> CalibrationData:
-            with seeded(self._seed):
+            with seeded(self._passes.seed):
                 return collect()
 
-        self._data = self._ranks.together(seedily)
-        self._samples = sum(self._ranks.gather(self._data.samples))
+        data = self._ranks.together(seedily)
+        return data, sum(self._ranks.gather(data.samples))
 
-    def _wanted(self) -> CalibrationData:
+    def _asked(self) -> CalibrationData:
         data = collect_hook(self._trainer, self._owner, self._size, self._ranks)
         if data is None and self._calib == "train":
             data = collect_train(self._trainer, self._train, self._size, self._ranks)
             if data is None:
-                self._warn(
+                self._passes.say(
                     "there is no training data that can be read: calibrating on the validation data"
                 )
         if data is None:
             return self._validation()
-        return padded(data, len(self._val.flattened))
+        return padded(data, len(self._val().flattened))
 
     def _validation(self) -> CalibrationData:
-        return collect_val(self._val, self._size, self._ranks)
+        return collect_val(self._val(), self._size, self._ranks)
 
 
 def collect_hook(

@@ -20,11 +20,11 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
+from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
 from lpot_lightning.module.stand_in import put, second_model
 from lpot_lightning.quantization.backend import BACKENDS
-from lpot_lightning.trainer.monitor import Monitor
 from lpot_lightning.trainer.readable import readable_part
 
 Choice = Literal["best", "last", "current"]
@@ -137,26 +137,6 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
             f" {', '.join(f'`{one}`' for one in BACKENDS)}"
         )
     return dict(found)
-
-
-def model_with(module: Module, path: str) -> Module:
-    """Return a second model, with the weights of the checkpoint at ``path`` where there is one.
-
-    Raises:
-        QuantizationError: if the module cannot be copied, or the checkpoint is not its own.
-    """
-    copied = second_model(module)
-    if path:
-        checkpoint = read_checkpoint(path)
-        copied.on_load_checkpoint(checkpoint)
-        try:
-            copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise QuantizationError(
-                f"`{path}` is not of this `{type(module).__name__}`: {reason}"
-            ) from error
-    return copied
 
 
 def write_checkpoint(

@@ -6,11 +6,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lpot_lightning.errors import QuantizationError, in_short
+from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.trainer import checkpoint
 from lpot_lightning.trainer.averaging import average_comes_first, without_average
 from lpot_lightning.trainer.checkpoint import Choice
-from lpot_lightning.trainer.monitor import Monitor
+from lpot_lightning.trainer.weights import Weights
 
 
 def chosen_weights(
@@ -20,8 +21,8 @@ def chosen_weights(
     monitor: Monitor | None,
     masks: Masks | None,
     doing: str,
-) -> str:
-    """Return the path of the checkpoint that is taken, ``""`` for the current weights; say which.
+) -> Weights:
+    """Return the weights that are taken, and say which.
 
     Args:
         choice: what is asked for.
@@ -37,29 +38,32 @@ def chosen_weights(
             kept = checkpoint.keeper_of(callbacks, monitor) is not None
             why = f"no {choice} checkpoint was saved" if kept else "there is no ModelCheckpoint"
             rank_zero_info(f"{why}: {doing} the current weights")
-        return ""
-    if masks is not None and (why := _why_not(path, masks)):
+        return Weights()
+    weights, why = (Weights.of(path), "") if masks is None else _masked(path, masks)
+    if why:
         rank_zero_info(f"`{path}` {why}: {doing} the current weights")
-        return ""
-    if without_average(trainer, module, path):
+        return Weights()
+    if without_average(trainer, module, weights):
         if average_comes_first(callbacks, choice, monitor):
             rank_zero_info(
                 f"`{path}` is from before the weights were averaged: {doing} the current,"
                 " averaged ones"
             )
-            return ""
+            return Weights()
         rank_zero_info(
             f"`{path}` is from before the weights were averaged; for the averaged ones:"
             " `ckpt='current'`"
         )
     rank_zero_info(f"{doing} the weights of `{path}`")
-    return path
+    return weights
 
 
-def _why_not(path: str, masks: Masks) -> str:
-    """Return why a checkpoint is not of the pruned model; ``""`` if it is."""
+def _masked(path: str, masks: Masks) -> tuple[Weights, str]:
+    """Return the weights of a checkpoint, and why they are not those of the pruned model, if so."""
     try:
-        state = checkpoint.read_checkpoint(path)["state_dict"]
+        weights = Weights.of(path)
     except QuantizationError as error:  # a training is not lost for it
-        return f"cannot be read with `weights_only=True` ({in_short(error.__cause__ or error)})"
-    return "" if masks.hold_in(state) else "is from before the target sparsity was reached"
+        why = f"cannot be read with `weights_only=True` ({in_short(error.__cause__ or error)})"
+        return Weights(), why
+    held = masks.hold_in(weights.state)
+    return weights, "" if held else "is from before the target sparsity was reached"

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
+from lpot_lightning.judging.protocols import Monitor
 
 _WATCHERS = (ModelCheckpoint, EarlyStopping)
 _OF_A_LOADER = "/dataloader_idx_"  # how Lightning ends names where there are several
 _LOSS_LIKE = ("loss", "err", "mse", "mae", "rmse", "perplexity", "wer", "cer", "nll")
-
-
-@dataclass(frozen=True)
-class Monitor:
-    """A logged metric and its direction."""
-
-    name: str
-    higher_is_better: bool
 
 
 def find_monitor(

@@ -1,41 +1,131 @@
-"""One quantization with a trainer as the judge: what is run, said and logged."""
+"""What a fit lends to the runs in it: its processes, and what judges and feeds models."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
 
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import GlooRanks, Ranks
 from lpot_lightning.pruning.channels.cut import cut
-from lpot_lightning.runs.options import Listener, Options
-from lpot_lightning.runs.quantize import quantize_model
-from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.tuning_result import TuningResult, trial_line
-from lpot_lightning.runs.workspace import workspace_of
-from lpot_lightning.trainer import checkpoint
-from lpot_lightning.trainer.placed import placed
-from lpot_lightning.trainer.task import Task
-from lpot_lightning.trainer.validation_runner import ValidationRunner
-from lpot_lightning.tuning.trial import Trial
+from lpot_lightning.pruning.channels.plan import ChannelPlan
+from lpot_lightning.trainer.calibration import Calibration, Source
+from lpot_lightning.trainer.passes import Passes
+from lpot_lightning.trainer.precision import judging_precision
+from lpot_lightning.trainer.validation_feed import ValidationFeed
+from lpot_lightning.trainer.validation_judge import ValidationJudge
+from lpot_lightning.trainer.weights import Weights
 
 T = TypeVar("T")
 
 
-def workspace_for(trainer: Trainer, conf: Conf) -> Path | None:
-    """Return where files go; nowhere in a ``fast_dev_run``."""
-    quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-    return None if quick else workspace_of(placed(trainer, conf))
+class Session:
+    """One for a fit: each part is opened when it is first asked for, and kept until ``close``.
+
+    Where several processes train together, all of them ask for the same at the same points.
+
+    Args:
+        trainer: in a hook of a fit, or inside ``validate``; used quietly and given back.
+        module: the user's; copies of it are judged, nothing of it is changed.
+        watchers: the user's callbacks; one of them may name the metric, or log it.
+        precision: what models are judged in, where the module does not tell.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        watchers: Sequence[Callback],
+        precision: Precision | None = None,
+    ) -> None:
+        self._trainer, self.module, self._watchers = trainer, module, watchers
+        if precision is not None:
+            self.precision = precision
+        self._judges: dict[tuple[Any, ...], ValidationJudge] = {}
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """The processes that work together, this one alone or several."""
+        return GlooRanks() if self._trainer.world_size > 1 else Ranks()
+
+    @cached_property
+    def precision(self) -> Precision:
+        """What models are judged in, always 32 bits."""
+        return judging_precision(self._trainer, self.module, rank_zero_info)
+
+    def at_work(self, conf: Conf) -> AbstractContextManager[None]:
+        """Let random numbers start from the seed of the conf, and put them back."""
+        return seeded(conf.tuning.random_seed)
+
+    def judge(self, conf: Conf, monitor: str | None) -> ValidationJudge:
+        """Return who judges by ``monitor``, or by the metric that the user's callbacks watch."""
+        accuracy = conf.evaluation.accuracy if conf.evaluation else None
+        most = accuracy.iteration if accuracy else -1
+        asked = monitor, conf.tuning.accuracy_criterion.higher_is_better
+        key = (asked, most, conf.tuning.random_seed)
+        if key not in self._judges:
+            passes, module = self._passes(conf), self.module
+            self._judges[key] = ValidationJudge(passes, module, asked, self._watchers, most)
+        return self._judges[key]
+
+    def feed(
+        self,
+        conf: Conf,
+        weights: Weights,
+        plan: ChannelPlan | None = None,
+        *,
+        calib: Source = "train",
+        train: Any = None,
+        samples: int | None = None,
+    ) -> ValidationFeed:
+        """Return who shows data to models with these weights.
+
+        Args:
+            conf: for the sampling size and the seed.
+            weights: of new copies.
+            plan: by which channels are cut out of them.
+            calib: whose data, ``"train"`` or ``"val"``.
+            train: training data, where it is not that of the trainer.
+            samples: how many, where that is not the sampling size.
+        """
+        wanted = conf.quantization.calibration.sampling_size if samples is None else samples
+        data = Calibration(
+            self._trainer,
+            self.module,
+            lambda: self.judge(conf, None).loaders[0],
+            wanted=wanted,
+            calib=calib,
+            train=train,
+            passes=self._passes(conf),
+        )
+        return ValidationFeed(self._passes(conf), partial(self.model, weights, plan), data)
+
+    def model(self, weights: Weights, plan: ChannelPlan | None = None) -> LightningModule:
+        """Return a copy of the module with these weights, the same in all processes."""
+        model = self.ranks.together(partial(weights.model_of, self.module))
+        if plan is not None:
+            cut(model, plan)
+        self.ranks.make_equal([*model.parameters(), *model.buffers()])
+        return model
+
+    def _passes(self, conf: Conf) -> Passes:
+        seed = conf.tuning.random_seed
+        return Passes(self._trainer, self.ranks, seed, self.precision, rank_zero_warn)
+
+    def close(self) -> None:
+        """Let go of the processes; what is asked for afterwards is opened anew."""
+        self._judges.clear()
+        ranks = vars(self).pop("ranks", None)
+        if ranks is not None:
+            ranks.close()
 
 
 def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:
@@ -55,107 +145,3 @@ def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:
     if told is not None:
         raise fault or ArtifactError(told)
     return value  # type: ignore[return-value]
-
-
-def ranks_of(trainer: Trainer) -> Ranks:
-    """Return the processes that train together, this one alone or several."""
-    return GlooRanks() if trainer.world_size > 1 else Ranks()
-
-
-@contextmanager
-def judging(
-    trainer: Trainer, module: LightningModule, task: Task
-) -> Iterator[tuple[LightningModule, ValidationRunner, Ranks]]:
-    """Give a copy of ``module``, the judge of such copies, and the processes that judge.
-
-    Random numbers start from the seed of the conf, and are put back.
-    """
-    with closing(ranks_of(trainer)) as ranks, seeded(task.conf.tuning.random_seed):
-
-        def fresh() -> LightningModule:
-            model = ranks.together(partial(checkpoint.model_with, module, task.weights))
-            if task.plan is not None:
-                cut(model, task.plan)
-            ranks.make_equal([*model.parameters(), *model.buffers()])
-            return model
-
-        model = fresh()
-        yield model, ValidationRunner(trainer, module, fresh, task, rank_zero_warn, ranks), ranks
-
-
-def run_quantization(
-    trainer: Trainer, module: LightningModule, task: Task, trained: Trained | None = None
-) -> TuningResult:
-    """Quantize a copy of ``module`` with the validation loop of ``trainer`` as its judge.
-
-    In a trainer of several processes all of them call it, and all get the result.
-
-    Args:
-        trained: what a training for int8 came to; without it the copy is calibrated.
-    """
-    conf = placed(trainer, task.conf)
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        conf = _one_trial(conf)
-    task = dataclasses.replace(task, conf=conf)
-    told: set[str] = set()
-
-    def say_once(text: str) -> None:
-        if text not in told:
-            rank_zero_info(text)
-        told.add(text)
-
-    with judging(trainer, module, task) as (model, runner, ranks):
-
-        def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
-            assert task.workspace is not None
-            own = checkpoint.model_with(module, task.weights)
-            fp32 = own.state_dict()  # dense: what its class can load
-            checkpoint.write_checkpoint(
-                task.workspace, trainer, own, fp32, configure, plain, say_once
-            )
-
-        result = quantize_model(
-            model,
-            conf,
-            runner,
-            Options(
-                task.modules,
-                task.workspace,
-                whole=False,
-                ranks=ranks,
-                dense=task.dense,
-                channels=None if task.plan is None else task.plan.to_dict(),
-            ),
-            Listener(say=rank_zero_info, trial=partial(_tell, trainer, runner), saved=saved),
-            trained,
-        )
-    rank_zero_info(f"\n{result.table()}")
-    log_scalars(
-        trainer,
-        {"speedup": result.speedup, "size_ratio": result.size_ratio},
-        trainer.global_step + len(result.trials),
-    )
-    return result
-
-
-def _one_trial(conf: Conf) -> Conf:
-    policy = dataclasses.replace(conf.tuning.exit_policy, max_trials=1)
-    return dataclasses.replace(conf, tuning=dataclasses.replace(conf.tuning, exit_policy=policy))
-
-
-def _tell(trainer: Trainer, runner: ValidationRunner, trial: Trial) -> None:
-    """One line a trial, and its scalars to the loggers."""
-    recipe, score = trial.recipe, trial.score
-    rank_zero_info(trial_line(trial, runner.monitor))
-    scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
-    if score.accuracy is not None and not score.screened:
-        scalars[runner.monitor] = score.accuracy
-    log_scalars(trainer, scalars, trainer.global_step + trial.number)
-
-
-def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
-    """Log under our own prefix."""
-    for logger in trainer.loggers if trainer.is_global_zero else ():
-        named = {f"lpot/{name}": value for name, value in scalars.items()}
-        logger.log_metrics(named, step=step)
-        logger.save()

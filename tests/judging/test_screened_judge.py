@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import pytest
+from lpot_lightning.judging.runner import Evaluation
 from torch import nn
 
-from lpot_lightning.judging.runner import Evaluation
 from lpot_lightning.judging.screened_judge import Judge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.tuning.countdown import OutOfTime

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lpot_lightning.judging.runner import Evaluation
 from torch import Tensor, nn
 
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.judging.runner import Evaluation
 from lpot_lightning.recipe import CORRECTIONS
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model

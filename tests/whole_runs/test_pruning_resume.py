@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
 from lit_scenes import points, same, val_loader, weights_of
+from lpot_lightning.trainer.validation_runner import ValidationRunner
 from sparse_scenes import (
     EPOCHS,
     GRADIENT,
@@ -26,7 +27,6 @@ from sparse_scenes import (
 from torch.utils.data import ConcatDataset, DataLoader
 
 from lpot_lightning.errors import ArtifactError, ConfError
-from lpot_lightning.trainer.validation_runner import ValidationRunner
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),

@@ -1,0 +1,86 @@
+"""Passes over batches by the user's ``validation_step``, unseen by anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import CombinedLoader
+from torch import nn
+
+from lpot_lightning.machine.ranks import Ranks
+from lpot_lightning.machine.signals import check
+from lpot_lightning.module.untouched import as_before_on_error
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, HeldBatches, Warned, quiet, run
+from lpot_lightning.trainer.progress import Bar, Progress
+from lpot_lightning.trainer.stop_watch import StopWatch
+
+
+class Passes:
+    """Lends a trainer's validation loop to models, quietly; everything is given back.
+
+    Args:
+        trainer: in a hook of a fit, or inside ``validate``.
+        ranks: the processes that do the same; what one of them fails at fails in all.
+        seed: of random numbers, in each pass the same.
+        precision: always 32 bits.
+        say: takes what the user should know.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        ranks: Ranks,
+        seed: int,
+        precision: Precision,
+        say: Callable[[str], None],
+    ) -> None:
+        self.trainer, self.ranks, self.seed = trainer, ranks, seed
+        self.precision, self.say = precision, say
+        self._progress, self._warned = Progress(trainer), Warned()
+
+    def bar(self, label: str, batches: float) -> AbstractContextManager[Bar]:
+        """Show a bar over ``batches`` batches, gone when the ``with`` ends."""
+        return self._progress.over(label, batches)
+
+    def run(
+        self, model: nn.Module, loop: BorrowedLoop, callbacks: Sequence[Callback]
+    ) -> dict[str, float]:
+        """Let ``model`` go through ``loop``, and return what it logged.
+
+        A pass that does not reach its end leaves the attributes of ``model`` as they were.
+        """
+        assert isinstance(model, LightningModule)
+
+        def quietly() -> dict[str, float]:
+            try:
+                with (
+                    quiet(self.trainer, model, callbacks, self.seed, self.ranks, self.precision),
+                    as_before_on_error(model),
+                ):
+                    return run(self.trainer, loop)
+            finally:
+                check()
+
+        with self._warned.once():
+            return self.ranks.together(quietly)
+
+    def show(
+        self,
+        model: nn.Module,
+        batches: Sequence[Sequence[Any]],
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Show ``model`` batches, one list a validation loader of the user."""
+        loader = CombinedLoader([HeldBatches(one) for one in batches], "sequential")
+        loop = BorrowedLoop(self.trainer, loader, [len(one) for one in batches])
+        self.run(model, loop, callbacks)
+
+    def step_seconds(self, model: nn.Module, batches: Sequence[Sequence[Any]]) -> float:
+        """Return the seconds of one ``validation_step``, the median over ``batches``."""
+        clock = StopWatch()
+        self.show(model, batches, clock.around([]))
+        return self.ranks.agreed(clock.median)

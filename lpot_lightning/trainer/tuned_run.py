@@ -1,0 +1,102 @@
+"""One quantization with a trainer as the judge: what is said, logged and saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lpot_lightning.conf.schema import Conf
+from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.quantize import quantize_model
+from lpot_lightning.runs.trained import Trained
+from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.trainer.checkpoint import write_checkpoint
+from lpot_lightning.trainer.request import Request
+from lpot_lightning.trainer.session import Session
+from lpot_lightning.tuning.trial import Trial
+
+
+def run_quantization(
+    trainer: Trainer, session: Session, request: Request, trained: Trained | None = None
+) -> TuningResult:
+    """Quantize a copy of the session's module with its validation loop as the judge.
+
+    In a trainer of several processes all of them call it, and all get the result.
+
+    Args:
+        trainer: whose loggers hear of it.
+        session: of the fit.
+        request: what is asked for.
+        trained: what a training for int8 came to; without it the copy is calibrated.
+    """
+    conf, folder = request.conf, request.workspace.folder
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        conf = _one_trial(conf)
+    told: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in told:
+            rank_zero_info(text)
+        told.add(text)
+
+    def saved(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
+        assert folder is not None
+        own = request.weights.model_of(session.module)
+        fp32 = own.state_dict()  # dense: what its class can load
+        write_checkpoint(folder, trainer, own, fp32, configure, plain, say_once)
+
+    with session.at_work(conf):
+        result = quantize_model(
+            session.model(request.weights, request.plan),
+            conf,
+            session.judge(conf, request.monitor),
+            session.feed(
+                conf, request.weights, request.plan, calib=request.calib, train=request.train
+            ),
+            Options(
+                modules=request.modules,
+                workspace=request.workspace,
+                whole=False,
+                ranks=session.ranks,
+                dense=request.dense,
+                channels=None if request.plan is None else request.plan.to_dict(),
+            ),
+            Listener(say=rank_zero_info, trial=partial(_tell, trainer), saved=saved),
+            trained,
+        )
+    rank_zero_info(f"\n{result.table()}")
+    log_scalars(
+        trainer,
+        {"speedup": result.speedup, "size_ratio": result.size_ratio},
+        trainer.global_step + len(result.trials),
+    )
+    return result
+
+
+def _one_trial(conf: Conf) -> Conf:
+    policy = dataclasses.replace(conf.tuning.exit_policy, max_trials=1)
+    return dataclasses.replace(conf, tuning=dataclasses.replace(conf.tuning, exit_policy=policy))
+
+
+def _tell(trainer: Trainer, trial: Trial, monitor: str) -> None:
+    """One line a trial, and its scalars to the loggers."""
+    recipe, score = trial.recipe, trial.score
+    rank_zero_info(trial_line(trial, monitor))
+    scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
+    if score.accuracy is not None and not score.screened:
+        scalars[monitor] = score.accuracy
+    log_scalars(trainer, scalars, trainer.global_step + trial.number)
+
+
+def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
+    """Log under our own prefix."""
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        named = {f"lpot/{name}": value for name, value in scalars.items()}
+        logger.log_metrics(named, step=step)
+        logger.save()

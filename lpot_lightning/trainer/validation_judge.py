@@ -1,0 +1,196 @@
+"""A LightningModule in, a score out: the user's validation loop, quietly."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from time import monotonic
+
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities import CombinedLoader
+from torch import nn
+
+from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
+from lpot_lightning.judging.protocols import Evaluation, Monitor
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
+from lpot_lightning.trainer.checks import check_step, find_loaders
+from lpot_lightning.trainer.monitor import find_monitor, named_by
+from lpot_lightning.trainer.passes import Passes
+from lpot_lightning.trainer.scorers import lent, scorers
+from lpot_lightning.trainer.stop_watch import StopWatch
+from lpot_lightning.trainer.watched_pass import Running
+from lpot_lightning.tuning.screening import Watch
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the validation data, and what was logged in it."""
+
+    loop: BorrowedLoop
+    logged: Mapping[str, float]
+    clock: StopWatch
+
+
+class ValidationJudge:
+    """Judges models with the validation loop of a trainer.
+
+    Args:
+        passes: lends the loop.
+        owner: the user's module: nothing of it is changed.
+        asked: ``monitor``, where the user has named it, and the direction of the YAML.
+        watchers: the user's callbacks; one of them may name the metric, or log it.
+        most: batches of each loader in a pass; -1 for all.
+    """
+
+    def __init__(
+        self,
+        passes: Passes,
+        owner: LightningModule,
+        asked: tuple[str | None, bool | None],
+        watchers: Sequence[Callback],
+        most: int,
+    ) -> None:
+        check_step(owner)
+        self._passes, self._owner, self._ranks = passes, owner, passes.ranks
+        self._asked_monitor, self._asked_direction = asked
+        self._watchers, self._most = watchers, most
+        self._scorers: list[Callback] = []
+        self._found: Monitor | None = None
+        self._averaged = False
+
+    @cached_property
+    def loaders(self) -> tuple[CombinedLoader, list[int | float]]:
+        """The user's validation loaders, and how many batches of each a pass takes."""
+        trainer, seed = self._passes.trainer, self._passes.seed
+        return self._ranks.together(partial(find_loaders, trainer, self._most, seed))
+
+    def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
+        """Judge ``model`` by one pass over the validation data.
+
+        Args:
+            model: a LightningModule; where the pass does not reach its end, its attributes are put
+                back.
+            label: for the progress bar.
+            watch: looks at the pass after each batch, and may end it.
+
+        Raises:
+            DataError: if the validation data gives no batch.
+            EvaluationError: if nothing, or another metric than asked for, is logged; or, the first
+                time, if the user's code fails.
+        """
+        started = monotonic()
+        passed = self._pass(model, label, watch)
+        batches = passed.loop.batches_seen
+        if self._found is None:
+            passed, more = self._with_scorers(model, label, passed)
+            batches += more
+        monitor = self._ranks.on_zero(lambda: self._sought(passed.loop, passed.logged))
+        self._found = monitor
+        accuracy = passed.logged.get(monitor.name)
+        return Evaluation(
+            accuracy=self._over_ranks(accuracy, passed.loop.batches_seen, monitor.name),
+            monitor=monitor,
+            batches=batches,
+            seconds=monotonic() - started,
+            step_seconds=self._ranks.agreed(passed.clock.median),
+        )
+
+    def _pass(self, model: nn.Module, label: str, watch: Watch | None = None) -> _Pass:
+        """Let ``model`` go through the validation data once."""
+        assert isinstance(model, LightningModule)
+        loader, limits = self.loaders
+        loop, clock = BorrowedLoop(self._passes.trainer, loader, limits), StopWatch()
+        with self._passes.bar(label, sum(limits)) as bar:
+            watching = [] if watch is None else [Running(watch, loop, partial(self._name_in, loop))]
+            callbacks = [*clock.around([bar]), *self._scorers, *watching]
+            try:
+                with lent(self._scorers, self._owner, model):
+                    logged = self._passes.run(model, loop, callbacks)
+            except Exception as error:
+                if self._found is not None or isinstance(error, LpotError):
+                    raise  # whether a trial may fail is for the search to say
+                raise EvaluationError(
+                    f"the validation of the fp32 model fails {loop.where}{self._with}"
+                    f" ({in_short(error)}); it has to work before another model can be judged by it"
+                ) from error
+        self._ranks.together(lambda: self._check_batches(loop))
+        return _Pass(loop, logged, clock)
+
+    @property
+    def _with(self) -> str:
+        names = ", ".join(f"`{type(one).__name__}`" for one in self._scorers)
+        return f", with {names} to log the metric," if names else ""
+
+    def _with_scorers(self, model: nn.Module, label: str, alone: _Pass) -> tuple[_Pass, int]:
+        """Return the pass of those of the user's callbacks that log the metric, and what it cost.
+
+        Where the module logs it by itself, as most do, that is the pass ``alone``.
+        """
+        sought = {self._asked_monitor} if self._asked_monitor else named_by(self._watchers)
+        missing = self._ranks.agreed(sought - set(alone.logged))
+        batches, fault = 0, None
+        for one in scorers(self._watchers) if missing else ():
+            self._scorers = [one]
+            try:
+                passed = self._pass(model, label)
+            except EvaluationError as error:
+                fault = fault or error
+                continue
+            batches += passed.loop.batches_seen
+            if self._ranks.agreed(missing & set(passed.logged)):
+                return passed, batches
+        self._scorers = []
+        if fault is not None and self._asked_monitor:
+            raise fault  # it may be what should have logged it
+        return alone, batches
+
+    def _check_batches(self, loop: BorrowedLoop) -> None:
+        if not loop.batches_seen:
+            raise DataError(
+                f"the validation data gave no batch{self._here()}: it is empty, or it can be read"
+                " only once; pass a `DataLoader`, which starts anew each time"
+            )
+
+    def _sought(self, loop: BorrowedLoop, logged: Mapping[str, float]) -> Monitor:
+        """Return the metric to tune by, which rank 0 may be alone to log."""
+        found = self._found or self._monitor_in(loop, logged)
+        if found.name not in logged:
+            raise EvaluationError(f"`{found.name}` was logged before, and is not any more")
+        return found
+
+    def _monitor_in(self, loop: BorrowedLoop, logged: Collection[str]) -> Monitor:
+        directions = directions_in(loop)
+        return find_monitor(
+            self._asked_monitor, self._asked_direction, self._watchers, logged, directions
+        )
+
+    def _name_in(self, loop: BorrowedLoop) -> str | None:
+        """Return the metric to tune by, if what is logged so far tells."""
+        try:
+            return (self._found or self._monitor_in(loop, logged_by(loop))).name
+        except LpotError:
+            return None
+
+    def _here(self) -> str:
+        of = self._ranks.size
+        return f" in process {self._ranks.rank} of {of}" if of > 1 else " this time"
+
+    def _over_ranks(self, accuracy: float | None, batches: int, name: str) -> float:
+        """Return the metric, averaged by batches where the module did not do so itself."""
+        told = self._ranks.gather((accuracy, batches))
+        found = [(value, weight) for value, weight in told if value is not None]
+        if len({repr(value) for value, _ in found}) == 1:  # NaN is not equal to itself
+            return found[0][0]
+        if not self._averaged:
+            self._averaged = True
+            self._ranks.together(
+                partial(self._tell_of_the_mean, name)
+            )  # rank 0 warns, and a warning may raise
+        return sum(value * weight for value, weight in found) / sum(w for _, w in found)
+
+    def _tell_of_the_mean(self, name: str) -> None:
+        self._passes.say(
+            f"`{name}` differs between the {self._ranks.size} processes, and their mean"
+            " is taken; log it with `sync_dist=True`, or as a torchmetrics object"
+        )
