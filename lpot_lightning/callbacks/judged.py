@@ -14,18 +14,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
-from lpot_lightning.trainer.interrupt import ending_well
+from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.placed import workspace_in
-from lpot_lightning.trainer.postbox import Postbox
 from lpot_lightning.trainer.session import Session, in_one_process
-from lpot_lightning.trainer.unjudged import trained_left
 
 Result = TypeVar("Result")
 

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.look_anew import look_anew
 from lpot_lightning.callbacks.pruning_checks import (
     check_epochs,
     check_first,
@@ -38,8 +39,7 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
 from lpot_lightning.trainer.averaging import averages
 from lpot_lightning.trainer.chosen_weights import chosen_weights
-from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
-from lpot_lightning.trainer.look_anew import look_anew
+from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session

@@ -29,7 +29,7 @@ from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
 from lpot_lightning.trainer.averaging import renews_statistics
 from lpot_lightning.trainer.checkpoint import KEY, QAT, Choice, qat_state
-from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
+from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.weights import Weights

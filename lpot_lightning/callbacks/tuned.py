@@ -24,8 +24,7 @@ from lpot_lightning.trainer.checkpoint import CHOICES, Choice
 from lpot_lightning.trainer.checks import check_trainer
 from lpot_lightning.trainer.chosen_weights import chosen_weights
 from lpot_lightning.trainer.placed import workspace_in
-from lpot_lightning.trainer.request import Request
-from lpot_lightning.trainer.tuned_run import run_quantization
+from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.strategies.table import find_strategy
 

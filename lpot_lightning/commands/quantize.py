@@ -29,13 +29,12 @@ from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import Choice, saved_weights
 from lpot_lightning.trainer.checks import check_step, check_trainer
-from lpot_lightning.trainer.interrupt import ending_well
+from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
-from lpot_lightning.trainer.request import Request
 from lpot_lightning.trainer.session import Session, in_one_process
-from lpot_lightning.trainer.tuned_run import run_quantization
+from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
 
 _SAVED: tuple[Choice, ...] = ("best", "last")

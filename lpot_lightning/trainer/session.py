@@ -50,6 +50,7 @@ class Session:
         if precision is not None:
             self.precision = precision
         self._judges: dict[tuple[Any, ...], ValidationJudge] = {}
+        self._lent: dict[int, Passes] = {}
 
     @cached_property
     def ranks(self) -> Ranks:
@@ -118,11 +119,16 @@ class Session:
 
     def _passes(self, conf: Conf) -> Passes:
         seed = conf.tuning.random_seed
-        return Passes(self._trainer, self.ranks, seed, self.precision, rank_zero_warn)
+        if seed not in self._lent:
+            self._lent[seed] = Passes(
+                self._trainer, self.ranks, seed, self.precision, rank_zero_warn
+            )
+        return self._lent[seed]
 
     def close(self) -> None:
         """Let go of the processes; what is asked for afterwards is opened anew."""
         self._judges.clear()
+        self._lent.clear()
         ranks = vars(self).pop("ranks", None)
         if ranks is not None:
             ranks.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,14 +13,44 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.runs.workspace import Workspace
+from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
-from lpot_lightning.trainer.request import Request
 from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.trial import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one quantization is asked for in a Trainer.
+
+    Args:
+        conf: checked.
+        monitor: the metric to judge by, where it is known.
+        modules: names or globs of what is to be quantized; empty means everything.
+        weights: those of the best checkpoint, or those in memory.
+        workspace: where the files go.
+        calib: ``"train"`` or ``"val"``.
+        train: training data, where it is not that of the trainer.
+        dense: the accuracy before the model was pruned, where it was.
+        plan: by which channels are cut out of it first.
+    """
+
+    conf: Conf
+    monitor: str | None
+    modules: tuple[str, ...]
+    weights: Weights
+    workspace: Workspace
+    calib: Source = "train"
+    train: Any = None
+    dense: float | None = None
+    plan: ChannelPlan | None = None
 
 
 def run_quantization(

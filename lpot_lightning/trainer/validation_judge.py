@@ -16,9 +16,8 @@ from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
 from lpot_lightning.trainer.checks import check_step, find_loaders
 from lpot_lightning.trainer.monitor import find_monitor, named_by
-from lpot_lightning.trainer.passes import Passes
+from lpot_lightning.trainer.passes import Passes, StopWatch
 from lpot_lightning.trainer.scorers import lent, scorers
-from lpot_lightning.trainer.stop_watch import StopWatch
 from lpot_lightning.trainer.watched_pass import Running
 from lpot_lightning.tuning.screening import Watch
 

@@ -163,8 +163,8 @@ def test_the_baseline_is_measured_once_and_kept(tmp_path, workspace, monkeypatch
     trained(callback, None, saved, max_epochs=1)
     kept_one = callback.result.baseline
     again, judged = qat(workspace.with_name("second")), []
-    evaluate = "lpot_lightning.trainer.validation_runner.ValidationRunner.evaluate"
-    whole = lpot_lightning.trainer.validation_runner.ValidationRunner.evaluate
+    evaluate = "lpot_lightning.trainer.validation_judge.ValidationJudge.evaluate"
+    whole = lpot_lightning.trainer.validation_judge.ValidationJudge.evaluate
 
     def noted(runner, model, label, watch=None):
         judged.append(label)

@@ -89,7 +89,7 @@ def test_calibration_shows_all_batches_in_order_without_gradients() -> None:
     assert model.seen == [(5,), (3, 3), (4, 4)]
     assert model.how == {(False, False, False)}
     assert not model.training
-    assert (one.calibration, one.samples) == (data.calls, 40)
+    assert (one.batches, one.samples) == (data.calls, 40)
 
 
 def test_a_model_is_tried_out_on_the_first_samples() -> None:
@@ -107,7 +107,7 @@ def test_without_data_what_the_function_shows_takes_its_place() -> None:
     one.calibrate(model)
     one.step_seconds(model)
     assert model.seen[2:] == [(40,), (40,)]
-    assert one.calibration == ()
+    assert one.batches == ()
 
 
 def test_what_is_tried_out_need_not_be_judged_again() -> None:

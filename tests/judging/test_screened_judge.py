@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import pytest
-from lpot_lightning.judging.runner import Evaluation
 from torch import nn
 
-from lpot_lightning.judging.screened_judge import Judge
+from lpot_lightning.judging.protocols import Evaluation, Monitor
+from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.tuning.countdown import OutOfTime
 from lpot_lightning.tuning.score import Criterion
@@ -32,7 +32,7 @@ class Mean:
 class Hits:
     """A runner, and its passes: of 40 batches with the same share of hits each."""
 
-    monitor = "hits"
+    metric = Monitor("hits", True)
 
     def __init__(self, hits=1.0, logged="hits"):
         self.hits, self.logged, self.data, self.fault = hits, logged, 0, None
@@ -45,7 +45,7 @@ class Hits:
                 watch(self)
         if self.fault is not None:
             raise self.fault
-        return Evaluation(self.hits, 40, 1.0)
+        return Evaluation(accuracy=self.hits, monitor=self.metric, batches=40, seconds=1.0)
 
     def partial(self):
         if isinstance(self.logged, Exception):
@@ -65,9 +65,9 @@ class Ended(Ranks):
 
 def after_fp32(runner, said=None, *, ranks=None, gives_up=True):
     lines = [] if said is None else said
-    judge = Judge(runner, ranks or Ranks(), lines.append, gives_up=gives_up)
+    judge = ScreenedJudge(runner, ranks or Ranks(), lines.append, gives_up=gives_up)
     found = judge.judge_fp32(MODEL)
-    judge.give_up_by(ONE_PERCENT, found.accuracy)
+    judge.give_up_by(ONE_PERCENT, found)
     return judge
 
 

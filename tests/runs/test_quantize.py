@@ -17,7 +17,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.recipe import FP32, Recipe
-from lpot_lightning.runs.workspace import workspace_of
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
 from lpot_lightning.tuning.strategies.table import STRATEGIES
@@ -317,7 +317,7 @@ def test_modelsize_gives_up_small_layers_before_large_ones() -> None:
 def test_other_calibration_data_starts_anew(tmp_path: Path) -> None:
     run(net(), folder=tmp_path)
     other, said = Agreement(net()), []
-    other.calibration = other.calibration[:1]
+    other.batches = other.batches[:1]
     run(net(), other, folder=tmp_path, said=said)
     assert any("calibration data" in line and "history.1.jsonl" in line for line in said)
 
@@ -438,7 +438,7 @@ def test_the_table_tells_the_run() -> None:
 def test_where_files_go(asked: dict[str, str], folder: str) -> None:
     tuning = {"workspace": asked} if asked else {}
     model = {"name": "net", "framework": "pytorch"}
-    assert workspace_of(read_conf({"model": model, "tuning": tuning})) == Path(folder)
+    assert Workspace.of(read_conf({"model": model, "tuning": tuning})).folder == Path(folder)
 
 
 def test_a_step_that_fails_by_itself_is_not_blamed_on_the_graphs() -> None:

@@ -51,7 +51,18 @@ class Made:
 def ranker(made: Any, history: History, said: list[str], objective: str = "performance") -> Ranker:
     conf = read_conf({"model": MODEL, "tuning": {"objective": objective}})
     nobody: Any = None
-    job = Job(conf, nobody, Options(), Listener(said.append), nobody, nobody, made, 0.9, nobody)
+    job = Job(
+        conf=conf,
+        feed=nobody,
+        monitor=nobody,
+        options=Options(),
+        listener=Listener(said.append),
+        backend=nobody,
+        model=nobody,
+        prepared=made,
+        baseline=0.9,
+        criterion=nobody,
+    )
     return Ranker(job, Space(OPS), history)
 
 

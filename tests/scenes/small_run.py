@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lpot_lightning.judging.runner import Evaluation
 from torch import Tensor, nn
 
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.recipe import CORRECTIONS
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.tuning.trial import Trial
 
 NO_REPAIR = {"recipes": dict.fromkeys(CORRECTIONS, False)}
@@ -57,7 +58,7 @@ def net(*, fragile: bool = False) -> Net:
 class Agreement:
     """Judges a model by how often it says what the fp32 model said."""
 
-    monitor, higher_is_better = "agreement", True
+    monitor = Monitor("agreement", True)
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Agreement:
         self.model = copy.deepcopy(model)
         draw = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(512, 8, generator=draw)
-        self.calibration: Any = (self.inputs[:64], self.inputs[64:128])
+        self.batches: Any = (self.inputs[:64], self.inputs[64:128])
         self.samples = 128
         self.truth = self._classes(model)
         self.passes = 0
@@ -83,18 +84,23 @@ class Agreement:
 
     def try_out(self, model: nn.Module) -> nn.Module:
         with torch.no_grad():
-            model(self.calibration[0])
+            model(self.batches[0])
         return model
 
     def calibrate(self, model: nn.Module) -> None:
         with torch.no_grad():
-            for batch in self.calibration:
+            for batch in self.batches:
                 model(batch)
 
     def evaluate(self, model: nn.Module, label: str, watch: Any = None) -> Evaluation:
         self.passes += 1
         right = self._spoil_all(float((self._classes(model) == self.truth).float().mean()))
-        return Evaluation(right if label == "baseline" else self._spoil(right), 8, 0.01)
+        return Evaluation(
+            accuracy=right if label == "baseline" else self._spoil(right),
+            monitor=self.monitor,
+            batches=8,
+            seconds=0.01,
+        )
 
     def step_seconds(self, model: nn.Module) -> float:
         self.try_out(model)
@@ -118,6 +124,9 @@ def run(
     if tuning:
         asked["tuning"] = tuning
     say = (said if said is not None else []).append
-    listener = Listener(say=say, trial=on_trial)
-    options = Options(modules, folder)
-    return quantize_model(model, read_conf(asked), runner or Agreement(model), options, listener)
+    listener = Listener(say=say, trial=lambda trial, _: on_trial(trial))
+    conf = read_conf(asked)
+    workspace = Workspace(folder, Workspace.of(conf).resume)
+    options = Options(modules=modules, workspace=workspace)
+    runner = runner or Agreement(model)
+    return quantize_model(model, conf, runner, runner, options, listener)

@@ -205,7 +205,7 @@ def test_what_weights_only_cannot_read_is_left_out_and_said(callback, workspace,
     assert content["own"] == {"epochs": 3}
     said = next(one for one in caplog.messages if one.startswith(f"left out of `{FILE}`"))
     assert "`hyper_parameters.folder` (it holds a `pathlib.PosixPath`)" in said
-    assert "`hyper_parameters.odd` (it holds a `test_checkpoint.Odd`); `odd`" in said
+    assert "`hyper_parameters.odd` (it holds a `tests.trainer.test_checkpoint.Odd`); `odd`" in said
     two = f"'{workspace / 'best_configure.yaml'}', '{workspace / 'best_model_weights.pt'}'"
     assert said.endswith(f"restore int8 by `lpot_lightning.load({two}, model)`")
 

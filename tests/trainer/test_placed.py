@@ -6,8 +6,7 @@ from users_world import kept
 
 from lpot_lightning import QuantizationCallback, quantize
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.trainer.placed import placed
-from lpot_lightning.trainer.session import workspace_for
+from lpot_lightning.trainer.placed import workspace_in
 
 DEFAULT = "lpot_workspace/pytorch_fx/net"
 FILES = {"best_configure.yaml", "best_model_weights.pt", "best_quantized.ckpt", "history.jsonl"}
@@ -61,11 +60,10 @@ def test_a_root_on_another_machine_holds_no_workspace(tmp_path):
     one = trainer()
     one._default_root_dir = "s3://bucket/runs"
     asked = read_conf(conf("here"))
-    assert str(workspace_for(one, asked)) == "here"
-    assert placed(one, asked) == asked
+    assert str(workspace_in(one, asked).folder) == "here"
 
 
 def test_the_home_folder_is_no_relative_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     one = trainer(default_root_dir=tmp_path / "root")
-    assert workspace_for(one, read_conf(conf("~/here"))) == tmp_path / "home/here"
+    assert workspace_in(one, read_conf(conf("~/here"))).folder == tmp_path / "home/here"

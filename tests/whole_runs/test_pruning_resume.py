@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
 from lit_scenes import points, same, val_loader, weights_of
-from lpot_lightning.trainer.validation_runner import ValidationRunner
 from sparse_scenes import (
     EPOCHS,
     GRADIENT,
@@ -27,6 +26,7 @@ from sparse_scenes import (
 from torch.utils.data import ConcatDataset, DataLoader
 
 from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.trainer.validation_judge import ValidationJudge
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
@@ -206,13 +206,13 @@ def test_only_the_weights_are_saved(tmp_path, workspace):
 
 
 def test_the_dense_model_is_measured_once(tmp_path, workspace, monkeypatch):
-    whole, judged = ValidationRunner.evaluate, []
+    whole, judged = ValidationJudge.evaluate, []
 
     def noted(runner, model, label, watch=None):
         judged.append(label)
         return whole(runner, model, label, watch)
 
-    monkeypatch.setattr(ValidationRunner, "evaluate", noted)
+    monkeypatch.setattr(ValidationJudge, "evaluate", noted)
     saved = checkpoints(tmp_path / "saved")
     first = pruning(workspace, end_epoch=1)
     pruned(first, None, saved, max_epochs=2)

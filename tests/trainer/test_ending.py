@@ -6,7 +6,6 @@ import signal
 import pytest
 import torch
 from lit_scenes import conf, files_in, points, same, train_loader, trainer, val_loader, weights_of
-from lpot_lightning.trainer.validation_runner import ValidationRunner
 from qat_scenes import APPROACH
 from sparse_scenes import (
     EPOCHS,
@@ -28,6 +27,7 @@ from lpot_lightning.callbacks import pruning as callback_file
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs import prune as pruning_run
+from lpot_lightning.trainer.validation_judge import ValidationJudge
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
@@ -40,7 +40,7 @@ PHASES = {
     "choosing": (callback_file, "chosen_weights"),
     "cutting": (pruning_run, "cut"),
     "timing": (pruning_run, "ratio_of"),
-    "judging": (ValidationRunner, "evaluate"),
+    "judging": (ValidationJudge, "evaluate"),
     "saving": (pruning_run, "save_pruned"),
 }
 
