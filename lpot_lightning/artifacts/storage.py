@@ -111,6 +111,8 @@ def _keep_previous(folder: Path, names: Names) -> None:
     """
     weights, named = folder / names.weights, _named(folder / names.configure)
     previous = _previous(weights)
+    if previous.exists() and not _is_empty(previous) and sha256(_content_of(previous)) != named:
+        _set_aside(previous, names)
     if named is None:
         if not _is_empty(previous):
             _set_aside(weights, names)

@@ -118,7 +118,7 @@ class JudgedCallback(Callback, Generic[Result]):
         asked = self.conf.tuning.accuracy_criterion.higher_is_better
         try:
             return find_monitor(self.monitor, asked, callbacks, logged, logged)
-        except EvaluationError:
+        except (EvaluationError, ConfError):
             sought = {self.monitor} if self.monitor else named_by(callbacks)
             if trainer.sanity_checking and (not logged or sought - set(logged)):
                 return None

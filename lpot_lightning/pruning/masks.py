@@ -31,6 +31,7 @@ class Masks:
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = Parameters(model)
+        self._tied = _tied(self._parameters)
         self._masked: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}  # of the weight's own type: four times as fast as bool
 
@@ -69,6 +70,9 @@ class Masks:
             if kept.device != weight.device:  # Lightning moves the model when a fit ends
                 kept = self._kept[name] = kept.to(weight.device)
             weight.mul_(kept)
+            for other in self._tied.get(name, ()):
+                if (untied := self._parameters[other]) is not weight:
+                    untied.mul_(kept)
 
     @torch.no_grad()
     def apply_to(self, model: nn.Module) -> None:
@@ -83,7 +87,8 @@ class Masks:
             name in state
             and state[name].shape == kept.shape
             and not bool((state[name].cpu()[(kept == 0).cpu()] != 0).any())
-            for name, kept in self._kept.items()
+            for first, kept in self._kept.items()
+            for name in (first, *(one for one in self._tied.get(first, ()) if one in state))
         )
 
     def tensors(self) -> list[Tensor]:
@@ -113,6 +118,19 @@ class Masks:
                     f"the mask of `{name}` in the checkpoint is not of shape {list(weight.shape)}"
                 )
             self.prune(name, ~_unpacked(saved.get("kept"), weight, name))
+
+
+def _tied(parameters: Parameters) -> dict[str, list[str]]:
+    """Return the other names of parameters that have several: they may be untied later."""
+    names: dict[int, list[str]] = {}
+    for name, value in parameters.items():
+        names.setdefault(id(value), []).append(name)
+    return {
+        name: [other for other in alike if other != name]
+        for alike in names.values()
+        if len(alike) > 1
+        for name in alike
+    }
 
 
 def _format_of(weight: Tensor) -> torch.memory_format:

@@ -236,9 +236,13 @@ class ModelPruner:
         """
         values = dict(model.named_parameters(remove_duplicate=False))
         targets = [one.target_sparsity for one in self._schedules]
-        return self._begun and all(
-            one.is_reached(values, target)
-            for one, target in zip(self._pruners, targets, strict=True)
+        return (
+            self._begun
+            and self.masks.hold_in(values)
+            and all(
+                one.is_reached(values, target)
+                for one, target in zip(self._pruners, targets, strict=True)
+            )
         )
 
     def layers(self, model: nn.Module | None = None) -> tuple[LayerSparsity, ...]:
@@ -310,8 +314,10 @@ def _asked(conf: PrunerConf, weights: Sequence[Weight]) -> dict[str, Any]:
     return {
         "prune_type": conf.prune_type,
         "pattern": conf.pattern,
+        "method": conf.method,
+        "prune_domain": conf.prune_domain,
         "parameters": repr(conf.parameters),
-        "names": [one.name for one in weights],
+        "names": sorted(one.name for one in weights),
     }
 
 

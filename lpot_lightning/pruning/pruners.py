@@ -146,12 +146,17 @@ class WeightPruner:
         """Return whether so many groups are zero, and lie as the pattern wants them."""
         gone = [self._zero(values[one.name], one.transposed) for one in self.weights]
         if self._conf.prune_domain == "global":
-            enough = sum(int(one.sum()) for one in gone) >= share_of(
-                sum(one.numel() for one in gone), sparsity
-            )
+            total = sum(one.numel() for one in gone)
+            enough = sum(int(one.sum()) for one in gone) >= share_of(total, sparsity)
         else:
-            enough = all(int(one.sum()) >= share_of(one.numel(), sparsity) for one in gone)
+            enough = all(self._is_enough(one, share_of(one.numel(), sparsity)) for one in gone)
         return enough and all(map(self._pattern.holds, gone))
+
+    def _is_enough(self, gone: Tensor, count: int) -> bool:
+        """Return whether so many groups are gone, from each row as many where that is asked for."""
+        rows = gone.sum(dim=1)
+        even = self._conf.method != "per_channel" or int(rows.min()) >= count // len(rows)
+        return even and int(rows.sum()) >= count
 
     def _zero(self, value: Tensor, transposed: bool) -> Tensor:
         return self._pattern.reduce((value.detach() != 0).float(), transposed) == 0

@@ -25,6 +25,7 @@ from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
 from lpot_lightning.module.stand_in import put, second_model
 from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.trainer.monitor import is_same
 from lpot_lightning.trainer.readable import readable_part
 
 Choice = Literal["best", "last", "current"]
@@ -35,6 +36,8 @@ FILE = "best_quantized.ckpt"
 _MAX_PICKLED = 64 << 20
 """Of the names and shapes in a checkpoint; a million tensors have as much."""
 KEY, QAT = "lpot_lightning", "qat"
+_NEEDED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")
+"""What Lightning loads no checkpoint without, also where a hook has taken it out."""
 _QAT_FIELDS: dict[str, Any] = {
     "asked": str,
     "start": (float, type(None)),
@@ -54,12 +57,20 @@ def keeper_of(callbacks: Sequence[Callback], monitor: Monitor | None) -> ModelCh
             metric in that direction, else one that watches any.
     """
 
-    def after(one: ModelCheckpoint) -> tuple[bool, ...]:
-        watches = monitor is not None and one.monitor == monitor.name
+    def after(one: ModelCheckpoint) -> tuple[float, ...]:
+        watches = monitor is not None and is_same(one.monitor, monitor.name)
         agrees = monitor is not None and (one.mode == "max") == monitor.higher_is_better
-        return not (watches and agrees), not watches, one.monitor is None, not one.best_model_path
+        best = watches and agrees
+        return not best, not watches, one.monitor is None, not one.best_model_path, _loss(one, best)
 
     return min(_keepers(callbacks), key=after, default=None)
+
+
+def _loss(one: ModelCheckpoint, best: bool) -> float:
+    """Return how bad the best is that was kept, where several keep the best of one metric."""
+    if not best or one.best_model_score is None:
+        return 0.0
+    return float(one.best_model_score) * (-1 if one.mode == "max" else 1)
 
 
 def saved_weights(callbacks: Sequence[Callback], choice: Choice, monitor: Monitor | None) -> str:
@@ -207,7 +218,7 @@ def _with_the_modules(
         say(f"`on_save_checkpoint` fails, so `{FILE}` is without it: {in_short(error)}")
         return checkpoint
     changed.pop(KEY, None)
-    return changed
+    return {name: checkpoint[name] for name in _NEEDED} | changed
 
 
 def _set_aside(path: Path, say: Callable[[str], None]) -> None:

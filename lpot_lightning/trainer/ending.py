@@ -74,7 +74,16 @@ def trained_left(trainer: Trainer, module: LightningModule, workspace: Path | No
             f"the trained weights could not be saved ({in_short(error)}); go on with the same call"
             " of `fit`, which trains anew"
         )
-    return f"the trained weights are in `{path}`; go on with `fit(ckpt_path='{path}')`"
+    return f"the trained weights are in `{path}`; go on with `fit({_arguments(path)})`"
+
+
+def _arguments(path: str | Path) -> str:
+    """Return what ``fit`` needs to go on from a checkpoint, which may hold objects of a class."""
+    try:
+        read_checkpoint(str(path))
+    except QuantizationError:
+        return f"ckpt_path='{path}', weights_only=False"
+    return f"ckpt_path='{path}'"
 
 
 def not_timed(trainer: Trainer, module: LightningModule) -> str:

@@ -56,22 +56,35 @@ def named_by(
     return {name for name in found if name}
 
 
+def is_same(one: str | None, other: str) -> bool:
+    """Return whether two names are of one metric: Lightning forks what is logged by step as well.
+
+    Example::
+
+        is_same("val_acc_epoch", "val_acc")  # True
+    """
+    return one is not None and _bare(one) == _bare(other)
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix("_epoch")
+
+
 def _modes(watchers: Sequence[Callback], name: str) -> list[tuple[str, bool]]:
     """Return the kinds of callbacks that watch a metric, with whether higher is better to each."""
-    return [
-        (f"the `mode` of the `{kind.__name__}` that monitors it", mode)
-        for kind in _WATCHERS
-        for mode in sorted(
-            {one.mode == "max" for one in watchers if isinstance(one, kind) and one.monitor == name}
-        )
-    ]
+    found = []
+    for kind in _WATCHERS:
+        watch = [one for one in watchers if isinstance(one, kind) and is_same(one.monitor, name)]
+        for is_max in sorted({one.mode == "max" for one in watch}):
+            found.append((f"the `mode` of the `{kind.__name__}` that monitors it", is_max))
+    return found
 
 
 def _default(watchers: Sequence[Callback], logged: Collection[str]) -> str:
     for kind in _WATCHERS:
         watched = named_by(watchers, kind) & set(logged)
-        if len(watched) == 1:
-            return watched.pop()
+        if len({_bare(name) for name in watched}) == 1:
+            return min(watched, key=len)
         if watched:
             raise EvaluationError(
                 f"several `{kind.__name__}` watch {_names(watched)}: say which one is the accuracy"

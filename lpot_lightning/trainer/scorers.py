@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
 from lpot_lightning.module.untouched import as_before
@@ -50,20 +51,44 @@ def _hooks_of(callback: Callback) -> list[str]:
 
 @contextmanager
 def lent(
-    callbacks: Sequence[Callback], owner: LightningModule, model: LightningModule
-) -> Iterator[None]:
-    """Let callbacks of a fit watch another model, and leave them as they were.
+    callbacks: Sequence[Callback],
+    trainer: Trainer,
+    owner: LightningModule,
+    model: LightningModule,
+) -> Iterator[Sequence[Callback]]:
+    """Give what stands for callbacks of a fit while they watch another model.
+
+    That are copies, which count and collect for themselves; where one cannot be copied it is the
+    callback itself, whose attributes are put back. Lists of their classes are put back in any case.
 
     Args:
         callbacks: the user's own.
+        trainer: of the fit; copies see the same one, and its data and loggers.
         owner: the user's module; where a callback has kept it, or a part of it, it sees the same
             of ``model``.
         model: that is judged.
     """
-    others = {id(one): name for name, one in owner.named_modules()}
+    if not callbacks:
+        yield callbacks
+        return
+    parts = dict(model.named_modules())
+    known = {id(one): parts.get(name, one) for name, one in owner.named_modules()}
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    shared = {id(one): one for one in (trainer, data, *trainer.loggers, *trainer.callbacks)}  # type: ignore[attr-defined]
+    for one in callbacks:
+        shared.pop(id(one), None)
     with as_before(callbacks):
-        for callback in callbacks:
-            for name, value in vars(callback).items():
-                if id(value) in others:
-                    vars(callback)[name] = model.get_submodule(others[id(value)])
-        yield
+        try:
+            copies = copy.deepcopy(list(callbacks), {**shared, **known})
+        except Exception:  # locks, open files, generators: whatever a callback may hold
+            copies = list(callbacks)
+            _exchange(copies, known)
+        yield copies
+
+
+def _exchange(callbacks: Sequence[Callback], known: Mapping[int, object]) -> None:
+    """Let attributes that are the user's module, or parts of it, be those of the judged one."""
+    for callback in callbacks:
+        for name, value in vars(callback).items():
+            if id(value) in known:
+                vars(callback)[name] = known[id(value)]

@@ -21,6 +21,8 @@ from lpot_lightning.trainer.scorers import lent, scorers
 from lpot_lightning.trainer.watched_pass import Running
 from lpot_lightning.tuning.screening import Watch
 
+_OF_TRAINING = ("train", "epoch", "step")  # no validation logs them
+
 
 @dataclass(frozen=True)
 class _Pass:
@@ -100,12 +102,14 @@ class ValidationJudge:
         assert isinstance(model, LightningModule)
         loader, limits = self.loaders
         loop, clock = BorrowedLoop(self._passes.trainer, loader, limits), StopWatch()
-        with self._passes.bar(label, sum(limits)) as bar:
+        with (
+            self._passes.bar(label, sum(limits)) as bar,
+            lent(self._scorers, self._passes.trainer, self._owner, model) as helpers,
+        ):
             watching = [] if watch is None else [Running(watch, loop, partial(self._name_in, loop))]
-            callbacks = [*clock.around([bar]), *self._scorers, *watching]
+            callbacks = [*clock.around([bar]), *helpers, *watching]
             try:
-                with lent(self._scorers, self._owner, model):
-                    logged = self._passes.run(model, loop, callbacks)
+                logged = self._passes.run(model, loop, callbacks)
             except Exception as error:
                 if self._found is not None or isinstance(error, LpotError):
                     raise  # whether a trial may fail is for the search to say
@@ -126,11 +130,12 @@ class ValidationJudge:
 
         Where the module logs it by itself, as most do, that is the pass ``alone``.
         """
-        sought = {self._asked_monitor} if self._asked_monitor else named_by(self._watchers)
-        missing = self._ranks.agreed(sought - set(alone.logged))
+        missing = self._ranks.agreed(self._sought_by_callbacks() - set(alone.logged))
+        may_log = scorers(self._watchers) if missing else []
         batches, fault = 0, None
-        for one in scorers(self._watchers) if missing else ():
-            self._scorers = [one]
+        # One alone first: what else is there may write files, or exchange weights.
+        for some in [*([one] for one in may_log), *([may_log] if len(may_log) > 1 else [])]:
+            self._scorers = some
             try:
                 passed = self._pass(model, label)
             except EvaluationError as error:
@@ -142,7 +147,25 @@ class ValidationJudge:
         self._scorers = []
         if fault is not None and self._asked_monitor:
             raise fault  # it may be what should have logged it
+        self._check_logged_here(missing)
         return alone, batches
+
+    def _check_logged_here(self, missing: Collection[str]) -> None:
+        """Tell if what is asked for was logged in the fit, and is not where models are judged."""
+        name = self._asked_monitor
+        if name in missing and name in self._passes.trainer.callback_metrics:
+            raise EvaluationError(
+                f"`{name}` is logged in the fit, and not where models are judged: there is none of"
+                " the callbacks but those of your own that derive from `Callback` and log in a"
+                " validation; log it in `validation_step`, or in such a callback"
+            )
+
+    def _sought_by_callbacks(self) -> set[str]:
+        """Return the metrics that a validation may log by the callbacks that watch them."""
+        if self._asked_monitor:
+            return {self._asked_monitor}
+        watched = named_by(self._watchers)
+        return {name for name in watched if not name.startswith(_OF_TRAINING)}
 
     def _check_batches(self, loop: BorrowedLoop) -> None:
         if not loop.batches_seen:

@@ -493,3 +493,10 @@ def test_a_content_hash_tells_dtype_shape_and_place_apart():
     values = [one, one.view(2, 2), one.int(), [one], {"a": one}, {"b": one}, 0, 0.0, "0", None]
     assert len({content_hash(value) for value in values}) == len(values)
     assert content_hash(torch.ones(2, 3).T) == content_hash(torch.ones(3, 2))
+
+
+def test_a_previous_file_of_somebody_else_is_kept(scene, saved):
+    model, _, found = scene
+    (saved / "best_model_weights.previous.pt").write_bytes(b"years of work")
+    save(saved, model, found, recipe_of(found, 0))
+    assert (saved / "best_model_weights.previous.1.pt").read_bytes() == b"years of work"

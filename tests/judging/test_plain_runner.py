@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lpot_lightning.data.batches import Calls, call_with
 from lpot_lightning.errors import DataError, EvaluationError
 from lpot_lightning.judging.plain_runner import PlainRunner
+from lpot_lightning.judging.protocols import Monitor
 
 ROWS = torch.arange(80.0).reshape(40, 2)
 
@@ -194,6 +195,7 @@ def test_data_that_a_model_cannot_take_are_told(show) -> None:
 
 
 def test_the_direction_is_that_of_the_conf_and_the_model_is_new() -> None:
-    assert runner().higher_is_better
-    assert not runner(higher_is_better=False).higher_is_better
+    for higher in (True, False):
+        found = runner(higher_is_better=higher).evaluate(Spy(), "baseline")
+        assert found.monitor == Monitor("accuracy", higher)
     assert isinstance(runner().fresh(), Spy)

@@ -115,3 +115,16 @@ def test_a_parameter_of_the_same_name_is_masked_in_the_place_of_another():
 def test_zeros_are_looked_for_in_what_has_the_shape():
     _, masks = pruned_net()
     assert not masks.hold_in({"0.weight": torch.zeros(1)})
+
+
+def test_what_was_tied_and_is_not_any_more_has_the_same_zeros():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    masks = Masks(model)
+    masks.prune("0.weight", torch.eye(4) > 0)
+    model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, assign=True)
+    assert model[0].weight is not model[1].weight
+    assert not masks.hold_in(model.state_dict())
+    masks.apply()
+    assert (model[1].weight.diag() == 0).all()
+    assert masks.hold_in(model.state_dict())

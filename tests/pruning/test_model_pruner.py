@@ -411,3 +411,21 @@ def test_another_target_goes_on_with_the_masks():
     again = on(net(), end_epoch=5, target_sparsity=0.9)
     again.load(pruner.state())
     assert again.masks.pruned("fc.weight").sum() == 64
+
+
+def test_rows_that_are_not_even_are_not_per_channel():
+    model = nn.Sequential(nn.Linear(8, 2, bias=False))
+    pruner = on(model, {"method": "per_channel"}, target_sparsity=0.5, end_epoch=0)
+    pruner.finish()
+    assert pruner.reached_in(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[0].weight.copy_(torch.tensor([[0.0] * 8, [1.0] * 8]))
+    assert not pruner.reached_in(other)
+
+
+def test_the_order_of_names_does_not_matter():
+    names = ["conv.weight", "up.weight"]
+    pruner = on(net(), {"names": names}, end_epoch=0)
+    pruner.finish()
+    on(net(), {"names": names[::-1]}, end_epoch=0).load(pruner.state())

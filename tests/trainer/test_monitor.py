@@ -103,3 +103,9 @@ def test_a_contradicted_direction_is_refused(asked, mode, metric):
 def test_a_plain_number_that_sounds_like_a_loss_needs_a_direction():
     with pytest.raises(ConfError, match="sounds like a loss, .* set `tuning.accuracy_criterion"):
         found("val_loss")
+
+
+def test_what_is_logged_by_step_as_well_is_one_metric():
+    logged = {"val_acc": 0.9, "val_acc_epoch": 0.9, "val_loss": 0.3}
+    both = [ModelCheckpoint(monitor=name, mode="max") for name in ("val_acc_epoch", "val_acc")]
+    assert found(watchers=both, logged=logged) == Monitor("val_acc", True)

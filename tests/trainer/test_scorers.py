@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from threading import Lock
+from types import SimpleNamespace
+from typing import ClassVar
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -162,3 +166,74 @@ def test_a_subclass_of_what_ends_the_training_is_left_alone():
             raise AssertionError
 
     assert scorers([Stops("val_map")]) == []
+
+
+class Counts(Scores):
+    """Counts in all kinds of attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensor, self.inner = {"sum": torch.zeros(1)}, SimpleNamespace(count=0)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, *_):
+        super().on_validation_batch_end(trainer, pl_module, outputs)
+        self.tensor["sum"] += 1
+        self.inner.count += 1
+
+
+def test_what_a_callback_counts_is_that_of_the_fit(callback):
+    counts = Counts()
+    trainer(counts, callback(monitor="val_map"), max_epochs=1).fit(Answers(), datamodule=Points())
+    assert (counts.tensor["sum"].item(), counts.inner.count, counts.passes) == (3, 3, 1)
+
+
+def test_one_that_cannot_be_copied_is_put_back(callback):
+    scores = Scores()
+    scores.lock = Lock()
+    trainer(scores, callback(monitor="val_map"), max_epochs=1).fit(Answers(), datamodule=Points())
+    assert (scores.passes, scores.hits) == (1, [])
+
+
+class Collects(pl.Callback):
+    hits: ClassVar[list[torch.Tensor]] = []
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, *_):
+        self.hits.append(outputs)
+
+
+class Logs(pl.Callback):
+    def on_validation_epoch_end(self, trainer, pl_module):
+        pl_module.log("val_map", torch.cat(Collects.hits).mean())
+        Collects.hits.clear()
+
+
+def test_two_that_need_each_other_log_it_together(callback):
+    quantization = callback(monitor="val_map")
+    one = trainer(Collects(), Logs(), quantization, max_epochs=1)
+    one.fit(Answers(), datamodule=Points())
+    assert quantization.result.monitor == "val_map"
+
+
+def test_one_of_a_kind_of_lightnings_is_told(callback):
+    class Stops(EarlyStopping):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            pl_module.log("val_map", 0.5)
+
+    one = trainer(Stops("val_map"), callback(monitor="val_map"), max_epochs=1)
+    with pytest.raises(EvaluationError, match="logged in the fit, and not where models are judged"):
+        one.fit(Lit(), datamodule=Points())
+
+
+def test_who_logs_nothing_is_not_asked(workspace, tmp_path):
+    from lit_scenes import conf
+
+    class Spy(pl.Callback):
+        calls = 0
+
+        def on_validation_batch_end(self, *_):
+            Spy.calls += 1
+
+    saver = ModelCheckpoint(tmp_path / "kept", monitor="train_loss")
+    one = trainer(Spy(), saver, enable_checkpointing=True)
+    quantize(one, Lit(), train_loader(), val_loader(), conf=conf(workspace))
+    assert Spy.calls == 0

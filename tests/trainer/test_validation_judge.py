@@ -568,3 +568,17 @@ def test_the_metric_of_the_first_validation_stays(callback):
     quantization = callback()
     trainer(quantization, max_epochs=2).fit(Later(), datamodule=Points())
     assert quantization.result.monitor == "val_acc"
+
+
+def test_a_loss_that_alone_is_logged_in_a_sanity_check_is_no_fault(callback, tmp_path):
+    class Shy(Lit):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", torch.tensor(0.5))
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, batch_idx)
+
+    saver = ModelCheckpoint(tmp_path / "kept", monitor="val_acc", mode="max")
+    quantization = callback()
+    given = {"max_epochs": 1, "num_sanity_val_steps": 2, "enable_checkpointing": True}
+    trainer(saver, quantization, **given).fit(Shy(), datamodule=Points())
+    assert quantization.result.monitor == "val_acc"
