@@ -28,8 +28,8 @@ class QuantizationCallback(TunedCallback):
     Args:
         conf: LPOT's user YAML: a path, a mapping or an OmegaConf object. A relative workspace in it
             lies below the trainer's ``default_root_dir``, where that is a folder of this machine.
-        monitor: the logged metric that is the accuracy. If ``None``: what a ``ModelCheckpoint`` or
-            ``EarlyStopping`` monitors, else the only metric that the validation loop logs.
+        monitor: the logged metric that is the accuracy. If ``None``: what a ``ModelCheckpoint``
+            monitors, else an ``EarlyStopping``, else the only metric that the validation loop logs.
         modules: names or globs of submodules or ops to quantize; default: everything quantizable.
         calib: ``"train"`` (unshuffled) or ``"val"`` data to calibrate on, unless the datamodule or
             the module has a ``calib_dataloader()``.

@@ -107,6 +107,9 @@ class _DryRun:
 class _WatchedTensors(dict[str, Any]):
     """The parameters of a module; ``module.weight`` and ``parameters()`` look them up here."""
 
+    # A hook sees calls only, and `F.linear(x, self.emb.weight)` or a penalty on `parameters()` is
+    # none: an int8 layer has no such tensor, and what reads it has to be found before.
+
     def __init__(
         self, tensors: Mapping[str, Any], reader: Callable[[str], Callable[[], None] | None]
     ) -> None:

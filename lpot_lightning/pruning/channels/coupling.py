@@ -84,6 +84,8 @@ def _alike(graph: Graph, layer: nn.Module, channels: list[int]) -> Iterator[list
 
 def _classes(found: Mapping[Place, set[Pair]], channels: list[int]) -> list[Class]:
     """Return the channels; those that meet anywhere are one."""
+    # Union-find: channels meet in chains (a concatenation behind an addition), and only who is in
+    # one class at the end of all of them may be cut without the others.
     first = {channel: channel for channel in channels}
 
     def lead(channel: int) -> int:
