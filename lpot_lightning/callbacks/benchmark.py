@@ -25,7 +25,7 @@ from lpot_lightning.machine.signals import check
 from lpot_lightning.module.stand_in import second_model
 from lpot_lightning.module.untouched import as_before_on_error
 from lpot_lightning.timing.cores import asks_for_processes
-from lpot_lightning.timing.in_turns import Found, in_turns, threads
+from lpot_lightning.timing.in_turns import Timings, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, HeldBatches, Warned, quiet, run
@@ -139,7 +139,7 @@ class BenchmarkCallback(Callback):
         label = "model" if int8 is None else "int8"
         empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
         timed = tuple(Timed(tuple(one), (clock.samples,) * count) for one in found)
-        self._result = with_found(empty, [Found(timed, (None,) * len(timed))])
+        self._result = with_found(empty, [Timings(timed, (None,) * len(timed))])
         self._postbox.put(self._result.to_json(indent=None).decode())
         rank_zero_info(f"\n{self._result.table()}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, eq=False)
-class Options(Mapping[str, Any]):
+class FrozenOptions(Mapping[str, Any]):
     """The options of a dataset, transform, metric or pruner: a mapping that never changes."""
 
     pairs: tuple[tuple[str, Any], ...] = ()
@@ -31,7 +31,7 @@ class NamedConf:
     """Something that LPOT calls by name, such as a dataset or a metric, with its options."""
 
     name: str
-    options: Options = Options()
+    options: FrozenOptions = FrozenOptions()
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrainConf:
 
 
 @dataclass(frozen=True)
-class TensorWish:
+class TensorConf:
     """What may be chosen for one tensor, in the user's order; ``None`` leaves it open."""
 
     dtype: tuple[str, ...] | None = None
@@ -74,8 +74,8 @@ class TensorWish:
 class PrecisionWish:
     """What may be chosen for the weight and the activation of an op."""
 
-    weight: TensorWish = TensorWish()
-    activation: TensorWish = TensorWish()
+    weight: TensorConf = TensorConf()
+    activation: TensorConf = TensorConf()
 
 
 @dataclass(frozen=True)

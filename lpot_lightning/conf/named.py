@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lpot_lightning.conf.blocks import NamedConf, Options
+from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.cursor import ANY, Field, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS
 
@@ -46,18 +46,20 @@ def read_each(
     return tuple(named)
 
 
-def _options(field: Field, readers: Mapping[str, Read]) -> Options:
+def _options(field: Field, readers: Mapping[str, Read]) -> FrozenOptions:
     bare = BARE_OPTIONS.get(str(field.keys[-1]))
     if bare:
-        return Options(((bare, readers[bare](field)),))
+        return FrozenOptions(((bare, readers[bare](field)),))
     return read_options(field, readers)
 
 
-def read_options(field: Field, readers: Mapping[str, Read]) -> Options:
+def read_options(field: Field, readers: Mapping[str, Read]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
     values = {name: read(part[name]) for name, read in readers.items()}
-    return Options(tuple((name, value) for name, value in values.items() if value is not None))
+    return FrozenOptions(
+        tuple((name, value) for name, value in values.items() if value is not None)
+    )
 
 
 def need(read: Read) -> Read:

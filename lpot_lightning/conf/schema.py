@@ -8,8 +8,8 @@ from typing import Any
 from lpot_lightning.conf.blocks import (
     ConfigsConf,
     DataloaderConf,
+    FrozenOptions,
     NamedConf,
-    Options,
     PostprocessConf,
     PrecisionWish,
     TrainConf,
@@ -153,7 +153,7 @@ class PrunerConf:
     prune_domain: str = "local"
     names: tuple[str, ...] = ()
     excluded_names: tuple[str, ...] = ()
-    parameters: Options | None = None
+    parameters: FrozenOptions | None = None
 
     @property
     def share_of_pattern(self) -> float | None:

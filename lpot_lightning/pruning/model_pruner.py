@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.pruning.channel_pruner import ChannelPruner
-from lpot_lightning.pruning.channels.group import Found
-from lpot_lightning.pruning.channels.plan import ChannelPlan, plan_of
+from lpot_lightning.pruning.channels.group import ChannelGroups
+from lpot_lightning.pruning.channels.plan import ChannelPlan, channel_plan_of
 from lpot_lightning.pruning.heads import HeadPruner
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
@@ -71,7 +71,7 @@ class ModelPruner:
         model: nn.Module,
         pruners: Sequence[PrunerConf],
         modules: Sequence[str] = (),
-        channels: Found | None = None,
+        channels: ChannelGroups | None = None,
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
     ) -> None:
         self._model = model
@@ -257,7 +257,9 @@ class ModelPruner:
         if not channels:
             return None
         groups = [group for one in channels for group in one.groups]
-        return plan_of(model, groups, {name: k for one in channels for name, k in one.kept.items()})
+        return channel_plan_of(
+            model, groups, {name: k for one in channels for name, k in one.kept.items()}
+        )
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors that ``load`` goes on from."""

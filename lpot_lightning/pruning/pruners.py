@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError, PruningError
-from lpot_lightning.pruning.importance import Magnitude, Sensitivity
+from lpot_lightning.pruning.importance import GradientSensitivity, Magnitude
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.patterns import pattern_of
@@ -100,7 +100,7 @@ class WeightPruner:
         self._conf, self._masks, self._place = conf, masks, place
         self.weights = weights
         self._pattern = pattern_of(conf.pattern)
-        kind = Sensitivity if conf.prune_type == "gradient_sensitivity" else Magnitude
+        kind = GradientSensitivity if conf.prune_type == "gradient_sensitivity" else Magnitude
         self._importance = kind(weights, self._pattern)
         self._check_fit()
 

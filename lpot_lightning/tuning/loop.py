@@ -14,7 +14,7 @@ from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy, Verdict
 from lpot_lightning.tuning.trial import Budget, Outcome, Status, Trial
 
 _SAME_FAILURES = 3
@@ -26,7 +26,7 @@ def tune(
     space: Space,
     run_trial: Callable[[Recipe], Score],
     *,
-    search: Search,
+    search: SearchContext,
     budget: Budget,
     history: History,
     cost: Callable[[Recipe], float],
@@ -81,7 +81,7 @@ def tune(
         on_trial=on_trial,
         on_best=on_best,
     )
-    clock = _Clock(budget.timeout, now)
+    clock = _Deadline(budget.timeout, now)
     countdown = countdown or Countdown()
     patience = _REPEATS + 10 * len(space.ops)
     exhausted = False
@@ -113,7 +113,7 @@ def tune(
     return Outcome(tuple(ledger.trials), ledger.best, _status(ledger.best, exhausted))
 
 
-class _Clock:
+class _Deadline:
     def __init__(self, timeout: float, now: Callable[[], float]) -> None:
         self._now = now
         self._end = now() + timeout if timeout > 0 else None
@@ -131,7 +131,7 @@ class _Ledger:
     """Tries each recipe once, and writes down what came of it."""
 
     run_trial: Callable[[Recipe], Score]
-    search: Search
+    search: SearchContext
     history: History
     cost: Callable[[Recipe], float]
     on_trial: Callable[[Trial], None] | None

@@ -8,7 +8,7 @@ from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 from lpot_lightning.tuning.trial import Budget
 
 
@@ -56,9 +56,9 @@ class Damaged:
 
 def search_for(
     damages=None, *, goal=0.01, relative=False, higher_is_better=True, baseline=0.9
-) -> Search:
+) -> SearchContext:
     """Return a search whose ranking is ``damages`` themselves."""
-    return Search(
+    return SearchContext(
         rank=lambda recipe: [
             Sensitivity(name, (damages or {}).get(name, 0.0)) for name in recipe.int8_ops
         ],

@@ -13,7 +13,7 @@ from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials, search_auto
-from lpot_lightning.tuning.strategies.strategy import Search
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 
 AUTO = STRATEGIES["auto"]
@@ -39,7 +39,7 @@ def test_all_int8_that_is_good_enough_is_one_trial_and_no_ranking():
     def never(_):
         raise AssertionError("ranked")
 
-    search = Search(never, search_for().criterion, 0.9)
+    search = SearchContext(never, search_for().criterion, 0.9)
     assert proposals(search_auto, space_of("ab"), search, lambda _: verdict(0.9, True)) == [
         space_of("ab").all_int8()
     ]
@@ -109,7 +109,7 @@ def at_random(count, draw):
     def repair(recipe, _):
         return recipe.with_configs({"op0": int8("sym")})
 
-    return space, Search(lambda _: told, search_for().criterion, 0.9, repair=repair), judge
+    return space, SearchContext(lambda _: told, search_for().criterion, 0.9, repair=repair), judge
 
 
 def test_the_most_trials():
@@ -199,7 +199,7 @@ def repairing(accuracies, ranked_for, rank=None):
         ranked_for.append(recipe)
         return [Sensitivity(op, 1.0) for op in recipe.int8_ops]
 
-    search = Search(rank or ranked, search_for().criterion, 0.9, repair=lambda *_: REPAIRED)
+    search = SearchContext(rank or ranked, search_for().criterion, 0.9, repair=lambda *_: REPAIRED)
 
     def judge(recipe):
         if recipe.fp32_ops:

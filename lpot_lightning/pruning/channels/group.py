@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ChannelGroups:
     """The groups of a model that can be cut, and why other layers cannot.
 
     Args:

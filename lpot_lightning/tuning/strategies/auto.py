@@ -11,7 +11,7 @@ from lpot_lightning.tuning.strategies.bracket import Bracket, close, longest
 from lpot_lightning.tuning.strategies.give_back import GIVE_BACK_TRIALS, give_back
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
 from lpot_lightning.tuning.strategies.ranking import Ranking
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 
 def most_trials(ops: int) -> int:
@@ -27,7 +27,7 @@ def most_trials(ops: int) -> int:
     return 2 + longest(ops) + GIVE_BACK_TRIALS
 
 
-def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
     1. All int8. If that is not good enough, ``search.repair`` is asked for settings and corrections
@@ -78,6 +78,6 @@ def _without_islands(recipe: Recipe, space: Space) -> Recipe:
     return cleaned if cleaned.int8_ops else recipe
 
 
-def _is_better(second: Verdict, first: Verdict, search: Search) -> bool:
+def _is_better(second: Verdict, first: Verdict, search: SearchContext) -> bool:
     a, b = second.score.accuracy, first.score.accuracy
     return a is not None and (b is None or search.criterion.is_better(a, b))

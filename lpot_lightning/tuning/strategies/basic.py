@@ -14,12 +14,12 @@ from lpot_lightning.tuning.strategies.steps import (
     fallback_names,
     try_settings,
 )
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 _Ordering = Generator[Recipe, Verdict, list[str]]
 
 
-def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_basic(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
     """Try one int8 setting for each kind of op, then ops in fp32, in the order of LPOT 1.x.
 
     The order is that of ``lpot/strategy/basic.py``: (1) settings for the kinds, uniform ones first;
@@ -41,7 +41,7 @@ def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, Non
     yield from fall_back_cumulatively(base[0], order)
 
 
-def _try_single_ops(base: Recipe, names: tuple[str, ...], search: Search) -> _Ordering:
+def _try_single_ops(base: Recipe, names: tuple[str, ...], search: SearchContext) -> _Ordering:
     """Return the ops in the order in which they helped; failed ones last."""
     found: dict[str, float | None] = {}
     for name in reversed(names):

@@ -9,13 +9,13 @@ from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-def search_bayesian(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_bayesian(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
     """Choose an int8 setting for each op where a Gaussian process expects the best accuracy.
 
     As in ``lpot/strategy/bayesian.py``, only the accuracy counts, and no op that can be int8 is

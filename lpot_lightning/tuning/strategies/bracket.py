@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
-from lpot_lightning.tuning.strategies.surrogate import Point, damage_at
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
+from lpot_lightning.tuning.strategies.surrogate import MeasuredDrop, damage_at
 
 WORTH = 0.02
 """The share of all cost that a trial has to promise: a validation pass is not made for less."""
@@ -31,7 +31,7 @@ class Bracket:
     """
 
     prefixes: Prefixes
-    search: Search
+    search: SearchContext
     too_few: int = 0
     enough: int = field(init=False)
     drops: dict[int, float] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Bracket:
         cliff = self.prefixes.cliff(predicted, moved)
         return moved if cliff is None else cliff
 
-    def _points(self) -> list[Point]:
+    def _points(self) -> list[MeasuredDrop]:
         """Return the measured drops that say most of the goal: below and above it, else below."""
         damages = self.prefixes.damages
         known = [size for size in sorted(self.drops, reverse=True) if damages[size] > 0]

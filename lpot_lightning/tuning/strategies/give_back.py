@@ -10,7 +10,7 @@ from itertools import pairwise
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.strategies.bracket import WORTH, Bracket
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 GIVE_BACK_TRIALS = 3
 
@@ -83,7 +83,7 @@ class _Loan:
         won = self.prefixes.cost_of(self._freed(group))
         return group if won >= WORTH * self.prefixes.cost else frozenset()
 
-    def tell(self, group: frozenset[str], verdict: Verdict, search: Search) -> None:
+    def tell(self, group: frozenset[str], verdict: Verdict, search: SearchContext) -> None:
         """Take note of what became of the recipe without ``group``."""
         accuracy = verdict.score.accuracy
         drop = math.inf if accuracy is None else search.criterion.drop(accuracy, search.baseline)

@@ -13,10 +13,10 @@ from lpot_lightning.tuning.strategies.steps import (
     fallback_names,
     try_settings,
 )
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 
-def search_mse(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_mse(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
     """Try one int8 setting for each kind of op, then ops in fp32, the most harmful first.
 
     The order is that of ``lpot/strategy/mse.py``, which took the way of ``basic`` without its

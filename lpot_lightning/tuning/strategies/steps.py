@@ -8,13 +8,13 @@ from dataclasses import replace
 from lpot_lightning.recipe import Op, OpConfig, Recipe
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.combinations import uniform_first
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 Best = tuple[Recipe, float | None]
 """A recipe and its accuracy, ``None`` where no trial gave one."""
 
 
-def try_settings(space: Space, search: Search) -> Generator[Recipe, Verdict, Best]:
+def try_settings(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, Best]:
     """Try one int8 setting for each kind of op, uniform ones first, and return the best."""
     best: Best = space.all_int8(), None
     for recipe in _settings(space):
@@ -63,7 +63,7 @@ def fallback_names(base: Recipe, space: Space) -> tuple[str, ...]:
 
 
 def fall_back_greedily(
-    base: Best, order: Sequence[str], search: Search
+    base: Best, order: Sequence[str], search: SearchContext
 ) -> Generator[Recipe, Verdict, None]:
     """Try ops in fp32 one after another, each kept only if it strictly improves."""
     recipe, best = base
@@ -87,5 +87,5 @@ def fall_back_cumulatively(base: Recipe, order: Sequence[str]) -> Generator[Reci
         yield recipe
 
 
-def _improves(accuracy: float, best: float | None, search: Search) -> bool:
+def _improves(accuracy: float, best: float | None, search: SearchContext) -> bool:
     return best is None or search.criterion.is_better(accuracy, best)

@@ -25,7 +25,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchContext:
     """What a strategy may ask while it searches.
 
     Args:
@@ -72,7 +72,7 @@ class Strategy:
     """
 
     name: str
-    search: Callable[[Space, Search], Generator[Recipe, Verdict, None]]
+    search: Callable[[Space, SearchContext], Generator[Recipe, Verdict, None]]
     finishes: bool = False
     in_full: bool = False
     needs: tuple[str, ...] = ()

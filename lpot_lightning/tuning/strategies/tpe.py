@@ -12,7 +12,7 @@ from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -24,12 +24,12 @@ MISSED = 80.0
 """What missing the goal weighs."""
 
 
-def search_tpe(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_tpe(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
     """Choose an int8 setting or fp32 for each op, weighing accuracy and speed.
 
     As in ``lpot/contrib/strategy/tpe.py``, ten trials are drawn before the estimators guide; see
-    ``Loss`` for what they are told. They are those of Optuna's ``TPESampler`` (Bergstra et al.,
-    2011) with its own settings, not hyperopt's. The recipe without any int8 op is not tried.
+    ``TrialLoss`` for what they are told. They are those of Optuna's ``TPESampler`` (Bergstra et
+    al., 2011) with its own settings, not hyperopt's. The recipe without any int8 op is not tried.
 
     Example::
 
@@ -39,11 +39,15 @@ def search_tpe(space: Space, search: Search) -> Generator[Recipe, Verdict, None]
     first = start.as_mapping()
     choices = {op.name: _choices_of(op, first[op.name]) for op in space.ops}
     yield from search_sampled(
-        start, choices, lambda: _parzen_estimators(search.seed), Loss(space, search), search.seed
+        start,
+        choices,
+        lambda: _parzen_estimators(search.seed),
+        TrialLoss(space, search),
+        search.seed,
     )
 
 
-class Loss:
+class TrialLoss:
     """What a trial weighs: LPOT's sum of an accuracy and a latency part, less being better.
 
     A trial that misses the goal has 80 points, and 10 * ``accuracy_weight`` for each percent of the
@@ -58,10 +62,10 @@ class Loss:
 
     Example::
 
-        Loss(space, search)(space.all_int8(), Verdict(score, accepted=True))  # 0.0
+        TrialLoss(space, search)(space.all_int8(), Verdict(score, accepted=True))  # 0.0
     """
 
-    def __init__(self, space: Space, search: Search) -> None:
+    def __init__(self, space: Space, search: SearchContext) -> None:
         self._search, self._start = search, space.all_int8()
         self._objective: float | None = None
         self._names = space.fallback_candidates
