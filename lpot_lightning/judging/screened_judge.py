@@ -141,7 +141,7 @@ class Judge:
         if not estimates:
             return None
         share = sum(batches for *_, batches in told) / self._of_all
-        return Score(estimates[0], monotonic() - started, share, screened=True)
+        return Score.screening(estimates[0], monotonic() - started, share)
 
     def _hear(self, watch: _Watch) -> None:
         if watch.fault is not None:

@@ -183,12 +183,12 @@ def read_result(path: Path) -> TuningResult:
 def trial_line(trial: Trial, monitor: str) -> str:
     """Return the one line that is said of a trial."""
     recipe, score = trial.recipe, trial.score
-    shown = "failed: " + str(score.failure)
-    if score.accuracy is not None and score.screened:
+    shown = f"{monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
+    if score.failed:
+        shown = f"failed: {score.failure}"
+    elif score.screened:
         share = f"{score.evaluations:.0%} of the pass"
         shown = f"{monitor} about {score.accuracy:.2g} after {share}, given up"
-    elif score.accuracy is not None:
-        shown = f"{monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
     return (
         f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
         f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.recipe import FP32, OpConfig, Recipe, TensorConfig
 from lpot_lightning.runs.pruning_result import PruningResult
 from lpot_lightning.tuning.history import History
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 
 INT8 = OpConfig(
     TensorConfig("uint8", "asym", "per_tensor", "kl"),
@@ -46,10 +47,11 @@ def workspace(tmp_path: Path) -> Path:
     """Return one as a run leaves it that has ended."""
     history = History.open(tmp_path / "history.jsonl", {"config": "a"})
     history.check_baseline(0.93)
-    history.append(RECIPE, Score(0.6, 0.4, 0.25, screened=True), accepted=False)
-    history.append(RECIPE.with_fp32(["net.0"]), Score.failing("no kernel", 0.1), accepted=False)
-    history.append(RECIPE.with_fp32(["net.0", "net.2"]), Score.of(0.91, 1.25), accepted=False)
-    history.append(RECIPE.with_fp32(["net.2"]), Score.of(0.925, 1.25), accepted=True)
+    history.append(RECIPE, Score.screening(0.6, 0.4, 0.25))
+    history.append(RECIPE.with_fp32(["net.0"]), Score.failing("no kernel", 0.1))
+    history.append(RECIPE.with_fp32(["net.0", "net.2"]), Score.of(0.91, 1.25))
+    met = replace(Score.of(0.925, 1.25), state=TrialState.MET)
+    history.append(RECIPE.with_fp32(["net.2"]), met)
     save_configure(tmp_path / "best_configure.yaml", CONFIGURE)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     return tmp_path

@@ -9,7 +9,7 @@ from made_up import INT8, Damaged, int8, linear, proposals, search_for, space_of
 
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.tuning.islands import without_islands
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials, search_auto
@@ -253,7 +253,7 @@ def test_a_better_repair_is_a_lower_loss_where_lower_is_better():
     search, judge = repairing((0.5, 0.6), [])
     lower = replace(search, criterion=Criterion(0.01, relative=False, higher_is_better=False))
     tried = proposals(
-        search_auto, space_of("abcd"), lower, lambda r: replace(judge(r), accepted=False)
+        search_auto, space_of("abcd"), lower, lambda r: replace(judge(r), state=TrialState.JUDGED)
     )
     assert all(one == tried[0].with_fp32(one.fp32_ops) for one in tried[2:])
 

@@ -200,7 +200,7 @@ class Glanced(Damaged):
         score = super().__call__(recipe)
         if score.accuracy > 0.85:
             return score
-        return Score(score.accuracy - 0.01, 0.5, evaluations=0.1, screened=True)
+        return Score.screening(score.accuracy - 0.01, 0.5, 0.1)
 
     def in_full(self, recipe):
         return super().__call__(recipe)
@@ -222,8 +222,8 @@ def test_a_screened_trial_is_told_to_the_strategy():
         told.append((yield space.all_int8()))
 
     tuned(Strategy("one", search), SPACE, Glanced(DAMAGES), search_for())
-    assert [(one.score.screened, one.accepted) for one in told] == [(True, False)]
-    assert told[0].score.accuracy == pytest.approx(0.817)
+    assert [(one.screened, one.accepted) for one in told] == [(True, False)]
+    assert told[0].accuracy == pytest.approx(0.817)
 
 
 BAD = dict.fromkeys("abcd", 0.1)
@@ -334,8 +334,8 @@ def test_a_recipe_is_tried_once_and_told_its_own_score_again():
 
     def search(space, _):
         for fp32 in ("", "b", "", "b", "d"):
-            verdict = yield space.all_int8().with_fp32(fp32)
-            told.append(round(0.9 - verdict.score.accuracy, 6))
+            score = yield space.all_int8().with_fp32(fp32)
+            told.append(round(0.9 - score.accuracy, 6))
 
     model = Damaged(DAMAGES)
     budget = Budget(max_trials=3)

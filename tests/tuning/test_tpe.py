@@ -5,13 +5,13 @@ import statistics
 
 import optuna
 import pytest
-from made_up import FOUR, Damaged, linear, proposals, search_for, space_of, tuned, verdict
+from made_up import FOUR, Damaged, linear, met, proposals, search_for, space_of, tuned, verdict
 
 from lpot_lightning.recipe import FP32
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.score import Score, TrialState
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
-from lpot_lightning.tuning.strategies.strategy import Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import Strategy
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 from lpot_lightning.tuning.strategies.tpe import TrialLoss
 from lpot_lightning.tuning.trial import Budget
@@ -82,7 +82,10 @@ INT8, ONE, BOTH = (AB.all_int8().with_fp32(names) for names in ("", "a", "ab"))
 
 
 def told(accuracy, accepted=False, objective=None, screened=False):
-    return Verdict(Score(accuracy, 1.0, objective=objective, screened=screened), accepted)
+    score = dataclasses.replace(Score.of(accuracy, 1.0), objective=objective)
+    if screened:
+        return dataclasses.replace(score, state=TrialState.SCREENED)
+    return met(score) if accepted else score
 
 
 def test_where_nothing_is_measured_fp32_is_taken_to_be_twice_as_slow():

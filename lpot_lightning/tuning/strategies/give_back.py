@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.strategies.bracket import WORTH, Bracket
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
-from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 GIVE_BACK_TRIALS = 3
 
 _HOPELESS = 10.0
 
 
-def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
+def give_back(bracket: Bracket) -> Generator[Recipe, Score, None]:
     """Make those ops int8 again whose drop is predicted to fit into what the goal leaves.
 
     Between two sizes that were tried lies a measured difference in accuracy. It is shared among the
@@ -37,8 +38,8 @@ def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
         group = loan.fitting(bracket.search.criterion.goal)
         if not group:
             return
-        verdict = yield bracket.prefixes.recipe(loan.picked - group)
-        loan.tell(group, verdict, bracket.search)
+        score = yield bracket.prefixes.recipe(loan.picked - group)
+        loan.tell(group, score, bracket.search)
 
 
 @dataclass
@@ -83,11 +84,11 @@ class _Loan:
         won = self.prefixes.cost_of(self._freed(group))
         return group if won >= WORTH * self.prefixes.cost else frozenset()
 
-    def tell(self, group: frozenset[str], verdict: Verdict, search: SearchContext) -> None:
+    def tell(self, group: frozenset[str], score: Score, search: SearchContext) -> None:
         """Take note of what became of the recipe without ``group``."""
-        accuracy = verdict.score.accuracy
+        accuracy = score.accuracy
         drop = math.inf if accuracy is None else search.criterion.drop(accuracy, search.baseline)
-        if verdict.accepted:
+        if score.accepted:
             self.picked -= group
             self.drop = drop
             return

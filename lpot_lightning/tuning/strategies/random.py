@@ -7,12 +7,13 @@ from math import prod
 from random import Random
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def search_random(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
+def search_random(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Draw an int8 setting for each op, independently, from ``SearchContext.seed`` on.
 
     As in ``lpot/strategy/random.py``, no op that can be int8 is tried in fp32. Unlike there the

@@ -12,19 +12,6 @@ from lpot_lightning.tuning.space import Space
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of a recipe that a strategy proposed.
-
-    Args:
-        score: what the trial gave.
-        accepted: whether the criterion is met; never true for a failed trial.
-    """
-
-    score: Score
-    accepted: bool
-
-
-@dataclass(frozen=True)
 class SearchContext:
     """What a strategy may ask while it searches.
 
@@ -56,7 +43,7 @@ class Strategy:
 
     Args:
         name: as in ``tuning.strategy.name`` of the YAML.
-        search: a generator function: it yields a ``Recipe`` and is sent its ``Verdict``.
+        search: a generator function: it yields a ``Recipe`` and is sent its ``Score``.
         finishes: whether the search is bounded and ends by itself, so that the first success need
             not be its end.
         in_full: whether small differences between failing trials decide what comes next, so that
@@ -72,7 +59,7 @@ class Strategy:
     """
 
     name: str
-    search: Callable[[Space, SearchContext], Generator[Recipe, Verdict, None]]
+    search: Callable[[Space, SearchContext], Generator[Recipe, Score, None]]
     finishes: bool = False
     in_full: bool = False
     needs: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import SearchContext, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -24,7 +24,7 @@ MISSED = 80.0
 """What missing the goal weighs."""
 
 
-def search_tpe(space: Space, search: SearchContext) -> Generator[Recipe, Verdict, None]:
+def search_tpe(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Choose an int8 setting or fp32 for each op, weighing accuracy and speed.
 
     As in ``lpot/contrib/strategy/tpe.py``, ten trials are drawn before the estimators guide; see
@@ -62,7 +62,7 @@ class TrialLoss:
 
     Example::
 
-        TrialLoss(space, search)(space.all_int8(), Verdict(score, accepted=True))  # 0.0
+        TrialLoss(space, search)(space.all_int8(), score)  # 0.0
     """
 
     def __init__(self, space: Space, search: SearchContext) -> None:
@@ -70,14 +70,14 @@ class TrialLoss:
         self._objective: float | None = None
         self._names = space.fallback_candidates
 
-    def __call__(self, recipe: Recipe, verdict: Verdict) -> float:
+    def __call__(self, recipe: Recipe, score: Score) -> float:
         """Return the points of a trial that has an accuracy; all int8 is to be the first."""
         if recipe == self._start:
-            self._objective = verdict.score.objective
-        latency = POINTS * math.log2(self._slowdown(recipe, verdict.score))
+            self._objective = score.objective
+        latency = POINTS * math.log2(self._slowdown(recipe, score))
         loss = self._search.latency_weight * latency
-        if not verdict.accepted:
-            percents = 100 * self._missing(verdict.score.accuracy or 0.0)
+        if not score.accepted:
+            percents = 100 * self._missing(score.accuracy or 0.0)
             loss += MISSED + self._search.accuracy_weight * POINTS * percents
         return loss
 
