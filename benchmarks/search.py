@@ -76,9 +76,16 @@ class MadeUp:
         """Return how many trials a strategy takes, and what it gives up."""
         outcome = tune(
             find_strategy(strategy),
-            Space(tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=1) for name in self.errors)),
+            Space(
+                tuple(
+                    Op(name=name, kind="Linear", configs=(INT8, FP32), weight_bytes=1)
+                    for name in self.errors
+                )
+            ),
             self.run_trial,
-            search=SearchContext(self.rank, Criterion(GOAL, False, True), BASELINE),
+            search=SearchContext(
+                rank=self.rank, criterion=Criterion(GOAL, False, True), baseline=BASELINE
+            ),
             budget=Budget(max_trials=10**6),
             history=History(),
             cost=self.cost,

@@ -137,7 +137,7 @@ class BenchmarkCallback(Callback):
             clock = _Clock(trainer, seed, ranks, judging_precision(trainer, pl_module, _unsaid))
             found = in_turns([partial(clock.seconds, model) for model in models], warmup, count)
         label = "model" if int8 is None else "int8"
-        empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
+        empty = BenchmarkResult(name=self.conf.model.name, label=label, threads=used, warmup=warmup)
         timed = tuple(Timed(tuple(one), (clock.samples,) * count) for one in found)
         self._result = with_found(empty, [Timings(timed, (None,) * len(timed))])
         self._postbox.put(self._result.to_json(indent=None).decode())

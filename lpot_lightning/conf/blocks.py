@@ -34,7 +34,7 @@ class NamedConf:
     options: FrozenOptions = FrozenOptions()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataloaderConf:
     """A ``dataloader`` block: which data, and how they are prepared."""
 
@@ -46,7 +46,7 @@ class DataloaderConf:
     transform: tuple[NamedConf, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConf:
     """A ``train`` block: LPOT's own training loop. Under the callbacks Lightning owns all of it."""
 
@@ -78,7 +78,7 @@ class PrecisionWish:
     activation: TensorConf = TensorConf()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConfigsConf:
     """A ``configs`` block: how many processes and threads a measurement takes."""
 

@@ -64,10 +64,10 @@ def bert(
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
     labels = _numbers([row[label] for row in rows[1:]])
     return SampleSource(
-        "bert",
-        len(labels),
-        lambda number: {name: tokens[name][number] for name in names},
-        labels.__getitem__,
+        name="bert",
+        count=len(labels),
+        input=lambda number: {name: tokens[name][number] for name in names},
+        label=labels.__getitem__,
         images=False,
     )
 

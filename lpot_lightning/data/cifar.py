@@ -61,10 +61,10 @@ class _Cifar:
         numbers = rows[:, self.labels - 1].astype(int).tolist()
         images = rows[:, self.labels :].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         return SampleSource(
-            self.name,
-            len(rows),
-            lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
-            numbers.__getitem__,
+            name=self.name,
+            count=len(rows),
+            input=lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
+            label=numbers.__getitem__,
         )
 
     def _place(self, root: str, file: str) -> Path:

@@ -51,7 +51,13 @@ def dummy(
         inputs = tuple(one[number] for one in drawn)
         return inputs[0] if len(inputs) == 1 else inputs
 
-    return SampleSource("dummy", shapes[0][0], at, (lambda _: 0) if label else None, images=False)
+    return SampleSource(
+        name="dummy",
+        count=shapes[0][0],
+        input=at,
+        label=(lambda _: 0) if label else None,
+        images=False,
+    )
 
 
 def dummy_v2(
@@ -78,10 +84,10 @@ def dummy_v2(
         return found[0] if len(found) == 1 else tuple(found)
 
     return SampleSource(
-        "dummy_v2",
-        None,
-        lambda number: alone(parts(number)[0]),
-        (lambda number: alone(parts(number)[1])) if labels else None,
+        name="dummy_v2",
+        count=None,
+        input=lambda number: alone(parts(number)[0]),
+        label=(lambda number: alone(parts(number)[1])) if labels else None,
         images=False,
     )
 

@@ -26,10 +26,10 @@ def image_folder(root: str) -> SampleSource:
         (path, number) for number, name in enumerate(classes) for path in _images_in(folder / name)
     ]
     return SampleSource(
-        "ImageFolder",
-        len(found),
-        lambda number: read_image(found[number][0]),
-        lambda number: found[number][1],
+        name="ImageFolder",
+        count=len(found),
+        input=lambda number: read_image(found[number][0]),
+        label=lambda number: found[number][1],
     )
 
 

@@ -39,10 +39,10 @@ def _idx(name: str, root: str, train: bool) -> SampleSource:
         )
     numbers = labels.astype(int).tolist()
     return SampleSource(
-        name,
-        len(images),
-        lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
-        numbers.__getitem__,
+        name=name,
+        count=len(images),
+        input=lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
+        label=numbers.__getitem__,
     )
 
 

@@ -14,7 +14,7 @@ from lpot_lightning.data.images import Transform
 from lpot_lightning.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleSource:
     """What a data set of the YAML holds.
 

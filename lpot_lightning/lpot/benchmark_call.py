@@ -67,7 +67,10 @@ def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
         )
         found = find_in(where, work) if where else (find(work),)
     result = BenchmarkResult(
-        conf.model.name, "int8" if given.is_int8 else "model", count, work.warmup
+        name=conf.model.name,
+        label="int8" if given.is_int8 else "model",
+        threads=count,
+        warmup=work.warmup,
     )
     return with_found(result, found, where)
 
@@ -82,12 +85,29 @@ def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
     most, seed = asked.iteration, conf.tuning.random_seed
     if given.b_func is not None:
         iterations = most - asked.warmup if most > 0 else CALLS
-        return Work(given.model, given.fp32, (), given.b_func, asked.warmup, iterations, seed)
+        return Work(
+            model=given.model,
+            fp32=given.fp32,
+            calls=(),
+            func=given.b_func,
+            warmup=asked.warmup,
+            iterations=iterations,
+            seed=seed,
+        )
     loader = _to_time_on(given, conf)
     most_held = most if most > 0 else ENDLESS if loader.endless else None
     calls = hold(loader.batches, most_held, origin=loader.origin, seed=seed)
     iterations = most - asked.warmup if most > 0 else len(calls)
-    return Work(given.model, given.fp32, calls, None, asked.warmup, iterations, seed, loader.origin)
+    return Work(
+        model=given.model,
+        fp32=given.fp32,
+        calls=calls,
+        func=None,
+        warmup=asked.warmup,
+        iterations=iterations,
+        seed=seed,
+        origin=loader.origin,
+    )
 
 
 def _to_time_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
@@ -146,17 +166,25 @@ def _ratio(timed: Sequence[tuple[Timed, ...]]) -> float:
 def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
     meter = None if given.b_func is not None else _meter(given, conf)
     judge = given.b_func if meter is None else _judge(given, conf, meter)
-    work = Work(given.model, given.fp32, (), judge, 0, 0, conf.tuning.random_seed)
+    work = Work(
+        model=given.model,
+        fp32=given.fp32,
+        calls=(),
+        func=judge,
+        warmup=0,
+        iterations=0,
+        seed=conf.tuning.random_seed,
+    )
     accuracies = find(work).accuracies
     if accuracies[0] is None:
         raise ConfError(
             "`b_func` returned no number, and `mode` is `accuracy`: return the accuracy"
         )
     return BenchmarkResult(
-        conf.model.name,
-        "int8" if given.is_int8 else "model",
-        torch.get_num_threads(),
-        0,
+        name=conf.model.name,
+        label="int8" if given.is_int8 else "model",
+        threads=torch.get_num_threads(),
+        warmup=0,
         accuracy=accuracies[0],
         fp32_accuracy=accuracies[1] if len(accuracies) > 1 else None,
         monitor="accuracy" if meter is None else meter.name,

@@ -24,7 +24,7 @@ class LoaderWithOrigin:
     endless: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelJudge:
     """What judges models, and what its number is called.
 
@@ -86,13 +86,15 @@ def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -
 
     Example::
 
-        judge = judge_of(Given(model, eval_dataloader=loader), conf)
+        judge = judge_of(Given(model=model, eval_dataloader=loader), conf)
         judge.of(model)  # 0.76
     """
     asked = conf.tuning.accuracy_criterion.higher_is_better
     if given.eval_func is not None:
         way = direction_of(ACCURACY, asked)
-        return ModelJudge(given.eval_func, ACCURACY, way, "`eval_func`")
+        return ModelJudge(
+            of=given.eval_func, monitor=ACCURACY, higher_is_better=way, name="`eval_func`"
+        )
     accuracy = accuracy_of(conf)
     meter = given.metric
     if meter is None:
@@ -111,5 +113,9 @@ def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -
         seed=conf.tuning.random_seed,
     )
     return ModelJudge(
-        judge, meter.name, way, judge.name, lambda: {"evaluation_data_and_metric": judge.digest}
+        of=judge,
+        monitor=meter.name,
+        higher_is_better=way,
+        name=judge.name,
+        depends_on=lambda: {"evaluation_data_and_metric": judge.digest},
     )

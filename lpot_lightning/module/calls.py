@@ -19,7 +19,7 @@ from lpot_lightning.module.fast_path import ways_around
 Scalar = bool | int | float | str | None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ModuleCalls:
     """All calls of one module in a dry run.
 

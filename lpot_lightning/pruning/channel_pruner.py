@@ -157,7 +157,11 @@ class ChannelPruner:
         names = {part.name: None for group in self._groups for part in group.zeroed}
         return [
             LayerSparsity(
-                name, tuple(values[name].shape), sparsity_of(values[name]), target, "channel"
+                name=name,
+                shape=tuple(values[name].shape),
+                sparsity=sparsity_of(values[name]),
+                target=target,
+                pattern="channel",
             )
             for name in names
             if values[name].dim() > 1

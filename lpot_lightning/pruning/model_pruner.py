@@ -29,12 +29,12 @@ def schedule_of(pruner: PrunerConf) -> Schedule:
     by_count = pruner.parameters is not None and "target" in pruner.parameters
     locked = pruner.prune_type == "pattern_lock"
     return Schedule(
-        0.0 if locked else pruner.initial_sparsity or 0.0,
-        1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
-        pruner.start_epoch or 0,
-        0 if locked else pruner.end_epoch or 0,
-        pruner.update_frequency,
-        "cubic" if pruner.schedule == "cubic" else "linear",
+        initial_sparsity=0.0 if locked else pruner.initial_sparsity or 0.0,
+        target_sparsity=1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
+        start_epoch=pruner.start_epoch or 0,
+        end_epoch=0 if locked else pruner.end_epoch or 0,
+        update_frequency=pruner.update_frequency,
+        kind="cubic" if pruner.schedule == "cubic" else "linear",
     )
 
 

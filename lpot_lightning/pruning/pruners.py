@@ -18,7 +18,7 @@ from lpot_lightning.pruning.patterns import pattern_of
 from lpot_lightning.pruning.weights import Weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
     """How sparse one parameter is.
 
@@ -179,11 +179,11 @@ class WeightPruner:
         target = None if self._conf.prune_domain == "global" else self._conf.target_sparsity
         return [
             LayerSparsity(
-                weight.name,
-                tuple(weight.value.shape),
-                sparsity_of(values[weight.name]),
-                target,
-                self._conf.pattern,
+                name=weight.name,
+                shape=tuple(weight.value.shape),
+                sparsity=sparsity_of(values[weight.name]),
+                target=target,
+                pattern=self._conf.pattern,
             )
             for weight in self.weights
         ]
@@ -243,7 +243,11 @@ class PatternLock:
         found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self.weights]
         return [
             LayerSparsity(
-                one.name, tuple(one.value.shape), sparsity_of(values[one.name]), share, "locked"
+                name=one.name,
+                shape=tuple(one.value.shape),
+                sparsity=sparsity_of(values[one.name]),
+                target=share,
+                pattern="locked",
             )
             for one, share in found
         ]

@@ -126,7 +126,7 @@ def finish_pruning(
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Smaller:
     """A model without its pruned channels, and what that saves."""
 
@@ -145,11 +145,11 @@ def _cut(
     small = cut(second_model(dense), plan)
     say("measuring the speed-up")
     return _Smaller(
-        small,
-        plan,
-        (parameters_of(dense), parameters_of(small)),
-        (channels.macs(dense), channels.macs(small)),
-        ratio_of(lambda: runner.step_seconds(dense), lambda: runner.step_seconds(small)),
+        model=small,
+        plan=plan,
+        parameters=(parameters_of(dense), parameters_of(small)),
+        macs=(channels.macs(dense), channels.macs(small)),
+        speedup=ratio_of(lambda: runner.step_seconds(dense), lambda: runner.step_seconds(small)),
     )
 
 

@@ -26,7 +26,7 @@ Measure = Callable[[nn.Module], Any]
 Step = Callable[[int], float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What is timed, in this process or in others; all of it can be sent there.
 

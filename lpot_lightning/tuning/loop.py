@@ -126,7 +126,7 @@ class _Deadline:
         return left is not None and left <= 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Ledger:
     """Tries each recipe once, and writes down what came of it."""
 

@@ -205,11 +205,21 @@ def test_what_is_no_workspace(tmp_path, capsys):
 
 
 def test_a_workspace_of_a_pruning(tmp_path, capsys):
-    layer = LayerSparsity("fc.weight", (4, 8), 0.5, 0.5, "2:4")
+    layer = LayerSparsity(name="fc.weight", shape=(4, 8), sparsity=0.5, target=0.5, pattern="2:4")
     pruned = PruningResult(
-        "met", True, "val_acc", Criterion(0.01, True, True), 0.9, 0.91, (layer,), {}, (32, 32),
-        None, None, tmp_path,
-    )  # fmt: skip
+        status="met",
+        reached=True,
+        monitor="val_acc",
+        criterion=Criterion(0.01, True, True),
+        baseline=0.9,
+        accuracy=0.91,
+        layers=(layer,),
+        unprunable={},
+        parameters=(32, 32),
+        macs=None,
+        speedup=None,
+        workspace=tmp_path,
+    )
     (tmp_path / "pruning_result.json").write_bytes(pruned.to_json())
     assert main(["show", str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -164,10 +164,10 @@ def test_a_judge_is_made_of_a_conf_without_a_quantization() -> None:
             "evaluation": {"accuracy": {"metric": {"Accuracy": {}}, "iteration": 1}},
         }
     )
-    found = judge_of(Given(Spy(), eval_dataloader=loader()), conf)
+    found = judge_of(Given(model=Spy(), eval_dataloader=loader()), conf)
     assert (found.monitor, found.higher_is_better) == ("Accuracy", True)
     assert 0 <= found.of(Spy()) <= 1
-    own = judge_of(Given(Spy(), eval_func=lambda model: 0.5), conf)
+    own = judge_of(Given(model=Spy(), eval_func=lambda model: 0.5), conf)
     assert (own.monitor, own.of(Spy()), dict(own.depends_on())) == ("accuracy", 0.5, {})
     with pytest.raises(DataError, match="`b_dataloader` is empty"):
         evaluation_of([], _topk(), origin="`b_dataloader`", seed=1)(Spy())

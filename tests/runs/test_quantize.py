@@ -130,7 +130,7 @@ def test_tpe_is_told_the_cost_and_the_weights(monkeypatch: pytest.MonkeyPatch) -
         asked.append(search)
         yield space.all_int8().with_fp32(["last"])
 
-    monkeypatch.setitem(STRATEGIES, "tpe", Strategy("tpe", search_nothing))
+    monkeypatch.setitem(STRATEGIES, "tpe", Strategy(name="tpe", search=search_nothing))
     run(net(), strategy={"name": "tpe", "latency_weight": 3}, objective="modelsize")
     search = asked[0]
     assert (search.accuracy_weight, search.latency_weight) == (1.0, 3.0)

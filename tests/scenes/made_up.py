@@ -29,7 +29,7 @@ FOUR = (
 
 
 def linear(name, configs=(INT8, FP32)):
-    return Op(name, "Linear", tuple(configs))
+    return Op(name=name, kind="Linear", configs=tuple(configs))
 
 
 def space_of(names) -> Space:

@@ -15,8 +15,8 @@ from lpot_lightning.tuning.trial import Budget
 
 MIXED = Space(
     (
-        Op("conv.a", "Conv2d", (*FOUR, FP32)),
-        Op("conv.b", "Conv2d", (*FOUR[:2], FP32)),
+        Op(name="conv.a", kind="Conv2d", configs=(*FOUR, FP32)),
+        Op(name="conv.b", kind="Conv2d", configs=(*FOUR[:2], FP32)),
         linear("fc"),
         linear("stub", [INT8]),
         linear("gru", [FP32]),

@@ -44,7 +44,7 @@ def cheapest(strategy, seed, **given):
 
 
 def test_it_finds_cheaper_recipes_than_blind_draws():
-    blind = Strategy("blind", draw_blindly)
+    blind = Strategy(name="blind", search=draw_blindly)
     assert statistics.median(cheapest(TPE, seed) for seed in range(9)) == 3
     assert statistics.median(cheapest(blind, seed) for seed in range(9)) > 3
 

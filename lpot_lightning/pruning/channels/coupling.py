@@ -32,8 +32,14 @@ class Draft:
 
     def finished(self, name: str, n: int) -> Group:
         """Return the group."""
-        lists = (self.zeroed, self.read, self.carried, self.sizes)
-        return Group(name, n, *(tuple(one) for one in lists))  # type: ignore[arg-type]
+        return Group(
+            name=name,
+            n=n,
+            zeroed=tuple(self.zeroed),
+            read=tuple(self.read),
+            carried=tuple(self.carried),
+            sizes=tuple(self.sizes),
+        )
 
 
 def coupled(model: nn.Module, graph: Graph) -> ChannelGroups:

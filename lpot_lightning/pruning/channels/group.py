@@ -29,7 +29,7 @@ class Slices:
         return picked.movedim(self.dim, 0).reshape(len(self.index), -1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Group:
     """Channels of several layers that can only go together.
 

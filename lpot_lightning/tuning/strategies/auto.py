@@ -67,7 +67,7 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
             base, score, ranked = repaired, second, search.rank(repaired)
     int8 = {*base.int8_ops}
     ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
-    bracket = Bracket(Prefixes(base, ranking, Islands(space)), search)
+    bracket = Bracket(prefixes=Prefixes(base, ranking, Islands(space)), search=search)
     bracket.tell(0, score)
     yield from close(bracket)
     if bracket.is_met:

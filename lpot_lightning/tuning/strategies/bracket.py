@@ -19,7 +19,7 @@ _PULL = 0.2
 _ROUNDING = 1 + 1e-9
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Bracket:
     """What is known of the sizes.
 

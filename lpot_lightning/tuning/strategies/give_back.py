@@ -42,7 +42,7 @@ def give_back(bracket: Bracket) -> Generator[Recipe, Score, None]:
         loan.tell(group, score, bracket.search)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Loan:
     """Ops that are in fp32 in an accepted recipe, and the drop each is predicted to save.
 
@@ -58,7 +58,9 @@ class _Loan:
     @classmethod
     def of(cls, bracket: Bracket) -> _Loan:
         prefixes, enough = bracket.prefixes, bracket.enough
-        loan = cls(prefixes, frozenset(prefixes.picked(enough)), bracket.drops[enough])
+        loan = cls(
+            prefixes=prefixes, picked=frozenset(prefixes.picked(enough)), drop=bracket.drops[enough]
+        )
         hopeless = _HOPELESS * bracket.search.criterion.goal
         for a, b in pairwise(sorted(size for size in bracket.drops if size <= enough)):
             if bracket.drops[b] <= hopeless or b == enough:

@@ -11,7 +11,7 @@ from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchContext:
     """What a strategy may ask while it searches.
 
@@ -37,7 +37,7 @@ class SearchContext:
     latency_weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Strategy:
     """In which order recipes are tried.
 
@@ -55,7 +55,7 @@ class Strategy:
         def only_all_int8(space, search):
             yield space.all_int8()
 
-        strategy = Strategy("only_all_int8", only_all_int8, finishes=True)
+        strategy = Strategy(name="only_all_int8", search=only_all_int8, finishes=True)
     """
 
     name: str
