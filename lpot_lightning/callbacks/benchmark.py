@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 from typing_extensions import override
 
+from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.benchmarking import check_for_timing
 from lpot_lightning.conf.reader import read_conf
@@ -39,7 +40,6 @@ from lpot_lightning.trainer.checks import (
 )
 from lpot_lightning.trainer.interrupt import ending_well
 from lpot_lightning.trainer.loaders import take
-from lpot_lightning.trainer.postbox import Postbox
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import ranks_of

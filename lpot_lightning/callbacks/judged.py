@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
 from lpot_lightning.machine.lock import WorkspaceLock
@@ -21,7 +22,6 @@ from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
 from lpot_lightning.trainer.interrupt import ending_well
 from lpot_lightning.trainer.monitor import Monitor, find_monitor, named_by
-from lpot_lightning.trainer.postbox import Postbox
 from lpot_lightning.trainer.session import in_one_process, workspace_for
 from lpot_lightning.trainer.unjudged import trained_left
 

@@ -38,8 +38,8 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
 from lpot_lightning.trainer.averaging import averages
 from lpot_lightning.trainer.chosen_weights import chosen_weights
+from lpot_lightning.trainer.forget_best import forget_best
 from lpot_lightning.trainer.interrupt import NOT_BEGUN, ending_well
-from lpot_lightning.trainer.look_anew import look_anew
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import judging, log_scalars, workspace_for
@@ -234,7 +234,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._has_pruned = self._has_pruned or self._pruner.has_pruned
         self._mask_averages(trainer)
         if self._pruner.reached and not reached:
-            look_anew(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
+            forget_best(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
 
     def _tell(self, trainer: Trainer) -> None:
         assert self._pruner is not None
