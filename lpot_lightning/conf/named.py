@@ -9,8 +9,8 @@ from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.cursor import ANY, Field, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS
 
-Read = Callable[[Field], Any]
-Table = Mapping[str, Mapping[str, Read]]
+ReadOption = Callable[[Field], Any]
+Table = Mapping[str, Mapping[str, ReadOption]]
 
 
 def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: str) -> NamedConf:
@@ -46,14 +46,14 @@ def read_each(
     return tuple(named)
 
 
-def _options(field: Field, readers: Mapping[str, Read]) -> FrozenOptions:
+def _options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
     bare = BARE_OPTIONS.get(str(field.keys[-1]))
     if bare:
         return FrozenOptions(((bare, readers[bare](field)),))
     return read_options(field, readers)
 
 
-def read_options(field: Field, readers: Mapping[str, Read]) -> FrozenOptions:
+def read_options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
     values = {name: read(part[name]) for name, read in readers.items()}
@@ -62,7 +62,7 @@ def read_options(field: Field, readers: Mapping[str, Read]) -> FrozenOptions:
     )
 
 
-def need(read: Read) -> Read:
+def need(read: ReadOption) -> ReadOption:
     """Return a reader that refuses a missing value."""
     return lambda field: read(field.required())
 
@@ -82,17 +82,17 @@ def words(field: Field) -> tuple[str, ...] | None:
     return field.words(None)
 
 
-def one_of(*allowed: str) -> Read:
+def one_of(*allowed: str) -> ReadOption:
     """Return a reader of one of these texts."""
     return lambda field: field.text(None, allowed)
 
 
-def integer(interval: str = ANY) -> Read:
+def integer(interval: str = ANY) -> ReadOption:
     """Return a reader of a whole number."""
     return lambda field: field.integer(None, interval)
 
 
-def number(interval: str = ANY) -> Read:
+def number(interval: str = ANY) -> ReadOption:
     """Return a reader of a number."""
     return lambda field: field.number(None, interval)
 
