@@ -36,7 +36,7 @@ from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.pruning.channels.cost import macs_of, parameters_of
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.finding import find_groups
-from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner
 
 BOUND, CUT_BOUND, WARM_UP = 1.02, 0.65, 2
@@ -189,7 +189,7 @@ def cut_rows(rounds: int) -> list[list[object]]:
     """Return what a ResNet-18 takes without half of its channels."""
     dense = resnet18().eval()
     calls = {"": ((torch.randn(1, 3, 64, 64),), {})}
-    found: list[Found] = []
+    found: list[ChannelGroups] = []
     seconds = _seconds(lambda: found.append(find_groups(dense, calls)))
     pruner = ModelPruner(dense, pruners_of(pattern="channel", target_sparsity=0.5), (), found[0])
     pruner.begin_epoch(0)

@@ -25,7 +25,7 @@ from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget
 
@@ -76,9 +76,16 @@ class MadeUp:
         """Return how many trials a strategy takes, and what it gives up."""
         outcome = tune(
             find_strategy(strategy),
-            Space(tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=1) for name in self.errors)),
+            Space(
+                tuple(
+                    Op(name=name, kind="Linear", configs=(INT8, FP32), weight_bytes=1)
+                    for name in self.errors
+                )
+            ),
             self.run_trial,
-            search=Search(self.rank, Criterion(GOAL, False, True), BASELINE),
+            search=SearchContext(
+                rank=self.rank, criterion=Criterion(GOAL, False, True), baseline=BASELINE
+            ),
             budget=Budget(max_trials=10**6),
             history=History(),
             cost=self.cost,

@@ -107,7 +107,7 @@ class OpConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Op:
     """A quantizable layer and what it can be: capability, not yet a choice.
 

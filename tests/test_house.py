@@ -29,8 +29,66 @@ FLOORS = (
     ("__init__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+INSIDE = {
+    "trainer": (
+        "checks monitor precision progress readable scorers stop_watch interrupt placed"
+        " forget_best partial_metric",
+        "cpu_strategy borrowed_loop borrowed_validate watched_pass loaders",
+        "checkpoint averaging chosen_weights unjudged",
+        "calibration task validation_runner",
+        "session",
+    ),
+    "runs": (
+        "criterion options trained speed pruning_result",
+        "job workspace objective tuning_result pruned_files",
+        "ranker op_selection preparation training channels best_model",
+        "quantize prune",
+    ),
+    "lpot": (
+        "given benchmark_given imperative train_block q_func",
+        "plain_judge data_sources",
+        "quantize_plainly prune_plainly benchmark_call",
+        "quantization pruning benchmark",
+    ),
+    "tuning": (
+        "score sensitivity wish countdown journal",
+        "space islands trial pareto repair screening history",
+        "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
+        " strategies.ranking strategies.prefixes strategies.surrogate strategies.bracket"
+        " strategies.give_back loop",
+        "strategies.auto strategies.basic strategies.bayesian strategies.exhaustive"
+        " strategies.mse strategies.random strategies.tpe",
+        "strategies.table",
+    ),
+    "pruning": (
+        "channels.layers channels.entering channels.group",
+        "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
+        " channels.importance",
+        "channels.coupling channels.proof channels.finding arguments parameters patterns schedule"
+        " masks mask_ranking weights",
+        "importance head_importance pruners heads channel_pruner",
+        "model_pruner",
+    ),
+    "data": (
+        "batches filters loader places postprocess metric",
+        "images source meter regression",
+        "conversions geometry classification dummy mnist cifar image_folder bert",
+        "transforms datasets metrics",
+        "block",
+    ),
+    "conf": (
+        "loader document blocks plain",
+        "cursor schema",
+        "named ownership dataloader benchmarking",
+        "evaluation train tuning quantization pruning",
+        "reader",
+    ),
+}
+"""The floors inside of the large rooms, the lowest first."""
 LEGACY = "quantization/fx/"
 """Torch's own int8 graphs: kept as they are until something else takes their place."""
+BY_POSITION = {"Job", "Options", "Task"}
+"""Records of one run that are still built by position."""
 NO_ROOM = {
     "benchmarks": "mirrors the folder of the benchmarks",
     "examples": "what the examples, the README and the documents show, run as a user does",
@@ -99,6 +157,20 @@ def test_imports_go_down_only() -> None:
         for there in ours(path)
         if not there
         or (room_of(there) != room_of(here) and FLOOR[room_of(there)] >= FLOOR[room_of(here)])
+    ]
+    assert not faults
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_inside_a_room_imports_do_not_go_up(room: str) -> None:
+    floor = {f"{room}.{name}": n for n, names in enumerate(INSIDE[room]) for name in names.split()}
+    files_here = {name for name in files() if room_of(name) == room and name != f"{room}.__init__"}
+    assert {name for name in files_here if not name.endswith(".__init__")} == set(floor)
+    faults = [
+        f"{here} imports {there}"
+        for here in floor
+        for there in ours(files()[here]) & set(floor)
+        if floor[there] > floor[here]
     ]
     assert not faults
 
@@ -194,7 +266,55 @@ def test_a_room_says_what_enters_and_what_leaves() -> None:
 
 def test_no_room_is_a_drawer() -> None:
     names = [here.rpartition(".")[0] for here, path in files().items() if not legacy(path)]
-    assert {room: names.count(room) for room in set(names) if names.count(room) > 26} == {}
+    assert {room: names.count(room) for room in set(names) if names.count(room) > 25} == {}
+
+
+def test_one_name_of_a_class_has_one_meaning() -> None:
+    """Names of types count, too, and private ones: they are what one searches for."""
+    homes: dict[str, set[str]] = {}
+    for here, path in files().items():
+        for name in types_of(path):
+            homes.setdefault(name, set()).add(here)
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def types_of(path: Path) -> Iterator[str]:
+    """Return the names of classes that a file makes, and of types outside of torch's legacy."""
+    yield from (node.name for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
+    for node in () if legacy(path) else tree(path).body:
+        if isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith("TypeVar"):
+            named = [one.id for one in node.targets if isinstance(one, ast.Name)]
+            yield from (name for name in named if name[0].isupper() and not name.isupper())
+
+
+def test_records_of_more_than_four_fields_are_built_by_name() -> None:
+    faults = [
+        f"{here}.{record.name}"
+        for here, path in files().items()
+        if not legacy(path)
+        for record, decorator in records_of(path)
+        if len(fields_of(record)) > 4
+        and "kw_only=True" not in decorator
+        and record.name not in BY_POSITION
+    ]
+    assert not faults
+
+
+def records_of(path: Path) -> Iterator[tuple[ast.ClassDef, str]]:
+    """Return the dataclasses of a file, each with its decorator."""
+    for node in ast.walk(tree(path)):
+        for decorator in map(ast.unparse, getattr(node, "decorator_list", ())):
+            if isinstance(node, ast.ClassDef) and decorator.startswith("dataclass"):
+                yield node, decorator
+
+
+def fields_of(record: ast.ClassDef) -> list[str]:
+    annotated = [node for node in record.body if isinstance(node, ast.AnnAssign)]
+    return [
+        ast.unparse(one.target)
+        for one in annotated
+        if "ClassVar" not in ast.unparse(one.annotation)
+    ]
 
 
 def test_the_tests_mirror_the_package() -> None:

@@ -79,7 +79,7 @@ def test_a_plain_dict_with_other_keys_is_refused(plain):
 
 
 def test_an_op_tells_whether_it_may_fall_back():
-    assert Op("a", "Linear", (INT8, FP32)).may_fall_back
-    assert not Op("a", "Linear", (INT8,)).may_fall_back
-    assert not Op("a", "Linear", (FP32,)).may_fall_back
-    assert Op("a", "Linear", (INT8, FP32)).int8_configs == (INT8,)
+    assert Op(name="a", kind="Linear", configs=(INT8, FP32)).may_fall_back
+    assert not Op(name="a", kind="Linear", configs=(INT8,)).may_fall_back
+    assert not Op(name="a", kind="Linear", configs=(FP32,)).may_fall_back
+    assert Op(name="a", kind="Linear", configs=(INT8, FP32)).int8_configs == (INT8,)

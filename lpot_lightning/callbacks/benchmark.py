@@ -23,7 +23,7 @@ from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.stand_in import second_model
 from lpot_lightning.timing.cores import asks_for_processes
-from lpot_lightning.timing.in_turns import Found, in_turns, threads
+from lpot_lightning.timing.in_turns import Timings, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.checks import (
@@ -132,9 +132,9 @@ class BenchmarkCallback(Callback):
             found = in_turns([partial(clock, model) for model in models], warmup, count)
             samples = feed.first_samples
         label = "model" if int8 is None else "int8"
-        empty = BenchmarkResult(self.conf.model.name, label, used, warmup)
+        empty = BenchmarkResult(name=self.conf.model.name, label=label, threads=used, warmup=warmup)
         timed = tuple(Timed(tuple(one), (samples,) * count) for one in found)
-        self._result = with_found(empty, [Found(timed, (None,) * len(timed))])
+        self._result = with_found(empty, [Timings(timed, (None,) * len(timed))])
         self._postbox.put(self._result.to_json(indent=None).decode())
         rank_zero_info(f"\n{self._result.table()}")
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
-from lpot_lightning.callbacks.look_anew import look_anew
 from lpot_lightning.callbacks.pruning_checks import (
     check_epochs,
     check_first,
@@ -233,7 +233,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._has_pruned = self._has_pruned or self._pruner.has_pruned
         self._mask_averages(trainer)
         if self._pruner.reached and not reached:
-            look_anew(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
+            forget_best(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
 
     def _tell(self, trainer: Trainer) -> None:
         assert self._pruner is not None

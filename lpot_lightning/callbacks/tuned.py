@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
-from lpot_lightning.callbacks.names import check_names
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.module.stand_in import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
@@ -27,6 +30,9 @@ from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.strategies.table import find_strategy
+
+_LITERAL = re.compile(r"[\w.\-/]+")
+"""A key of ``op_wise`` that is a name and no regular expression."""
 
 
 class TunedCallback(JudgedCallback[TuningResult]):
@@ -153,3 +159,25 @@ def _plan(trainer: Trainer, module: LightningModule) -> ChannelPlan | None:
     """Return by what channels are cut out of the model, if this trainer prunes and has ended it."""
     pruning = pruning_in(trainer)
     return None if pruning is None or pruning.result is None else pruning.plan(module)
+
+
+def check_names(model: nn.Module, modules: Iterable[str], op_wise: Iterable[str]) -> None:
+    """Refuse names of ``modules`` and literal ``op_wise`` keys that no module of ``model`` has.
+
+    Whether a name means something that can be quantized is known only when the model was called;
+    names of functional ops, with a ``#``, and regular expressions are left for then.
+
+    Raises:
+        ConfError: with the nearest name that there is.
+    """
+    known = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    for pattern in modules:
+        if "#" not in pattern and not any(fnmatchcase(name, pattern) for name in known):
+            raise ConfError(
+                f"`modules` has `{pattern}`, which matches no module.{did_you_mean(pattern, known)}"
+            )
+    for key in op_wise:
+        if _LITERAL.fullmatch(key) and key not in known:
+            raise ConfError(
+                f"`quantization.op_wise.{key}` matches no module.{did_you_mean(key, known)}"
+            )

@@ -23,7 +23,7 @@ _INT8 = (RESULT, HISTORY, CONFIGURE)
 _FILES = (*_INT8, PRUNED)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workspace:
     """What is in a workspace; each part is ``None`` where its file is not there.
 
@@ -89,11 +89,11 @@ def look(path: str) -> Workspace:
             f"`{path}` is no workspace: it holds none of {', '.join(f'`{one}`' for one in _FILES)}"
         )
     return Workspace(
-        folder,
-        read_result(folder / RESULT) if RESULT in there else None,
-        look_at(folder / HISTORY) if HISTORY in there else None,
-        read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
-        read_pruning_result(folder / PRUNED) if PRUNED in there else None,
+        folder=folder,
+        result=read_result(folder / RESULT) if RESULT in there else None,
+        history=look_at(folder / HISTORY) if HISTORY in there else None,
+        configure=read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
+        pruned=read_pruning_result(folder / PRUNED) if PRUNED in there else None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, eq=False)
-class Options(Mapping[str, Any]):
+class FrozenOptions(Mapping[str, Any]):
     """The options of a dataset, transform, metric or pruner: a mapping that never changes."""
 
     pairs: tuple[tuple[str, Any], ...] = ()
@@ -31,10 +31,10 @@ class NamedConf:
     """Something that LPOT calls by name, such as a dataset or a metric, with its options."""
 
     name: str
-    options: Options = Options()
+    options: FrozenOptions = FrozenOptions()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataloaderConf:
     """A ``dataloader`` block: which data, and how they are prepared."""
 
@@ -46,7 +46,7 @@ class DataloaderConf:
     transform: tuple[NamedConf, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConf:
     """A ``train`` block: LPOT's own training loop. Under the callbacks Lightning owns all of it."""
 
@@ -61,7 +61,7 @@ class TrainConf:
 
 
 @dataclass(frozen=True)
-class TensorWish:
+class TensorConf:
     """What may be chosen for one tensor, in the user's order; ``None`` leaves it open."""
 
     dtype: tuple[str, ...] | None = None
@@ -74,11 +74,11 @@ class TensorWish:
 class PrecisionWish:
     """What may be chosen for the weight and the activation of an op."""
 
-    weight: TensorWish = TensorWish()
-    activation: TensorWish = TensorWish()
+    weight: TensorConf = TensorConf()
+    activation: TensorConf = TensorConf()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConfigsConf:
     """A ``configs`` block: how many processes and threads a measurement takes."""
 

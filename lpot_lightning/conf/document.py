@@ -13,7 +13,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lpot_lightning.conf.loader import Budget, Keys, Loader, printable, spell
+from lpot_lightning.conf.loader import Keys, YamlLimits, YamlLoader, printable, spell
 from lpot_lightning.errors import ConfError
 from lpot_lightning.machine.reading import regular_bytes, without_tilde
 
@@ -44,9 +44,9 @@ def read_document(conf: object) -> Document:
         ConfError: If there is no such file, or it is no YAML, or larger than a configuration is.
     """
     if isinstance(conf, DictConfig):
-        return Document(_plain(_resolved(conf), (), Budget("the OmegaConf object")))
+        return Document(_plain(_resolved(conf), (), YamlLimits("the OmegaConf object")))
     if isinstance(conf, Mapping):
-        return Document(_plain(conf, (), Budget("the mapping")))
+        return Document(_plain(conf, (), YamlLimits("the mapping")))
     if isinstance(conf, (str, os.PathLike)):
         return _read_file(os.fspath(conf))
     raise ConfError(
@@ -58,7 +58,7 @@ def _read_file(name: str | bytes) -> Document:
     source = os.fsdecode(name)
     text = _decoded(_bytes(source), source)
     try:
-        value, lines = Loader(text, source).load()
+        value, lines = YamlLoader(text, source).load()
     except yaml.YAMLError as error:
         raise ConfError(_not_yaml(source, error)) from error
     if value is None:
@@ -120,12 +120,12 @@ def _resolved(conf: DictConfig) -> Any:
         raise ConfError(f"the OmegaConf object cannot be resolved: {error}") from error
 
 
-def _plain(value: Any, keys: Keys, budget: Budget) -> Any:
+def _plain(value: Any, keys: Keys, budget: YamlLimits) -> Any:
     with budget.level():
         return _plain_value(value, keys, budget)
 
 
-def _plain_value(value: Any, keys: Keys, budget: Budget) -> Any:
+def _plain_value(value: Any, keys: Keys, budget: YamlLimits) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item, (*keys, key), budget) for key, item in _entries(value, keys)}
     if isinstance(value, (list, tuple)):

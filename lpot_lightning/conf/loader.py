@@ -18,7 +18,7 @@ CORE = "tag:yaml.org,2002:"
 PRUNER = "!Pruner"
 
 
-class Budget:
+class YamlLimits:
     """Counts values and levels, so that a small file cannot grow large."""
 
     def __init__(self, source: str) -> None:
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
     return clear if len(clear) <= 60 else f"{clear[:57]}..."
 
 
-class Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """PyYAML's parser with YAML 1.2 numbers and one tag, ``!Pruner``; the global one is untouched.
 
     PyYAML reads ``1e-2`` as text, ``012`` as ten and ``12:30`` as 750; here ``1e-2`` is a number
@@ -67,8 +67,8 @@ class Loader(yaml.SafeLoader):
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
         self.source = source
-        self.composed = Budget(source)
-        self.walked = Budget(source)
+        self.composed = YamlLimits(source)
+        self.walked = YamlLimits(source)
         self.lines: dict[Keys, int] = {}
 
     def load(self) -> tuple[Any, dict[Keys, int]]:
@@ -173,4 +173,4 @@ _PATTERNS = {
 }
 
 for _name, _pattern in _PATTERNS.items():
-    Loader.add_implicit_resolver(f"{CORE}{_name}", re.compile(rf"^(?:{_pattern})\Z"), None)
+    YamlLoader.add_implicit_resolver(f"{CORE}{_name}", re.compile(rf"^(?:{_pattern})\Z"), None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lpot_lightning.conf.blocks import NamedConf, Options
+from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.cursor import ANY, Field, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS
 
-Read = Callable[[Field], Any]
-Table = Mapping[str, Mapping[str, Read]]
+ReadOption = Callable[[Field], Any]
+Table = Mapping[str, Mapping[str, ReadOption]]
 
 
 def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: str) -> NamedConf:
@@ -46,21 +46,23 @@ def read_each(
     return tuple(named)
 
 
-def _options(field: Field, readers: Mapping[str, Read]) -> Options:
+def _options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
     bare = BARE_OPTIONS.get(str(field.keys[-1]))
     if bare:
-        return Options(((bare, readers[bare](field)),))
+        return FrozenOptions(((bare, readers[bare](field)),))
     return read_options(field, readers)
 
 
-def read_options(field: Field, readers: Mapping[str, Read]) -> Options:
+def read_options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
     values = {name: read(part[name]) for name, read in readers.items()}
-    return Options(tuple((name, value) for name, value in values.items() if value is not None))
+    return FrozenOptions(
+        tuple((name, value) for name, value in values.items() if value is not None)
+    )
 
 
-def need(read: Read) -> Read:
+def need(read: ReadOption) -> ReadOption:
     """Return a reader that refuses a missing value."""
     return lambda field: read(field.required())
 
@@ -80,17 +82,17 @@ def words(field: Field) -> tuple[str, ...] | None:
     return field.words(None)
 
 
-def one_of(*allowed: str) -> Read:
+def one_of(*allowed: str) -> ReadOption:
     """Return a reader of one of these texts."""
     return lambda field: field.text(None, allowed)
 
 
-def integer(interval: str = ANY) -> Read:
+def integer(interval: str = ANY) -> ReadOption:
     """Return a reader of a whole number."""
     return lambda field: field.integer(None, interval)
 
 
-def number(interval: str = ANY) -> Read:
+def number(interval: str = ANY) -> ReadOption:
     """Return a reader of a number."""
     return lambda field: field.number(None, interval)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from lpot_lightning.conf.blocks import NamedConf, Options, PrecisionWish
+from lpot_lightning.conf.blocks import FrozenOptions, NamedConf, PrecisionWish
 
 # What LPOT writes with one bare value, as in `topk: 1`, and what we call that value.
 BARE_OPTIONS = {"topk": "k", "LabelShift": "shift"}
@@ -21,7 +21,7 @@ def to_plain(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, NamedConf):
         return _named((value,))
-    if isinstance(value, Options):
+    if isinstance(value, FrozenOptions):
         return {key: _plain(option) for key, option in value.items()}
     if isinstance(value, tuple):
         return _plain_tuple(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lpot_lightning.conf.blocks import Options
+from lpot_lightning.conf.blocks import FrozenOptions
 from lpot_lightning.conf.cursor import COUNT, NOT_NEGATIVE, Field
 from lpot_lightning.conf.named import Table, flag, integer, one_of, read_options, words
 from lpot_lightning.conf.schema import (
@@ -179,7 +179,7 @@ def _check_together(part: dict[str, Field], pruner: PrunerConf) -> None:
         )
 
 
-def _parameters(field: Field, kind: str) -> Options | None:
+def _parameters(field: Field, kind: str) -> FrozenOptions | None:
     if not field.given:
         return None
     if kind not in STRUCTURED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
-from lpot_lightning.conf.blocks import PrecisionWish, TensorWish
+from lpot_lightning.conf.blocks import PrecisionWish, TensorConf
 from lpot_lightning.conf.cursor import COUNT, Field
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
@@ -121,7 +121,7 @@ def _wish(field: Field, weight_schemes: tuple[str, ...]) -> PrecisionWish:
     return PrecisionWish(_weight(part["weight"], weight_schemes), _activation(part["activation"]))
 
 
-def _weight(field: Field, schemes: tuple[str, ...]) -> TensorWish:
+def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
     part = field.section("dtype", "scheme", "granularity", "algorithm", "bit")
     _check_bit(part["bit"])
     for name in ("kl", "percentile"):
@@ -132,15 +132,15 @@ def _weight(field: Field, schemes: tuple[str, ...]) -> TensorWish:
     return _tensor(part, schemes, ("minmax",))
 
 
-def _activation(field: Field) -> TensorWish:
+def _activation(field: Field) -> TensorConf:
     part = field.section("dtype", "scheme", "granularity", "algorithm")
     return _tensor(part, SCHEMES, ACTIVATION_ALGORITHMS)
 
 
 def _tensor(
     part: dict[str, Field], schemes: tuple[str, ...], algorithms: tuple[str, ...]
-) -> TensorWish:
-    return TensorWish(
+) -> TensorConf:
+    return TensorConf(
         dtype=_dtype(part["dtype"]),
         scheme=part["scheme"].words(None, schemes),
         granularity=part["granularity"].words(None, GRANULARITIES),

@@ -8,8 +8,8 @@ from typing import Any
 from lpot_lightning.conf.blocks import (
     ConfigsConf,
     DataloaderConf,
+    FrozenOptions,
     NamedConf,
-    Options,
     PostprocessConf,
     PrecisionWish,
     TrainConf,
@@ -46,7 +46,7 @@ class RecipesConf:
     weight_correction: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizationConf:
     """``quantization``: which way to int8, and what is allowed on it."""
 
@@ -94,7 +94,7 @@ class WorkspaceConf:
     resume: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuningConf:
     """``tuning``: the goal, the order of the search and its budget."""
 
@@ -107,7 +107,7 @@ class TuningConf:
     workspace: WorkspaceConf = WorkspaceConf()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AccuracyConf:
     """``evaluation.accuracy``: how good a model is; ``iteration`` counts batches, -1 is all."""
 
@@ -118,7 +118,7 @@ class AccuracyConf:
     configs: ConfigsConf | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PerformanceConf:
     """``evaluation.performance``: how fast a model is."""
 
@@ -137,7 +137,7 @@ class EvaluationConf:
     performance: PerformanceConf | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrunerConf:
     """One ``!Pruner``; ``None`` takes the value of the ``weight_compression`` around it."""
 
@@ -153,7 +153,7 @@ class PrunerConf:
     prune_domain: str = "local"
     names: tuple[str, ...] = ()
     excluded_names: tuple[str, ...] = ()
-    parameters: Options | None = None
+    parameters: FrozenOptions | None = None
 
     @property
     def share_of_pattern(self) -> float | None:
@@ -171,7 +171,7 @@ SHARED_BY_PRUNERS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WeightCompressionConf:
     """``pruning.approach.weight_compression``: the pruners, and what they have in common."""
 
@@ -213,7 +213,7 @@ class PruningConf:
     train: TrainConf | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conf:
     """A checked LPOT YAML.
 

@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calls:
+class CollectedCalls:
     """Calls held in memory.
 
     Args:
@@ -110,7 +110,7 @@ def goes_once(loader: object) -> bool:
     return isinstance(loader, Iterator)
 
 
-def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> Calls:
+def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> CollectedCalls:
     """Take whole batches of ``loader`` until they hold ``size`` samples.
 
     Loaders that shuffle do it by ``seed``, or by their own generator, which is put back.
@@ -120,16 +120,16 @@ def collect(loader: Iterable[Any], size: int, *, origin: str, seed: int) -> Call
     """
     taken: list[Call] = []
     samples = 0
-    with closing(read(loader, origin=origin, seed=seed)) as found:
+    with closing(read_calls(loader, origin=origin, seed=seed)) as found:
         for call in found:
             taken.append(call)
             samples += samples_in(call)
             if samples >= size:
                 break
-    return Calls(tuple(taken), samples, origin)
+    return CollectedCalls(tuple(taken), samples, origin)
 
 
-def read(loader: Iterable[Any], *, origin: str, seed: int) -> Generator[Call, None, None]:
+def read_calls(loader: Iterable[Any], *, origin: str, seed: int) -> Generator[Call, None, None]:
     """Yield what a model is called with, batch by batch; close it when enough is taken.
 
     Loaders that shuffle do it by ``seed``, or by their own generator, which is put back.
@@ -165,7 +165,7 @@ def shortened(batch: Any, most: int = 32) -> Any:
     return pytree.tree_unflatten([leaf[:most] for leaf in leaves], tree)
 
 
-def samples_in(call: Call) -> int:
+def samples_in(batch: Any) -> int:
     """Return the length of the first tensor; without one, a batch counts as one sample."""
-    leaves: Sequence[Any] = pytree.tree_leaves(tuple(call))
+    leaves: Sequence[Any] = pytree.tree_leaves(batch)
     return next((len(one) for one in leaves if isinstance(one, Tensor) and one.dim()), 1)

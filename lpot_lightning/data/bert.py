@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lpot_lightning.data.places import content_of, place_of
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 from lpot_lightning.errors import ConfError, DataError, NotYetError, in_short
 
 LENGTH = 128
@@ -30,7 +30,9 @@ MAX_TOKENIZER = 256 << 20
 LABELS = ("label", "Quality", "is_duplicate", "gold_label", "score")
 
 
-def bert(root: str, label_file: str, task: str = "classifier", model_type: str = "bert") -> Source:
+def bert(
+    root: str, label_file: str, task: str = "classifier", model_type: str = "bert"
+) -> SampleSource:
     """Sentences, or pairs of them, with their labels, as in the files of GLUE.
 
     Args:
@@ -61,11 +63,11 @@ def bert(root: str, label_file: str, task: str = "classifier", model_type: str =
     )
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
     labels = _numbers([row[label] for row in rows[1:]])
-    return Source(
-        "bert",
-        len(labels),
-        lambda number: {name: tokens[name][number] for name in names},
-        labels.__getitem__,
+    return SampleSource(
+        name="bert",
+        count=len(labels),
+        input=lambda number: {name: tokens[name][number] for name in names},
+        label=labels.__getitem__,
         images=False,
     )
 

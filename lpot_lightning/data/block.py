@@ -12,7 +12,7 @@ from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
 from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
 from lpot_lightning.data.filters import FILTERS
 from lpot_lightning.data.loader import dataloader_of
-from lpot_lightning.data.source import Endless, Samples, Source
+from lpot_lightning.data.source import Endless, Samples, SampleSource
 from lpot_lightning.data.transforms import TRANSFORMS
 from lpot_lightning.errors import ConfError, DataError, NotYetError
 
@@ -65,7 +65,7 @@ def is_endless(block: DataloaderConf) -> bool:
     return block.dataset.name == "dummy_v2"
 
 
-def _source(named: NamedConf, where: str) -> Source:
+def _source(named: NamedConf, where: str) -> SampleSource:
     if named.name in NOT_BUILT:
         raise NotYetError(
             f"{where}: the data set `{named.name}` is not built yet: {NOT_BUILT[named.name]}, or"

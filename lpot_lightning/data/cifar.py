@@ -10,20 +10,20 @@ import numpy as np
 
 from lpot_lightning.data.images import pillow
 from lpot_lightning.data.places import content_of, folder_of
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 from lpot_lightning.errors import DataError
 
 _SIDE, _PIXELS = 32, 3 * 32 * 32
 _HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
-def cifar10(root: str, train: bool = False, download: bool = False) -> Source:
+def cifar10(root: str, train: bool = False, download: bool = False) -> SampleSource:
     """CIFAR-10, the binary version."""
     names = [f"data_batch_{n}.bin" for n in range(1, 6)] if train else ["test_batch.bin"]
     return _Cifar("10", "cifar-10-batches-bin", "data_batch_1", labels=1).source(root, names)
 
 
-def cifar100(root: str, train: bool = False, download: bool = False) -> Source:
+def cifar100(root: str, train: bool = False, download: bool = False) -> SampleSource:
     """CIFAR-100, the binary version, with its 100 fine classes."""
     names = ["train.bin" if train else "test.bin"]
     return _Cifar("100", "cifar-100-binary", "meta", labels=2).source(root, names)
@@ -53,18 +53,18 @@ class _Cifar:
     def archive(self) -> str:
         return f"cifar-{self.number}-binary.tar.gz"
 
-    def source(self, root: str, names: list[str]) -> Source:
+    def source(self, root: str, names: list[str]) -> SampleSource:
         """Return what the files hold; each record is the labels and three planes of an image."""
         pillow()
         found = self._place(root, names[0])
         rows = np.concatenate([_records(found / one, self.labels + _PIXELS) for one in names])
         numbers = rows[:, self.labels - 1].astype(int).tolist()
         images = rows[:, self.labels :].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-        return Source(
-            self.name,
-            len(rows),
-            lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
-            numbers.__getitem__,
+        return SampleSource(
+            name=self.name,
+            count=len(rows),
+            input=lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
+            label=numbers.__getitem__,
         )
 
     def _place(self, root: str, file: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpot_lightning.data.images import Transform, as_image, kind_of
+from lpot_lightning.data.images import Transform, as_image, described
 from lpot_lightning.errors import ConfError, DataError
 
 if TYPE_CHECKING:
@@ -34,10 +34,14 @@ def to_tensor() -> Transform:
 
     def transform(value: Any) -> Tensor:
         if isinstance(value, Tensor):
-            raise DataError(f"`ToTensor` is given {kind_of(value)}; allowed: an image or an array")
+            raise DataError(
+                f"`ToTensor` is given {described(value)}; allowed: an image or an array"
+            )
         array = np.array(value)  # a copy that may be written to
         if array.ndim not in (2, 3) or array.dtype == object:
-            raise DataError(f"`ToTensor` is given {kind_of(value)}; allowed: an image or an array")
+            raise DataError(
+                f"`ToTensor` is given {described(value)}; allowed: an image or an array"
+            )
         array = array[:, :, None] if array.ndim == 2 else array
         tensor = torch.from_numpy(array.transpose(2, 0, 1).copy())
         return tensor.float().div(255) if array.dtype == np.uint8 else tensor.float()
@@ -80,7 +84,7 @@ def normalize(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> 
     def transform(value: Any) -> Tensor:
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() < 3:
             raise DataError(
-                f"`Normalize` is given {kind_of(value)}; allowed: a tensor of floats: put"
+                f"`Normalize` is given {described(value)}; allowed: a tensor of floats: put"
                 " `ToTensor` before it"
             )
         channels = max(len(centre), len(width))
@@ -102,7 +106,7 @@ def transpose(perm: Sequence[int]) -> Transform:
     def transform(value: Any) -> Any:
         if not isinstance(value, Tensor | np.ndarray) or value.ndim != len(order):
             raise DataError(
-                f"`Transpose` to {list(order)} is given {kind_of(value)}; allowed: a tensor or"
+                f"`Transpose` to {list(order)} is given {described(value)}; allowed: a tensor or"
                 f" array of {len(order)} dimensions: put `ToTensor` or `ToArray` before it"
             )
         return value.permute(order) if isinstance(value, Tensor) else value.transpose(order)
@@ -119,7 +123,7 @@ def cast(dtype: str = "float32") -> Transform:
     def transform(value: Any) -> Tensor:
         if not isinstance(value, Tensor | np.ndarray):
             raise DataError(
-                f"`Cast` is given {kind_of(value)}; allowed: a tensor or an array: put `ToTensor`"
+                f"`Cast` is given {described(value)}; allowed: a tensor or an array: put `ToTensor`"
                 " or `ToArray` before it"
             )
         return torch.as_tensor(value).to(DTYPES[dtype])

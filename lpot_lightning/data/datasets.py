@@ -9,9 +9,9 @@ from lpot_lightning.data.cifar import cifar10, cifar100
 from lpot_lightning.data.dummy import dummy, dummy_v2
 from lpot_lightning.data.image_folder import image_folder
 from lpot_lightning.data.mnist import fashion_mnist, mnist
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 
-DATASETS: dict[str, Callable[..., Source]] = {
+DATASETS: dict[str, Callable[..., SampleSource]] = {
     "CIFAR10": cifar10,
     "CIFAR100": cifar100,
     "FashionMNIST": fashion_mnist,

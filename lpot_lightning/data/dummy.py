@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 from lpot_lightning.errors import ConfError
 
 SEED = 9527
@@ -33,7 +33,7 @@ def dummy(
     high: Bound = 127.0,
     dtype: Sequence[str] = ("float32",),
     label: bool = False,
-) -> Source:
+) -> SampleSource:
     """Numbers between ``low`` and ``high``, of which the first dimension counts the samples.
 
     Several shapes are several inputs; ``label`` adds the label 0.
@@ -51,7 +51,13 @@ def dummy(
         inputs = tuple(one[number] for one in drawn)
         return inputs[0] if len(inputs) == 1 else inputs
 
-    return Source("dummy", shapes[0][0], at, (lambda _: 0) if label else None, images=False)
+    return SampleSource(
+        name="dummy",
+        count=shapes[0][0],
+        input=at,
+        label=(lambda _: 0) if label else None,
+        images=False,
+    )
 
 
 def dummy_v2(
@@ -60,7 +66,7 @@ def dummy_v2(
     low: Bound = -128.0,
     high: Bound = 127.0,
     dtype: Sequence[str] = ("float32",),
-) -> Source:
+) -> SampleSource:
     """Samples of these shapes without end; each is drawn by its number.
 
     Example::
@@ -77,11 +83,11 @@ def dummy_v2(
     def alone(found: list[Tensor]) -> Any:
         return found[0] if len(found) == 1 else tuple(found)
 
-    return Source(
-        "dummy_v2",
-        None,
-        lambda number: alone(parts(number)[0]),
-        (lambda number: alone(parts(number)[1])) if labels else None,
+    return SampleSource(
+        name="dummy_v2",
+        count=None,
+        input=lambda number: alone(parts(number)[0]),
+        label=(lambda number: alone(parts(number)[1])) if labels else None,
         images=False,
     )
 

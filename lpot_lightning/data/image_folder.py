@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lpot_lightning.data.images import EXTENSIONS, pillow, read_image
 from lpot_lightning.data.places import folder_of
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 from lpot_lightning.errors import DataError
 
 
-def image_folder(root: str) -> Source:
+def image_folder(root: str) -> SampleSource:
     """Images in a folder for each class; classes are numbered in the order of their names."""
     pillow()
     folder = folder_of(root, "ImageFolder", "a folder for each class, with its images")
@@ -25,11 +25,11 @@ def image_folder(root: str) -> Source:
     found = [
         (path, number) for number, name in enumerate(classes) for path in _images_in(folder / name)
     ]
-    return Source(
-        "ImageFolder",
-        len(found),
-        lambda number: read_image(found[number][0]),
-        lambda number: found[number][1],
+    return SampleSource(
+        name="ImageFolder",
+        count=len(found),
+        input=lambda number: read_image(found[number][0]),
+        label=lambda number: found[number][1],
     )
 
 

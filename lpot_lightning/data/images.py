@@ -75,10 +75,10 @@ def as_image(value: Any, name: str) -> Image:
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3):
         made: Image = pillow().fromarray(value.squeeze(-1) if value.shape[2:] == (1,) else value)
         return made
-    raise DataError(f"`{name}` is given {kind_of(value)}; allowed: an image{_hint(value)}")
+    raise DataError(f"`{name}` is given {described(value)}; allowed: an image{_hint(value)}")
 
 
-def kind_of(value: Any) -> str:
+def described(value: Any) -> str:
     """Return what a value is, for people."""
     if isinstance(value, Tensor | np.ndarray):
         return f"a `{type(value).__name__}` {list(value.shape)} of `{value.dtype}`"

@@ -27,7 +27,7 @@ class Measuring(Protocol):
         """Return what all batches came to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Meter:
     """How models are measured.
 
@@ -143,9 +143,9 @@ def _shown(options: Mapping[str, Any]) -> str:
 def _of_torchmetrics(name: str, made: torchmetrics.Metric, options: Mapping[str, Any]) -> Meter:
     own = made.clone().cpu()  # what the user's has seen stays
     return Meter(
-        name,
-        lambda: _Torchmetrics(own),
-        made.higher_is_better,
+        name=name,
+        fresh=lambda: _Torchmetrics(own),
+        higher_is_better=made.higher_is_better,
         usually=None,
         identity=_identity(made, options),
     )
@@ -163,10 +163,10 @@ def _of_ours(name: str, made: Metric, metric: Any, options: Mapping[str, Any]) -
         )
     if isinstance(metric, type):
         return Meter(
-            name,
-            lambda: metric(**options),
-            way,
-            bool(made.compare_label),
+            name=name,
+            fresh=lambda: metric(**options),
+            higher_is_better=way,
+            compare_label=bool(made.compare_label),
             identity=_identity(made, options),
         )
     if kind.reset is Metric.reset:
@@ -180,7 +180,13 @@ def _of_ours(name: str, made: Metric, metric: Any, options: Mapping[str, Any]) -
         return made
 
     identity = _identity(made, options)
-    return Meter(name, emptied, way, bool(made.compare_label), identity=identity)
+    return Meter(
+        name=name,
+        fresh=emptied,
+        higher_is_better=way,
+        compare_label=bool(made.compare_label),
+        identity=identity,
+    )
 
 
 def _identity(made: Any, options: Mapping[str, Any]) -> tuple[Any, ...]:

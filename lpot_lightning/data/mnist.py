@@ -10,21 +10,21 @@ import numpy as np
 
 from lpot_lightning.data.images import pillow
 from lpot_lightning.data.places import content_of, folder_of
-from lpot_lightning.data.source import Source
+from lpot_lightning.data.source import SampleSource
 from lpot_lightning.errors import DataError
 
 
-def mnist(root: str, train: bool = False, download: bool = False) -> Source:
+def mnist(root: str, train: bool = False, download: bool = False) -> SampleSource:
     """MNIST in its idx files, plain or gzipped."""
     return _idx("MNIST", root, train)
 
 
-def fashion_mnist(root: str, train: bool = False, download: bool = False) -> Source:
+def fashion_mnist(root: str, train: bool = False, download: bool = False) -> SampleSource:
     """Fashion-MNIST in its idx files, plain or gzipped."""
     return _idx("FashionMNIST", root, train)
 
 
-def _idx(name: str, root: str, train: bool) -> Source:
+def _idx(name: str, root: str, train: bool) -> SampleSource:
     pillow()
     part = "train" if train else "t10k"
     expected = f"`{part}-images-idx3-ubyte` and `{part}-labels-idx1-ubyte`, plain or `.gz`"
@@ -38,11 +38,11 @@ def _idx(name: str, root: str, train: bool) -> Source:
             " many"
         )
     numbers = labels.astype(int).tolist()
-    return Source(
-        name,
-        len(images),
-        lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
-        numbers.__getitem__,
+    return SampleSource(
+        name=name,
+        count=len(images),
+        input=lambda number: pillow().fromarray(np.ascontiguousarray(images[number])),
+        label=numbers.__getitem__,
     )
 
 

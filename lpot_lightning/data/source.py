@@ -14,8 +14,8 @@ from lpot_lightning.data.images import Transform
 from lpot_lightning.errors import DataError
 
 
-@dataclass(frozen=True)
-class Source:
+@dataclass(frozen=True, kw_only=True)
+class SampleSource:
     """What a data set of the YAML holds.
 
     Args:
@@ -47,7 +47,9 @@ class Source:
 class Samples(Dataset[Any]):
     """The samples of a source that a filter keeps, transformed."""
 
-    def __init__(self, source: Source, transforms: Sequence[Transform], keep: Keep | None) -> None:
+    def __init__(
+        self, source: SampleSource, transforms: Sequence[Transform], keep: Keep | None
+    ) -> None:
         self._source, self._transforms = source, tuple(transforms)
         self._numbers: Sequence[int] = range(source.count or 0)
         if keep is not None:
@@ -65,7 +67,7 @@ class Samples(Dataset[Any]):
 class Endless(IterableDataset[Any]):
     """The samples of a source that never ends."""
 
-    def __init__(self, source: Source, keep: Keep | None) -> None:
+    def __init__(self, source: SampleSource, keep: Keep | None) -> None:
         self._source, self._keep = source, keep
 
     def __iter__(self) -> Iterator[Any]:
@@ -76,7 +78,7 @@ class Endless(IterableDataset[Any]):
             number += 1
 
 
-def _label(source: Source, number: int) -> Any:
+def _label(source: SampleSource, number: int) -> Any:
     if source.label is None:
         raise DataError(f"a filter looks at labels, and `{source.name}` has none: leave it out")
     return source.label(number)

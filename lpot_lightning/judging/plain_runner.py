@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.data.batches import Call, Calls, shortened
+from lpot_lightning.data.batches import Call, CollectedCalls, shortened
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.loader_judge import number_of
 from lpot_lightning.judging.protocols import Evaluation, Monitor
@@ -55,7 +55,7 @@ class PlainRunner:
         self,
         fresh: Callable[[], nn.Module],
         eval_func: Callable[[nn.Module], Any],
-        data: Calls | None,
+        data: CollectedCalls | None,
         *,
         higher_is_better: bool = True,
         monitor: str = ACCURACY,

@@ -19,7 +19,7 @@ class Abandoned(Exception):
     """This pass goes no further."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Watch:
     """Ends a pass that is hopeless, or has no time left; each process decides by its own part."""
 
@@ -130,7 +130,7 @@ class ScreenedJudge:
     def _watch(self, in_full: bool) -> _Watch:
         curve, criterion = None if in_full else self._curve, self._criterion
         screen = Screen(curve, criterion) if curve and criterion else None
-        return _Watch(self.countdown, curve, screen)
+        return _Watch(countdown=self.countdown, curve=curve, screen=screen)
 
     def _given_up(self, watch: _Watch, started: float) -> Score | None:
         """Return the score of a trial that a process gave up, ``None`` if it failed."""
@@ -141,7 +141,7 @@ class ScreenedJudge:
         if not estimates:
             return None
         share = sum(batches for *_, batches in told) / self._of_all
-        return Score(estimates[0], monotonic() - started, share, screened=True)
+        return Score.screening(estimates[0], monotonic() - started, share)
 
     def _hear(self, watch: _Watch) -> None:
         if watch.fault is not None:

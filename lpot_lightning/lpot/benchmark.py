@@ -109,12 +109,12 @@ class Benchmark(Parts):
         """
         own_data = b_dataloader is not None or b_func is not None
         given = BenchmarkGiven(
-            self.model if model is None else model,
-            self.fp32 if fp32 is None else fp32,
-            b_dataloader if own_data else self.b_dataloader,
-            b_func if own_data else self.b_func,
-            mode,
-            self._meter,
+            model=self.model if model is None else model,
+            fp32=self.fp32 if fp32 is None else fp32,
+            b_dataloader=b_dataloader if own_data else self.b_dataloader,
+            b_func=b_func if own_data else self.b_func,
+            mode=mode,
+            metric=self._meter,
         ).checked()
         self.result = None
         if mode == "accuracy":

@@ -17,11 +17,11 @@ from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_shor
 from lpot_lightning.judging.measuring import evaluation_of, metric_of
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
 from lpot_lightning.lpot.given import accuracy_of
-from lpot_lightning.lpot.plain_judge import Loader, block_loader
+from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader
 from lpot_lightning.module.stand_in import second_model
-from lpot_lightning.timing.cores import Place, places
+from lpot_lightning.timing.cores import CpuShare, cpu_shares
 from lpot_lightning.timing.held_batches import hold
-from lpot_lightning.timing.in_turns import Found, Work, find, threads
+from lpot_lightning.timing.in_turns import Timings, Work, find, threads
 from lpot_lightning.timing.percentiles import Timed, speed_of
 from lpot_lightning.timing.processes import find_in
 from lpot_lightning.timing.result import BenchmarkResult, InstanceResult
@@ -48,7 +48,7 @@ def benchmark_given(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
 
 def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
     asked = performance_of(conf)
-    where = places(asked.configs)
+    where = cpu_shares(asked.configs)
     if where and given.is_int8 and isinstance(given.model, nn.Module):
         raise ConfError(
             "the model is int8, which cannot be sent to the processes that"
@@ -67,7 +67,10 @@ def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
         )
         found = find_in(where, work) if where else (find(work),)
     result = BenchmarkResult(
-        conf.model.name, "int8" if given.is_int8 else "model", count, work.warmup
+        name=conf.model.name,
+        label="int8" if given.is_int8 else "model",
+        threads=count,
+        warmup=work.warmup,
     )
     return with_found(result, found, where)
 
@@ -82,21 +85,38 @@ def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
     most, seed = asked.iteration, conf.tuning.random_seed
     if given.b_func is not None:
         iterations = most - asked.warmup if most > 0 else CALLS
-        return Work(given.model, given.fp32, (), given.b_func, asked.warmup, iterations, seed)
+        return Work(
+            model=given.model,
+            fp32=given.fp32,
+            calls=(),
+            func=given.b_func,
+            warmup=asked.warmup,
+            iterations=iterations,
+            seed=seed,
+        )
     loader = _to_time_on(given, conf)
     most_held = most if most > 0 else ENDLESS if loader.endless else None
     calls = hold(loader.batches, most_held, origin=loader.origin, seed=seed)
     iterations = most - asked.warmup if most > 0 else len(calls)
-    return Work(given.model, given.fp32, calls, None, asked.warmup, iterations, seed, loader.origin)
+    return Work(
+        model=given.model,
+        fp32=given.fp32,
+        calls=calls,
+        func=None,
+        warmup=asked.warmup,
+        iterations=iterations,
+        seed=seed,
+        origin=loader.origin,
+    )
 
 
-def _to_time_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+def _to_time_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = performance_of(conf).dataloader
     own = _given_loader(given) or block_loader(conf, "evaluation.performance.dataloader", block)
     return own or _to_judge_on(given, conf)
 
 
-def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> Loader:
+def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = accuracy_of(conf).dataloader
     found = _given_loader(given) or block_loader(conf, "evaluation.accuracy.dataloader", block)
     if found is not None:
@@ -108,12 +128,16 @@ def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> Loader:
     )
 
 
-def _given_loader(given: BenchmarkGiven) -> Loader | None:
-    return None if given.b_dataloader is None else Loader(given.b_dataloader, "`b_dataloader`")
+def _given_loader(given: BenchmarkGiven) -> LoaderWithOrigin | None:
+    return (
+        None
+        if given.b_dataloader is None
+        else LoaderWithOrigin(given.b_dataloader, "`b_dataloader`")
+    )
 
 
 def with_found(
-    result: BenchmarkResult, found: Sequence[Found], where: Sequence[Place] = ()
+    result: BenchmarkResult, found: Sequence[Timings], where: Sequence[CpuShare] = ()
 ) -> BenchmarkResult:
     """Return ``result`` with what was found in one process, or in each of several."""
     timed = [one.timed for one in found]
@@ -142,17 +166,25 @@ def _ratio(timed: Sequence[tuple[Timed, ...]]) -> float:
 def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
     meter = None if given.b_func is not None else _meter(given, conf)
     judge = given.b_func if meter is None else _judge(given, conf, meter)
-    work = Work(given.model, given.fp32, (), judge, 0, 0, conf.tuning.random_seed)
+    work = Work(
+        model=given.model,
+        fp32=given.fp32,
+        calls=(),
+        func=judge,
+        warmup=0,
+        iterations=0,
+        seed=conf.tuning.random_seed,
+    )
     accuracies = find(work).accuracies
     if accuracies[0] is None:
         raise ConfError(
             "`b_func` returned no number, and `mode` is `accuracy`: return the accuracy"
         )
     return BenchmarkResult(
-        conf.model.name,
-        "int8" if given.is_int8 else "model",
-        torch.get_num_threads(),
-        0,
+        name=conf.model.name,
+        label="int8" if given.is_int8 else "model",
+        threads=torch.get_num_threads(),
+        warmup=0,
         accuracy=accuracies[0],
         fp32_accuracy=accuracies[1] if len(accuracies) > 1 else None,
         monitor="accuracy" if meter is None else meter.name,

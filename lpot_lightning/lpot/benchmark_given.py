@@ -19,7 +19,7 @@ from lpot_lightning.runs.preparation import int8_in
 MODES = ("performance", "accuracy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkGiven:
     """Models, data and function of one call, as they came; ``checked`` says what is wrong.
 

@@ -10,13 +10,13 @@ from torch import nn
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.lpot.given import QAT, Given, Train
 from lpot_lightning.lpot.plain_judge import (
-    Loader,
+    LoaderWithOrigin,
     ModelJudge,
     block_loader,
     eval_loader_of,
     judge_of,
 )
-from lpot_lightning.lpot.train_block import training_of
+from lpot_lightning.lpot.train_block import train_loop_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Sources:
     """
 
     model: nn.Module
-    data: Loader | None
+    data: LoaderWithOrigin | None
     q_func: Train | None
     judge: ModelJudge
 
@@ -62,25 +62,25 @@ def sources_of(given: Given, conf: Conf) -> Sources:
     return Sources(given.model, data, q_func, judge_of(given, conf, judged))
 
 
-def _to_calibrate(given: Given, conf: Conf) -> Loader | None:
+def _to_calibrate(given: Given, conf: Conf) -> LoaderWithOrigin | None:
     if given.q_dataloader is not None:
-        return Loader(given.q_dataloader, "the calibration dataloader")
+        return LoaderWithOrigin(given.q_dataloader, "the calibration dataloader")
     block = conf.quantization.calibration.dataloader
     return block_loader(conf, "quantization.calibration.dataloader", block)
 
 
-def _to_train(given: Given, conf: Conf) -> Loader | None:
+def _to_train(given: Given, conf: Conf) -> LoaderWithOrigin | None:
     train = conf.quantization.train
     if train is None or given.q_func is not None or given.q_dataloader is not None:
         return None
     return block_loader(conf, "quantization.train.dataloader", train.dataloader)
 
 
-def _training(conf: Conf, loader: Loader | None) -> Train:
+def _training(conf: Conf, loader: LoaderWithOrigin | None) -> Train:
     train = conf.quantization.train
     assert train is not None  # it is checked
     assert loader is not None
-    return training_of(
+    return train_loop_of(
         train,
         loader.batches,
         where=f"{conf.source}: `quantization.train`",

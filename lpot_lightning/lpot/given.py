@@ -17,7 +17,7 @@ Train = Callable[[nn.Module], Any]
 QAT = "quant_aware_training"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Given:
     """Model, data and functions of one run, as they came; ``checked`` says what is wrong.
 

@@ -16,7 +16,7 @@ from lpot_lightning.module.stand_in import second_model
 
 
 @dataclass(frozen=True)
-class Loader:
+class LoaderWithOrigin:
     """A loader, where it comes from, and whether it never ends."""
 
     batches: Any
@@ -24,7 +24,7 @@ class Loader:
     endless: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelJudge:
     """What judges models, and what its number is called.
 
@@ -43,7 +43,7 @@ class ModelJudge:
     depends_on: Callable[[], Mapping[str, Any]] = dict
 
 
-def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> Loader | None:
+def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> LoaderWithOrigin | None:
     """Return the loader of a ``dataloader`` block, ``None`` where there is no block.
 
     Args:
@@ -56,21 +56,23 @@ def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> Loader |
     """
     if block is None:
         return None
-    return Loader(loader_of(block, f"{conf.source}: `{key}`"), f"`{key}`", is_endless(block))
+    return LoaderWithOrigin(
+        loader_of(block, f"{conf.source}: `{key}`"), f"`{key}`", is_endless(block)
+    )
 
 
-def eval_loader_of(given: Given, conf: Conf) -> Loader | None:
+def eval_loader_of(given: Given, conf: Conf) -> LoaderWithOrigin | None:
     """Return what models are judged on by a metric: the user's loader, else that of the conf.
 
     Raises:
         LpotError: if it cannot be made.
     """
     if given.eval_dataloader is not None:
-        return Loader(given.eval_dataloader, "`eval_dataloader`")
+        return LoaderWithOrigin(given.eval_dataloader, "`eval_dataloader`")
     return block_loader(conf, "evaluation.accuracy.dataloader", accuracy_of(conf).dataloader)
 
 
-def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> ModelJudge:
+def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -> ModelJudge:
     """Return what judges models: ``eval_func``, else the metric and the loader.
 
     Args:
@@ -84,13 +86,15 @@ def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> ModelJud
 
     Example::
 
-        judge = judge_of(Given(model, eval_dataloader=loader), conf)
+        judge = judge_of(Given(model=model, eval_dataloader=loader), conf)
         judge.of(model)  # 0.76
     """
     asked = conf.tuning.accuracy_criterion.higher_is_better
     if given.eval_func is not None:
         way = direction_of(ACCURACY, asked)
-        return ModelJudge(given.eval_func, ACCURACY, way, "`eval_func`")
+        return ModelJudge(
+            of=given.eval_func, monitor=ACCURACY, higher_is_better=way, name="`eval_func`"
+        )
     accuracy = accuracy_of(conf)
     meter = given.metric
     if meter is None:
@@ -109,5 +113,9 @@ def judge_of(given: Given, conf: Conf, loader: Loader | None = None) -> ModelJud
         seed=conf.tuning.random_seed,
     )
     return ModelJudge(
-        judge, meter.name, way, judge.name, lambda: {"evaluation_data_and_metric": judge.digest}
+        of=judge,
+        monitor=meter.name,
+        higher_is_better=way,
+        name=judge.name,
+        depends_on=lambda: {"evaluation_data_and_metric": judge.digest},
     )

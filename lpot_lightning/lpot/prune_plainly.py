@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.batches import Calls, collect
+from lpot_lightning.data.batches import CollectedCalls, collect
 from lpot_lightning.errors import (
     ArtifactError,
     ConfError,
@@ -30,16 +30,16 @@ from lpot_lightning.lpot.given import (
     check_loader,
     check_model,
 )
-from lpot_lightning.lpot.plain_judge import Loader, block_loader, eval_loader_of, judge_of
+from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader, eval_loader_of, judge_of
 from lpot_lightning.lpot.q_func import check_same
-from lpot_lightning.lpot.train_block import Hooks, training_of
+from lpot_lightning.lpot.train_block import Hooks, train_loop_of
 from lpot_lightning.machine.files import write_file
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check, told_when_stopped
 from lpot_lightning.module.stand_in import second_model
-from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.channels import Channels, find_channels
 from lpot_lightning.runs.preparation import check_not_int8
@@ -80,7 +80,7 @@ def check_given(given: Given, conf: Conf) -> None:
         )
 
 
-def find_channels_by(model: nn.Module, given: Given, conf: Conf) -> Found:
+def find_channels_by(model: nn.Module, given: Given, conf: Conf) -> ChannelGroups:
     """Find the groups of a model's channels with what data there is.
 
     Raises:
@@ -107,7 +107,7 @@ class PlainPruning:
         self._trained: nn.Module | None = None
         self._result: PruningResult | None = None
 
-    def run(self, prune: Callable[[nn.Module, Found | None], ModelPruner]) -> PruningResult:
+    def run(self, prune: Callable[[nn.Module, ChannelGroups | None], ModelPruner]) -> PruningResult:
         """Train a copy that ``prune`` lets the hooks prune, and return what it came to.
 
         Raises:
@@ -182,9 +182,9 @@ class PlainPruning:
         assert train is not None  # it is checked
         loader = block_loader(conf, "pruning.train.dataloader", train.dataloader)
         if given.q_dataloader is not None:
-            loader = Loader(given.q_dataloader, "`q_dataloader`")
+            loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
         assert loader is not None
-        return training_of(
+        return train_loop_of(
             train,
             loader.batches,
             where=f"{conf.source}: `pruning.train`",
@@ -220,7 +220,7 @@ def _save_unjudged(model: nn.Module, workspace: Path) -> str:
     )
 
 
-def _runner(model: nn.Module, given: Given, conf: Conf, data: Calls | None) -> PlainRunner:
+def _runner(model: nn.Module, given: Given, conf: Conf, data: CollectedCalls | None) -> PlainRunner:
     if data is None and given.eval_func is None:
         raise ConfError(
             "`pattern: channel` follows channels through the model by a few samples: set"
@@ -242,11 +242,11 @@ def _runner(model: nn.Module, given: Given, conf: Conf, data: Calls | None) -> P
     )
 
 
-def _data(given: Given, conf: Conf) -> Calls | None:
+def _data(given: Given, conf: Conf) -> CollectedCalls | None:
     """Return a few samples, of whatever data there is."""
     loader = None
     if given.q_dataloader is not None:
-        loader = Loader(given.q_dataloader, "`q_dataloader`")
+        loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
     loader = loader or eval_loader_of(given, conf)
     if loader is None:
         return None

@@ -19,7 +19,7 @@ from lpot_lightning.lpot.imperative import Parts
 from lpot_lightning.lpot.prune_plainly import PlainPruning, check_given, find_channels_by
 from lpot_lightning.lpot.train_block import Hooks
 from lpot_lightning.machine.audible import audible
-from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.pruning_result import PruningResult, sparsity_of_all
 
@@ -163,13 +163,13 @@ class Pruning(Parts, Hooks):
         assert self._pruner is not None
         return self._pruner
 
-    def _found(self, model: nn.Module) -> Found | None:
+    def _found(self, model: nn.Module) -> ChannelGroups | None:
         """Return the groups of a model's channels, if a pruner needs them."""
         if not prunes_channels(self._pruners):
             return None
         return find_channels_by(model, self._given(), self.conf)
 
-    def _take_up(self, model: nn.Module, found: Found | None) -> ModelPruner:
+    def _take_up(self, model: nn.Module, found: ChannelGroups | None) -> ModelPruner:
         """Let the hooks prune ``model`` from now on."""
         self._let_go()
         self.model = self._pruned = model

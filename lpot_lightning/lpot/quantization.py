@@ -125,12 +125,12 @@ class Quantization(Parts):
             int8 = quantization(model, q_dataloader=loader, eval_func=accuracy)
         """
         given = Given(
-            _first(model, self.model),
-            _first(q_dataloader, self.calib_dataloader),
-            _first(q_func, self.q_func),
-            _first(eval_dataloader, self.eval_dataloader),
-            _first(eval_func, self.eval_func),
-            self._meter,
+            model=_first(model, self.model),
+            q_dataloader=_first(q_dataloader, self.calib_dataloader),
+            q_func=_first(q_func, self.q_func),
+            eval_dataloader=_first(eval_dataloader, self.eval_dataloader),
+            eval_func=_first(eval_func, self.eval_func),
+            metric=self._meter,
         ).checked(self.conf)
         self.result = None
         check_not_int8(given.model)

@@ -9,7 +9,7 @@ from math import isfinite
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.batches import Calls, collect
+from lpot_lightning.data.batches import CollectedCalls, collect
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.plain_runner import PlainRunner
 from lpot_lightning.lpot.data_sources import Sources
@@ -43,13 +43,13 @@ def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
     assert workspace.folder is not None
     with WorkspaceLock(workspace.folder), seeded(conf.tuning.random_seed):
         options = Options(workspace=workspace, depends_on=sources.judge.depends_on)
-        run = _Run(sources, conf, options)
+        run = _PlainQuantization(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()
     _LOG.info("\n%s", result.table())
     return result
 
 
-class _Run:
+class _PlainQuantization:
     """One call, its arguments checked."""
 
     def __init__(self, sources: Sources, conf: Conf, options: Options) -> None:
@@ -89,7 +89,9 @@ class _Run:
         state = train_by(self._sources.q_func, trained, training, say)
         return self._tuned(trained, data, Trained(state, start=start))
 
-    def _tuned(self, model: nn.Module, data: Calls | None, trained: Trained | None) -> TuningResult:
+    def _tuned(
+        self, model: nn.Module, data: CollectedCalls | None, trained: Trained | None
+    ) -> TuningResult:
         runner = self._runner(model, data)
         return quantize_model(
             second_model(model),
@@ -104,14 +106,14 @@ class _Run:
             trained,
         )
 
-    def _data(self, size: int) -> Calls | None:
+    def _data(self, size: int) -> CollectedCalls | None:
         shown = self._sources.data
         if shown is None:
             return None
         seed = self._conf.tuning.random_seed
         return collect(shown.batches, size, origin=shown.origin, seed=seed)
 
-    def _runner(self, model: nn.Module, data: Calls | None) -> PlainRunner:
+    def _runner(self, model: nn.Module, data: CollectedCalls | None) -> PlainRunner:
         judge = self._sources.judge
         return PlainRunner(
             lambda: second_model(model),

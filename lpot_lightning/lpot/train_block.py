@@ -14,10 +14,10 @@ from lpot_lightning.data.meter import one_tensor
 from lpot_lightning.errors import ConfError, DataError, in_short
 from lpot_lightning.machine.random_numbers import generators_kept
 
-Criterion = Callable[[Any, Any], torch.Tensor]
+LossFunction = Callable[[Any, Any], torch.Tensor]
 
 
-class Training:
+class TrainLoop:
     """Trains a model in place by the ``train`` block of a conf, and is called as a ``q_func`` is.
 
     It is LPOT's loop: for each epoch in [``start_epoch``, ``end_epoch``), and in it for each of
@@ -25,15 +25,15 @@ class Training:
     called around them, for what works on the weights meanwhile.
 
     Args:
-        train: checked by ``training_of``.
+        train: checked by ``train_loop_of``.
         loader: gives batches ``(input, label)``.
         origin: where they come from, for people.
         hooks: called at the begin and the end of epochs and batches.
 
     Example::
 
-        training = training_of(conf.quantization.train, loader, where="q.yaml: `train`", origin="…")
-        training(model)
+        train = train_loop_of(conf.quantization.train, loader, where="q.yaml: `train`", origin="…")
+        train(model)
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Training:
             ConfError: if the model has nothing to train.
         """
         train, hooks = self._train, self._hooks
-        optimizer, criterion = optimizer_of(train, model), criterion_of(train)
+        optimizer, criterion = optimizer_of(train, model), loss_function_of(train)
         with generators_kept([self._loader]):
             for epoch in range(train.start_epoch, train.end_epoch or 0):
                 model.train()
@@ -59,7 +59,7 @@ class Training:
                 hooks.on_epoch_end()
 
     def _epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, criterion: Criterion
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, criterion: LossFunction
     ) -> None:
         seen = 0
         batches = labelled(self._loader, origin=self._origin, most=self._train.iteration)
@@ -79,7 +79,7 @@ class Training:
         if not seen:
             raise DataError(f"{self._origin} is empty: there is no batch to train on")
 
-    def _loss(self, criterion: Criterion, output: Any, label: Any) -> torch.Tensor:
+    def _loss(self, criterion: LossFunction, output: Any, label: Any) -> torch.Tensor:
         try:
             return criterion(one_tensor(output), label)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -109,7 +109,7 @@ class Hooks:
         """After an epoch."""
 
 
-def training_of(
+def train_loop_of(
     train: TrainConf,
     loader: Iterable[Any],
     *,
@@ -117,7 +117,7 @@ def training_of(
     origin: str,
     hooks: Hooks | None = None,
     endless: bool = False,
-) -> Training:
+) -> TrainLoop:
     """Return what trains a model by a ``train`` block.
 
     Args:
@@ -133,7 +133,7 @@ def training_of(
 
     Example::
 
-        q_func = training_of(train, loader, where="q.yaml: `quantization.train`", origin="…")
+        q_func = train_loop_of(train, loader, where="q.yaml: `quantization.train`", origin="…")
         q_func(model)
     """
     for name, example in (
@@ -160,10 +160,10 @@ def training_of(
         )
     try:
         optimizer_of(train, nn.Linear(1, 1, device="meta"))
-        criterion_of(train)
+        loss_function_of(train)
     except ConfError as error:
         raise ConfError(f"{where}: {error}") from error
-    return Training(train, loader, origin=origin, hooks=hooks)
+    return TrainLoop(train, loader, origin=origin, hooks=hooks)
 
 
 def optimizer_of(train: TrainConf, model: nn.Module) -> torch.optim.Optimizer:
@@ -176,7 +176,7 @@ def optimizer_of(train: TrainConf, model: nn.Module) -> torch.optim.Optimizer:
         raise ConfError(f"`optimizer`: {in_short(error)}") from error
 
 
-def criterion_of(train: TrainConf) -> Criterion:
+def loss_function_of(train: TrainConf) -> LossFunction:
     """Return the criterion that a ``train`` block names."""
     assert train.criterion is not None
     return CRITERIA[train.criterion.name](train.criterion)
@@ -187,14 +187,14 @@ def _sgd(learns: list[nn.Parameter], named: NamedConf) -> torch.optim.Optimizer:
     return torch.optim.SGD(learns, lr=given.pop("learning_rate"), **given)
 
 
-def _cross_entropy(named: NamedConf) -> Criterion:
+def _cross_entropy(named: NamedConf) -> LossFunction:
     reduction = named.options.get("reduction", "mean")
     if reduction == "none":
         raise ConfError(
             "`criterion.CrossEntropyLoss.reduction` is `none`, which gives a loss for each sample,"
             " and a training needs one number; allowed: `mean`, `sum`"
         )
-    loss: Criterion = nn.CrossEntropyLoss(reduction=reduction)
+    loss: LossFunction = nn.CrossEntropyLoss(reduction=reduction)
     return loss
 
 
@@ -202,5 +202,5 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], NamedConf], torch.optim.Opti
     "SGD": _sgd
 }
 """LPOT's optimizers for PyTorch."""
-CRITERIA: dict[str, Callable[[NamedConf], Criterion]] = {"CrossEntropyLoss": _cross_entropy}
+CRITERIA: dict[str, Callable[[NamedConf], LossFunction]] = {"CrossEntropyLoss": _cross_entropy}
 """LPOT's criteria for PyTorch."""

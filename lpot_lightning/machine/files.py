@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.reading import kind_of, regular_bytes, without_tilde
+from lpot_lightning.machine.reading import file_kind, regular_bytes, without_tilde
 
 TEMPORARY = ".lpot-"
 """How the names of unfinished files begin."""
@@ -170,7 +170,7 @@ def _check_place(folder: Path) -> None:
     if folder.is_symlink():
         raise OSError(errno.ENOTDIR, f"it is a link to `{os.readlink(folder)}`, which is no folder")
     if os.path.lexists(folder):
-        raise OSError(errno.ENOTDIR, f"it is {kind_of(folder.lstat().st_mode)}, and no folder")
+        raise OSError(errno.ENOTDIR, f"it is {file_kind(folder.lstat().st_mode)}, and no folder")
 
 
 def _sweep(folder: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.plain_yaml import read_plain_yaml
-from lpot_lightning.machine.reading import kind_of, regular_bytes
+from lpot_lightning.machine.reading import file_kind, regular_bytes
 
 MAX_BYTES = 256 << 20
 """As much as a `result.json` may have; what is larger is not ours."""
@@ -40,7 +40,7 @@ def check_own_files(folder: Path) -> None:
         except OSError as error:
             raise _refused(path, error.strerror or str(error)) from error
         if not stat.S_ISREG(mode):
-            raise _refused(path, f"is {kind_of(mode)}")
+            raise _refused(path, f"is {file_kind(mode)}")
         if not _is_ours(path, is_ours):
             raise _refused(path, "is not what lpot_lightning writes")
 

@@ -63,10 +63,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
 
 def not_regular(mode: int) -> OSError:
     """Return the error for something that is no regular file."""
-    return OSError(errno.EINVAL, f"it is {kind_of(mode)}; allowed: a regular file")
+    return OSError(errno.EINVAL, f"it is {file_kind(mode)}; allowed: a regular file")
 
 
-def kind_of(mode: int) -> str:
+def file_kind(mode: int) -> str:
     """Return what the ``st_mode`` of something stands for, for people."""
     return _KINDS.get(stat.S_IFMT(mode), "a file")
 

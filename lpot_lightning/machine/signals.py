@@ -20,7 +20,7 @@ class Stopped(SystemExit):
     """Somebody asked the run to end: the exit code is 128 and the number of the signal."""
 
 
-class _Watch:
+class _Handlers:
     """The handlers of one run."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Watch:
         self.check()
 
 
-_watch: _Watch | None = None
+_handlers: _Handlers | None = None
 
 
 @contextmanager
@@ -70,37 +70,37 @@ def exit_codes() -> Iterator[bool]:
     ``with`` of this kind, all do. What was there before is put back on every path. It gives whether
     this is the outermost one.
     """
-    global _watch
-    if _watch is not None or threading.current_thread() is not threading.main_thread():
-        yield _watch is None or _watch.thread != threading.get_ident()
+    global _handlers
+    if _handlers is not None or threading.current_thread() is not threading.main_thread():
+        yield _handlers is None or _handlers.thread != threading.get_ident()
         return
     _leave_children_alone()
-    watch = _Watch()
+    handlers = _Handlers()
     try:
-        _watch = watch
-        watch.begin()
+        _handlers = handlers
+        handlers.begin()
         yield True
     finally:
         try:
-            watch.end()
+            handlers.end()
         finally:
-            watch.end()  # the first signal may have come in the first of these lines
-            _watch = None
-    watch.check()
+            handlers.end()  # the first signal may have come in the first of these lines
+            _handlers = None
+    handlers.check()
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let a signal wait until the ``with`` ends: what is written there is written whole."""
-    watch = _watch
-    if watch is None:
+    handlers = _handlers
+    if handlers is None:
         yield
         return
-    watch.writing += 1
+    handlers.writing += 1
     try:
         yield
     finally:
-        watch.writing -= 1
+        handlers.writing -= 1
     check()
 
 
@@ -127,8 +127,8 @@ def check() -> None:
     Python drops exceptions in finalizers, and user code may catch everything; an error that
     follows from the signal, such as that of a worker that it killed, is no reason to go on, either.
     """
-    if _watch is not None and _watch.thread == threading.get_ident():
-        _watch.check()
+    if _handlers is not None and _handlers.thread == threading.get_ident():
+        _handlers.check()
 
 
 @functools.cache
@@ -139,7 +139,7 @@ def _leave_children_alone() -> None:
 
 def _forget() -> None:
     """Give a forked child, such as the worker of a dataloader, the handlers of the user."""
-    global _watch
-    if _watch is not None:
-        _watch.end()
-        _watch = None
+    global _handlers
+    if _handlers is not None:
+        _handlers.end()
+        _handlers = None

@@ -19,8 +19,8 @@ from lpot_lightning.module.fast_path import ways_around
 Scalar = bool | int | float | str | None
 
 
-@dataclass
-class Calls:
+@dataclass(kw_only=True)
+class ModuleCalls:
     """All calls of one module in a dry run.
 
     Args:
@@ -45,7 +45,7 @@ class Calls:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[dict[int, Calls]]:
+def recorded(model: nn.Module) -> Iterator[dict[int, ModuleCalls]]:
     """Record the calls of all modules of ``model`` inside the ``with``, by ``id`` of the module.
 
     Modules that were not called are there too, if their parameters were used. A call is one of
@@ -71,7 +71,7 @@ class _DryRun:
     """What is known of a dry run while it goes on."""
 
     def __init__(self) -> None:
-        self.calls: dict[int, Calls] = {}
+        self.calls: dict[int, ModuleCalls] = {}
         self._running: list[int] = []
 
     def watched(self, module: nn.Module) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class _DryRun:
 
     def _noted(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **kwargs: Any) -> Any:
-            found = self.calls.setdefault(id(module), Calls())
+            found = self.calls.setdefault(id(module), ModuleCalls())
             if not found.count:
                 found.args, found.kwargs = args, kwargs
             found.count += 1
@@ -101,7 +101,7 @@ class _DryRun:
         """Return what notes that values of a parameter are used, ``None`` for its own layer."""
         if self._running and self._running[-1] == id(module):
             return None
-        return lambda: self.calls.setdefault(id(module), Calls()).read.add(name)
+        return lambda: self.calls.setdefault(id(module), ModuleCalls()).read.add(name)
 
 
 class _WatchedTensors(dict[str, Any]):
@@ -184,7 +184,7 @@ def fixed_arguments(
     return {name: v for name, v in bound.arguments.items() if isinstance(v, Scalar)}
 
 
-def entered_only_through_forward(module: nn.Module, calls: Mapping[int, Calls]) -> bool:
+def entered_only_through_forward(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> bool:
     """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
     if id(module) not in calls or not calls[id(module)].count:
         return False

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
-from lpot_lightning.pruning.channels.group import Found, Group
+from lpot_lightning.pruning.channels.group import ChannelGroups, Group
 from lpot_lightning.pruning.channels.importance import group_magnitude, group_taylor
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
@@ -43,7 +43,7 @@ class ChannelPruner:
         weights: Sequence[Weight],
         masks: Masks,
         model: nn.Module,
-        found: Found,
+        found: ChannelGroups,
         place: str,
     ) -> None:
         self._conf, self._masks, self._place = conf, masks, place
@@ -52,7 +52,7 @@ class ChannelPruner:
         self._gone = {one.name: torch.zeros(one.n, dtype=torch.bool) for one in self._groups}
         self._sums: dict[str, Tensor] = {}
 
-    def _chosen_groups(self, weights: Sequence[Weight], found: Found) -> list[Group]:
+    def _chosen_groups(self, weights: Sequence[Weight], found: ChannelGroups) -> list[Group]:
         wanted = {weight.name for weight in weights}
         groups = [group for group in found if wanted & {part.name for part in group.zeroed}]
         given = {part.name for group in groups for part in group.zeroed}
@@ -157,7 +157,11 @@ class ChannelPruner:
         names = {part.name: None for group in self._groups for part in group.zeroed}
         return [
             LayerSparsity(
-                name, tuple(values[name].shape), sparsity_of(values[name]), target, "channel"
+                name=name,
+                shape=tuple(values[name].shape),
+                sparsity=sparsity_of(values[name]),
+                target=target,
+                pattern="channel",
             )
             for name in names
             if values[name].dim() > 1

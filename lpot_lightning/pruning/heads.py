@@ -152,11 +152,11 @@ class HeadPruner:
         pattern = f"{'columns' if self._dim else 'rows'} x {self._stride}"
         return [
             LayerSparsity(
-                weight.name,
-                tuple(weight.value.shape),
-                sparsity_of(values[weight.name]),
-                self._target(layer),
-                pattern,
+                name=weight.name,
+                shape=tuple(weight.value.shape),
+                sparsity=sparsity_of(values[weight.name]),
+                target=self._target(layer),
+                pattern=pattern,
             )
             for layer, weights in self._layers.items()
             for weight in weights

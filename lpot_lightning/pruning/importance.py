@@ -39,7 +39,7 @@ class Magnitude:
         """Take nothing up."""
 
 
-class Sensitivity:
+class GradientSensitivity:
     """LPOT's ``gradient_sensitivity``: the sum of ``|w * dL/dw|`` over a group and over steps.
 
     That is the first-order estimate of what the loss loses without a weight (Molchanov et al.,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.pruning.channel_pruner import ChannelPruner
-from lpot_lightning.pruning.channels.group import Found
-from lpot_lightning.pruning.channels.plan import ChannelPlan, plan_of
+from lpot_lightning.pruning.channels.group import ChannelGroups
+from lpot_lightning.pruning.channels.plan import ChannelPlan, channel_plan_of
 from lpot_lightning.pruning.heads import HeadPruner
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
@@ -29,12 +29,12 @@ def schedule_of(pruner: PrunerConf) -> Schedule:
     by_count = pruner.parameters is not None and "target" in pruner.parameters
     locked = pruner.prune_type == "pattern_lock"
     return Schedule(
-        0.0 if locked else pruner.initial_sparsity or 0.0,
-        1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
-        pruner.start_epoch or 0,
-        0 if locked else pruner.end_epoch or 0,
-        pruner.update_frequency,
-        "cubic" if pruner.schedule == "cubic" else "linear",
+        initial_sparsity=0.0 if locked else pruner.initial_sparsity or 0.0,
+        target_sparsity=1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
+        start_epoch=pruner.start_epoch or 0,
+        end_epoch=0 if locked else pruner.end_epoch or 0,
+        update_frequency=pruner.update_frequency,
+        kind="cubic" if pruner.schedule == "cubic" else "linear",
     )
 
 
@@ -71,7 +71,7 @@ class ModelPruner:
         model: nn.Module,
         pruners: Sequence[PrunerConf],
         modules: Sequence[str] = (),
-        channels: Found | None = None,
+        channels: ChannelGroups | None = None,
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
     ) -> None:
         self._model = model
@@ -261,7 +261,9 @@ class ModelPruner:
         if not channels:
             return None
         groups = [group for one in channels for group in one.groups]
-        return plan_of(model, groups, {name: k for one in channels for name, k in one.kept.items()})
+        return channel_plan_of(
+            model, groups, {name: k for one in channels for name, k in one.kept.items()}
+        )
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors that ``load`` goes on from."""

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError, PruningError
-from lpot_lightning.pruning.importance import Magnitude, Sensitivity
+from lpot_lightning.pruning.importance import GradientSensitivity, Magnitude
 from lpot_lightning.pruning.mask_ranking import lowest, lowest_in_rows, lowest_of_all, share_of
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.patterns import pattern_of
 from lpot_lightning.pruning.weights import Weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
     """How sparse one parameter is.
 
@@ -100,7 +100,7 @@ class WeightPruner:
         self._conf, self._masks, self._place = conf, masks, place
         self.weights = weights
         self._pattern = pattern_of(conf.pattern)
-        kind = Sensitivity if conf.prune_type == "gradient_sensitivity" else Magnitude
+        kind = GradientSensitivity if conf.prune_type == "gradient_sensitivity" else Magnitude
         self._importance = kind(weights, self._pattern)
         self._check_fit()
 
@@ -184,11 +184,11 @@ class WeightPruner:
         target = None if self._conf.prune_domain == "global" else self._conf.target_sparsity
         return [
             LayerSparsity(
-                weight.name,
-                tuple(weight.value.shape),
-                sparsity_of(values[weight.name]),
-                target,
-                self._conf.pattern,
+                name=weight.name,
+                shape=tuple(weight.value.shape),
+                sparsity=sparsity_of(values[weight.name]),
+                target=target,
+                pattern=self._conf.pattern,
             )
             for weight in self.weights
         ]
@@ -248,7 +248,11 @@ class PatternLock:
         found = [(one, float(self._masks.pruned(one.name).float().mean())) for one in self.weights]
         return [
             LayerSparsity(
-                one.name, tuple(one.value.shape), sparsity_of(values[one.name]), share, "locked"
+                name=one.name,
+                shape=tuple(one.value.shape),
+                sparsity=sparsity_of(values[one.name]),
+                target=share,
+                pattern="locked",
             )
             for one, share in found
         ]

@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal["linear", "cubic"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The sparsity that each epoch trains with.
 
@@ -30,7 +30,10 @@ class Schedule:
 
     Example::
 
-        Schedule(0.0, 0.9, start_epoch=0, end_epoch=3).sparsity(1)  # 0.3
+        schedule = Schedule(
+            initial_sparsity=0.0, target_sparsity=0.9, start_epoch=0, end_epoch=3
+        )
+        schedule.sparsity(1)  # 0.3
     """
 
     initial_sparsity: float

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.quantization.fx.profile import OpProfile
@@ -114,7 +114,7 @@ class Backend(Protocol):
     def prepare(
         self,
         model: nn.Module,
-        calls: Mapping[int, Calls],
+        calls: Mapping[int, ModuleCalls],
         *,
         avoid: Collection[str],
         whole: bool,
@@ -131,7 +131,7 @@ class Backend(Protocol):
         """Return the training that ``state`` was taken of, ready to go on."""
 
     def trained(
-        self, model: nn.Module, calls: Mapping[int, Calls], state: Mapping[str, Any]
+        self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]
     ) -> Prepared:
         """Return the parts of a trained model, with the ranges that its training came to."""
 

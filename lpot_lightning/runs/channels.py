@@ -12,11 +12,11 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.data.batches import shortened
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
-from lpot_lightning.module.calls import Calls as Called
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.pruning.channels.cost import macs_of
-from lpot_lightning.pruning.channels.entering import Calls
+from lpot_lightning.pruning.channels.entering import CallsByPath
 from lpot_lightning.pruning.channels.finding import find_groups
-from lpot_lightning.pruning.channels.group import Found
+from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.runs.preparation import Say, called
 from lpot_lightning.runs.tuning_result import by_reason
 
@@ -33,8 +33,8 @@ class Channels:
         calls: example arguments of each module that is entered from outside.
     """
 
-    found: Found
-    calls: Calls
+    found: ChannelGroups
+    calls: CallsByPath
 
     @property
     def samples(self) -> int:
@@ -67,10 +67,10 @@ def find_channels(model: nn.Module, feed: Feed, ranks: Ranks, say: Say) -> Chann
     for line in by_reason(found.excluded):
         say(f"keeps all channels: {line}")
     groups = [one for one in found if all(one.name in names for names in everywhere)]
-    return Channels(Found(tuple(groups), found.excluded), calls)
+    return Channels(ChannelGroups(tuple(groups), found.excluded), calls)
 
 
-def _entries(model: nn.Module, made: Mapping[int, Called]) -> dict[str, tuple[Any, Any]]:
+def _entries(model: nn.Module, made: Mapping[int, ModuleCalls]) -> dict[str, tuple[Any, Any]]:
     """Return the first call of each module that no other one was being called around."""
     entries: dict[str, tuple[Any, Any]] = {}
     for path, module in model.named_modules():

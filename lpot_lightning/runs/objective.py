@@ -75,7 +75,7 @@ def measured(job: Job, quantized: nn.Module, score: Score) -> float | None:
         quantized: the model of the trial.
         score: with the seconds of a step as its objective.
     """
-    if score.failed or score.screened:
+    if not score.in_full:
         return None
     if job.conf.tuning.objective == "modelsize":
         return float(bytes_of(job.backend.to_plain(quantized)))

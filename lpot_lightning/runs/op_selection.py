@@ -23,7 +23,7 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str]) -> Space:
         ConfError: if they ask for what cannot be, or leave nothing to be int8.
     """
     asked = conf.quantization
-    ops = select(prepared.ops, modules)
+    ops = others_in_fp32(prepared.ops, modules)
     space = build_space(
         ops, asked.model_wise, asked.op_wise, asked.default_qconfig, asked_by(asked.recipes)
     )
@@ -35,7 +35,7 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str]) -> Space:
     return space
 
 
-def select(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:
+def others_in_fp32(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:
     """Return all ops, with those that no pattern means held in floating point.
 
     Args:
@@ -47,7 +47,7 @@ def select(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:
 
     Example::
 
-        select(ops, ["backbone", "head.fc?"])
+        others_in_fp32(ops, ["backbone", "head.fc?"])
     """
     names = {op.name: _with_owners(op.name) for op in ops}
     for pattern in patterns:

@@ -11,7 +11,7 @@ from torch import nn
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
-from lpot_lightning.module.calls import Calls, recorded
+from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.stand_in import StandIn, other_types, replaced
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Options
@@ -143,7 +143,7 @@ def check_float32(model: nn.Module) -> None:
             )
 
 
-def called(model: nn.Module, feed: Feed) -> tuple[nn.Module, Mapping[int, Calls]]:
+def called(model: nn.Module, feed: Feed) -> tuple[nn.Module, Mapping[int, ModuleCalls]]:
     """Return a model that works on the calibration data, and who called what in it."""
     with recorded(model) as calls:
         works = feed.try_out(model)

@@ -129,7 +129,7 @@ def finish_pruning(
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Smaller:
     """A model without its pruned channels, and what that saves."""
 
@@ -148,11 +148,11 @@ def _cut(
     small = cut(second_model(dense), plan)
     say("measuring the speed-up")
     return _Smaller(
-        small,
-        plan,
-        (parameters_of(dense), parameters_of(small)),
-        (channels.macs(dense), channels.macs(small)),
-        ratio_of(lambda: feed.step_seconds(dense), lambda: feed.step_seconds(small)),
+        model=small,
+        plan=plan,
+        parameters=(parameters_of(dense), parameters_of(small)),
+        macs=(channels.macs(dense), channels.macs(small)),
+        speedup=ratio_of(lambda: feed.step_seconds(dense), lambda: feed.step_seconds(small)),
     )
 
 

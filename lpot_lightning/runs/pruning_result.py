@@ -20,7 +20,7 @@ SHOWN = 30
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PruningResult:
     """What a pruning came to.
 

@@ -35,7 +35,7 @@ from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials
-from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Trial
 
@@ -200,7 +200,7 @@ class _Run:
             agreed(self.strategy, self.ranks),
             space,
             lambda recipe: self._try(job, recipe),
-            search=Search(
+            search=SearchContext(
                 rank=ranker.rank,
                 criterion=job.criterion,
                 baseline=job.baseline,
@@ -256,13 +256,13 @@ def agreed(strategy: Strategy, ranks: Ranks) -> Strategy:
     Their CPUs may differ in last bits, and what is drawn from those in more.
     """
 
-    def search(space: Space, asked: Search) -> Generator[Recipe, Verdict, None]:
+    def search(space: Space, asked: SearchContext) -> Generator[Recipe, Score, None]:
         with closing(strategy.search(space, asked)) as proposals:
             recipe = ranks.agreed(next(proposals, None))
             while recipe is not None:
-                verdict = yield recipe
+                score = yield recipe
                 try:
-                    own: Recipe | None = proposals.send(verdict)
+                    own: Recipe | None = proposals.send(score)
                 except StopIteration:
                     own = None
                 recipe = ranks.agreed(own)

@@ -14,14 +14,14 @@ from lpot_lightning.machine.files import read_file
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
-from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
 
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuningResult:
     """What a tuning run came to.
 
@@ -183,16 +183,20 @@ def read_result(path: Path) -> TuningResult:
 def trial_line(trial: Trial, monitor: str) -> str:
     """Return the one line that is said of a trial."""
     recipe, score = trial.recipe, trial.score
-    shown = "failed: " + str(score.failure)
-    if score.accuracy is not None and score.screened:
-        share = f"{score.evaluations:.0%} of the pass"
-        shown = f"{monitor} about {score.accuracy:.2g} after {share}, given up"
-    elif score.accuracy is not None:
-        shown = f"{monitor} {score.accuracy:.4f}, {'met' if trial.accepted else 'not met'}"
     return (
         f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
-        f" {shown}, {score.seconds:.1f} s{' (from history)' if trial.replayed else ''}"
+        f" {_came_to(score, monitor)}, {score.seconds:.1f} s"
+        f"{' (from history)' if trial.replayed else ''}"
     )
+
+
+def _came_to(score: Score, monitor: str) -> str:
+    if score.failed:
+        return f"failed: {score.failure}"
+    if score.screened:
+        share = f"{score.evaluations:.0%} of the pass"
+        return f"{monitor} about {score.accuracy:.2g} after {share}, given up"
+    return f"{monitor} {score.accuracy:.4f}, {'met' if score.accepted else 'not met'}"
 
 
 def by_reason(excluded: Mapping[str, str]) -> list[str]:

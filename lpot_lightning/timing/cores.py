@@ -14,7 +14,7 @@ _KEY = "evaluation.performance.configs"
 
 
 @dataclass(frozen=True)
-class Place:
+class CpuShare:
     """Where one process computes.
 
     Args:
@@ -30,7 +30,7 @@ class Place:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-def places(asked: ConfigsConf | None) -> tuple[Place, ...]:
+def cpu_shares(asked: ConfigsConf | None) -> tuple[CpuShare, ...]:
     """Return where the processes go that a ``configs`` block asks for; none means: here.
 
     Raises:
@@ -43,7 +43,7 @@ def places(asked: ConfigsConf | None) -> tuple[Place, ...]:
     _check_enough(asked, each, len(free))
     shares = [free[number * each :][:each] for number in range(asked.num_of_instance)]
     return tuple(
-        Place(
+        CpuShare(
             share,
             asked.intra_num_of_threads or each,
             asked.inter_num_of_threads,

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.data.batches import Call, read, samples_in
-from lpot_lightning.timing.in_turns import on_cpu
+from lpot_lightning.data.batches import Call, read_calls, samples_in
+from lpot_lightning.timing.in_turns import to_cpu
 
 MOST_BYTES = 2**28
 """More is not held: the first batches are shown again. Each process holds them once."""
@@ -32,8 +32,8 @@ def hold(loader: Iterable[Any], most: int | None, *, origin: str, seed: int) -> 
     """
     taken: list[Call] = []
     size = 0
-    with closing(read(loader, origin=origin, seed=seed)) as found:
-        for call in map(on_cpu, found):
+    with closing(read_calls(loader, origin=origin, seed=seed)) as found:
+        for call in map(to_cpu, found):
             taken.append(call)
             size += _bytes_of(call)
             if len(taken) == most or size >= MOST_BYTES:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from lpot_lightning.errors import LpotError, in_short
 
 if TYPE_CHECKING:
-    from lpot_lightning.timing.cores import Place
+    from lpot_lightning.timing.cores import CpuShare
 
 
 @dataclass(frozen=True)
-class Fault:
+class InstanceFault:
     """Why a process has found nothing."""
 
     text: str
     details: str = ""
 
 
-def run_instance(pipe: Connection, together: Barrier, place: Place) -> None:
+def run_instance(pipe: Connection, together: Barrier, share: CpuShare) -> None:
     """Pin this process, receive the work, do it, and send what was found, or the fault.
 
     It is pinned before torch is imported, which asks for its cores then. Ctrl-C is for the process
@@ -34,12 +34,12 @@ def run_instance(pipe: Connection, together: Barrier, place: Place) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.sched_setaffinity(0, place.cores)
-    for name, value in place.environment:
+    os.sched_setaffinity(0, share.cores)
+    for name, value in share.environment:
         os.environ.setdefault(name, value)
     content = pipe.recv_bytes()
     try:
-        pipe.send(_find(content, together, place))
+        pipe.send(_find(content, together, share))
     except threading.BrokenBarrierError:
         connection.wait([pipe])  # another one has failed, and says why; this one will be ended
     except Exception as error:
@@ -47,23 +47,23 @@ def run_instance(pipe: Connection, together: Barrier, place: Place) -> None:
         together.abort()
 
 
-def _find(content: bytes, together: Barrier, place: Place) -> Any:
+def _find(content: bytes, together: Barrier, share: CpuShare) -> Any:
     import torch
 
     from lpot_lightning.timing.in_turns import find
 
-    torch.set_num_threads(place.threads)
-    if place.inter_threads is not None:
-        torch.set_num_interop_threads(place.inter_threads)
+    torch.set_num_threads(share.threads)
+    if share.inter_threads is not None:
+        torch.set_num_interop_threads(share.inter_threads)
     return find(ForkingPickler.loads(content), together.wait)
 
 
-def _fault(error: Exception) -> Fault:
+def _fault(error: Exception) -> InstanceFault:
     if isinstance(error, LpotError):
-        return Fault(str(error))
+        return InstanceFault(str(error))
     import traceback
 
-    return Fault(in_short(error), "".join(traceback.format_exception(error)))
+    return InstanceFault(in_short(error), "".join(traceback.format_exception(error)))
 
 
 def _end_with_parent() -> None:

@@ -26,7 +26,7 @@ Measure = Callable[[nn.Module], Any]
 Step = Callable[[int], float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What is timed, in this process or in others; all of it can be sent there.
 
@@ -63,14 +63,14 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
+class Timings:
     """What one process found: for each model its calls, and the accuracy that ``func`` gave."""
 
     timed: tuple[Timed, ...]
     accuracies: tuple[float | None, ...]
 
 
-def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
+def find(work: Work, gate: Callable[[], object] = lambda: None) -> Timings:
     """Time the models of ``work``: warm up, then call them in turns.
 
     Each call of one is followed by a call of the other, so that what the machine does besides
@@ -99,7 +99,7 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Found:
             Timed(tuple(found), tuple(map(step.samples, range(work.iterations))))
             for step, found in zip(steps, seconds, strict=True)
         )
-        return Found(tuple(timed), tuple(step.accuracy for step in steps))
+        return Timings(tuple(timed), tuple(step.accuracy for step in steps))
 
 
 def in_turns(
@@ -190,7 +190,7 @@ class _Function:
             handle.remove()
 
     def _count(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._seen += samples_in(Call(args, kwargs))
+        self._seen += samples_in((args, kwargs))
 
 
 def number_or_none(value: Any) -> float | None:
@@ -201,7 +201,7 @@ def number_or_none(value: Any) -> float | None:
     return float(value) if number else None
 
 
-def on_cpu(call: Call) -> Call:
+def to_cpu(call: Call) -> Call:
     """Return the call with its tensors on the CPU."""
     return Call(*pytree.tree_map_only(Tensor, lambda one: one.detach().cpu(), tuple(call)))
 

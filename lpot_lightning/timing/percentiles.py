@@ -31,7 +31,7 @@ class Latency:
         return f"{_shown(self.p50)} / {_shown(self.p90)} / {_shown(self.p99)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed:
     """How fast one model was, in one process or in several at the same time.
 

@@ -20,15 +20,15 @@ from torch import nn
 
 from lpot_lightning.errors import BenchmarkError, ConfError, in_short
 from lpot_lightning.machine.signals import uninterrupted
-from lpot_lightning.timing.cores import Place
-from lpot_lightning.timing.in_process import Fault, run_instance
-from lpot_lightning.timing.in_turns import Found, Work
+from lpot_lightning.timing.cores import CpuShare
+from lpot_lightning.timing.in_process import InstanceFault, run_instance
+from lpot_lightning.timing.in_turns import Timings, Work
 
 _SECONDS = 5.0  # for a process to end when it is asked to
 
 
-def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
-    """Do ``work`` in one new process for each of ``places``, in all of them at the same time.
+def find_in(cpu_shares: Sequence[CpuShare], work: Work) -> tuple[Timings, ...]:
+    """Do ``work`` in one new process for each of ``cpu_shares``, in all of them at the same time.
 
     The processes are spawned: one that is forked hangs in the first op that torch computes with
     several threads. They get the work through a pipe, and no file is written. Whatever happens,
@@ -40,15 +40,15 @@ def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
     """
     content = _sent(work)
     context = multiprocessing.get_context("spawn")
-    together = context.Barrier(len(places))
+    together = context.Barrier(len(cpu_shares))
     pipes: list[Connection] = []
     started: list[SpawnProcess] = []
     try:
         with uninterrupted(), _main_unseen_unless_needed(content):  # none is started and forgotten
-            for place in places:
+            for share in cpu_shares:
                 ours, theirs = context.Pipe()
                 pipes.append(ours)
-                process = context.Process(target=run_instance, args=(theirs, together, place))
+                process = context.Process(target=run_instance, args=(theirs, together, share))
                 process.start()
                 started.append(process)
                 theirs.close()
@@ -63,8 +63,8 @@ def find_in(places: Sequence[Place], work: Work) -> tuple[Found, ...]:
                 pipe.close()
 
 
-def _received(pipes: Sequence[Connection], started: Sequence[SpawnProcess]) -> tuple[Found, ...]:
-    found: dict[int, Found] = {}
+def _received(pipes: Sequence[Connection], started: Sequence[SpawnProcess]) -> tuple[Timings, ...]:
+    found: dict[int, Timings] = {}
     while len(found) < len(pipes):
         open_ones = {pipes[number]: number for number in range(len(pipes)) if number not in found}
         for pipe in wait(list(open_ones)):
@@ -74,7 +74,7 @@ def _received(pipes: Sequence[Connection], started: Sequence[SpawnProcess]) -> t
     return tuple(found[number] for number in range(len(pipes)))
 
 
-def _from(pipe: Connection, process: SpawnProcess, which: str) -> Found:
+def _from(pipe: Connection, process: SpawnProcess, which: str) -> Timings:
     try:
         came = pipe.recv()
     except (EOFError, ConnectionError):
@@ -82,12 +82,12 @@ def _from(pipe: Connection, process: SpawnProcess, which: str) -> Found:
         raise BenchmarkError(
             f"instance {which} ended before it had measured, {_ending(process.exitcode)}"
         ) from None
-    if isinstance(came, Fault):
+    if isinstance(came, InstanceFault):
         error = BenchmarkError(f"instance {which} failed: {came.text}")
         if came.details:
             error.add_note(came.details)
         raise error
-    assert isinstance(came, Found)
+    assert isinstance(came, Timings)
     return came
 
 

@@ -28,7 +28,7 @@ class InstanceResult:
     fp32: Speed | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
     """What a benchmark came to.
 

@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lpot_lightning.data.batches import samples_in
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, logged_by
 from lpot_lightning.trainer.partial_metric import Held, Number, partial_of, updates
 from lpot_lightning.tuning.screening import Watch
@@ -64,12 +65,6 @@ class Running(Callback):
     def _item(self) -> _ResultMetric | None:
         self._name = self._name or self._find()
         return None if self._name is None else logged_by(self._loop).get(self._name)
-
-
-def samples_in(batch: Any) -> int:
-    """Return the length of the first tensor of a batch, 1 where there is none."""
-    leaves = pytree.tree_leaves(batch)
-    return next((len(one) for one in leaves if isinstance(one, Tensor) and one.ndim), 1)
 
 
 def checksum(batch: Any, before: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,18 @@ class PastTrial:
 
     recipe: Recipe
     score: Score
-    accepted: bool
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the criterion is met."""
+        return self.score.accepted
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a line."""
         return {
             "kind": "trial",
             "accepted": self.accepted,
-            "score": asdict(self.score),
+            "score": self.score.to_dict(),
             "recipe": self.recipe.to_dict(),
         }
 
@@ -63,7 +67,7 @@ class PastTrial:
     def from_dict(cls, plain: Mapping[str, Any]) -> PastTrial:
         """Build from what ``to_dict`` gave."""
         recipe = Recipe.from_dict(plain["recipe"])
-        return cls(recipe, Score(**plain["score"]), bool(plain["accepted"]))
+        return cls(recipe, Score.from_dict(plain["score"], accepted=bool(plain["accepted"])))
 
 
 Known = tuple[tuple[PastTrial, ...], tuple[Mapping[str, Any], ...]]
@@ -85,7 +89,7 @@ class History:
 
         history = History.open(workspace / "history.jsonl", {"config": "5f1c…", "weights": "09ab…"})
         history.check_baseline(0.93)
-        history.append(recipe, Score.of(0.92, seconds=1.2), accepted=True)
+        history.append(recipe, Score.of(0.92, seconds=1.2))
         history.find(recipe.key).accuracy  # 0.92
     """
 
@@ -166,13 +170,13 @@ class History:
         past = self._in_full.get(key)
         return None if past is None else past.score
 
-    def append(self, recipe: Recipe, score: Score, accepted: bool) -> None:
+    def append(self, recipe: Recipe, score: Score) -> None:
         """Keep a finished trial, a failed one too.
 
         Raises:
             ArtifactError: if it cannot be written.
         """
-        past = PastTrial(recipe, score, accepted)
+        past = PastTrial(recipe, score)
         self._write(past.to_dict())
         self._know(past)
 

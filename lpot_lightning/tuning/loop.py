@@ -14,7 +14,7 @@ from lpot_lightning.tuning.countdown import Countdown, OutOfTime
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Status, Trial
 
 _SAME_FAILURES = 3
@@ -26,7 +26,7 @@ def tune(
     space: Space,
     run_trial: Callable[[Recipe], Score],
     *,
-    search: Search,
+    search: SearchContext,
     budget: Budget,
     history: History,
     cost: Callable[[Recipe], float],
@@ -81,7 +81,7 @@ def tune(
         on_trial=on_trial,
         on_best=on_best,
     )
-    clock = _Clock(budget.timeout, now)
+    clock = _Deadline(budget.timeout, now)
     countdown = countdown or Countdown()
     patience = _REPEATS + 10 * len(space.ops)
     exhausted = False
@@ -106,14 +106,14 @@ def tune(
             if clock.is_over():
                 exhausted = True
                 break
-            recipe = _tell(proposals, Verdict(score, ledger.accepts(score)))
+            recipe = _tell(proposals, score)
     ledger.keep_held()
     countdown.start(None)
     ledger.judge_in_full(run_in_full or run_trial)
     return Outcome(tuple(ledger.trials), ledger.best, _status(ledger.best, exhausted))
 
 
-class _Clock:
+class _Deadline:
     def __init__(self, timeout: float, now: Callable[[], float]) -> None:
         self._now = now
         self._end = now() + timeout if timeout > 0 else None
@@ -126,12 +126,12 @@ class _Clock:
         return left is not None and left <= 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Ledger:
     """Tries each recipe once, and writes down what came of it."""
 
     run_trial: Callable[[Recipe], Score]
-    search: Search
+    search: SearchContext
     history: History
     cost: Callable[[Recipe], float]
     on_trial: Callable[[Trial], None] | None
@@ -141,10 +141,8 @@ class _Ledger:
     best: Trial | None = None
     _held: list[Trial] = field(default_factory=list)
 
-    def accepts(self, score: Score) -> bool:
-        if score.accuracy is None or score.screened:
-            return False
-        return self.search.criterion.accepts(score.accuracy, self.search.baseline)
+    def compared(self, score: Score) -> Score:
+        return score.compared(self.search.criterion, self.search.baseline)
 
     def try_once(self, recipe: Recipe) -> Score:
         score = self.history.find(recipe.key)
@@ -153,13 +151,13 @@ class _Ledger:
         if score is None:
             score, error = self._attempt(self.run_trial, recipe)
         number = len(self.trials) + 1
-        trial = Trial(number, recipe, score, self.accepts(score), replayed)
+        trial = Trial(number, recipe, self.compared(score), replayed=replayed)
         with uninterrupted():  # whoever stops the run finds its best model on disk
             self._keep(trial, error)
             self._choose(trial)
         if self.on_trial is not None:
             self.on_trial(trial)
-        return score
+        return trial.score
 
     def judge_in_full(self, run: Callable[[Recipe], Score]) -> None:
         """If no trial has been, judge the best-looking one of those that were ended early."""
@@ -186,18 +184,18 @@ class _Ledger:
         return sorted((trial for trial in self.trials if trial.score.screened), key=looks)
 
     def _replace(self, trial: Trial, score: Score, *, replayed: bool) -> None:
-        done = Trial(trial.number, trial.recipe, score, self.accepts(score), replayed)
+        done = Trial(trial.number, trial.recipe, self.compared(score), replayed=replayed)
         with uninterrupted():
             self.trials[trial.number - 1] = done
             if not replayed:
-                self.history.append(done.recipe, score, done.accepted)
+                self.history.append(done.recipe, done.score)
             self._choose(done)
         if self.on_trial is not None:
             self.on_trial(done)
 
     def keep_held(self) -> None:
         for trial in self._held:
-            self.history.append(trial.recipe, trial.score, trial.accepted)
+            self.history.append(trial.recipe, trial.score)
         self._held = []
 
     def _attempt(
@@ -224,7 +222,7 @@ class _Ledger:
             return
         self.keep_held()
         if not trial.replayed:
-            self.history.append(trial.recipe, trial.score, trial.accepted)
+            self.history.append(trial.recipe, trial.score)
 
     def _refuse_if_hopeless(self, error: Exception) -> None:
         if len(self._held) >= _SAME_FAILURES:
@@ -249,9 +247,9 @@ def _is_enough(ledger: _Ledger, strategy: Strategy, budget: Budget) -> bool:
     return ledger.best.accepted and budget.timeout == 0 and not strategy.finishes
 
 
-def _tell(proposals: Generator[Recipe, Verdict, None], verdict: Verdict) -> Recipe | None:
+def _tell(proposals: Generator[Recipe, Score, None], score: Score) -> Recipe | None:
     try:
-        return proposals.send(verdict)
+        return proposals.send(score)
     except StopIteration:
         return None
 

@@ -24,11 +24,7 @@ def pareto(trials: Iterable[Trial], criterion: Criterion) -> tuple[Trial, ...]:
         [(trial.score.accuracy, trial.score.objective) for trial in pareto(trials, criterion)]
     """
     judged = [
-        trial
-        for trial in trials
-        if trial.score.accuracy is not None
-        and trial.score.objective is not None
-        and not trial.score.screened
+        trial for trial in trials if trial.score.in_full and trial.score.objective is not None
     ]
     sign = 1 if criterion.higher_is_better else -1
     judged.sort(key=lambda t: (t.score.objective, -sign * (t.score.accuracy or 0.0), t.number))

@@ -1,9 +1,12 @@
-"""What a trial is worth and whether it is good enough."""
+"""What a trial is worth, where it stands, and whether it is good enough."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
 
 from lpot_lightning.errors import ConfError
 
@@ -11,7 +14,23 @@ _ROUNDING = 1e-12
 """Relative room for float rounding at the boundary: 0.3 - 0.1 is not 0.2 in binary."""
 
 
-@dataclass(frozen=True)
+class TrialState(Enum):
+    """Where a trial stands. ``Score.compared`` is the only step from one state to another.
+
+    A recipe is no trial before it has a score, so that there is no state for one that is planned.
+    """
+
+    FAILED = "failed"
+    """It gave no accuracy."""
+    SCREENED = "screened"
+    """It was ended early, being hopeless: its accuracy is an estimate, and it is never chosen."""
+    JUDGED = "judged"
+    """It was judged in full, and misses the criterion or was not compared with it yet."""
+    MET = "met"
+    """It was judged in full and meets the criterion."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """What one trial gave: a finite accuracy, or the reason why there is none.
 
@@ -21,11 +40,11 @@ class Score:
         evaluations: validation batches seen, divided by the batches of one full pass.
         failure: why there is no accuracy, ``None`` where there is one.
         objective: what the user wants least of, seconds, bytes; ``None`` where not measured.
-        screened: whether the trial was ended early, being hopeless: its accuracy is an estimate,
-            and it is neither accepted nor chosen.
+        state: where the trial stands.
 
     Raises:
-        ValueError: if neither, or both, of a finite accuracy and a failure are given.
+        ValueError: if neither, or both, of a finite accuracy and a failure are given, or the state
+            is not that of what is given.
 
     Example::
 
@@ -38,33 +57,111 @@ class Score:
     evaluations: float = 1.0
     failure: str | None = None
     objective: float | None = None
-    screened: bool = False
+    state: TrialState = TrialState.JUDGED
 
     def __post_init__(self) -> None:
         finite = self.accuracy is not None and math.isfinite(self.accuracy)
-        if finite == self.failed or (self.failed and self.accuracy is not None):
+        reason = self.failure is not None
+        if finite == reason or (reason and self.accuracy is not None) or reason != self.failed:
             raise ValueError(
                 f"a score is a finite accuracy or a failure, got {self.accuracy} and "
-                f"{self.failure!r}; use `Score.of` or `Score.failing`"
+                f"{self.failure!r} of a trial that is `{self.state.value}`; use `Score.of`,"
+                " `Score.screening` or `Score.failing`"
             )
 
     @property
     def failed(self) -> bool:
         """Whether the trial gave no accuracy."""
-        return self.failure is not None
+        return self.state is TrialState.FAILED
+
+    @property
+    def screened(self) -> bool:
+        """Whether the trial was ended early, so that its accuracy is an estimate."""
+        return self.state is TrialState.SCREENED
+
+    @property
+    def in_full(self) -> bool:
+        """Whether there is an accuracy and it is no estimate."""
+        return self.state in (TrialState.JUDGED, TrialState.MET)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the criterion is met."""
+        return self.state is TrialState.MET
+
+    def compared(self, criterion: Criterion, baseline: float) -> Score:
+        """Return the score with the state that the criterion gives it.
+
+        What failed or was ended early stays so. One that the history of another run knows is
+        compared again, and not taken at its word.
+
+        Raises:
+            ConfError: if the goal is relative and ``baseline`` is 0.
+        """
+        if self.accuracy is None or not self.in_full:
+            return self
+        met = criterion.accepts(self.accuracy, baseline)
+        return replace(self, state=TrialState.MET if met else TrialState.JUDGED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written down; whether the criterion is met stands beside it there."""
+        return {
+            "accuracy": self.accuracy,
+            "seconds": self.seconds,
+            "evaluations": self.evaluations,
+            "failure": self.failure,
+            "objective": self.objective,
+            "screened": self.screened,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], *, accepted: bool) -> Score:
+        """Build from what ``to_dict`` gave.
+
+        Raises:
+            ValueError: if it is accepted and was not judged in full, or is no score at all.
+        """
+        given = dict(plain)
+        screened = bool(given.pop("screened", False))
+        score = cls(**given, state=_state(screened, given.get("failure") is not None))
+        if accepted and not score.in_full:
+            raise ValueError(f"a trial that is `{score.state.value}` cannot be accepted")
+        return replace(score, state=TrialState.MET) if accepted else score
 
     @classmethod
     def of(cls, accuracy: float, seconds: float, evaluations: float = 1.0) -> Score:
         """Return the score of an accuracy; one that is not finite is a failure."""
         value = float(accuracy)
         if math.isfinite(value):
-            return cls(value, seconds, evaluations)
+            return cls(accuracy=value, seconds=seconds, evaluations=evaluations)
         return cls.failing(f"the accuracy is `{value}`", seconds, evaluations)
 
     @classmethod
     def failing(cls, reason: str, seconds: float, evaluations: float = 0.0) -> Score:
         """Return the score of a trial that gave no accuracy, and why."""
-        return cls(None, seconds, evaluations, failure=reason)
+        return cls(
+            accuracy=None,
+            seconds=seconds,
+            evaluations=evaluations,
+            failure=reason,
+            state=TrialState.FAILED,
+        )
+
+    @classmethod
+    def screening(cls, estimate: float, seconds: float, evaluations: float) -> Score:
+        """Return the score of a trial that was ended early, with what its accuracy looked like."""
+        return cls(
+            accuracy=estimate,
+            seconds=seconds,
+            evaluations=evaluations,
+            state=TrialState.SCREENED,
+        )
+
+
+def _state(screened: bool, failed: bool) -> TrialState:
+    if failed:
+        return TrialState.FAILED
+    return TrialState.SCREENED if screened else TrialState.JUDGED
 
 
 @dataclass(frozen=True)

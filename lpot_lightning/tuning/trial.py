@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from operator import lt
 from typing import Any, Literal
 
@@ -59,24 +59,28 @@ class Trial:
     Args:
         number: from 1, in the order of trying.
         recipe: what was tried.
-        score: what it gave.
-        accepted: whether the criterion is met.
+        score: what it gave, and in it where the trial stands.
         replayed: whether the score comes from the history of an earlier run; two trials that
-            differ only in this are equal.
+            differ only in this are equal. It is no state: a trial in any state may be replayed,
+            and what follows from its state is the same.
     """
 
     number: int
     recipe: Recipe
     score: Score
-    accepted: bool
-    replayed: bool = field(default=False, compare=False)
+    replayed: bool = field(default=False, compare=False, kw_only=True)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the criterion is met."""
+        return self.score.accepted
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
             "number": self.number,
             "recipe": self.recipe.to_dict(),
-            "score": asdict(self.score),
+            "score": self.score.to_dict(),
             "accepted": self.accepted,
             "replayed": self.replayed,
         }
@@ -84,8 +88,9 @@ class Trial:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Trial:
         """Build from what ``to_dict`` gave."""
-        recipe, score = Recipe.from_dict(plain["recipe"]), Score(**plain["score"])
-        return cls(plain["number"], recipe, score, plain["accepted"], plain["replayed"])
+        score = Score.from_dict(plain["score"], accepted=bool(plain["accepted"]))
+        recipe = Recipe.from_dict(plain["recipe"])
+        return cls(plain["number"], recipe, score, replayed=plain["replayed"])
 
     def beats(
         self, other: Trial | None, criterion: Criterion, cost: Callable[[Recipe], float]
@@ -98,7 +103,7 @@ class Trial:
         failed or was ended early is never chosen.
         """
         mine = self.score.accuracy
-        if mine is None or self.score.screened:
+        if mine is None or not self.score.in_full:
             return False
         if other is None or other.score.accuracy is None:
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.recipe import FP32, OpConfig, Recipe, TensorConfig
 from lpot_lightning.runs.pruning_result import PruningResult
 from lpot_lightning.tuning.history import History
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 
 INT8 = OpConfig(
     TensorConfig("uint8", "asym", "per_tensor", "kl"),
@@ -46,10 +47,11 @@ def workspace(tmp_path: Path) -> Path:
     """Return one as a run leaves it that has ended."""
     history = History.open(tmp_path / "history.jsonl", {"config": "a"})
     history.check_baseline(0.93)
-    history.append(RECIPE, Score(0.6, 0.4, 0.25, screened=True), accepted=False)
-    history.append(RECIPE.with_fp32(["net.0"]), Score.failing("no kernel", 0.1), accepted=False)
-    history.append(RECIPE.with_fp32(["net.0", "net.2"]), Score.of(0.91, 1.25), accepted=False)
-    history.append(RECIPE.with_fp32(["net.2"]), Score.of(0.925, 1.25), accepted=True)
+    history.append(RECIPE, Score.screening(0.6, 0.4, 0.25))
+    history.append(RECIPE.with_fp32(["net.0"]), Score.failing("no kernel", 0.1))
+    history.append(RECIPE.with_fp32(["net.0", "net.2"]), Score.of(0.91, 1.25))
+    met = replace(Score.of(0.925, 1.25), state=TrialState.MET)
+    history.append(RECIPE.with_fp32(["net.2"]), met)
     save_configure(tmp_path / "best_configure.yaml", CONFIGURE)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     return tmp_path
@@ -203,11 +205,21 @@ def test_what_is_no_workspace(tmp_path, capsys):
 
 
 def test_a_workspace_of_a_pruning(tmp_path, capsys):
-    layer = LayerSparsity("fc.weight", (4, 8), 0.5, 0.5, "2:4")
+    layer = LayerSparsity(name="fc.weight", shape=(4, 8), sparsity=0.5, target=0.5, pattern="2:4")
     pruned = PruningResult(
-        "met", True, "val_acc", Criterion(0.01, True, True), 0.9, 0.91, (layer,), {}, (32, 32),
-        None, None, tmp_path,
-    )  # fmt: skip
+        status="met",
+        reached=True,
+        monitor="val_acc",
+        criterion=Criterion(0.01, True, True),
+        baseline=0.9,
+        accuracy=0.91,
+        layers=(layer,),
+        unprunable={},
+        parameters=(32, 32),
+        macs=None,
+        speedup=None,
+        workspace=tmp_path,
+    )
     (tmp_path / "pruning_result.json").write_bytes(pruned.to_json())
     assert main(["show", str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conf_scenes import conf_of, everything
 
-from lpot_lightning.conf.blocks import Options
+from lpot_lightning.conf.blocks import FrozenOptions
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf, WeightCompressionConf
 
@@ -86,10 +86,10 @@ def test_a_conf_is_frozen_hashable_and_can_be_pickled():
 
 
 def test_options_are_a_mapping():
-    options = Options((("root", "/data"), ("train", False)))
+    options = FrozenOptions((("root", "/data"), ("train", False)))
     assert dict(options) == {"root": "/data", "train": False}
     assert (options["root"], options.get("download"), len(options)) == ("/data", None, 2)
-    assert options == Options((("train", False), ("root", "/data")))
+    assert options == FrozenOptions((("train", False), ("root", "/data")))
     with pytest.raises(KeyError):
         options["size"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conf_scenes import LOADER, conf_of, refusal, tuned
 
-from lpot_lightning.conf.blocks import NamedConf, Options
+from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.reader import read_conf
 
 STRATEGIES = ["auto", "basic", "mse", "random", "exhaustive", "bayesian", "tpe"]
@@ -179,7 +179,7 @@ def test_tensorboard_is_the_trainers():
 
 def test_the_metric_may_stand_in_its_older_place():
     conf = tuned(metric={"topk": 1})
-    assert conf.evaluation.accuracy.metric == NamedConf("topk", Options((("k", 1),)))
+    assert conf.evaluation.accuracy.metric == NamedConf("topk", FrozenOptions((("k", 1),)))
     assert conf == read_conf(conf_of(evaluation={"accuracy": {"metric": {"topk": 1}}}))
     both = conf_of(tuning={"metric": {"topk": 1}}, evaluation={"accuracy": {"iteration": 3}})
     assert read_conf(both).evaluation.accuracy.iteration == 3
@@ -312,7 +312,7 @@ def test_a_dataloader_is_kept_in_the_users_order():
     loader = read_conf(
         conf_of(evaluation={"accuracy": {"dataloader": LOADER}})
     ).evaluation.accuracy.dataloader
-    assert loader.dataset == NamedConf("ImageFolder", Options((("root", "/data"),)))
+    assert loader.dataset == NamedConf("ImageFolder", FrozenOptions((("root", "/data"),)))
     assert [step.name for step in loader.transform] == ["Resize", "ToTensor", "Normalize"]
     assert loader.transform[2].options["std"] == (1.0, 1.0)
     assert loader.filter.options["size"] == 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lpot_lightning.data.batches import Call, call_with, collect
+from lpot_lightning.data.batches import Call, call_with, collect, samples_in
 from lpot_lightning.errors import DataError
 
 A, B, LABEL = torch.ones(4, 2), torch.zeros(4, 3), torch.arange(4)
@@ -88,3 +88,16 @@ def test_data_that_fail_or_are_not_there_are_told() -> None:
         taken(failing())
     with pytest.raises(DataError, match="the data is empty"):
         taken([])
+
+
+@pytest.mark.parametrize(
+    ("batch", "count"),
+    [
+        ([torch.zeros(3, 2), torch.zeros(3)], 3),
+        ({"weight": torch.tensor(1.0), "x": torch.zeros(4, 1)}, 4),
+        (["text", 1], 1),
+        (object(), 1),
+    ],
+)
+def test_samples_are_counted_by_the_first_tensor(batch, count):
+    assert samples_in(batch) == count

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lpot_lightning import Metric
-from lpot_lightning.conf.blocks import NamedConf, Options
+from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.data.meter import meter_of
 from lpot_lightning.errors import ConfError, DataError, EvaluationError
@@ -120,12 +120,12 @@ def test_what_it_has_seen_is_known_in_short() -> None:
 
 
 def _topk() -> Any:
-    return metric_of(NamedConf("topk", Options((("k", 1),))))
+    return metric_of(NamedConf("topk", FrozenOptions((("k", 1),))))
 
 
 def test_labels_are_not_asked_for_where_none_are_compared() -> None:
     model = Spy()
-    meter = metric_of(NamedConf("MAE", Options((("compare_label", False),))))
+    meter = metric_of(NamedConf("MAE", FrozenOptions((("compare_label", False),))))
     one = judge([ROWS, ROWS], meter=meter, reference=lambda: model)
     assert one(model) == 0
     other = Spy()
@@ -164,10 +164,10 @@ def test_a_judge_is_made_of_a_conf_without_a_quantization() -> None:
             "evaluation": {"accuracy": {"metric": {"Accuracy": {}}, "iteration": 1}},
         }
     )
-    found = judge_of(Given(Spy(), eval_dataloader=loader()), conf)
+    found = judge_of(Given(model=Spy(), eval_dataloader=loader()), conf)
     assert (found.monitor, found.higher_is_better) == ("Accuracy", True)
     assert 0 <= found.of(Spy()) <= 1
-    own = judge_of(Given(Spy(), eval_func=lambda model: 0.5), conf)
+    own = judge_of(Given(model=Spy(), eval_func=lambda model: 0.5), conf)
     assert (own.monitor, own.of(Spy()), dict(own.depends_on())) == ("accuracy", 0.5, {})
     with pytest.raises(DataError, match="`b_dataloader` is empty"):
         evaluation_of([], _topk(), origin="`b_dataloader`", seed=1)(Spy())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.data.batches import Calls, call_with
+from lpot_lightning.data.batches import CollectedCalls, call_with
 from lpot_lightning.errors import DataError, EvaluationError
 from lpot_lightning.judging.plain_runner import PlainRunner
 from lpot_lightning.judging.protocols import Monitor
@@ -31,11 +31,11 @@ class Spy(nn.Module):
         return self.layer(x if mask is None else x * mask)
 
 
-def held(*batches) -> Calls:
-    return Calls(tuple(map(call_with, batches)), 40, "the loader")
+def held(*batches) -> CollectedCalls:
+    return CollectedCalls(tuple(map(call_with, batches)), 40, "the loader")
 
 
-def runner(eval_func=lambda model: 0.5, data: Calls | None = None, **given) -> PlainRunner:
+def runner(eval_func=lambda model: 0.5, data: CollectedCalls | None = None, **given) -> PlainRunner:
     return PlainRunner(Spy, eval_func, data, seed=3, **given)
 
 

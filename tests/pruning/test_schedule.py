@@ -7,8 +7,16 @@ import pytest
 from lpot_lightning.pruning.schedule import Schedule
 
 
-def steps(*given, epochs=7, **named):
-    return [round(Schedule(*given, **named).sparsity(epoch), 6) for epoch in range(epochs)]
+def steps(initial, target, start, end, frequency=1, kind="linear", epochs=7):
+    schedule = Schedule(
+        initial_sparsity=initial,
+        target_sparsity=target,
+        start_epoch=start,
+        end_epoch=end,
+        update_frequency=frequency,
+        kind=kind,
+    )
+    return [round(schedule.sparsity(epoch), 6) for epoch in range(epochs)]
 
 
 def test_the_staircase_is_lpots():

@@ -11,7 +11,10 @@ from lpot_lightning.quantization.fx.profile import OpProfile
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.runs.objective import costs_of, peak_memory
 
-OPS = (Op("a", "Linear", (FP32,), weight_bytes=100), Op("b", "add", (FP32,)))
+OPS = (
+    Op(name="a", kind="Linear", configs=(FP32,), weight_bytes=100),
+    Op(name="b", kind="add", configs=(FP32,)),
+)
 MEASURED = {"a": OpProfile(0.0013, 64), "b": OpProfile(0.0001, 4096)}
 
 

@@ -18,8 +18,9 @@ from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, Qua
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.recipe import FP32, Recipe
 from lpot_lightning.runs.workspace import Workspace
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search, Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 from lpot_lightning.tuning.trial import Trial
 
@@ -123,13 +124,13 @@ def test_tpe_leaves_the_fragile_ops_in_fp32() -> None:
 
 
 def test_tpe_is_told_the_cost_and_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Search] = []
+    asked: list[SearchContext] = []
 
-    def search_nothing(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+    def search_nothing(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
         asked.append(search)
         yield space.all_int8().with_fp32(["last"])
 
-    monkeypatch.setitem(STRATEGIES, "tpe", Strategy("tpe", search_nothing))
+    monkeypatch.setitem(STRATEGIES, "tpe", Strategy(name="tpe", search=search_nothing))
     run(net(), strategy={"name": "tpe", "latency_weight": 3}, objective="modelsize")
     search = asked[0]
     assert (search.accuracy_weight, search.latency_weight) == (1.0, 3.0)

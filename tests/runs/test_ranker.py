@@ -19,7 +19,10 @@ from lpot_lightning.tuning.space import Space
 
 INT8 = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "kl"))
 CAN = ("fast_bias_correction",)
-OPS = tuple(Op(name, "Linear", (INT8, FP32), weight_bytes=4, corrections=CAN) for name in "abc")
+OPS = tuple(
+    Op(name=name, kind="Linear", configs=(INT8, FP32), weight_bytes=4, corrections=CAN)
+    for name in "abc"
+)
 RECIPE = Recipe.of(dict.fromkeys("abc", INT8))
 
 

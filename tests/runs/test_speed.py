@@ -9,6 +9,13 @@ from lpot_lightning.runs import speed
 from lpot_lightning.runs.speed import measure_speedup
 
 
+@pytest.fixture(autouse=True)
+def _timed_as_for_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests time as briefly as can be."""
+    monkeypatch.setattr(speed, "WARM_UP", 1)
+    monkeypatch.setattr(speed, "MOST", 31)
+
+
 class Timed(Agreement):
     """Takes as long as it is told, and remembers whom it timed."""
 

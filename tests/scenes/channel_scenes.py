@@ -10,7 +10,7 @@ from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.entering import entered
 from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.group import mask
-from lpot_lightning.pruning.channels.plan import plan_of
+from lpot_lightning.pruning.channels.plan import channel_plan_of
 
 
 @cache
@@ -50,7 +50,7 @@ def halved(model, groups):
     """Return the model with half of the channels masked, the small one and its plan."""
     kept = {group.name: half(group) for group in groups}
     wide = masked(model, groups, kept)
-    plan = plan_of(model, list(groups), kept)
+    plan = channel_plan_of(model, list(groups), kept)
     return wide, cut(copy.deepcopy(wide), plan), plan
 
 

@@ -1,14 +1,15 @@
 """Made-up models for the search: ops, and what each costs in accuracy."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 from lpot_lightning.tuning.trial import Budget
 
 
@@ -28,7 +29,7 @@ FOUR = (
 
 
 def linear(name, configs=(INT8, FP32)):
-    return Op(name, "Linear", tuple(configs))
+    return Op(name=name, kind="Linear", configs=tuple(configs))
 
 
 def space_of(names) -> Space:
@@ -56,9 +57,9 @@ class Damaged:
 
 def search_for(
     damages=None, *, goal=0.01, relative=False, higher_is_better=True, baseline=0.9
-) -> Search:
+) -> SearchContext:
     """Return a search whose ranking is ``damages`` themselves."""
-    return Search(
+    return SearchContext(
         rank=lambda recipe: [
             Sensitivity(name, (damages or {}).get(name, 0.0)) for name in recipe.int8_ops
         ],
@@ -91,6 +92,10 @@ def proposals(search_function, space, search, verdict_of):
     return found
 
 
-def verdict(accuracy: float | None, accepted: bool = False) -> Verdict:
+def verdict(accuracy: float | None, accepted: bool = False) -> Score:
     score = Score.failing("it broke", 1.0) if accuracy is None else Score.of(accuracy, 1.0)
-    return Verdict(score, accepted)
+    return met(score) if accepted else score
+
+
+def met(score: Score) -> Score:
+    return replace(score, state=TrialState.MET)

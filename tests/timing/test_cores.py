@@ -8,7 +8,7 @@ import pytest
 
 from lpot_lightning.conf.blocks import ConfigsConf
 from lpot_lightning.errors import ConfError
-from lpot_lightning.timing.cores import Place, places, usable_cores
+from lpot_lightning.timing.cores import CpuShare, cpu_shares, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -38,26 +38,26 @@ def test_where_the_system_hides_its_topology_each_cpu_counts(monkeypatch):
     "asked", [None, ConfigsConf(), ConfigsConf(intra_num_of_threads=4)], ids=str
 )
 def test_what_needs_no_processes_of_its_own(asked):
-    assert places(asked) == ()
+    assert cpu_shares(asked) == ()
 
 
 def test_cores_per_instance_and_instances():
-    found = places(ConfigsConf(cores_per_instance=3, num_of_instance=2))
-    assert found == (Place((0, 1, 2), 3), Place((3, 4, 5), 3))
+    found = cpu_shares(ConfigsConf(cores_per_instance=3, num_of_instance=2))
+    assert found == (CpuShare((0, 1, 2), 3), CpuShare((3, 4, 5), 3))
 
 
 def test_instances_alone_share_all_cores_equally():
-    assert [one.cores for one in places(ConfigsConf(num_of_instance=3))] == [
+    assert [one.cores for one in cpu_shares(ConfigsConf(num_of_instance=3))] == [
         (0, 1), (2, 3), (4, 5),
     ]  # fmt: skip
 
 
 def test_one_instance_on_fewer_cores():
-    assert places(ConfigsConf(cores_per_instance=4)) == (Place((0, 1, 2, 3), 4),)
+    assert cpu_shares(ConfigsConf(cores_per_instance=4)) == (CpuShare((0, 1, 2, 3), 4),)
 
 
 def test_threads_and_variables_of_openmp():
-    (found,) = places(
+    (found,) = cpu_shares(
         ConfigsConf(
             intra_num_of_threads=2,
             inter_num_of_threads=1,
@@ -92,11 +92,11 @@ def test_threads_and_variables_of_openmp():
 )
 def test_more_cores_than_there_are(asked, text):
     with pytest.raises(ConfError) as caught:
-        places(ConfigsConf(**asked))
+        cpu_shares(ConfigsConf(**asked))
     assert str(caught.value) == text
 
 
 def test_a_system_that_cannot_pin(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     with pytest.raises(ConfError, match="which only Linux can do: leave `num_of_instance` and"):
-        places(ConfigsConf(num_of_instance=2))
+        cpu_shares(ConfigsConf(num_of_instance=2))

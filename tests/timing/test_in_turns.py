@@ -41,7 +41,15 @@ def calls(*sizes):
 
 
 def work(model, fp32=None, *, batches=(2,), func=None, warmup=1, iterations=3):
-    return Work(model, fp32, calls(*batches), func, warmup, iterations, seed=1)
+    return Work(
+        model=model,
+        fp32=fp32,
+        calls=calls(*batches),
+        func=func,
+        warmup=warmup,
+        iterations=iterations,
+        seed=1,
+    )
 
 
 def test_what_is_timed_is_each_call_after_the_warm_up(clock):
@@ -100,7 +108,17 @@ def test_a_model_that_fails_in_the_middle_is_as_before(clock):
 
 def test_a_batch_that_the_model_cannot_take(clock):
     with pytest.raises(DataError) as caught:
-        find(Work(Slow(clock, 1), None, (Call((torch.ones(2, 5),), {}),), None, 1, 1, 1))
+        find(
+            Work(
+                model=Slow(clock, 1),
+                fp32=None,
+                calls=(Call((torch.ones(2, 5),), {}),),
+                func=None,
+                warmup=1,
+                iterations=1,
+                seed=1,
+            )
+        )
     assert str(caught.value).startswith("`Slow` cannot take a batch of the dataloader (RuntimeErr")
     assert "it is called with the input, a tuple of inputs one by one, a dict" in str(caught.value)
 

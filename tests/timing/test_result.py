@@ -9,14 +9,32 @@ import pytest
 from lpot_lightning.timing.percentiles import Latency, Speed
 from lpot_lightning.timing.result import BenchmarkResult, InstanceResult, in_short_ranges
 
-INT8 = Speed(40, 8, Latency(1, 1.5, 2), Latency(0.125, 0.1875, 0.25), 7654.3)
-FP32 = Speed(40, 8, Latency(3, 3.5, 4), Latency(0.375, 0.4375, 0.5), 2543.2)
-ALONE = BenchmarkResult("net", "model", 2, 5, speed=INT8)
+INT8 = Speed(
+    iterations=40,
+    batch_size=8,
+    latency=Latency(1, 1.5, 2),
+    latency_per_sample=Latency(0.125, 0.1875, 0.25),
+    throughput=7654.3,
+)
+FP32 = Speed(
+    iterations=40,
+    batch_size=8,
+    latency=Latency(3, 3.5, 4),
+    latency_per_sample=Latency(0.375, 0.4375, 0.5),
+    throughput=2543.2,
+)
+ALONE = BenchmarkResult(name="net", label="model", threads=2, warmup=5, speed=INT8)
 PAIR = replace(ALONE, label="int8", fp32=FP32, speedup=3.0, accuracy=0.9, fp32_accuracy=0.91)
 EACH = InstanceResult((0, 1), 2, replace(INT8, iterations=20), replace(FP32, iterations=20))
 SEVERAL = replace(PAIR, instances=(EACH, replace(EACH, cores=(2, 3))))
-CALLS = Speed(20, None, Latency(10, 11, 12), None, None)
-ACCURACY = BenchmarkResult("net", "model", 2, 0, accuracy=0.9)
+CALLS = Speed(
+    iterations=20,
+    batch_size=None,
+    latency=Latency(10, 11, 12),
+    latency_per_sample=None,
+    throughput=None,
+)
+ACCURACY = BenchmarkResult(name="net", label="model", threads=2, warmup=0, accuracy=0.9)
 
 
 def test_one_model():

@@ -9,11 +9,11 @@ from made_up import INT8, Damaged, int8, linear, proposals, search_for, space_of
 
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.tuning.islands import without_islands
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials, search_auto
-from lpot_lightning.tuning.strategies.strategy import Search
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 
 AUTO = STRATEGIES["auto"]
@@ -39,7 +39,7 @@ def test_all_int8_that_is_good_enough_is_one_trial_and_no_ranking():
     def never(_):
         raise AssertionError("ranked")
 
-    search = Search(never, search_for().criterion, 0.9)
+    search = SearchContext(rank=never, criterion=search_for().criterion, baseline=0.9)
     assert proposals(search_auto, space_of("ab"), search, lambda _: verdict(0.9, True)) == [
         space_of("ab").all_int8()
     ]
@@ -109,7 +109,13 @@ def at_random(count, draw):
     def repair(recipe, _):
         return recipe.with_configs({"op0": int8("sym")})
 
-    return space, Search(lambda _: told, search_for().criterion, 0.9, repair=repair), judge
+    return (
+        space,
+        SearchContext(
+            rank=lambda _: told, criterion=search_for().criterion, baseline=0.9, repair=repair
+        ),
+        judge,
+    )
 
 
 def test_the_most_trials():
@@ -199,7 +205,12 @@ def repairing(accuracies, ranked_for, rank=None):
         ranked_for.append(recipe)
         return [Sensitivity(op, 1.0) for op in recipe.int8_ops]
 
-    search = Search(rank or ranked, search_for().criterion, 0.9, repair=lambda *_: REPAIRED)
+    search = SearchContext(
+        rank=rank or ranked,
+        criterion=search_for().criterion,
+        baseline=0.9,
+        repair=lambda *_: REPAIRED,
+    )
 
     def judge(recipe):
         if recipe.fp32_ops:
@@ -253,7 +264,7 @@ def test_a_better_repair_is_a_lower_loss_where_lower_is_better():
     search, judge = repairing((0.5, 0.6), [])
     lower = replace(search, criterion=Criterion(0.01, relative=False, higher_is_better=False))
     tried = proposals(
-        search_auto, space_of("abcd"), lower, lambda r: replace(judge(r), accepted=False)
+        search_auto, space_of("abcd"), lower, lambda r: replace(judge(r), state=TrialState.JUDGED)
     )
     assert all(one == tried[0].with_fp32(one.fp32_ops) for one in tried[2:])
 
@@ -291,7 +302,7 @@ def residual():
 
 
 def add(name, *reads):
-    return Op(name, "add", (int8(weight=None), FP32), 0, reads)
+    return Op(name=name, kind="add", configs=(int8(weight=None), FP32), weight_bytes=0, reads=reads)
 
 
 def test_additions_among_fp32_ops_go_with_them_and_cost_no_trials():

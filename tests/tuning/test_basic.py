@@ -83,7 +83,7 @@ def test_an_op_that_cannot_be_fp32_is_left_out():
 
 
 def test_settings_for_the_kinds_come_uniform_first():
-    ops = (Op("conv", "Conv2d", FOUR), Op("fc", "Linear", FOUR))
+    ops = (Op(name="conv", kind="Conv2d", configs=FOUR), Op(name="fc", kind="Linear", configs=FOUR))
     found = proposed({"conv": 0.0, "fc": 0.0}, Space(ops))
     pairs = [tuple(FOUR.index(config) for _, config in recipe.ops) for recipe in found]
     assert pairs[:4] == [(0, 0), (1, 1), (2, 2), (3, 3)]
@@ -127,7 +127,9 @@ def test_a_repeated_recipe_costs_no_trial():
 
 
 def test_a_large_model_starts_at_once():
-    kinds = [Op(f"op{number}", f"Kind{number}", (*FOUR, FP32)) for number in range(40)]
+    kinds = [
+        Op(name=f"op{number}", kind=f"Kind{number}", configs=(*FOUR, FP32)) for number in range(40)
+    ]
     model = Damaged({op.name: 0.1 for op in kinds})
     budget = Budget(max_trials=20)
     outcome = tuned(BASIC, Space(tuple(kinds)), model, search_for(), budget=budget)

@@ -21,7 +21,8 @@ def bracket_of(damages, first=0.1, *, costs=None, fixed=(), goal=0.01):
     found = [Sensitivity(op, value, (costs or {}).get(op, 1.0)) for op, value in damages.items()]
     ranking = Ranking.of(found, among=list(damages))
     bracket = Bracket(
-        Prefixes(space.all_int8(), ranking, Islands(space)), search_for(goal=goal, baseline=1.0)
+        prefixes=Prefixes(space.all_int8(), ranking, Islands(space)),
+        search=search_for(goal=goal, baseline=1.0),
     )
     bracket.tell(0, dropped(first))
     return bracket

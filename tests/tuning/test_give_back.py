@@ -19,7 +19,7 @@ def found(drops, damages, *, enough, costs=None, space=None, goal=0.01):
     space = space or space_of(damages)
     told = [Sensitivity(op, value, (costs or {}).get(op, 1.0)) for op, value in damages.items()]
     prefixes = Prefixes(space.all_int8(), Ranking.of(told, among=list(damages)), Islands(space))
-    bracket = Bracket(prefixes, search_for(goal=goal, baseline=1.0))
+    bracket = Bracket(prefixes=prefixes, search=search_for(goal=goal, baseline=1.0))
     for size, drop in drops.items():
         bracket.tell(size, verdict(None if drop is None else 1 - drop, accepted=size >= enough))
     bracket.too_few, bracket.enough = enough - 1, enough
@@ -123,7 +123,13 @@ def test_equal_shares_where_the_damages_say_nothing():
 
 RESIDUAL = Space(
     tuple(
-        Op(name, kind, ((INT8 if kind == "Conv2d" else int8(weight=None)), FP32), bytes_, reads)
+        Op(
+            name=name,
+            kind=kind,
+            configs=((INT8 if kind == "Conv2d" else int8(weight=None)), FP32),
+            weight_bytes=bytes_,
+            reads=reads,
+        )
         for name, kind, bytes_, reads in (
             ("a", "Conv2d", 9, ()),
             ("b", "Conv2d", 9, ("a",)),

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from made_up import INT8, int8
+from made_up import INT8, int8, met
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.recipe import FP32, Recipe
@@ -18,7 +18,11 @@ RECIPES = [
     Recipe.of({"net.a": FP32, "net.b": INT8, "net.b#add_0": FP32}),
     Recipe.of({"net.a": FP32, "net.b": FP32, "net.b#add_0": FP32}),
 ]
-SCORES = [Score.of(0.1 + 0.2, 1 / 3), Score.failing("no room", 0.5), Score.of(-1e-300, 2.0, 0.25)]
+SCORES = [
+    met(Score.of(0.1 + 0.2, 1 / 3)),
+    Score.failing("no room", 0.5),
+    met(Score.of(-1e-300, 2.0, 0.25)),
+]
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def write(path):
     history = History.open(path, PRINTS)
     history.check_baseline(0.7 + 0.1)
     for recipe, score in zip(RECIPES, SCORES, strict=True):
-        history.append(recipe, score, accepted=not score.failed)
+        history.append(recipe, score)
 
 
 def test_what_was_tried_is_found_again_to_the_last_bit(written):
@@ -45,7 +49,7 @@ def test_what_was_tried_is_found_again_to_the_last_bit(written):
     assert [history.find(recipe.key) for recipe in RECIPES] == SCORES
     assert history.baseline == 0.7 + 0.1
     assert (history.repaired, history.archived) == (None, None)
-    assert history.trials[1] == PastTrial(RECIPES[1], SCORES[1], accepted=False)
+    assert history.trials[1] == PastTrial(RECIPES[1], SCORES[1])
 
 
 def test_what_was_not_tried_is_not_found(written):
@@ -54,14 +58,14 @@ def test_what_was_not_tried_is_not_found(written):
 
 def test_a_resumed_history_goes_on_in_the_same_file(written):
     more = Recipe.of({"net.c": INT8})
-    History.open(written, PRINTS).append(more, SCORES[0], accepted=True)
+    History.open(written, PRINTS).append(more, SCORES[0])
     assert [past.recipe for past in History.open(written, PRINTS).trials] == [*RECIPES, more]
 
 
 def test_without_a_path_it_is_kept_in_memory(tmp_path):
     history = History.open(None, PRINTS)
     history.check_baseline(0.9)
-    history.append(RECIPES[0], SCORES[0], accepted=True)
+    history.append(RECIPES[0], SCORES[0])
     history.check_baseline(0.9)
     assert history.find(RECIPES[0].key) == SCORES[0]
     history.check_baseline(0.8)
@@ -85,7 +89,7 @@ def test_a_torn_last_line_is_cut_off_wherever_it_tore(written):
 def test_after_a_cut_the_trial_can_be_written_again(written):
     whole = written.read_bytes()
     written.write_bytes(whole[:-7])
-    History.open(written, PRINTS).append(RECIPES[2], SCORES[2], accepted=True)
+    History.open(written, PRINTS).append(RECIPES[2], SCORES[2])
     assert written.read_bytes() == whole
 
 
@@ -168,7 +172,7 @@ def test_a_line_is_one_write_and_one_sync(path, monkeypatch):
     write, sync = os.write, os.fsync
     monkeypatch.setattr(os, "write", lambda *a: done.append("write") or write(*a))
     monkeypatch.setattr(os, "fsync", lambda *a: done.append("fsync") or sync(*a))
-    history.append(RECIPES[0], SCORES[0], accepted=True)
+    history.append(RECIPES[0], SCORES[0])
     assert done == ["write", "fsync"]
 
 
@@ -248,11 +252,11 @@ def test_a_full_disk_leaves_no_half_line(written, monkeypatch):
     monkeypatch.setattr(os, "write", lambda handle, line: write(handle, line[:30]))
     more = Recipe.of({"net.c": INT8})
     with pytest.raises(ArtifactError, match="cannot be written: no room for the whole line"):
-        history.append(more, SCORES[0], accepted=True)
+        history.append(more, SCORES[0])
     monkeypatch.undo()
     assert written.read_bytes() == before
     assert history.find(more.key) is None
-    history.append(more, SCORES[0], accepted=True)
+    history.append(more, SCORES[0])
     assert len(History.open(written, PRINTS).trials) == 4
 
 

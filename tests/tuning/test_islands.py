@@ -10,11 +10,11 @@ PLAIN = int8(weight=None)
 
 
 def layer(name, *reads):
-    return Op(name, "Conv2d", (INT8, FP32), 100, reads)
+    return Op(name=name, kind="Conv2d", configs=(INT8, FP32), weight_bytes=100, reads=reads)
 
 
 def add(name, *reads, configs=(PLAIN, FP32)):
-    return Op(name, "add", configs, 0, reads)
+    return Op(name=name, kind="add", configs=configs, weight_bytes=0, reads=reads)
 
 
 RESIDUAL = Space((layer("a"), layer("b", "a"), add("add", "a", "b"), layer("c", "add")))
@@ -53,10 +53,15 @@ def test_two_islands_are_told_apart():
 
 
 def test_an_op_with_a_weight_is_none():
-    norm = Op("norm", "LayerNorm", (PLAIN, FP32), 8, ("a",))
+    norm = Op(name="norm", kind="LayerNorm", configs=(PLAIN, FP32), weight_bytes=8, reads=("a",))
     space = Space((layer("a"), norm, linear("b")))
     assert left(space, "a", "b") == set()
-    weighted = Space((layer("a"), Op("table", "Embedding", (INT8, FP32), 0, ("a",))))
+    weighted = Space(
+        (
+            layer("a"),
+            Op(name="table", kind="Embedding", configs=(INT8, FP32), weight_bytes=0, reads=("a",)),
+        )
+    )
     assert left(weighted, "a") == set()
 
 

@@ -25,7 +25,7 @@ def proposing(*fp32: str, finishes=False):
         for names in fp32:
             yield space.all_int8().with_fp32(names)
 
-    return Strategy("made_up", search, finishes)
+    return Strategy(name="made_up", search=search, finishes=finishes)
 
 
 def names(outcome):
@@ -200,7 +200,7 @@ class Glanced(Damaged):
         score = super().__call__(recipe)
         if score.accuracy > 0.85:
             return score
-        return Score(score.accuracy - 0.01, 0.5, evaluations=0.1, screened=True)
+        return Score.screening(score.accuracy - 0.01, 0.5, 0.1)
 
     def in_full(self, recipe):
         return super().__call__(recipe)
@@ -221,9 +221,9 @@ def test_a_screened_trial_is_told_to_the_strategy():
     def search(space, _):
         told.append((yield space.all_int8()))
 
-    tuned(Strategy("one", search), SPACE, Glanced(DAMAGES), search_for())
-    assert [(one.score.screened, one.accepted) for one in told] == [(True, False)]
-    assert told[0].score.accuracy == pytest.approx(0.817)
+    tuned(Strategy(name="one", search=search), SPACE, Glanced(DAMAGES), search_for())
+    assert [(one.screened, one.accepted) for one in told] == [(True, False)]
+    assert told[0].accuracy == pytest.approx(0.817)
 
 
 BAD = dict.fromkeys("abcd", 0.1)
@@ -334,12 +334,14 @@ def test_a_recipe_is_tried_once_and_told_its_own_score_again():
 
     def search(space, _):
         for fp32 in ("", "b", "", "b", "d"):
-            verdict = yield space.all_int8().with_fp32(fp32)
-            told.append(round(0.9 - verdict.score.accuracy, 6))
+            score = yield space.all_int8().with_fp32(fp32)
+            told.append(round(0.9 - score.accuracy, 6))
 
     model = Damaged(DAMAGES)
     budget = Budget(max_trials=3)
-    outcome = tuned(Strategy("again", search), SPACE, model, search_for(), budget=budget)
+    outcome = tuned(
+        Strategy(name="again", search=search), SPACE, model, search_for(), budget=budget
+    )
     assert told == [0.073, 0.071, 0.073, 0.071, 0.072]
     assert names(outcome) == ["", "b", "d"]
     assert len(model.tried) == 3
@@ -351,7 +353,7 @@ def test_a_strategy_that_only_repeats_itself_comes_to_an_end():
         while True:
             yield space.all_int8()
 
-    outcome = tuned(Strategy("stuck", search), SPACE, Damaged(DAMAGES), search_for())
+    outcome = tuned(Strategy(name="stuck", search=search), SPACE, Damaged(DAMAGES), search_for())
     assert len(outcome.trials) == 1
 
 

@@ -1,5 +1,7 @@
 """Mse: the way of basic, in the order of the error that ops cause."""
 
+from dataclasses import replace
+
 from made_up import FOUR, Damaged, linear, proposals, search_for, space_of, verdict
 
 from lpot_lightning.recipe import FP32
@@ -29,8 +31,7 @@ def test_settings_come_first_and_the_best_of_them_is_ranked():
         asked.append(recipe)
         return [Sensitivity("a", 1.0), Sensitivity("b", 2.0)]
 
-    search = search_for()
-    search = type(search)(rank, search.criterion, search.baseline)
+    search = replace(search_for(), rank=rank)
     space = Space((linear("a", (*FOUR, FP32)), linear("b", (*FOUR, FP32))))
     worth = dict(zip(FOUR, (0.1, 0.2, 0.4, 0.3), strict=True))
     found = proposals(

@@ -4,14 +4,16 @@ from made_up import INT8
 
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.pareto import pareto
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.trial import Trial
 
 RECIPE = Recipe.of({"a": INT8})
 
 
 def trial(number, accuracy, objective, **asked):
-    return Trial(number, RECIPE, Score(accuracy, 1.0, objective=objective, **asked), accepted=False)
+    return Trial(
+        number, RECIPE, Score(accuracy=accuracy, seconds=1.0, objective=objective, **asked)
+    )
 
 
 def numbers(trials, *, higher=True):
@@ -34,6 +36,6 @@ def test_of_equal_ones_the_first_stays():
 
 
 def test_what_was_not_judged_in_full_or_not_measured_is_no_choice():
-    failed = Trial(3, RECIPE, Score.failing("it broke", 1.0), accepted=False)
-    trials = [trial(1, 0.9, 1.0, screened=True), trial(2, 0.9, None), failed]
+    failed = Trial(3, RECIPE, Score.failing("it broke", 1.0))
+    trials = [trial(1, 0.9, 1.0, state=TrialState.SCREENED), trial(2, 0.9, None), failed]
     assert numbers(trials) == []

@@ -14,11 +14,11 @@ from lpot_lightning.tuning.strategies.ranking import Ranking
 
 
 def layer(name, *reads):
-    return Op(name, "Conv2d", (INT8, FP32), 100, reads)
+    return Op(name=name, kind="Conv2d", configs=(INT8, FP32), weight_bytes=100, reads=reads)
 
 
 def add(name, *reads):
-    return Op(name, "add", (int8(weight=None), FP32), 0, reads)
+    return Op(name=name, kind="add", configs=(int8(weight=None), FP32), weight_bytes=0, reads=reads)
 
 
 def prefixes(space, damages, costs=None, forced=()):

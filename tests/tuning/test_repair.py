@@ -20,7 +20,9 @@ def chain(*names, configs=FOUR, corrections=CORRECTIONS):
     for before, name in zip((None, *names), names, strict=False):
         own = corrections if before else tuple(one for one in corrections if one != EQUALIZE)
         reads = (before,) if before else ()
-        ops.append(Op(name, "Conv2d", (*configs, FP32), reads=reads, corrections=own))
+        ops.append(
+            Op(name=name, kind="Conv2d", configs=(*configs, FP32), reads=reads, corrections=own)
+        )
     return Space(tuple(ops))
 
 

@@ -49,7 +49,7 @@ def told_to(sampler, verdict_of):
     choices = {op.name: op.configs for op in SPACE.ops}
 
     def search(space, search):
-        return search_sampled(space.all_int8(), choices, Spy, lambda _, v: v.score.accuracy, 1)
+        return search_sampled(space.all_int8(), choices, Spy, lambda _, score: score.accuracy, 1)
 
     return proposals(search, SPACE, search_for(), verdict_of), told
 

@@ -1,11 +1,12 @@
 """The criterion, case by case."""
 
+import dataclasses
 import math
 
 import pytest
 
 from lpot_lightning.errors import ConfError
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 
 HIGHER, LOWER, RELATIVE, ABSOLUTE = True, False, True, False
 
@@ -96,12 +97,58 @@ def test_an_accuracy_that_is_not_finite_is_a_failure(accuracy):
     assert score.evaluations == 0.5
 
 
+@pytest.mark.parametrize("state", TrialState)
 @pytest.mark.parametrize(
     ("accuracy", "failure"), [(None, None), (math.nan, None), (0.9, "it broke")]
 )
-def test_a_score_is_an_accuracy_or_a_failure(accuracy, failure):
+def test_a_score_is_an_accuracy_or_a_failure(accuracy, failure, state):
     with pytest.raises(ValueError, match="a finite accuracy or a failure"):
-        Score(accuracy, seconds=1.0, failure=failure)
+        Score(accuracy=accuracy, seconds=1.0, failure=failure, state=state)
+
+
+@pytest.mark.parametrize("state", TrialState)
+def test_a_state_is_that_of_an_accuracy_or_of_a_failure(state):
+    failed = state is TrialState.FAILED
+    given = {"accuracy": None, "failure": "it broke"} if failed else {"accuracy": 0.9}
+    assert Score(**given, seconds=1.0, state=state).failed is failed
+    other = {"accuracy": 0.9} if failed else {"accuracy": None, "failure": "it broke"}
+    with pytest.raises(ValueError, match=f"of a trial that is `{state.value}`"):
+        Score(**other, seconds=1.0, state=state)
+
+
+ABOVE_HALF = Criterion(0.5, relative=False, higher_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("score", "state"),
+    [
+        (Score.of(0.6, 1.0), TrialState.MET),
+        (Score.of(0.4, 1.0), TrialState.JUDGED),
+        (Score.screening(0.6, 1.0, 0.1), TrialState.SCREENED),
+        (Score.failing("it broke", 1.0), TrialState.FAILED),
+    ],
+)
+def test_only_what_was_judged_in_full_can_meet_the_criterion(score, state):
+    compared = score.compared(ABOVE_HALF, baseline=1.0)
+    assert compared == dataclasses.replace(score, state=state)
+    assert compared.accepted == (state is TrialState.MET)
+    harder = Criterion(0.0, relative=False, higher_is_better=True)
+    assert not compared.compared(harder, baseline=1.0).accepted
+
+
+@pytest.mark.parametrize("state", TrialState)
+def test_each_state_is_written_and_read(state):
+    failed = state is TrialState.FAILED
+    given = {"accuracy": None, "failure": "it broke"} if failed else {"accuracy": 0.9}
+    score = Score(**given, seconds=1.0, evaluations=0.5, objective=2.0, state=state)
+    plain = score.to_dict()
+    assert list(plain) == [
+        "accuracy", "seconds", "evaluations", "failure", "objective", "screened"
+    ]  # fmt: skip
+    assert Score.from_dict(plain, accepted=score.accepted) == score
+    if not score.in_full:
+        with pytest.raises(ValueError, match=f"a trial that is `{state.value}` cannot be accepted"):
+            Score.from_dict(plain, accepted=True)
 
 
 def test_an_accuracy_of_zero_is_an_accuracy():

@@ -33,15 +33,15 @@ def weight(**asked):
 
 
 def conv(name):
-    return Op(name, "Conv2d", (*FOUR, FP32))
+    return Op(name=name, kind="Conv2d", configs=(*FOUR, FP32))
 
 
 def embedding(name):
-    return Op(name, "Embedding", (int8(weight="per_tensor"), FP32))
+    return Op(name=name, kind="Embedding", configs=(int8(weight="per_tensor"), FP32))
 
 
 def add(name):
-    return Op(name, "add", (int8(weight=None), FP32))
+    return Op(name=name, kind="add", configs=(int8(weight=None), FP32))
 
 
 def configs_of(space, name):
@@ -120,7 +120,14 @@ def test_model_wise_that_no_op_can_meet_is_an_error():
 
 
 def test_what_one_line_of_model_wise_cannot_the_others_still_can():
-    ops = [conv("a"), Op("e", "Embedding", (*(int8(s, "kl", "per_tensor") for s in SCHEMES), FP32))]
+    ops = [
+        conv("a"),
+        Op(
+            name="e",
+            kind="Embedding",
+            configs=(*(int8(s, "kl", "per_tensor") for s in SCHEMES), FP32),
+        ),
+    ]
     asked = Asked(weight=Tensor(granularity=("per_channel",)), activation=Tensor(scheme=("sym",)))
     space = build_space(ops, asked, [])
     assert configs_of(space, "e") == (int8("sym", "kl", "per_tensor"), FP32)

@@ -15,8 +15,8 @@ from lpot_lightning.tuning.trial import Budget
 
 MIXED = Space(
     (
-        Op("conv.a", "Conv2d", (*FOUR, FP32)),
-        Op("conv.b", "Conv2d", (*FOUR[:2], FP32)),
+        Op(name="conv.a", kind="Conv2d", configs=(*FOUR, FP32)),
+        Op(name="conv.b", kind="Conv2d", configs=(*FOUR[:2], FP32)),
         linear("fc"),
         linear("stub", [INT8]),
         linear("gru", [FP32]),
@@ -168,7 +168,7 @@ def test_where_every_trial_fails_there_is_no_best(strategy):
 @each_strategy
 def test_screened_trials_are_told_and_do_not_end_it(strategy):
     def screening(recipe):
-        return Score(0.3 + 0.001 * len(recipe.fp32_ops), 1.0, evaluations=0.1, screened=True)
+        return Score.screening(0.3 + 0.001 * len(recipe.fp32_ops), 1.0, 0.1)
 
     judged = lambda recipe: Score.of(0.4, 1.0)  # noqa: E731
     given = {"budget": Budget(max_trials=6), "run_in_full": judged}

@@ -5,15 +5,15 @@ import statistics
 
 import optuna
 import pytest
-from made_up import FOUR, Damaged, linear, proposals, search_for, space_of, tuned, verdict
+from made_up import FOUR, Damaged, linear, met, proposals, search_for, space_of, tuned, verdict
 
 from lpot_lightning.recipe import FP32
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.score import Score, TrialState
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
-from lpot_lightning.tuning.strategies.strategy import Strategy, Verdict
+from lpot_lightning.tuning.strategies.strategy import Strategy
 from lpot_lightning.tuning.strategies.table import STRATEGIES
-from lpot_lightning.tuning.strategies.tpe import Loss
+from lpot_lightning.tuning.strategies.tpe import TrialLoss
 from lpot_lightning.tuning.trial import Budget
 
 TPE = STRATEGIES["tpe"]
@@ -44,7 +44,7 @@ def cheapest(strategy, seed, **given):
 
 
 def test_it_finds_cheaper_recipes_than_blind_draws():
-    blind = Strategy("blind", draw_blindly)
+    blind = Strategy(name="blind", search=draw_blindly)
     assert statistics.median(cheapest(TPE, seed) for seed in range(9)) == 3
     assert statistics.median(cheapest(blind, seed) for seed in range(9)) > 3
 
@@ -82,11 +82,14 @@ INT8, ONE, BOTH = (AB.all_int8().with_fp32(names) for names in ("", "a", "ab"))
 
 
 def told(accuracy, accepted=False, objective=None, screened=False):
-    return Verdict(Score(accuracy, 1.0, objective=objective, screened=screened), accepted)
+    score = dataclasses.replace(Score.of(accuracy, 1.0), objective=objective)
+    if screened:
+        return dataclasses.replace(score, state=TrialState.SCREENED)
+    return met(score) if accepted else score
 
 
 def test_where_nothing_is_measured_fp32_is_taken_to_be_twice_as_slow():
-    loss = Loss(AB, search_for())
+    loss = TrialLoss(AB, search_for())
     met = told(0.9, accepted=True)
     assert loss(INT8, met) == 0.0
     assert loss(BOTH, met) == pytest.approx(10)
@@ -99,7 +102,7 @@ def test_ops_count_by_their_cost():
         search_for(), cost=lambda recipe: sum(costs[name] for name in recipe.fp32_ops)
     )
     met = told(0.9, accepted=True)
-    loss = Loss(AB, search)
+    loss = TrialLoss(AB, search)
     assert loss(ONE, met) > 9 > 2 > loss(AB.all_int8().with_fp32("b"), met) > 0
 
 
@@ -112,7 +115,7 @@ def test_cost_is_asked_for_only_where_a_trial_was_not_enough():
 
 
 def test_what_is_measured_counts_by_its_ratio_to_all_int8():
-    loss = Loss(AB, search_for())
+    loss = TrialLoss(AB, search_for())
     assert loss(INT8, told(0.9, True, objective=0.5)) == 0.0
     assert loss(ONE, told(0.9, True, objective=1.0)) == pytest.approx(10)
     assert loss(BOTH, told(0.9, True, objective=0.25)) == pytest.approx(-10)
@@ -120,7 +123,7 @@ def test_what_is_measured_counts_by_its_ratio_to_all_int8():
 
 
 def test_without_a_measured_all_int8_there_is_no_ratio():
-    loss = Loss(AB, search_for())
+    loss = TrialLoss(AB, search_for())
     assert loss(BOTH, told(0.9, True, objective=70.0)) == pytest.approx(10)
 
 
@@ -128,7 +131,7 @@ def test_without_a_measured_all_int8_there_is_no_ratio():
 @pytest.mark.parametrize("higher", [True, False])
 def test_a_percent_of_the_baseline_beyond_the_goal_weighs_ten_points(sign, higher):
     baseline = 2.0 * sign
-    loss = Loss(AB, search_for(goal=0.1, baseline=baseline, higher_is_better=higher))
+    loss = TrialLoss(AB, search_for(goal=0.1, baseline=baseline, higher_is_better=higher))
     worse = -1 if higher else 1
     assert loss(INT8, told(baseline + worse * 0.1, accepted=True)) == 0.0
     assert loss(INT8, told(baseline + worse * 0.12)) == pytest.approx(80 + 10)
@@ -138,14 +141,14 @@ def test_a_percent_of_the_baseline_beyond_the_goal_weighs_ten_points(sign, highe
 
 def test_the_weights_weigh_their_parts():
     search = dataclasses.replace(search_for(goal=0.0), accuracy_weight=2.0, latency_weight=0.5)
-    assert Loss(AB, search)(BOTH, told(0.9 * 0.99)) == pytest.approx(80 + 2 * 10 + 0.5 * 10)
+    assert TrialLoss(AB, search)(BOTH, told(0.9 * 0.99)) == pytest.approx(80 + 2 * 10 + 0.5 * 10)
 
 
 def test_a_baseline_of_zero_and_an_explosion_have_a_loss():
-    loss = Loss(AB, search_for(baseline=0.0, higher_is_better=False))
+    loss = TrialLoss(AB, search_for(baseline=0.0, higher_is_better=False))
     assert loss(INT8, told(1e300)) > loss(INT8, told(1e200)) > 80
 
 
 def test_ops_that_cannot_fall_back_have_no_cost_to_compare():
     space = Space((linear("a", FOUR), linear("f", [FP32])))
-    assert Loss(space, search_for())(space.all_int8(), told(0.9, accepted=True)) == 0.0
+    assert TrialLoss(space, search_for())(space.all_int8(), told(0.9, accepted=True)) == 0.0

@@ -4,7 +4,7 @@ import pytest
 from made_up import INT8, fewest_fp32
 
 from lpot_lightning.recipe import FP32, Recipe
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.trial import Trial
 
 CRITERION = Criterion(0.01, relative=False, higher_is_better=True)
@@ -12,7 +12,8 @@ DEAR, CHEAP = Recipe.of({"a": FP32, "b": INT8}), Recipe.of({"a": INT8, "b": INT8
 
 
 def trial(recipe, accuracy, objective, *, accepted=True):
-    return Trial(1, recipe, Score(accuracy, 1.0, objective=objective), accepted)
+    state = TrialState.MET if accepted else TrialState.JUDGED
+    return Trial(1, recipe, Score(accuracy=accuracy, seconds=1.0, objective=objective, state=state))
 
 
 @pytest.mark.parametrize(
@@ -36,5 +37,5 @@ def test_among_others_the_accuracy_decides():
 
 
 def test_what_was_ended_early_is_never_chosen():
-    early = Trial(2, CHEAP, Score(0.9, 1.0, screened=True), accepted=False)
+    early = Trial(2, CHEAP, Score.screening(0.9, 1.0, 0.5))
     assert not early.beats(None, CRITERION, fewest_fp32)

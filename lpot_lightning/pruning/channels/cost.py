@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lpot_lightning.pruning.channels.entering import Calls, entered, random_numbers_kept
+from lpot_lightning.pruning.channels.entering import CallsByPath, entered, random_numbers_kept
 
 
 def parameters_of(model: nn.Module) -> int:
@@ -21,7 +21,7 @@ def parameters_of(model: nn.Module) -> int:
     return sum(one.numel() for one in model.parameters())
 
 
-def macs_of(model: nn.Module, calls: Calls) -> int:
+def macs_of(model: nn.Module, calls: CallsByPath) -> int:
     """Return the multiply-accumulates of all ``calls``, in eval mode.
 
     Counted are matrix products, convolutions and attention, by torch's counter.

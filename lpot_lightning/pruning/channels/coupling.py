@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.pruning.channels.group import Found, Group, Slices
+from lpot_lightning.pruning.channels.group import ChannelGroups, Group, Slices
 from lpot_lightning.pruning.channels.layers import ROOTS, Dims, Side, given_by, read_by
-from lpot_lightning.pruning.channels.trace import Graph, Pair, Place, spread
+from lpot_lightning.pruning.channels.trace import Graph, NodeSide, Pair, spread
 
-Class = dict[Place, list[int]]
+Class = dict[NodeSide, list[int]]
 """Where one channel is: all indices at each place."""
 
 
@@ -32,11 +32,17 @@ class Draft:
 
     def finished(self, name: str, n: int) -> Group:
         """Return the group."""
-        lists = (self.zeroed, self.read, self.carried, self.sizes)
-        return Group(name, n, *(tuple(one) for one in lists))  # type: ignore[arg-type]
+        return Group(
+            name=name,
+            n=n,
+            zeroed=tuple(self.zeroed),
+            read=tuple(self.read),
+            carried=tuple(self.carried),
+            sizes=tuple(self.sizes),
+        )
 
 
-def coupled(model: nn.Module, graph: Graph) -> Found:
+def coupled(model: nn.Module, graph: Graph) -> ChannelGroups:
     """Return the groups of channels in ``graph``; they are not proved yet.
 
     Args:
@@ -60,7 +66,7 @@ def coupled(model: nn.Module, graph: Graph) -> Found:
                 groups.append(_group(graph, paths, f"{path}#{count}" if count else path, alike))
             except Unfit as reason:
                 excluded.update((one, str(reason)) for one in _layers(paths, alike))
-    return Found(tuple(groups), excluded)
+    return ChannelGroups(tuple(groups), excluded)
 
 
 def _width(layer: nn.Module) -> int:
@@ -75,14 +81,14 @@ def _alike(graph: Graph, layer: nn.Module, channels: list[int]) -> Iterator[list
     if not channels:
         return
     found = spread(graph, layer, channels)
-    sorted_by: dict[frozenset[tuple[Place, int]], list[Class]] = defaultdict(list)
+    sorted_by: dict[frozenset[tuple[NodeSide, int]], list[Class]] = defaultdict(list)
     for one in _classes(found, channels):
         real = {place: at for place, at in one.items() if _is_real(graph, place)}
         sorted_by[frozenset((place, len(at)) for place, at in real.items())].append(real)
     yield from sorted_by.values()
 
 
-def _classes(found: Mapping[Place, set[Pair]], channels: list[int]) -> list[Class]:
+def _classes(found: Mapping[NodeSide, set[Pair]], channels: list[int]) -> list[Class]:
     """Return the channels; those that meet anywhere are one."""
     # Union-find: channels meet in chains (a concatenation behind an addition), and only who is in
     # one class at the end of all of them may be cut without the others.
@@ -97,14 +103,14 @@ def _classes(found: Mapping[Place, set[Pair]], channels: list[int]) -> list[Clas
         here: dict[int, int] = {}
         for index, channel in pairs:
             first[lead(channel)] = lead(here.setdefault(index, channel))
-    classes: dict[int, dict[Place, set[int]]] = {}
+    classes: dict[int, dict[NodeSide, set[int]]] = {}
     for place, pairs in found.items():
         for index, channel in pairs:
             classes.setdefault(lead(channel), defaultdict(set))[place].add(index)
     return [{p: sorted(at) for p, at in classes[one].items()} for one in sorted(classes)]
 
 
-def _is_real(graph: Graph, place: Place) -> bool:
+def _is_real(graph: Graph, place: NodeSide) -> bool:
     """Whether something is cut there, or leaves the model."""
     node, _ = place
     ours = type(node.module).__module__ != "torch_pruning.ops"

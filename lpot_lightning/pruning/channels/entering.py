@@ -12,11 +12,11 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import PruningError, in_short
 
-Calls = Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any]]]
+CallsByPath = Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any]]]
 """Example args and kwargs by the path of each module that is entered; ``""`` is the model."""
 
 
-def entered(model: nn.Module, calls: Calls) -> Iterator[tuple[str, list[Tensor]]]:
+def entered(model: nn.Module, calls: CallsByPath) -> Iterator[tuple[str, list[Tensor]]]:
     """Make each of the ``calls`` and yield its path and the tensors that it gives.
 
     The arguments are copied for each call: a model may write into them.
@@ -27,7 +27,7 @@ def entered(model: nn.Module, calls: Calls) -> Iterator[tuple[str, list[Tensor]]
         yield path, list(tensors_in(given))
 
 
-def check_calls(model: nn.Module, calls: Calls) -> None:
+def check_calls(model: nn.Module, calls: CallsByPath) -> None:
     """Raise a ``PruningError`` if a call fails, or gives no tensors."""
     for path, arguments in calls.items():
         called = path or type(model).__name__

@@ -12,14 +12,14 @@ from torch import nn
 
 from lpot_lightning.errors import in_short
 from lpot_lightning.pruning.channels.coupling import coupled
-from lpot_lightning.pruning.channels.entering import Calls, check_calls, random_numbers_kept
-from lpot_lightning.pruning.channels.group import Found, Group
+from lpot_lightning.pruning.channels.entering import CallsByPath, check_calls, random_numbers_kept
+from lpot_lightning.pruning.channels.group import ChannelGroups, Group
 from lpot_lightning.pruning.channels.layers import ROOTS
 from lpot_lightning.pruning.channels.proof import Proof
 from lpot_lightning.pruning.channels.trace import graph_of, torch_pruning
 
 
-def find_groups(model: nn.Module, calls: Calls) -> Found:
+def find_groups(model: nn.Module, calls: CallsByPath) -> ChannelGroups:
     """Return the groups of channels that can be cut out of ``model``, and why others cannot.
 
     Channels are followed through the model by Torch-Pruning. Each group then proves itself, with
@@ -55,21 +55,21 @@ def _as_needed(model: nn.Module) -> nn.Module:
     return ours
 
 
-def _followed(model: nn.Module, calls: Calls) -> Found:
+def _followed(model: nn.Module, calls: CallsByPath) -> ChannelGroups:
     traced = copy.deepcopy(model)
     try:
         return coupled(traced, graph_of(traced, calls))
     except Exception as error:  # Torch-Pruning's own, about what it cannot follow
         reason = f"Torch-Pruning cannot follow the model: {in_short(error)}"
         layers = (path for path, one in model.named_modules() if isinstance(one, ROOTS))
-        return Found((), dict.fromkeys(layers, reason))
+        return ChannelGroups((), dict.fromkeys(layers, reason))
 
 
-def _proved(proof: Proof, found: Found) -> Found:
+def _proved(proof: Proof, found: ChannelGroups) -> ChannelGroups:
     excluded = dict(found.excluded)
     groups = tuple(_good(proof, found.groups, excluded))
     cut = {layer for group in groups for layer in group.layers}
-    return Found(groups, {path: why for path, why in excluded.items() if path not in cut})
+    return ChannelGroups(groups, {path: why for path, why in excluded.items() if path not in cut})
 
 
 def _good(proof: Proof, groups: Sequence[Group], excluded: dict[str, str]) -> list[Group]:

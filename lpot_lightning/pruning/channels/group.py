@@ -29,7 +29,7 @@ class Slices:
         return picked.movedim(self.dim, 0).reshape(len(self.index), -1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Group:
     """Channels of several layers that can only go together.
 
@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ChannelGroups:
     """The groups of a model that can be cut, and why other layers cannot.
 
     Args:

@@ -42,7 +42,7 @@ class ChannelPlan:
 
     Example::
 
-        plan = plan_of(model, found.groups, {"stem.conv": scores > threshold})
+        plan = channel_plan_of(model, found.groups, {"stem.conv": scores > threshold})
         small = cut(copy.deepcopy(model), plan)
     """
 
@@ -78,7 +78,9 @@ class ChannelPlan:
         return cls(plans, sizes)
 
 
-def plan_of(model: nn.Module, groups: Sequence[Group], kept: Mapping[str, Tensor]) -> ChannelPlan:
+def channel_plan_of(
+    model: nn.Module, groups: Sequence[Group], kept: Mapping[str, Tensor]
+) -> ChannelPlan:
     """Return the plan that cuts the channels which are not ``kept`` out of ``model``.
 
     Args:
@@ -92,7 +94,7 @@ def plan_of(model: nn.Module, groups: Sequence[Group], kept: Mapping[str, Tensor
 
     Example::
 
-        plan = plan_of(model, found.groups, {"stem.conv": torch.arange(64) % 2 == 0})
+        plan = channel_plan_of(model, found.groups, {"stem.conv": torch.arange(64) % 2 == 0})
     """
     _check_kept(groups, kept)
     removed: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))

@@ -14,17 +14,17 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lpot_lightning.errors import PruningError, in_short
 from lpot_lightning.pruning.channels.cut import cut
-from lpot_lightning.pruning.channels.entering import Calls, entered
+from lpot_lightning.pruning.channels.entering import CallsByPath, entered
 from lpot_lightning.pruning.channels.group import Group, mask
 from lpot_lightning.pruning.channels.layers import ROOTS
-from lpot_lightning.pruning.channels.plan import plan_of
+from lpot_lightning.pruning.channels.plan import channel_plan_of
 
 TOLERANCE = 1e-5
 """Of the largest number of an output; float32 sums in another order differ by 3e-7 (ResNet-50)."""
 SHARES = (0.5, 0.8)
 """How many channels stay in the proofs: a fixed share would always divide by the same numbers."""
 
-Given = list[Tensor]
+Outputs = list[Tensor]
 
 
 class Proof:
@@ -38,7 +38,7 @@ class Proof:
         calls: as of ``find_groups``.
     """
 
-    def __init__(self, model: nn.Module, calls: Calls) -> None:
+    def __init__(self, model: nn.Module, calls: CallsByPath) -> None:
         self._calls = calls
         self._bases = [base for base in (_lively(model), model) if _is_finite(base, calls)]
         if not self._bases:
@@ -63,7 +63,7 @@ class Proof:
 
     def _try(self, base: nn.Module, groups: Sequence[Group], kept: dict[str, Tensor]) -> str | None:
         try:
-            small = cut(_sharing(base), plan_of(base, groups, kept))
+            small = cut(_sharing(base), channel_plan_of(base, groups, kept))
             got = _run(small, self._calls)
         except PruningError as error:
             return str(error)
@@ -101,12 +101,12 @@ def _drawn(groups: Sequence[Group], share: float) -> dict[str, Tensor]:
     return kept
 
 
-def _run(model: nn.Module, calls: Calls) -> tuple[Given, Given]:
+def _run(model: nn.Module, calls: CallsByPath) -> tuple[Outputs, Outputs]:
     """Return what layers give on the way, and what the calls give, with the same random numbers.
 
     A softmax at the end may hide what goes wrong before it.
     """
-    seen: Given = []
+    seen: Outputs = []
     layers = [one for one in model.modules() if isinstance(one, ROOTS)]
     hooks = [one.register_forward_hook(lambda *call: seen.append(call[2])) for one in layers]
     try:
@@ -157,7 +157,7 @@ def _lively(model: nn.Module) -> nn.Module:
     return lively
 
 
-def _is_finite(model: nn.Module, calls: Calls) -> bool:
+def _is_finite(model: nn.Module, calls: CallsByPath) -> bool:
     try:
         _, given = _run(model, calls)
     except Exception:  # of the user's forward, which random values may not suit
@@ -165,7 +165,7 @@ def _is_finite(model: nn.Module, calls: Calls) -> bool:
     return all(bool(torch.isfinite(one).all()) for one in given)
 
 
-def _are_same(got: tuple[Given, Given], wanted: tuple[Given, Given]) -> bool:
+def _are_same(got: tuple[Outputs, Outputs], wanted: tuple[Outputs, Outputs]) -> bool:
     if any(len(one) != len(other) for one, other in zip(got, wanted, strict=True)):
         return False
     uncut = [pair for pair in zip(got[0], wanted[0], strict=True) if pair[0].shape == pair[1].shape]

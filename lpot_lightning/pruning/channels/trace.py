@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ConfError
-from lpot_lightning.pruning.channels.entering import Calls, entered
+from lpot_lightning.pruning.channels.entering import CallsByPath, entered
 
-Place = tuple[Any, bool]
+NodeSide = tuple[Any, bool]
 """A node of Torch-Pruning's graph, and whether its channels are those that it reads."""
 Pair = tuple[int, int]
 """An index at a place, and that of the channel of the root that it belongs to."""
@@ -63,7 +63,7 @@ def torch_pruning() -> Any:
     return package
 
 
-def graph_of(model: nn.Module, calls: Calls) -> Graph:
+def graph_of(model: nn.Module, calls: CallsByPath) -> Graph:
     """Return how the layers of ``model`` hang together in all ``calls``.
 
     Args:
@@ -87,7 +87,7 @@ def graph_of(model: nn.Module, calls: Calls) -> Graph:
     return Graph(graph, outputs, package._helpers._HybridIndex)
 
 
-def spread(graph: Graph, layer: nn.Module, channels: list[int]) -> dict[Place, set[Pair]]:
+def spread(graph: Graph, layer: nn.Module, channels: list[int]) -> dict[NodeSide, set[Pair]]:
     """Return where the ``channels`` that ``layer`` gives are found in the graph.
 
     Torch-Pruning's own groups forget which channels of a layer are coupled with each other, as
@@ -122,8 +122,8 @@ def _next(
             yield dependency.target, dependency.handler, mapped
 
 
-def _places(graph: Graph, found: dict[Any, set[Pair]]) -> dict[Place, set[Pair]]:
-    places: dict[Place, set[Pair]] = defaultdict(set)
+def _places(graph: Graph, found: dict[Any, set[Pair]]) -> dict[NodeSide, set[Pair]]:
+    places: dict[NodeSide, set[Pair]] = defaultdict(set)
     for (node, handler), pairs in found.items():
         pruner = graph.graph.get_pruner_of_module(node.module)
         reads = handler != pruner.prune_out_channels

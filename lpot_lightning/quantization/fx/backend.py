@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx import state
 from lpot_lightning.quantization.fx.engine import choose_engine, needs_reduced_range, quiet
@@ -30,7 +30,7 @@ class FxBackend:
     def prepare(
         self,
         model: nn.Module,
-        calls: Mapping[int, Calls],
+        calls: Mapping[int, ModuleCalls],
         *,
         avoid: Collection[str] = (),
         whole: bool = True,
@@ -63,7 +63,7 @@ class FxBackend:
         )
 
     def trained(
-        self, model: nn.Module, calls: Mapping[int, Calls], state: Mapping[str, Any]
+        self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]
     ) -> FxPrepared:
         """Return the parts of a trained model, with the ranges that the training came to.
 
@@ -76,7 +76,7 @@ class FxBackend:
             ArtifactError: if the state is of another model.
         """
         parts = self._parts_of(model, state, calls)
-        called = [calls.get(id(model.get_submodule(p.spec.path)), Calls()) for p in parts]
+        called = [calls.get(id(model.get_submodule(p.spec.path)), ModuleCalls()) for p in parts]
         excluded, reduce_range = dict(state["excluded"]), state["reduce_range"]
         return FxPrepared(parts, called, excluded, reduce_range=reduce_range, trained=state)
 
@@ -115,12 +115,19 @@ class FxBackend:
         """
         parts = self._parts_of(model, state)
         found = FxPrepared(
-            parts, [Calls() for _ in parts], {}, reduce_range=state["reduce_range"], trained=state
+            parts,
+            [ModuleCalls() for _ in parts],
+            {},
+            reduce_range=state["reduce_range"],
+            trained=state,
         )
         return found.convert_as_trained()
 
     def _parts_of(
-        self, model: nn.Module, state: Mapping[str, Any], calls: Mapping[int, Calls] | None = None
+        self,
+        model: nn.Module,
+        state: Mapping[str, Any],
+        calls: Mapping[int, ModuleCalls] | None = None,
     ) -> list[Part]:
         check_state(state)
         specs = map(PartSpec.from_dict, state["parts"])
@@ -154,7 +161,7 @@ class FxBackend:
         spec: PartSpec,
         configs: Mapping[str, Any],
         reduce_range: bool,
-        calls: Mapping[int, Calls] | None = None,
+        calls: Mapping[int, ModuleCalls] | None = None,
     ) -> Part:
         try:
             module = model.get_submodule(spec.path)

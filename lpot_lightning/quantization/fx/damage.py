@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.probe import ToggleRun, bind, tensors_of
 from lpot_lightning.recipe import OpConfig
@@ -28,7 +28,7 @@ class Damage:
         calls: of each part, in the dry run.
     """
 
-    def __init__(self, parts: Sequence[Part], calls: Sequence[Calls]) -> None:
+    def __init__(self, parts: Sequence[Part], calls: Sequence[ModuleCalls]) -> None:
         self._parts = parts
         self._calls = calls
         self._runs: dict[int, ToggleRun] = {}
@@ -71,7 +71,7 @@ class Damage:
         self._runs.clear()
 
 
-def changes_function(part: Part, calls: Calls, consumers: Collection[str]) -> bool:
+def changes_function(part: Part, calls: ModuleCalls, consumers: Collection[str]) -> bool:
     """Whether ``part`` gives something else in floating point where it is equalized.
 
     Args:

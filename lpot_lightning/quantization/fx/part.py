@@ -15,7 +15,7 @@ from torch.ao.quantization.quantize_fx import (
 )
 from torch.fx import GraphModule
 
-from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.chain import Chain, chains_of
 from lpot_lightning.quantization.fx.correction import Corrections
@@ -56,7 +56,12 @@ class Part:
 
     @classmethod
     def build(
-        cls, spec: PartSpec, module: nn.Module, *, reduce_range: bool, calls: Calls | None = None
+        cls,
+        spec: PartSpec,
+        module: nn.Module,
+        *,
+        reduce_range: bool,
+        calls: ModuleCalls | None = None,
     ) -> Part:
         """Trace, fuse and observe ``module``; it is left as it is.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.module.calls import Calls
+from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.capability import configs_of, trained_configs_of
 from lpot_lightning.quantization.fx.correction import EQUALIZATION
@@ -46,7 +46,7 @@ class FxPrepared:
     def __init__(
         self,
         parts: list[Part],
-        calls: list[Calls],
+        calls: list[ModuleCalls],
         excluded: dict[str, str],
         *,
         reduce_range: bool,
@@ -150,7 +150,7 @@ class FxPrepared:
                 found += [one for one in consumers if changes_function(part, calls, [one])]
         return found
 
-    def _unproved(self, part: Part, calls: Calls, known: Mapping[str, str]) -> dict[str, str]:
+    def _unproved(self, part: Part, calls: ModuleCalls, known: Mapping[str, str]) -> dict[str, str]:
         choice = {
             op: FP32 if op in known else self._configs(op, kind)[0]
             for op, kind in part.ops.kinds.items()

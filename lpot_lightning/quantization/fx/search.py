@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 
-from lpot_lightning.module.calls import Calls, entered_only_through_forward
+from lpot_lightning.module.calls import ModuleCalls, entered_only_through_forward
 from lpot_lightning.quantization.fx.capability import OP_LAYERS
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.spec import PartSpec
@@ -21,7 +21,7 @@ class Search:
 
     def __init__(
         self,
-        calls: Mapping[int, Calls],
+        calls: Mapping[int, ModuleCalls],
         *,
         reduce_range: bool,
         avoid: Collection[str],
@@ -33,7 +33,7 @@ class Search:
         self._for_training = for_training
         self._seen: set[int] = set()
         self.parts: list[Part] = []
-        self.kept_calls: list[Calls] = []
+        self.kept_calls: list[ModuleCalls] = []
         self.excluded: dict[str, str] = {}
 
     def go(self, model: nn.Module, *, whole: bool) -> None:
@@ -51,7 +51,7 @@ class Search:
             self._leave(path, module)
             return
         self._seen.add(id(module))
-        calls = self._known.get(id(module), Calls())
+        calls = self._known.get(id(module), ModuleCalls())
         if not calls.count:
             reason = OTHERS_READ if calls.read else "is never called by the validation loop"
         elif path in self._avoid:
@@ -78,7 +78,7 @@ class Search:
         return isinstance(layer, OP_LAYERS) and self._is_called(layer)
 
     def _is_called(self, layer: nn.Module) -> bool:
-        return self._known.get(id(layer), Calls()).count > 0
+        return self._known.get(id(layer), ModuleCalls()).count > 0
 
     def _leave(self, path: str, module: nn.Module) -> None:
         """Name the layers with weights that nobody makes a graph for."""
@@ -95,7 +95,7 @@ class Search:
                     else f"a `{type(layer).__name__}` alone is not quantized"
                 )
 
-    def _take(self, path: str, module: nn.Module, calls: Calls) -> str:
+    def _take(self, path: str, module: nn.Module, calls: ModuleCalls) -> str:
         """Make a part of ``module`` and return ``""``, or return why it cannot be one."""
         if not calls.same_shape:
             return "is called with changing non-tensor arguments"
@@ -126,7 +126,7 @@ class Search:
 
     def _is_read(self, layer: nn.Module) -> bool:
         """Whether others use what int8 holds in another form."""
-        read = self._known.get(id(layer), Calls()).read
+        read = self._known.get(id(layer), ModuleCalls()).read
         return isinstance(layer, OP_LAYERS) and not read.isdisjoint(("weight", "bias"))
 
     def _check_leaves(self, part: Part, module: nn.Module) -> None:

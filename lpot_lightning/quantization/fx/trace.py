@@ -16,7 +16,7 @@ from torch.fx import GraphModule, Proxy
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import QuantizationError, in_short
-from lpot_lightning.module.calls import Calls, Scalar
+from lpot_lightning.module.calls import ModuleCalls, Scalar
 from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.folding import fold_weights
 
@@ -136,7 +136,7 @@ def _give_names_back(graph: torch.fx.Graph, fixed: Mapping[str, Scalar]) -> None
             graph.erase_node(node)
 
 
-def check_equal(graph: GraphModule, module: nn.Module, calls: Calls) -> None:
+def check_equal(graph: GraphModule, module: nn.Module, calls: ModuleCalls) -> None:
     """Raise ``NotTraceable`` unless the graph computes what the module computes."""
     with told("its graph does not run"), torch.no_grad():
         ours = graph.forward(*copy.deepcopy(calls.args), **copy.deepcopy(calls.kwargs))

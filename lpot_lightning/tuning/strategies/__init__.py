@@ -1,1 +1,1 @@
-"""Generators that yield a recipe and are sent its verdict; `table` has their names."""
+"""Generators that yield a recipe and are sent its score; `table` has their names."""

@@ -6,12 +6,13 @@ from collections.abc import Generator
 
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.islands import Islands, without_islands
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.bracket import Bracket, close, longest
 from lpot_lightning.tuning.strategies.give_back import GIVE_BACK_TRIALS, give_back
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
 from lpot_lightning.tuning.strategies.ranking import Ranking
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
 def most_trials(ops: int) -> int:
@@ -27,7 +28,7 @@ def most_trials(ops: int) -> int:
     return 2 + longest(ops) + GIVE_BACK_TRIALS
 
 
-def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
     1. All int8. If that is not good enough, ``search.repair`` is asked for settings and corrections
@@ -50,11 +51,11 @@ def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None
 
         proposals = search_auto(space, search)
         recipe = next(proposals)
-        recipe = proposals.send(Verdict(score, accepted=False))
+        recipe = proposals.send(score)
     """
     base = _without_islands(space.all_int8(), space)
-    verdict = yield base
-    if verdict.accepted:
+    score = yield base
+    if score.accepted:
         return
     ranked = search.rank(base)
     repaired = search.repair(base, ranked)
@@ -62,12 +63,12 @@ def search_auto(space: Space, search: Search) -> Generator[Recipe, Verdict, None
         second = yield repaired
         if second.accepted:
             return
-        if _is_better(second, verdict, search):
-            base, verdict, ranked = repaired, second, search.rank(repaired)
+        if _is_better(second, score, search):
+            base, score, ranked = repaired, second, search.rank(repaired)
     int8 = {*base.int8_ops}
     ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
-    bracket = Bracket(Prefixes(base, ranking, Islands(space)), search)
-    bracket.tell(0, verdict)
+    bracket = Bracket(prefixes=Prefixes(base, ranking, Islands(space)), search=search)
+    bracket.tell(0, score)
     yield from close(bracket)
     if bracket.is_met:
         yield from give_back(bracket)
@@ -78,6 +79,6 @@ def _without_islands(recipe: Recipe, space: Space) -> Recipe:
     return cleaned if cleaned.int8_ops else recipe
 
 
-def _is_better(second: Verdict, first: Verdict, search: Search) -> bool:
-    a, b = second.score.accuracy, first.score.accuracy
+def _is_better(second: Score, first: Score, search: SearchContext) -> bool:
+    a, b = second.accuracy, first.accuracy
     return a is not None and (b is None or search.criterion.is_better(a, b))

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from functools import cmp_to_key
 
 from lpot_lightning.recipe import Recipe
-from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.steps import (
     fall_back_cumulatively,
@@ -14,12 +14,12 @@ from lpot_lightning.tuning.strategies.steps import (
     fallback_names,
     try_settings,
 )
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
-_Ordering = Generator[Recipe, Verdict, list[str]]
+_Ordering = Generator[Recipe, Score, list[str]]
 
 
-def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_basic(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try one int8 setting for each kind of op, then ops in fp32, in the order of LPOT 1.x.
 
     The order is that of ``lpot/strategy/basic.py``: (1) settings for the kinds, uniform ones first;
@@ -33,7 +33,7 @@ def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, Non
 
         proposals = search_basic(space, search)
         recipe = next(proposals)
-        recipe = proposals.send(Verdict(score, accepted=False))
+        recipe = proposals.send(score)
     """
     base = yield from try_settings(space, search)
     order = yield from _try_single_ops(base[0], fallback_names(base[0], space), search)
@@ -41,12 +41,12 @@ def search_basic(space: Space, search: Search) -> Generator[Recipe, Verdict, Non
     yield from fall_back_cumulatively(base[0], order)
 
 
-def _try_single_ops(base: Recipe, names: tuple[str, ...], search: Search) -> _Ordering:
+def _try_single_ops(base: Recipe, names: tuple[str, ...], search: SearchContext) -> _Ordering:
     """Return the ops in the order in which they helped; failed ones last."""
     found: dict[str, float | None] = {}
     for name in reversed(names):
-        verdict = yield base.with_fp32([name])
-        found[name] = verdict.score.accuracy
+        score = yield base.with_fp32([name])
+        found[name] = score.accuracy
 
     def helped_more(a: str, b: str) -> int:
         return _compare(found[a], found[b], search.criterion)

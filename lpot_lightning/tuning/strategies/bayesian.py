@@ -6,16 +6,17 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-def search_bayesian(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_bayesian(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Choose an int8 setting for each op where a Gaussian process expects the best accuracy.
 
     As in ``lpot/strategy/bayesian.py``, only the accuracy counts, and no op that can be int8 is
@@ -34,8 +35,8 @@ def search_bayesian(space: Space, search: Search) -> Generator[Recipe, Verdict, 
         op.name: tuple(dict.fromkeys((first[op.name], *settings_of(op)))) for op in space.ops
     }
 
-    def loss(_: Recipe, verdict: Verdict) -> float:
-        return sign * (verdict.score.accuracy or 0.0)
+    def loss(_: Recipe, score: Score) -> float:
+        return sign * (score.accuracy or 0.0)
 
     yield from search_sampled(
         start, choices, lambda: _gaussian_process(search.seed), loss, search.seed

@@ -7,9 +7,10 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
-from lpot_lightning.tuning.strategies.surrogate import Point, damage_at
+from lpot_lightning.tuning.strategies.strategy import SearchContext
+from lpot_lightning.tuning.strategies.surrogate import MeasuredDrop, damage_at
 
 WORTH = 0.02
 """The share of all cost that a trial has to promise: a validation pass is not made for less."""
@@ -18,7 +19,7 @@ _PULL = 0.2
 _ROUNDING = 1 + 1e-9
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Bracket:
     """What is known of the sizes.
 
@@ -31,7 +32,7 @@ class Bracket:
     """
 
     prefixes: Prefixes
-    search: Search
+    search: SearchContext
     too_few: int = 0
     enough: int = field(init=False)
     drops: dict[int, float] = field(default_factory=dict)
@@ -54,12 +55,12 @@ class Bracket:
             costs[self.enough] - costs[self.too_few + 1] < WORTH * self.prefixes.cost
         )
 
-    def tell(self, size: int, verdict: Verdict) -> None:
+    def tell(self, size: int, score: Score) -> None:
         """Take note of what became of a size, taking acceptance to be monotone."""
-        accuracy = verdict.score.accuracy
+        accuracy = score.accuracy
         if accuracy is not None:
             self.drops[size] = self.search.criterion.drop(accuracy, self.search.baseline)
-        if verdict.accepted:
+        if score.accepted:
             self.enough = size
         else:
             self.too_few = size
@@ -84,7 +85,7 @@ class Bracket:
         cliff = self.prefixes.cliff(predicted, moved)
         return moved if cliff is None else cliff
 
-    def _points(self) -> list[Point]:
+    def _points(self) -> list[MeasuredDrop]:
         """Return the measured drops that say most of the goal: below and above it, else below."""
         damages = self.prefixes.damages
         known = [size for size in sorted(self.drops, reverse=True) if damages[size] > 0]
@@ -98,7 +99,7 @@ def longest(ops: int) -> int:
     return max(ops - 1, 0).bit_length() + 1
 
 
-def close(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
+def close(bracket: Bracket) -> Generator[Recipe, Score, None]:
     """Try sizes until the smallest one that is accepted is known, or nearly so.
 
     Whatever the verdicts are, it ends within ``longest`` trials.
@@ -112,5 +113,5 @@ def close(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
     while not bracket.is_closed:
         left -= 1
         size = bracket.probe(left)
-        verdict = yield bracket.prefixes.recipe(bracket.prefixes.picked(size))
-        bracket.tell(size, verdict)
+        score = yield bracket.prefixes.recipe(bracket.prefixes.picked(size))
+        bracket.tell(size, score)

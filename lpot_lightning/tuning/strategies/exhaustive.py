@@ -6,12 +6,13 @@ from collections.abc import Generator
 from itertools import product
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def search_exhaustive(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_exhaustive(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all combinations of the int8 settings of the ops, the last op varying fastest.
 
     The order is that of ``lpot/strategy/exhaustive.py``. As there, no op that can be int8 is tried

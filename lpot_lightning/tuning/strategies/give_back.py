@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.strategies.bracket import WORTH, Bracket
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 GIVE_BACK_TRIALS = 3
 
 _HOPELESS = 10.0
 
 
-def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
+def give_back(bracket: Bracket) -> Generator[Recipe, Score, None]:
     """Make those ops int8 again whose drop is predicted to fit into what the goal leaves.
 
     Between two sizes that were tried lies a measured difference in accuracy. It is shared among the
@@ -37,11 +38,11 @@ def give_back(bracket: Bracket) -> Generator[Recipe, Verdict, None]:
         group = loan.fitting(bracket.search.criterion.goal)
         if not group:
             return
-        verdict = yield bracket.prefixes.recipe(loan.picked - group)
-        loan.tell(group, verdict, bracket.search)
+        score = yield bracket.prefixes.recipe(loan.picked - group)
+        loan.tell(group, score, bracket.search)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Loan:
     """Ops that are in fp32 in an accepted recipe, and the drop each is predicted to save.
 
@@ -57,7 +58,9 @@ class _Loan:
     @classmethod
     def of(cls, bracket: Bracket) -> _Loan:
         prefixes, enough = bracket.prefixes, bracket.enough
-        loan = cls(prefixes, frozenset(prefixes.picked(enough)), bracket.drops[enough])
+        loan = cls(
+            prefixes=prefixes, picked=frozenset(prefixes.picked(enough)), drop=bracket.drops[enough]
+        )
         hopeless = _HOPELESS * bracket.search.criterion.goal
         for a, b in pairwise(sorted(size for size in bracket.drops if size <= enough)):
             if bracket.drops[b] <= hopeless or b == enough:
@@ -83,11 +86,11 @@ class _Loan:
         won = self.prefixes.cost_of(self._freed(group))
         return group if won >= WORTH * self.prefixes.cost else frozenset()
 
-    def tell(self, group: frozenset[str], verdict: Verdict, search: Search) -> None:
+    def tell(self, group: frozenset[str], score: Score, search: SearchContext) -> None:
         """Take note of what became of the recipe without ``group``."""
-        accuracy = verdict.score.accuracy
+        accuracy = score.accuracy
         drop = math.inf if accuracy is None else search.criterion.drop(accuracy, search.baseline)
-        if verdict.accepted:
+        if score.accepted:
             self.picked -= group
             self.drop = drop
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.ranking import Ranking
 from lpot_lightning.tuning.strategies.steps import (
@@ -13,10 +14,10 @@ from lpot_lightning.tuning.strategies.steps import (
     fallback_names,
     try_settings,
 )
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def search_mse(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_mse(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try one int8 setting for each kind of op, then ops in fp32, the most harmful first.
 
     The order is that of ``lpot/strategy/mse.py``, which took the way of ``basic`` without its
@@ -28,7 +29,7 @@ def search_mse(space: Space, search: Search) -> Generator[Recipe, Verdict, None]
 
         proposals = search_mse(space, search)
         recipe = next(proposals)
-        recipe = proposals.send(Verdict(score, accepted=False))
+        recipe = proposals.send(score)
     """
     base = yield from try_settings(space, search)
     names = fallback_names(base[0], space)

@@ -7,13 +7,14 @@ from math import prod
 from random import Random
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def search_random(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
-    """Draw an int8 setting for each op, independently, from ``Search.seed`` on.
+def search_random(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
+    """Draw an int8 setting for each op, independently, from ``SearchContext.seed`` on.
 
     As in ``lpot/strategy/random.py``, no op that can be int8 is tried in fp32. Unlike there the
     first recipe is that of the first settings, no combination is proposed twice, and when all were

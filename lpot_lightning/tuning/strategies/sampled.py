@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
-from lpot_lightning.tuning.strategies.strategy import Verdict
+from lpot_lightning.tuning.score import Score
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -27,9 +27,9 @@ def search_sampled(
     start: Recipe,
     choices: Choices,
     make_sampler: Callable[[], BaseSampler],
-    loss: Callable[[Recipe, Verdict], float],
+    loss: Callable[[Recipe, Score], float],
     seed: int,
-) -> Generator[Recipe, Verdict, None]:
+) -> Generator[Recipe, Score, None]:
     """Propose ``start``, then what the sampler draws, until all combinations were there.
 
     The recipe without any int8 op counts as having been there: it is the baseline.
@@ -47,10 +47,10 @@ def search_sampled(
     recipe, seen = study.begin(start), set[str]()
     while True:
         seen.add(recipe.key)
-        verdict = yield recipe
+        score = yield recipe
         if len(seen) >= count:
             return
-        study.tell(math.inf if verdict.score.failed else loss(recipe, verdict))
+        study.tell(math.inf if score.failed else loss(recipe, score))
         recipe = study.ask(seen)
 
 

@@ -6,20 +6,21 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from lpot_lightning.recipe import Op, OpConfig, Recipe
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.combinations import uniform_first
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 Best = tuple[Recipe, float | None]
 """A recipe and its accuracy, ``None`` where no trial gave one."""
 
 
-def try_settings(space: Space, search: Search) -> Generator[Recipe, Verdict, Best]:
+def try_settings(space: Space, search: SearchContext) -> Generator[Recipe, Score, Best]:
     """Try one int8 setting for each kind of op, uniform ones first, and return the best."""
     best: Best = space.all_int8(), None
     for recipe in _settings(space):
-        verdict = yield recipe
-        accuracy = verdict.score.accuracy
+        score = yield recipe
+        accuracy = score.accuracy
         if accuracy is not None and _improves(accuracy, best[1], search):
             best = recipe, accuracy
     return best
@@ -63,21 +64,21 @@ def fallback_names(base: Recipe, space: Space) -> tuple[str, ...]:
 
 
 def fall_back_greedily(
-    base: Best, order: Sequence[str], search: Search
-) -> Generator[Recipe, Verdict, None]:
+    base: Best, order: Sequence[str], search: SearchContext
+) -> Generator[Recipe, Score, None]:
     """Try ops in fp32 one after another, each kept only if it strictly improves."""
     recipe, best = base
     for name in order:
         tried = recipe.with_fp32([name])
         if not tried.int8_ops:
             return
-        verdict = yield tried
-        accuracy = verdict.score.accuracy
+        score = yield tried
+        accuracy = score.accuracy
         if accuracy is not None and _improves(accuracy, best, search):
             recipe, best = tried, accuracy
 
 
-def fall_back_cumulatively(base: Recipe, order: Sequence[str]) -> Generator[Recipe, Verdict, None]:
+def fall_back_cumulatively(base: Recipe, order: Sequence[str]) -> Generator[Recipe, Score, None]:
     """Try ops in fp32 one after another, without taking any back."""
     recipe = base
     for name in order:
@@ -87,5 +88,5 @@ def fall_back_cumulatively(base: Recipe, order: Sequence[str]) -> Generator[Reci
         yield recipe
 
 
-def _improves(accuracy: float, best: float | None, search: Search) -> bool:
+def _improves(accuracy: float, best: float | None, search: SearchContext) -> bool:
     return best is None or search.criterion.is_better(accuracy, best)

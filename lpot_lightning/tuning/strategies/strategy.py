@@ -11,21 +11,8 @@ from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a recipe that a strategy proposed.
-
-    Args:
-        score: what the trial gave.
-        accepted: whether the criterion is met; never true for a failed trial.
-    """
-
-    score: Score
-    accepted: bool
-
-
-@dataclass(frozen=True)
-class Search:
+@dataclass(frozen=True, kw_only=True)
+class SearchContext:
     """What a strategy may ask while it searches.
 
     Args:
@@ -50,13 +37,13 @@ class Search:
     latency_weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Strategy:
     """In which order recipes are tried.
 
     Args:
         name: as in ``tuning.strategy.name`` of the YAML.
-        search: a generator function: it yields a ``Recipe`` and is sent its ``Verdict``.
+        search: a generator function: it yields a ``Recipe`` and is sent its ``Score``.
         finishes: whether the search is bounded and ends by itself, so that the first success need
             not be its end.
         in_full: whether small differences between failing trials decide what comes next, so that
@@ -68,11 +55,11 @@ class Strategy:
         def only_all_int8(space, search):
             yield space.all_int8()
 
-        strategy = Strategy("only_all_int8", only_all_int8, finishes=True)
+        strategy = Strategy(name="only_all_int8", search=only_all_int8, finishes=True)
     """
 
     name: str
-    search: Callable[[Space, Search], Generator[Recipe, Verdict, None]]
+    search: Callable[[Space, SearchContext], Generator[Recipe, Score, None]]
     finishes: bool = False
     in_full: bool = False
     needs: tuple[str, ...] = ()

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 _GENTLE, _STRONG = 0.5, 2.0
 _LEAST = 0.1
 
-Point = tuple[float, float]
+MeasuredDrop = tuple[float, float]
 """A damage that was left in int8, above 0, and the drop that was measured with it."""
 
 
-def damage_at(goal: float, points: Sequence[Point]) -> float | None:
+def damage_at(goal: float, points: Sequence[MeasuredDrop]) -> float | None:
     """Return the damage with which the drop is predicted to be ``goal``.
 
     The drop is taken to be ``factor * damage ** power``, through the first two points; with one,
@@ -35,7 +35,7 @@ def damage_at(goal: float, points: Sequence[Point]) -> float | None:
     return math.exp(min(x + (math.log(goal) - y) / power, 700.0))
 
 
-def _slope(a: Point, b: Point) -> float:
+def _slope(a: MeasuredDrop, b: MeasuredDrop) -> float:
     if a[0] == b[0]:
         return 1.0
     return min(max((a[1] - b[1]) / (a[0] - b[0]), _GENTLE), _STRONG)

@@ -15,13 +15,13 @@ from lpot_lightning.tuning.strategies.strategy import Strategy
 from lpot_lightning.tuning.strategies.tpe import search_tpe
 
 STRATEGIES = {
-    "auto": Strategy("auto", search_auto, finishes=True),
-    "basic": Strategy("basic", search_basic, in_full=True),
-    "mse": Strategy("mse", search_mse, in_full=True),
-    "random": Strategy("random", search_random),
-    "exhaustive": Strategy("exhaustive", search_exhaustive),
-    "bayesian": Strategy("bayesian", search_bayesian, needs=("optuna", "scipy")),
-    "tpe": Strategy("tpe", search_tpe, needs=("optuna",)),
+    "auto": Strategy(name="auto", search=search_auto, finishes=True),
+    "basic": Strategy(name="basic", search=search_basic, in_full=True),
+    "mse": Strategy(name="mse", search=search_mse, in_full=True),
+    "random": Strategy(name="random", search=search_random),
+    "exhaustive": Strategy(name="exhaustive", search=search_exhaustive),
+    "bayesian": Strategy(name="bayesian", search=search_bayesian, needs=("optuna", "scipy")),
+    "tpe": Strategy(name="tpe", search=search_tpe, needs=("optuna",)),
 }
 
 

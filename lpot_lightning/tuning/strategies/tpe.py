@@ -12,7 +12,7 @@ from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.sampled import search_sampled
 from lpot_lightning.tuning.strategies.steps import settings_of
-from lpot_lightning.tuning.strategies.strategy import Search, Verdict
+from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -24,12 +24,12 @@ MISSED = 80.0
 """What missing the goal weighs."""
 
 
-def search_tpe(space: Space, search: Search) -> Generator[Recipe, Verdict, None]:
+def search_tpe(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Choose an int8 setting or fp32 for each op, weighing accuracy and speed.
 
     As in ``lpot/contrib/strategy/tpe.py``, ten trials are drawn before the estimators guide; see
-    ``Loss`` for what they are told. They are those of Optuna's ``TPESampler`` (Bergstra et al.,
-    2011) with its own settings, not hyperopt's. The recipe without any int8 op is not tried.
+    ``TrialLoss`` for what they are told. They are those of Optuna's ``TPESampler`` (Bergstra et
+    al., 2011) with its own settings, not hyperopt's. The recipe without any int8 op is not tried.
 
     Example::
 
@@ -39,11 +39,15 @@ def search_tpe(space: Space, search: Search) -> Generator[Recipe, Verdict, None]
     first = start.as_mapping()
     choices = {op.name: _choices_of(op, first[op.name]) for op in space.ops}
     yield from search_sampled(
-        start, choices, lambda: _parzen_estimators(search.seed), Loss(space, search), search.seed
+        start,
+        choices,
+        lambda: _parzen_estimators(search.seed),
+        TrialLoss(space, search),
+        search.seed,
     )
 
 
-class Loss:
+class TrialLoss:
     """What a trial weighs: LPOT's sum of an accuracy and a latency part, less being better.
 
     A trial that misses the goal has 80 points, and 10 * ``accuracy_weight`` for each percent of the
@@ -58,22 +62,22 @@ class Loss:
 
     Example::
 
-        Loss(space, search)(space.all_int8(), Verdict(score, accepted=True))  # 0.0
+        TrialLoss(space, search)(space.all_int8(), score)  # 0.0
     """
 
-    def __init__(self, space: Space, search: Search) -> None:
+    def __init__(self, space: Space, search: SearchContext) -> None:
         self._search, self._start = search, space.all_int8()
         self._objective: float | None = None
         self._names = space.fallback_candidates
 
-    def __call__(self, recipe: Recipe, verdict: Verdict) -> float:
+    def __call__(self, recipe: Recipe, score: Score) -> float:
         """Return the points of a trial that has an accuracy; all int8 is to be the first."""
         if recipe == self._start:
-            self._objective = verdict.score.objective
-        latency = POINTS * math.log2(self._slowdown(recipe, verdict.score))
+            self._objective = score.objective
+        latency = POINTS * math.log2(self._slowdown(recipe, score))
         loss = self._search.latency_weight * latency
-        if not verdict.accepted:
-            percents = 100 * self._missing(verdict.score.accuracy or 0.0)
+        if not score.accepted:
+            percents = 100 * self._missing(score.accuracy or 0.0)
             loss += MISSED + self._search.accuracy_weight * POINTS * percents
         return loss
 

@@ -14,7 +14,7 @@ from torch import nn
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.finding import find_groups
-from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, plan_of
+from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, channel_plan_of
 
 
 class Lit(LightningModule):
@@ -96,7 +96,7 @@ def test_one_channel_may_be_all_that_stays():
     model, found = trained(CASES["resnet"].make()), found_in("resnet")
     kept = {group.name: torch.arange(group.n) == 2 for group in found}
     wide = masked(model, found, kept)
-    small = cut(copy.deepcopy(wide), plan_of(model, found.groups, kept))
+    small = cut(copy.deepcopy(wide), channel_plan_of(model, found.groups, kept))
     calls = CASES["resnet"].calls(seed=3)
     assert small[2].two[0].weight.shape == (1, 1, 3, 3)
     assert distance(outputs(small, calls), outputs(wide, calls)) < 1e-5
@@ -133,5 +133,5 @@ def test_a_plan_may_not_part_what_is_tied():
 
 def test_half_of_a_group_can_be_chosen_by_any_mask():
     model, found = trained(CASES["gated"].make()), found_in("gated")
-    small = cut(model, plan_of(model, found.groups, {"gate": half(found["gate"])}))
+    small = cut(model, channel_plan_of(model, found.groups, {"gate": half(found["gate"])}))
     assert (small.gate.out_features, small.fc.in_features) == (8, 4)

@@ -16,7 +16,7 @@ from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning.channels import finding
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.finding import find_groups
-from lpot_lightning.pruning.channels.plan import plan_of
+from lpot_lightning.pruning.channels.plan import channel_plan_of
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -275,6 +275,6 @@ def test_some_groups_may_be_cut_and_others_not():
     for group in found:
         kept = {group.name: half(group)}
         wide = masked(model, found, kept)
-        small = cut(masked(model, found, kept), plan_of(model, found.groups, kept))
+        small = cut(masked(model, found, kept), channel_plan_of(model, found.groups, kept))
         calls = CASES["resnet"].calls(seed=3)
         assert distance(outputs(small, calls), outputs(wide, calls)) < 1e-5

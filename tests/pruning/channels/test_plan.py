@@ -10,7 +10,7 @@ from channel_zoo import CASES
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError, PruningError
-from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, plan_of
+from lpot_lightning.pruning.channels.plan import ChannelPlan, TensorPlan, channel_plan_of
 
 EVERY_SECOND = tuple(range(0, 8, 2))
 
@@ -55,10 +55,10 @@ def test_it_tells_the_sizes_of_layers():
 
 
 def test_a_group_that_is_not_named_stays():
-    plan = plan_of(CASES["plain"].make(), found_in("plain").groups, {})
+    plan = channel_plan_of(CASES["plain"].make(), found_in("plain").groups, {})
     assert plan == ChannelPlan()
     kept = {"6": half(found_in("plain")["6"])}
-    assert plan_of(CASES["plain"].make(), found_in("plain").groups, kept).sizes.keys() == {
+    assert channel_plan_of(CASES["plain"].make(), found_in("plain").groups, kept).sizes.keys() == {
         *("6", "7", "9")
     }
 
@@ -80,7 +80,7 @@ def test_all_names_of_a_tensor_are_told():
 )
 def test_a_wrong_mask_is_told(kept, told):
     with pytest.raises(PruningError, match=told):
-        plan_of(CASES["plain"].make(), found_in("plain").groups, kept)
+        channel_plan_of(CASES["plain"].make(), found_in("plain").groups, kept)
 
 
 def test_tied_weights_are_not_cut_in_two_ways():
@@ -88,7 +88,7 @@ def test_tied_weights_are_not_cut_in_two_ways():
     model.again = nn.Conv2d(3, 8, 3)
     model.again.weight = model[0].weight
     with pytest.raises(PruningError, match="`again.weight` and `0.weight` are one tensor"):
-        plan_of(model, groups, {"0": half(groups[0])})
+        channel_plan_of(model, groups, {"0": half(groups[0])})
 
 
 @pytest.mark.parametrize("name", CASES)

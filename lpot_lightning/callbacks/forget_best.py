@@ -1,4 +1,4 @@
-"""Callbacks that look for the best model, let to look anew."""
+"""Checkpoints and early stopping, made to forget the best model so far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 
-def look_anew(trainer: Trainer, why: str) -> None:
+def forget_best(trainer: Trainer, why: str) -> None:
     """Let checkpoints and early stopping compare with nothing that was before.
 
     The files of before stay where they are.
