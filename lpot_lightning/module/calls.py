@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.module.absent import asks_for_values
 from lpot_lightning.module.fast_path import ways_around
+from lpot_lightning.module.placeholder import asks_for_values
 
 Scalar = bool | int | float | str | None
 

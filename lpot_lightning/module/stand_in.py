@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.module.absent import Absent
 from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.fast_path import ways_around
 from lpot_lightning.module.folding import other_hooks
+from lpot_lightning.module.placeholder import WeightPlaceholder
 
 Model = TypeVar("Model", bound=nn.Module)
 Key = TypeVar("Key")
@@ -226,7 +226,7 @@ def _taken_out(owner: nn.Module, name: str, layer: str) -> Iterator[Undo]:
         if tensor is not None:
             yield _items_kept(held)
             held[name] = None
-            yield _set(owner, {name: Absent.of(tensor, layer)})
+            yield _set(owner, {name: WeightPlaceholder.of(tensor, layer)})
 
 
 def _registered(model: nn.Module, path: str, graph: nn.Module) -> Iterator[Undo]:

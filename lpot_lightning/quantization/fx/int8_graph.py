@@ -8,7 +8,7 @@ import torch
 from torch.fx import GraphModule
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.module.absent import NO_PICKLE
+from lpot_lightning.module.placeholder import NO_PICKLE
 from lpot_lightning.quantization.fx.engine import quiet
 
 

@@ -40,7 +40,7 @@ NO_PICKLE = (
 )
 
 
-class Absent(Tensor):
+class WeightPlaceholder(Tensor):
     """Has shape, type and device of a weight that int8 holds in another form.
 
     It is no part of the state, and takes no memory.
@@ -49,10 +49,10 @@ class Absent(Tensor):
     _layer: str
 
     @staticmethod
-    def of(weight: Tensor, layer: str) -> Absent:
+    def of(weight: Tensor, layer: str) -> WeightPlaceholder:
         """Return what stands for ``weight`` of ``layer``."""
-        made: Absent = Tensor._make_wrapper_subclass(
-            Absent, weight.shape, dtype=weight.dtype, device=weight.device
+        made: WeightPlaceholder = Tensor._make_wrapper_subclass(
+            WeightPlaceholder, weight.shape, dtype=weight.dtype, device=weight.device
         )
         made._layer = layer
         return made
@@ -72,9 +72,9 @@ class Absent(Tensor):
                 )
             return func(*args, **(kwargs or {}))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Absent:
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightPlaceholder:
         """Return another one like it."""
-        return Absent.of(self, self._layer)
+        return WeightPlaceholder.of(self, self._layer)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse to be pickled, and the model with it."""
@@ -82,7 +82,7 @@ class Absent(Tensor):
 
     def __repr__(self) -> str:  # type: ignore[override]
         """Say what it was."""
-        return f"Absent({list(self.shape)}, {self.dtype})"
+        return f"WeightPlaceholder({list(self.shape)}, {self.dtype})"
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
