@@ -31,16 +31,17 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "trainer": (
-        "checks monitor precision progress readable scorers stop_watch interrupt placed"
-        " forget_best partial_metric",
-        "cpu_strategy borrowed_loop borrowed_validate watched_pass loaders",
-        "checkpoint averaging chosen_weights unjudged",
-        "calibration task validation_runner",
+        "checks monitor precision progress readable scorers placed partial_metric",
+        "cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
+        "weights averaging passes ending",
+        "chosen_weights calibration validation_judge",
+        "validation_feed",
         "session",
+        "tuned_run",
     ),
     "runs": (
-        "criterion options trained speed pruning_result",
-        "job workspace objective tuning_result pruned_files",
+        "criterion trained speed pruning_result workspace",
+        "options job objective tuning_result pruned_files run_history",
         "ranker op_selection preparation training channels best_model",
         "quantize prune",
     ),
@@ -87,8 +88,6 @@ INSIDE = {
 """The floors inside of the large rooms, the lowest first."""
 LEGACY = "quantization/fx/"
 """Torch's own int8 graphs: kept as they are until something else takes their place."""
-BY_POSITION = {"Job", "Options", "Task"}
-"""Records of one run that are still built by position."""
 NO_ROOM = {
     "benchmarks": "mirrors the folder of the benchmarks",
     "examples": "what the examples, the README and the documents show, run as a user does",
@@ -293,9 +292,7 @@ def test_records_of_more_than_four_fields_are_built_by_name() -> None:
         for here, path in files().items()
         if not legacy(path)
         for record, decorator in records_of(path)
-        if len(fields_of(record)) > 4
-        and "kw_only=True" not in decorator
-        and record.name not in BY_POSITION
+        if len(fields_of(record)) > 4 and "kw_only=True" not in decorator
     ]
     assert not faults
 

@@ -24,7 +24,7 @@ _FILES = (*_INT8, PRUNED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workspace:
+class WorkspaceFiles:
     """What is in a workspace; each part is ``None`` where its file is not there.
 
     Args:
@@ -73,7 +73,7 @@ class Workspace:
         return json.dumps(plain, indent=1)
 
 
-def look(path: str) -> Workspace:
+def look(path: str) -> WorkspaceFiles:
     """Read what is in the workspace at ``path``; nothing is changed.
 
     Raises:
@@ -88,7 +88,7 @@ def look(path: str) -> Workspace:
         raise ArtifactError(
             f"`{path}` is no workspace: it holds none of {', '.join(f'`{one}`' for one in _FILES)}"
         )
-    return Workspace(
+    return WorkspaceFiles(
         folder=folder,
         result=read_result(folder / RESULT) if RESULT in there else None,
         history=look_at(folder / HISTORY) if HISTORY in there else None,
@@ -97,7 +97,7 @@ def look(path: str) -> Workspace:
     )
 
 
-def page(found: Workspace) -> str:
+def page(found: WorkspaceFiles) -> str:
     """Return it for people, part by part.
 
     Raises:
@@ -112,7 +112,7 @@ def page(found: Workspace) -> str:
         ) from error
 
 
-def _parts(found: Workspace) -> Iterator[str]:
+def _parts(found: WorkspaceFiles) -> Iterator[str]:
     if found.notes:
         yield "\n".join(f"note: {one}" for one in found.notes)
     if found.pruned is not None:
