@@ -32,6 +32,14 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
+def warm_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that are spawned come from one that has imported everything."""
+    from warm_python import python
+
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", python().encode())
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """Return where the files of a run go; the folder is not there yet."""
     return tmp_path / "workspace"

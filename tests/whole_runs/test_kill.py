@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from fork_server import unreadable
 from kill_scenes import Scene, end_of, told
+from warm_python import python
 
 from lpot_lightning.errors import ArtifactError
 
@@ -21,7 +21,7 @@ SHORT = Scene("quantize, basic", "basic", trials=2)
 
 def test_killed_runs_go_on_and_end_as_those_that_were_not():
     script = Path(__file__).parents[1] / "scenes/chaos.py"
-    run = [sys.executable, str(script), "--kills", "8"]
+    run = [python(), str(script), "--kills", "8"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
