@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import gc
 import json
 import os
 import select
@@ -140,6 +141,7 @@ def import_everything() -> None:
     for name in (*others, *own):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    gc.freeze()  # a child that collects garbage would write to all of it
 
 
 def _supervise(connection: socket.socket, program: str) -> NoReturn:

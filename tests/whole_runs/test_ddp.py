@@ -417,6 +417,8 @@ def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
                 break
         assert "interrupted: 2 finished trials and the best model so far" in run.stderr.read()
     assert run.returncode == 128 + signal.SIGTERM
-    done = subprocess.run(script(tuning=MANY, start=python()), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        script(tuning=MANY, start=python()), capture_output=True, text=True, timeout=120
+    )
     for rank in (0, 1):
         assert f"rank {rank}: budget_exhausted 1.0 2" in done.stdout, done.stderr
