@@ -100,6 +100,34 @@ QAT = ROOT / "examples" / "qat"
 PRUNING = ROOT / "examples" / "pruning"
 
 
+HURRIED = """
+import runpy, sys
+import lightning.pytorch as pl
+whole, few = pl.Trainer, dict.fromkeys(("limit_train_batches", "limit_val_batches"), 2)
+pl.Trainer = lambda **given: whole(**given, **few)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("demo", "given", "rows"),
+    [
+        (QAT, ("--short",), ("fp32", "PTQ, all ops int8", "PTQ, tuned by `auto`", "QAT, 2 epochs")),
+        (PRUNING, ("channels_int8", "--dense_epochs", "1"), ("dense", "channels_int8")),
+    ],
+    ids=["qat", "pruning"],
+)
+def test_the_long_demos_come_to_their_tables_with_two_batches_an_epoch(
+    tmp_path: Path, demo: Path, given: tuple[str, ...], rows: tuple[str, ...]
+) -> None:
+    said = output_of(tmp_path, "-c", HURRIED, str(demo / "demo.py"), *given)
+    for name in rows:
+        assert re.search(rf"^{re.escape(name)}.* [01]\.\d{{4}}", said, re.MULTILINE), said
+
+
+@pytest.mark.soak
 def test_a_net_that_int8_breaks_learns_to_be_int8(tmp_path: Path) -> None:
     said = output_of(tmp_path, str(QAT / "demo.py"), "--short")
     row = r" +(0\.\d+) +(\d+) of 11 +(\d+\.\d) +\d+\.\d\dx +(met|missed)"
@@ -134,6 +162,7 @@ def test_the_yaml_of_the_page_on_training_is_a_conf() -> None:
     assert read_conf(yaml.safe_load(block)).quantization.approach == "quant_aware_training"
 
 
+@pytest.mark.soak
 def test_a_net_without_half_of_its_channels_becomes_int8(tmp_path: Path) -> None:
     demo = str(PRUNING / "demo.py")
     said = output_of(tmp_path, demo, "channels_int8", "--dense_epochs", "3")

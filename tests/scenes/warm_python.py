@@ -56,8 +56,14 @@ def python() -> str:
     )
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    atexit.register(server.communicate)
+    atexit.register(_end, server)
     return str(program)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
 
 
 def ask(address: str, arguments: list[str]) -> NoReturn:
@@ -146,6 +152,7 @@ def import_everything() -> None:
 
 def _supervise(connection: socket.socket, program: str) -> NoReturn:
     """Fork a child, tell its number and its end; kill it when the one that asked has gone."""
+    os.closerange(0, 2)  # by those the server and the one that started it know of each other
     size, files, _, _ = socket.recv_fds(connection, 8, 253)
     with connection.makefile("rb") as content:
         asked = json.loads(content.read(int.from_bytes(size, "big")))
