@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PEERS := .venv-bench
+WORKERS ?= 2
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check bench bench-peers chaos clean
+.PHONY: demo test soak check bench bench-peers chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,7 +17,11 @@ demo: $(VENV)/installed  ## train, quantize, restore in a new process
 	$(RUN) examples/digits/demo.py
 
 test: $(VENV)/installed check  ## style, types, tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SPREAD)
+
+soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; then `make chaos`
+	$(RUN) -m pytest $(SPREAD) -m '' --all-of-it
+	$(MAKE) chaos
 
 check: $(VENV)/installed
 	$(RUN) -m ruff check .

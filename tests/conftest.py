@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, also by children
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,39 @@ import torch
 from torch import nn
 
 torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
+if not torch.cuda.is_available():
+    # Torch would keep each seed and a stack of where it came from until there is a GPU.
+    for devices in (torch.cuda, torch.xpu):
+        devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
+
+LONGEST = ("test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-of-it", action="store_true", help="fail where anything is left out")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that all workers end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 9)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through torch again and again."""
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that has to be of all tests where one was left out but for want of a GPU."""
+    said = session.config.pluginmanager.get_plugin("terminalreporter")
+    if said is None or not session.config.getoption("--all-of-it"):
+        return
+    for one in said.stats.get("skipped", []) + said.stats.get("deselected", []):
+        if "needs a GPU" not in str(getattr(one, "longrepr", "")):
+            said.write_line(f"left out: {one.nodeid}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +63,14 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield
     # Lightning ignores SIGINT for good once it has seen a KeyboardInterrupt.
     signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def warm_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that are spawned come from one that has imported everything."""
+    from warm_python import python
+
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", python().encode())
 
 
 @pytest.fixture

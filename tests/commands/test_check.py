@@ -102,7 +102,7 @@ def test_a_reader_that_has_seen_enough(tmp_path):
     path = tmp_path / "conf.yaml"
     path.write_text(PTQ)
     command = (
-        f"{sys.executable} -m lpot_lightning.console check {path} | true; echo ${{PIPESTATUS}}"
+        f"{sys.executable} -m lpot_lightning.commands check {path} | true; echo ${{PIPESTATUS}}"
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""

@@ -15,10 +15,10 @@ from types import ModuleType
 
 import pytest
 import torch
+from warm_python import python
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "examples" / "blendcnn"
-BIN = str(Path(sys.executable).parent)  # where a venv that is active has its `python`
 Example = Callable[[str], ModuleType]
 
 
@@ -40,7 +40,8 @@ def mrpc(example: Example) -> ModuleType:
 
 
 def said_by(folder: Path, *command: str) -> str:
-    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
+    first = Path(python()).parent  # as a venv that is active has its `python`
+    env = {**os.environ, "PATH": f"{first}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
     done = subprocess.run(
         list(command), cwd=folder, capture_output=True, text=True, timeout=300, env=env
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import python
 
 from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
 from lpot_lightning.data.filters import FILTERS
@@ -29,7 +29,7 @@ def test_the_program_runs(tmp_path: Path) -> None:
     programs = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (program,) = [one for one in programs if "class Digits" in one]
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [python(), "-c", program],
         capture_output=True,
         text=True,
         timeout=120,

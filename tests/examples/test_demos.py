@@ -1,4 +1,7 @@
-"""The examples as a user runs them: in a process of their own, in an empty folder."""
+"""The examples as a user runs them: in a process of their own, in an empty folder.
+
+The demo of `make demo` has a `python` that has just started; the others have a warm one.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from warm_python import python
 
 from lpot_lightning.conf.reader import read_conf
 
@@ -16,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "examples" / "digits"
 
 
-def output_of(folder: Path, *command: str) -> str:
+def output_of(folder: Path, *command: str, start: str | None = None) -> str:
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300
+        [start or python(), *command], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
 
 def test_the_demo_trains_quantizes_and_restores_in_a_new_process(tmp_path: Path) -> None:
-    said = output_of(tmp_path, str(DIGITS / "demo.py"))
+    said = output_of(tmp_path, str(DIGITS / "demo.py"), start=sys.executable)
     for line in (
         r"fp32 val_acc +0\.9\d+",
         r"int8 val_acc +0\.9\d+",
@@ -64,7 +68,7 @@ def test_train_quantize_time_and_look_from_the_command_line(tmp_path: Path) -> N
     said = output_of(tmp_path, main, "benchmark", *run, "--ckpt_path", path)
     assert re.search(r"speed-up +\d+\.\d+x", said), said
     workspace = "lpot_workspace/pytorch_fx/digits"
-    said = output_of(tmp_path, "-m", "lpot_lightning.console", "show", workspace)
+    said = output_of(tmp_path, "-m", "lpot_lightning.commands", "show", workspace)
     assert re.search(r"net\.stem +Conv2d +int8", said), said
 
 
@@ -96,6 +100,34 @@ QAT = ROOT / "examples" / "qat"
 PRUNING = ROOT / "examples" / "pruning"
 
 
+HURRIED = """
+import runpy, sys
+import lightning.pytorch as pl
+whole, few = pl.Trainer, dict.fromkeys(("limit_train_batches", "limit_val_batches"), 2)
+pl.Trainer = lambda **given: whole(**given, **few)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("demo", "given", "rows"),
+    [
+        (QAT, ("--short",), ("fp32", "PTQ, all ops int8", "PTQ, tuned by `auto`", "QAT, 2 epochs")),
+        (PRUNING, ("channels_int8", "--dense_epochs", "1"), ("dense", "channels_int8")),
+    ],
+    ids=["qat", "pruning"],
+)
+def test_the_long_demos_come_to_their_tables_with_two_batches_an_epoch(
+    tmp_path: Path, demo: Path, given: tuple[str, ...], rows: tuple[str, ...]
+) -> None:
+    said = output_of(tmp_path, "-c", HURRIED, str(demo / "demo.py"), *given)
+    for name in rows:
+        assert re.search(rf"^{re.escape(name)}.* [01]\.\d{{4}}", said, re.MULTILINE), said
+
+
+@pytest.mark.soak
 def test_a_net_that_int8_breaks_learns_to_be_int8(tmp_path: Path) -> None:
     said = output_of(tmp_path, str(QAT / "demo.py"), "--short")
     row = r" +(0\.\d+) +(\d+) of 11 +(\d+\.\d) +\d+\.\d\dx +(met|missed)"
@@ -130,6 +162,7 @@ def test_the_yaml_of_the_page_on_training_is_a_conf() -> None:
     assert read_conf(yaml.safe_load(block)).quantization.approach == "quant_aware_training"
 
 
+@pytest.mark.soak
 def test_a_net_without_half_of_its_channels_becomes_int8(tmp_path: Path) -> None:
     demo = str(PRUNING / "demo.py")
     said = output_of(tmp_path, demo, "channels_int8", "--dense_epochs", "3")

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from torch import Tensor, nn
+from warm_python import python
 
 from lpot_lightning import Benchmark, Quantization
 from lpot_lightning.conf.reader import read_conf
@@ -181,7 +182,7 @@ def test_split_attention(example: Any, data: Path, tmp_path, monkeypatch) -> Non
 
 
 def test_the_program(tmp_path: Path) -> None:
-    program = [sys.executable, str(FOLDER / "main.py"), "--model", "resnet18", "--width", "8"]
+    program = [python(), str(FOLDER / "main.py"), "--model", "resnet18", "--width", "8"]
     program += ["--size", "32", "--images", "16", "--epochs", "1"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

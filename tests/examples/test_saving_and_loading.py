@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from warm_python import python
 
 from lpot_lightning import Quantization
 
@@ -23,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return where the demo was run, and what it said."""
     folder = tmp_path_factory.mktemp("saving")
     done = subprocess.run(
-        [sys.executable, str(FOLDER / "demo.py")],
+        [python(), str(FOLDER / "demo.py")],
         cwd=folder,
         capture_output=True,
         text=True,

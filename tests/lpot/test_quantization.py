@@ -7,7 +7,6 @@ import logging
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from plain_scenes import (
     train_loader,
 )
 from torch import nn
+from warm_python import python
 
 import lpot_lightning
 from lpot_lightning import Quantization
@@ -299,7 +299,7 @@ one(net())
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, workspace: Path) -> None:
     whole = quantization(tmp_path / "whole", tuning=HARD)
     never_killed = whole(net())
-    command = [sys.executable, "-c", KILLED, str(workspace), SCENES]
+    command = [python(), "-c", KILLED, str(workspace), SCENES]
     assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
     one, judge = quantization(workspace, tuning=HARD), Judge()
     one.eval_func = judge
@@ -581,7 +581,7 @@ def test_what_it_says_is_seen_where_nobody_set_up_logging(workspace: Path) -> No
         "from plain_scenes import net, quantization\n"
         f"quantization({str(workspace)!r})(net())\n"
     )
-    command = [sys.executable, "-c", program]
+    command = [python(), "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == ""
     assert "fp32 `accuracy` = " in done.stderr

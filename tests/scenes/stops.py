@@ -121,14 +121,15 @@ def main() -> int:
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="lpot-stops-"))
     warm_up(SCENES[0], root / "warm")
+    stops = random.Random(0).sample(all_stops(), asked.stops)
     ends, faults = {}, []
-    for scene in {one.scene for one in all_stops()}:
+    for scene in {one.scene for one in stops}:
         quiet_end(scene, root / scene.name)
         ends[scene] = end_of(root / scene.name)
     sys.stdout.write(
         "| scene | signal | phase | seconds to the end | faults |\n|---|---|---|---|---|\n"
     )
-    for number, one in enumerate(random.Random(0).sample(all_stops(), asked.stops)):
+    for number, one in enumerate(stops):
         folder = root / str(number)
         folder.mkdir()
         found = list(one.faults(folder, ends[one.scene]))

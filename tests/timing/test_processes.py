@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from instance_scenes import conf
 from plain_scenes import eval_loader, net, quantization
 from torch import nn
+from warm_python import python
 
 from lpot_lightning import Benchmark, ConfError
 from lpot_lightning.errors import BenchmarkError
@@ -23,6 +23,7 @@ from lpot_lightning.timing.cores import usable_cores
 CORES = usable_cores() if hasattr(os, "sched_getaffinity") else ()
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "tests/scenes"
+WARM = pytest.mark.usefixtures("warm_processes")
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="two cores are needed")
 
 
@@ -54,6 +55,7 @@ def test_where_it_is_pinned_to_and_what_it_was_sent():
     assert "KMP_BLOCKTIME" not in os.environ
 
 
+@WARM
 def test_int8_of_a_workspace_against_fp32(workspace):
     model = net()
     quantization(workspace)(model)
@@ -63,6 +65,7 @@ def test_int8_of_a_workspace_against_fp32(workspace):
     assert result.speedup > 0
 
 
+@WARM
 def test_one_that_fails_says_why():
     with pytest.raises(BenchmarkError) as caught:
         Benchmark(conf())(scenes.Small(), b_func=scenes.fail_on_the_second_core)
@@ -72,6 +75,7 @@ def test_one_that_fails_says_why():
     )
 
 
+@WARM
 def test_one_that_is_killed_ends_the_others():
     with pytest.raises(BenchmarkError) as caught:
         Benchmark(conf())(scenes.Small(), b_func=scenes.die)
@@ -81,6 +85,7 @@ def test_one_that_is_killed_ends_the_others():
     )
 
 
+@WARM
 def test_one_that_leaves():
     with pytest.raises(BenchmarkError) as caught:
         Benchmark(conf(instances=1))(scenes.Small(), b_func=scenes.leave)
@@ -130,7 +135,7 @@ def script(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
     path.write_text(SCRIPT.format(**given))
     paths = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, str(path)],
+        [python(), str(path)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": paths},
@@ -157,7 +162,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, number):
     paths = os.pathsep.join([str(ROOT), str(HERE)])
     env = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(
-        [sys.executable, "-c", code], env=env, cwd=tmp_path, stderr=subprocess.PIPE
+        [python(), "-c", code], env=env, cwd=tmp_path, stderr=subprocess.PIPE
     ) as parent:
         until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         parent.send_signal(number)

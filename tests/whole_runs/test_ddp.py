@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lit_scenes import CENTRES, KINDS, Lit, conf, train_loader, trainer, val_loader
 from torch.ao.nn.quantized import Linear as Int8Linear  # what a converted layer is
 from users_world import kept
+from warm_python import python
 
 import lpot_lightning
 from lpot_lightning import QuantizationCallback, quantize
@@ -70,6 +71,7 @@ def outputs(model):
     return model(CENTRES)
 
 
+@pytest.mark.usefixtures("warm_processes")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_the_result_comes_back_from_the_processes(callback, workspace, start):
     callback = callback()
@@ -386,11 +388,11 @@ if __name__ == "__main__":
 def script(tmp_path):
     """Return a writer of programs that train with DDP."""
 
-    def write(pause=0.0, tuning=None):
+    def write(pause=0.0, tuning=None, start=sys.executable):
         path = tmp_path / "train.py"
         tests = str(Path(__file__).parents[1] / "scenes")
         path.write_text(SCRIPT.format(tests=tests, pause=pause, tuning=tuning or {}))
-        return [sys.executable, path]
+        return [start, path]
 
     return write
 
@@ -404,7 +406,7 @@ def test_processes_that_run_the_same_script(script, tmp_path):
 
 
 def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
-    command = script(pause=0.3, tuning=MANY)
+    command = script(pause=0.3, tuning=MANY, start=python())
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
@@ -415,6 +417,8 @@ def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
                 break
         assert "interrupted: 2 finished trials and the best model so far" in run.stderr.read()
     assert run.returncode == 128 + signal.SIGTERM
-    done = subprocess.run(script(tuning=MANY), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        script(tuning=MANY, start=python()), capture_output=True, text=True, timeout=120
+    )
     for rank in (0, 1):
         assert f"rank {rank}: budget_exhausted 1.0 2" in done.stdout, done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lit_scenes import Lit, Points, conf, files_in, fitted, train_loader, trainer, val_loader
 from users_world import kept
+from warm_python import python
 
 from lpot_lightning import load, quantize
 from lpot_lightning.callbacks import tuned
@@ -56,7 +57,7 @@ def code_of(run, *given) -> object:
 
 def test_every_phase_in_processes_of_their_own():
     script = Path(__file__).parents[1] / "scenes/stops.py"
-    run = [sys.executable, str(script), "--stops", "5", "--seconds", "60"]
+    run = [python(), str(script), "--stops", "3", "--seconds", "60"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 

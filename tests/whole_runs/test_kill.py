@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from fork_server import unreadable
 from kill_scenes import Scene, end_of, told
+from warm_python import python
 
 from lpot_lightning.errors import ArtifactError
 
@@ -21,7 +21,7 @@ SHORT = Scene("quantize, basic", "basic", trials=2)
 
 def test_killed_runs_go_on_and_end_as_those_that_were_not():
     script = Path(__file__).parents[1] / "scenes/chaos.py"
-    run = [sys.executable, str(script), "--kills", "8"]
+    run = [python(), str(script), "--kills", "4"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -57,10 +57,12 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+FEW = [("open", 13), ("write", 4), ("fsync", 13), ("replace", 3), ("unlink", 2)]
+EACH = [pytest.param(name, 1, marks=pytest.mark.soak) for name, _ in FEW]
+
+
 @pytest.mark.usefixtures("_one_thread")
-@pytest.mark.parametrize(
-    ("name", "step"), [("open", 7), ("write", 1), ("fsync", 7), ("replace", 1), ("unlink", 1)]
-)
+@pytest.mark.parametrize(("name", "step"), FEW + EACH)
 def test_a_full_disk_is_told_and_nothing_is_spoilt(tmp_path, monkeypatch, name, step):
     (tmp_path / "quiet").mkdir()
     end, silent = run(tmp_path / "quiet"), 0

@@ -64,8 +64,15 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
-@pytest.mark.parametrize("side", ["train", "val"])
+def either_side():
+    """Yield each loader on both sides; one of them, in turn, is for `make soak`."""
+    for number, (name, loader) in enumerate(LOADERS.items()):
+        for side in ("train", "val"):
+            marks = [pytest.mark.soak] if (side == "val") == number % 2 else []
+            yield pytest.param(loader, side, id=f"{side}-{name}", marks=marks)
+
+
+@pytest.mark.parametrize(("loader", "side"), list(either_side()))
 def test_loaders(callback, loader, side):
     data = (loader(), val_loader()) if side == "train" else (train_loader(), loader())
     quantized(callback(quantization=sampling(32)), Lit(lr=0.01), *data)

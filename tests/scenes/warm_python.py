@@ -1,0 +1,255 @@
+"""A `python` that starts at once: it forks a process that has imported everything.
+
+`python()` is a program that takes the place of `sys.executable`. It hands its arguments, folder,
+environment and open files to a server, which forks a child for them; signals go to the child, its
+exit code comes back. What a child starts by its own `sys.executable` is started so, too. That costs
+nothing where an interpreter with torch and Lightning takes seven seconds to come up.
+
+A test that is about the start itself takes `sys.executable`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+FORWARDED = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
+FLAGS = {"-B", "-E", "-I", "-P", "-s", "-u"}
+"""Flags of an interpreter that change nothing here; multiprocessing repeats them."""
+HIGH = 500  # file descriptors are moved behind it while each goes to its place
+
+
+@functools.cache
+def python() -> str:
+    """Return the program; its server is started with the first one, and ends with this process."""
+    if not hasattr(os, "pidfd_open"):
+        return sys.executable
+    folder = tempfile.TemporaryDirectory(prefix="warm-")
+    atexit.register(folder.cleanup)
+    program = Path(folder.name, "python")
+    here, address = Path(__file__).resolve(), Path(folder.name, "socket")
+    arguments = f"'{sys.executable}' -I -S '{here}' ask '{address}'"
+    program.write_text(f'#!/bin/sh\nexec {arguments} "$@"\n')
+    program.chmod(0o700)
+    command = [sys.executable, str(here), "serve", str(address), str(program)]
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    atexit.register(_end, server)
+    return str(program)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
+
+
+def ask(address: str, arguments: list[str]) -> NoReturn:
+    """Have the arguments run by the server, and end as they do."""
+    files = [int(name) for name in os.listdir("/dev/fd")]
+    files = [file for file in files if _is_inherited(file)]
+    asked = {
+        "arguments": arguments,
+        "files": files,
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+    }
+    content = json.dumps(asked).encode()
+    with socket.socket(socket.AF_UNIX) as server, server.makefile("r") as answers:
+        server.connect(address)
+        socket.send_fds(server, [len(content).to_bytes(8, "big")], files)
+        server.sendall(content)
+        child = int(answers.readline())
+        for number in FORWARDED:
+            signal.signal(number, functools.partial(_forward, child))
+        code = int(answers.readline())
+    if code < 0:
+        _die_by(-code)
+    os._exit(code)
+
+
+def _is_inherited(file: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.get_inheritable(file)
+    return False
+
+
+def _forward(child: int, number: int, frame: object) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _die_by(number: int) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
+def serve(address: str, program: str) -> None:
+    """Import everything, and fork for each that asks, until the one that started this has ended."""
+    sys.path.remove(str(Path(__file__).parent))
+    import_everything()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        os.write(1, b"ready\n")
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if not os.fork():
+                listener.close()
+                _supervise(connection, program)
+            connection.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+
+
+def import_everything() -> None:
+    """Import what examples and commands import, also while they run."""
+    import importlib
+    import pkgutil
+
+    import lpot_lightning
+
+    own = [one.name for one in pkgutil.walk_packages(lpot_lightning.__path__, "lpot_lightning.")]
+    others = (
+        "lightning.pytorch.cli",
+        "PIL.Image",
+        "scipy.optimize",
+        "sklearn.datasets",
+        "torch._dynamo",
+        "torch.distributed",
+        "torch.multiprocessing.spawn",
+        "torch_pruning",
+    )
+    for name in (*others, *own):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    gc.freeze()  # a child that collects garbage would write to all of it
+
+
+def _supervise(connection: socket.socket, program: str) -> NoReturn:
+    """Fork a child, tell its number and its end; kill it when the one that asked has gone."""
+    os.closerange(0, 2)  # by those the server and the one that started it know of each other
+    size, files, _, _ = socket.recv_fds(connection, 8, 253)
+    with connection.makefile("rb") as content:
+        asked = json.loads(content.read(int.from_bytes(size, "big")))
+    child = os.fork()
+    if not child:
+        connection.close()
+        _run(asked, files, program)
+    for file in files:
+        os.close(file)
+    connection.sendall(f"{child}\n".encode())
+    ended = os.pidfd_open(child)
+    if ended not in select.select([connection, ended], [], [])[0]:
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{code}\n".encode())
+    os._exit(0)
+
+
+def _run(asked: dict[str, Any], files: list[int], program: str) -> NoReturn:
+    """Be the interpreter that was asked for."""
+    os.setsid()
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD, HIGH) for file in files]
+    os.closerange(0, HIGH)
+    for file, place in zip(high, asked["files"], strict=True):
+        os.dup2(file, place)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    os.chdir(asked["folder"])
+    sys.executable = program
+    import multiprocessing.process
+    import multiprocessing.spawn
+
+    multiprocessing.spawn.set_executable(program)
+    multiprocessing.process.ORIGINAL_DIR = asked["folder"]
+    import numpy as np
+
+    np.random.seed(None)  # that of `random` is renewed by itself
+    code = _exit_code(asked["arguments"])
+    with contextlib.suppress(Exception):
+        threading._shutdown()
+        atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if code < 0:
+        _die_by(-code)
+    os._exit(code)  # to take the modules down takes longer than many a run
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        _execute(arguments)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return (ended.code or 0) & 255
+        sys.stderr.write(f"{ended.code}\n")
+        return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        return -signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _execute(arguments: list[str]) -> None:
+    import runpy
+    import types
+
+    while arguments[0] in FLAGS:
+        arguments = arguments[1:]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [path for path in given if path and path not in sys.path]
+    name, *others = arguments
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if name == "-m":
+        sys.argv = others
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(others[0], run_name="__main__", alter_sys=True)
+        return
+    if name == "-c":
+        code, sys.argv = others[0], ["-c", *others[1:]]
+        sys.path.insert(0, "")
+    else:
+        assert not name.startswith("-"), f"{name} needs an interpreter of its own"
+        code, sys.argv = Path(name).read_text(), arguments
+        sys.path.insert(0, str(Path(name).resolve().parent))
+        main.__file__ = name
+    exec(compile(code, "<string>" if name == "-c" else name, "exec"), vars(main))  # noqa: S102
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["ask", address, *arguments]:
+            ask(address, arguments)
+        case ["serve", address, program]:
+            serve(address, program)
