@@ -58,7 +58,7 @@ def _no_passes_yet():
 def said(monkeypatch):
     """Return a list that gets the lines of a run."""
     lines: list[str] = []
-    monkeypatch.setattr("lpot_lightning.trainer.session.rank_zero_info", lines.append)
+    monkeypatch.setattr("lpot_lightning.trainer.tuned_run.rank_zero_info", lines.append)
     return lines
 
 

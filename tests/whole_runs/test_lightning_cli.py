@@ -1,5 +1,7 @@
 """The callback, written in the YAML of a LightningCLI."""
 
+import sys
+
 import pytest
 import yaml
 from lit_scenes import Lit, Points, conf, sampling, trainer, val_loader
@@ -89,7 +91,7 @@ def test_the_conf_itself_in_the_yaml(tmp_path):
 
 
 def test_all_arguments_of_the_training_for_int8(tmp_path, monkeypatch):
-    monkeypatch.setattr("test_cli.CALLBACK", "lpot_lightning.QATCallback")
+    monkeypatch.setattr(sys.modules[__name__], "CALLBACK", "lpot_lightning.QATCallback")
     given = {
         "conf": conf(tmp_path / "workspace", quantization={"approach": "quant_aware_training"}),
         "monitor": "val_acc",

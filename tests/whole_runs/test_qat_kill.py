@@ -116,7 +116,7 @@ def test_killed_while_ops_fall_back(tmp_path, monkeypatch):
 
     seen: list[int] = []
     with monkeypatch.context() as patched:
-        patched.setattr("lpot_lightning.trainer.session._tell", killed_after_three)
+        patched.setattr("lpot_lightning.trainer.tuned_run._tell", killed_after_three)
         dies(lambda: fit(tmp_path, tuning=HARD))
     callback, module = fit(tmp_path, tuning=HARD, ckpt_path=str(tmp_path / SAVED))
     assert [one.replayed for one in callback.result.trials[:4]] == [True, True, True, False]
