@@ -31,6 +31,10 @@ NO_VALIDATION_DATA = (
 )
 
 
+Loaders = tuple[CombinedLoader, list[int | float]]
+"""Validation loaders, and how many batches of each a pass takes."""
+
+
 def check_step(module: LightningModule) -> None:
     """Raise an ``EvaluationError`` if ``module`` cannot be validated."""
     if not isinstance(module, LightningModule):
@@ -45,9 +49,7 @@ def check_step(module: LightningModule) -> None:
         )
 
 
-def find_loaders(
-    trainer: Trainer, most: int, seed: int
-) -> tuple[CombinedLoader, list[int | float]]:
+def find_loaders(trainer: Trainer, most: int, seed: int) -> Loaders:
     """Return the user's validation loaders and how many batches of each a pass takes.
 
     Args:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from lpot_lightning.machine.ranks import GlooRanks, Ranks
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.trainer.calibration import Calibration, Source
+from lpot_lightning.trainer.checks import Loaders, find_loaders
 from lpot_lightning.trainer.passes import Passes
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.validation_feed import ValidationFeed
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """One for a fit: each part is opened when it is first asked for, and kept until ``close``.
+    """One for a fit: each part is opened when asked for, and processes stay until ``close``.
 
     Where several processes train together, all of them ask for the same at the same points.
 
@@ -50,6 +51,7 @@ class Session:
         if precision is not None:
             self.precision = precision
         self._judges: dict[tuple[Any, ...], ValidationJudge] = {}
+        self._loaders: dict[tuple[int, int], Loaders] = {}
         self._lent: dict[int, Passes] = {}
 
     @cached_property
@@ -62,20 +64,39 @@ class Session:
         """What models are judged in, always 32 bits."""
         return judging_precision(self._trainer, self.module, rank_zero_info)
 
-    def at_work(self, conf: Conf) -> AbstractContextManager[None]:
-        """Let random numbers start from the seed of the conf, and put them back."""
-        return seeded(conf.tuning.random_seed)
+    @contextmanager
+    def at_work(self, conf: Conf) -> Iterator[None]:
+        """Let random numbers start from the seed of the conf, and put them back.
+
+        What judges and feeds is that of one ``with``: a training may exchange its loaders.
+        """
+        try:
+            with seeded(conf.tuning.random_seed):
+                yield
+        finally:
+            self._judges.clear()
+            self._loaders.clear()
 
     def judge(self, conf: Conf, monitor: str | None) -> ValidationJudge:
         """Return who judges by ``monitor``, or by the metric that the user's callbacks watch."""
-        accuracy = conf.evaluation.accuracy if conf.evaluation else None
-        most = accuracy.iteration if accuracy else -1
         asked = monitor, conf.tuning.accuracy_criterion.higher_is_better
-        key = (asked, most, conf.tuning.random_seed)
+        key = (asked, *_share_of_data(conf))
         if key not in self._judges:
-            passes, module = self._passes(conf), self.module
-            self._judges[key] = ValidationJudge(passes, module, asked, self._watchers, most)
+            self._judges[key] = ValidationJudge(
+                self._passes(conf),
+                self.module,
+                asked,
+                self._watchers,
+                partial(self._validation_loaders, conf),
+            )
         return self._judges[key]
+
+    def _validation_loaders(self, conf: Conf) -> Loaders:
+        most, seed = key = _share_of_data(conf)
+        if key not in self._loaders:
+            find = partial(find_loaders, self._trainer, most, seed)
+            self._loaders[key] = self.ranks.together(find)
+        return self._loaders[key]
 
     def feed(
         self,
@@ -101,7 +122,7 @@ class Session:
         data = Calibration(
             self._trainer,
             self.module,
-            lambda: self.judge(conf, None).loaders[0],
+            lambda: self._validation_loaders(conf)[0],
             wanted=wanted,
             calib=calib,
             train=train,
@@ -127,11 +148,16 @@ class Session:
 
     def close(self) -> None:
         """Let go of the processes; what is asked for afterwards is opened anew."""
-        self._judges.clear()
         self._lent.clear()
         ranks = vars(self).pop("ranks", None)
         if ranks is not None:
             ranks.close()
+
+
+def _share_of_data(conf: Conf) -> tuple[int, int]:
+    """Return how many batches of each loader a pass takes, -1 for all, and the seed."""
+    accuracy = conf.evaluation.accuracy if conf.evaluation else None
+    return accuracy.iteration if accuracy else -1, conf.tuning.random_seed
 
 
 def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from time import monotonic
 
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
-from lpot_lightning.trainer.checks import check_step, find_loaders
+from lpot_lightning.trainer.checks import Loaders, check_step
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.passes import Passes, StopWatch
 from lpot_lightning.trainer.scorers import lent, scorers
@@ -41,7 +40,7 @@ class ValidationJudge:
         owner: the user's module: nothing of it is changed.
         asked: ``monitor``, where the user has named it, and the direction of the YAML.
         watchers: the user's callbacks; one of them may name the metric, or log it.
-        most: batches of each loader in a pass; -1 for all.
+        loaders: gives the validation loaders, and how many batches of each a pass takes.
     """
 
     def __init__(
@@ -50,21 +49,15 @@ class ValidationJudge:
         owner: LightningModule,
         asked: tuple[str | None, bool | None],
         watchers: Sequence[Callback],
-        most: int,
+        loaders: Callable[[], Loaders],
     ) -> None:
         check_step(owner)
         self._passes, self._owner, self._ranks = passes, owner, passes.ranks
         self._asked_monitor, self._asked_direction = asked
-        self._watchers, self._most = watchers, most
+        self._watchers, self._loaders = watchers, loaders
         self._scorers: list[Callback] = []
         self._found: Monitor | None = None
         self._averaged = False
-
-    @cached_property
-    def loaders(self) -> tuple[CombinedLoader, list[int | float]]:
-        """The user's validation loaders, and how many batches of each a pass takes."""
-        trainer, seed = self._passes.trainer, self._passes.seed
-        return self._ranks.together(partial(find_loaders, trainer, self._most, seed))
 
     def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
         """Judge ``model`` by one pass over the validation data.
@@ -100,7 +93,7 @@ class ValidationJudge:
     def _pass(self, model: nn.Module, label: str, watch: Watch | None = None) -> _Pass:
         """Let ``model`` go through the validation data once."""
         assert isinstance(model, LightningModule)
-        loader, limits = self.loaders
+        loader, limits = self._loaders()
         loop, clock = BorrowedLoop(self._passes.trainer, loader, limits), StopWatch()
         with (
             self._passes.bar(label, sum(limits)) as bar,
@@ -206,9 +199,8 @@ class ValidationJudge:
             return found[0][0]
         if not self._averaged:
             self._averaged = True
-            self._ranks.together(
-                partial(self._tell_of_the_mean, name)
-            )  # rank 0 warns, and a warning may raise
+            # Rank 0 warns, and a warning may raise.
+            self._ranks.together(partial(self._tell_of_the_mean, name))
         return sum(value * weight for value, weight in found) / sum(w for _, w in found)
 
     def _tell_of_the_mean(self, name: str) -> None:

@@ -582,3 +582,25 @@ def test_a_loss_that_alone_is_logged_in_a_sanity_check_is_no_fault(callback, tmp
     given = {"max_epochs": 1, "num_sanity_val_steps": 2, "enable_checkpointing": True}
     trainer(saver, quantization, **given).fit(Shy(), datamodule=Points())
     assert quantization.result.monitor == "val_acc"
+
+
+def test_loaders_that_are_exchanged_while_it_trains_judge_its_end(workspace):
+    class Grows(Lit):
+        rows = 16
+
+        def train_dataloader(self):
+            return train_loader()
+
+        def val_dataloader(self):
+            return val_loader(self.rows)
+
+        def on_train_epoch_end(self):
+            self.rows = 48
+
+    from sparse_scenes import pruning
+
+    callback, module = pruning(workspace, monitor="val_acc"), counting(Grows)()
+    one = trainer(callback, max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    one.fit(module)
+    assert sum(module.seen[:1]) == 16
+    assert sum(module.seen[-3:]) == 48
