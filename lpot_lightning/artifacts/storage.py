@@ -18,7 +18,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.tune_config import FORMAT, check_hash, read_configure, seal
+from lpot_lightning.artifacts.tune_config import (
+    FORMAT,
+    MAX_BYTES,
+    check_hash,
+    parse_configure,
+    seal,
+)
 from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import read_file, remove_file, rename_aside, sha256, write_file
 from lpot_lightning.machine.reading import in_units
@@ -130,19 +136,28 @@ def _is_empty(path: Path) -> bool:
 
 
 def _named(configure: Path) -> str | None:
-    """Return the hash that a configuration names; an LPOT file cannot be read, and names none."""
+    """Return the hash that a configuration names; an LPOT file is none of ours, and names none.
+
+    Raises:
+        ArtifactError: if it is there and the disk does not give it: whose the weights are is not
+            known then, and nothing may be moved.
+    """
+    if not os.path.lexists(configure):
+        return None
+    content = read_file(configure, MAX_BYTES)
     try:
-        return str(read_configure(configure)["weights"]["sha256"])
+        return str(parse_configure(content, configure)["weights"]["sha256"])
     except ArtifactError:
         return None
 
 
 def _content_of(path: Path) -> bytes:
-    """Return what is in a file, nothing where it cannot be read: that is no model of ours."""
-    try:
-        return read_file(path, memory())
-    except ArtifactError:
-        return b""
+    """Return what is in a file, nothing where there is none.
+
+    Raises:
+        ArtifactError: if the disk does not give it.
+    """
+    return read_file(path, memory()) if os.path.lexists(path) else b""
 
 
 def _set_aside(weights: Path, names: Names) -> None:

@@ -40,10 +40,17 @@ def read_configure(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: if it is missing, no YAML, of another format or lacks a field.
     """
+    return parse_configure(read_file(path, MAX_BYTES), path)
+
+
+def parse_configure(content: bytes, path: Path) -> dict[str, Any]:
+    """Check the content of a ``best_configure.yaml``, which was read from ``path``.
+
+    Raises:
+        ArtifactError: as ``read_configure`` does, but for a file that cannot be read.
+    """
     try:
-        found = read_plain_yaml(read_file(path, MAX_BYTES))
-    except ArtifactError:
-        raise
+        found = read_plain_yaml(content)
     except Exception as error:  # PyYAML 6 gives five kinds of them for damaged files
         reason = in_short(error)
         raise ArtifactError(f"`{path}` is no readable tune config: {reason}") from error

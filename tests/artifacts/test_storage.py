@@ -500,3 +500,23 @@ def test_a_previous_file_of_somebody_else_is_kept(scene, saved):
     (saved / "best_model_weights.previous.pt").write_bytes(b"years of work")
     save(saved, model, found, recipe_of(found, 0))
     assert (saved / "best_model_weights.previous.1.pt").read_bytes() == b"years of work"
+
+
+@pytest.mark.parametrize("name", ["best_configure.yaml", "best_model_weights.pt"])
+def test_a_disk_that_does_not_give_a_file_is_told_and_nothing_is_moved(
+    scene, saved, monkeypatch, name
+):
+    model, _, found = scene
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    whole = os.open
+
+    def fails(path, *given, **named):
+        if str(path).endswith(name):
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(path, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fails)
+        with pytest.raises(ArtifactError, match=f"cannot read .*{name}`: Input/output error"):
+            save(saved, model, found, recipe_of(found, 0))
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
