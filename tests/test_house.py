@@ -32,16 +32,16 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "trainer": (
         "checks monitor precision progress readable scorers placed partial_metric",
-        "cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
-        "weights averaging passes ending",
-        "chosen_weights calibration validation_judge",
+        "keepers cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
+        "ending passes",
+        "weights calibration validation_judge",
         "validation_feed",
         "session",
         "tuned_run",
     ),
     "runs": (
-        "criterion trained speed pruning_result workspace",
-        "options job objective tuning_result pruned_files run_history",
+        "result trained speed workspace",
+        "options job objective tuning_result pruning_result pruned_files run_history",
         "ranker op_selection preparation training channels best_model",
         "quantize prune",
     ),

@@ -12,8 +12,8 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
-from lpot_lightning.module.stand_in import second_model
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
+from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, did_you_mean, in_short
 from lpot_lightning.machine.files import read_file
 from lpot_lightning.machine.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.version import VERSION
 
 OURS = "lpot_lightning/"
 FORMAT = f"{OURS}1"
@@ -32,6 +36,28 @@ _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _SEALED = ("backend", "parts", "op", "fp32_model", "channels")
 PRUNING = "pruning"
 """The ``approach`` of a model that was pruned and is still fp32."""
+
+
+def heading(conf: Conf, approach: str) -> dict[str, Any]:
+    """Return what every tune config says of itself: which model, how made, by which versions."""
+    return {
+        "framework": conf.model.framework,
+        "model": conf.model.name,
+        "approach": approach,
+        "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
+    }
+
+
+def verdict(monitor: str, criterion: Criterion, baseline: float, **found: Any) -> dict[str, Any]:
+    """Return the ``accuracy`` of a tune config: what was asked for, and what was ``found``."""
+    kind = "relative" if criterion.relative else "absolute"
+    return {
+        "monitor": monitor,
+        "higher_is_better": criterion.higher_is_better,
+        "criterion": {kind: criterion.goal},
+        "baseline": baseline,
+        **found,
+    }
 
 
 def read_configure(path: Path) -> dict[str, Any]:

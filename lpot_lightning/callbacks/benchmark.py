@@ -21,7 +21,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.timing.cores import asks_for_processes
 from lpot_lightning.timing.in_turns import Timings, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
@@ -36,7 +36,6 @@ from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.validation_feed import ValidationFeed
-from lpot_lightning.trainer.weights import Weights
 
 
 class BenchmarkCallback(Callback):
@@ -125,9 +124,9 @@ class BenchmarkCallback(Callback):
         few = asked.configs.intra_num_of_threads if asked.configs else None
         precision = judging_precision(trainer, pl_module, _unsaid)
         session = Session(trainer, pl_module, _callbacks(trainer), precision)
-        with threads(few), session.at_work(self.conf), closing(session):
+        with threads(few), closing(session), session.at_work(self.conf) as work:
             used = torch.get_num_threads()
-            feed = session.feed(self.conf, Weights(), calib="val", samples=1)
+            feed = work.feed(calib="val", samples=1)
             clock = partial(_seconds, feed, precision)
             found = in_turns([partial(clock, model) for model in models], warmup, count)
             samples = feed.first_samples

@@ -19,11 +19,13 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session, in_one_process
 
 Result = TypeVar("Result")
@@ -52,6 +54,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._result: Result | None = None
         self._postbox, self._left, self._fits = Postbox(), "", 0
         self._found_monitor: Monitor | None = None
+        self._workspace = Workspace()
         self._lock: WorkspaceLock | None = None
         self._weights_left: str | None = None
         self._session: Session | None = None
@@ -92,7 +95,8 @@ class JudgedCallback(Callback, Generic[Result]):
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
         self._release()
-        folder = workspace_in(trainer, self.conf).folder
+        self._workspace = workspace_in(trainer, self.conf)
+        folder = self._workspace.folder
         if folder is not None and not _is_held(folder, trainer):
             self._lock = WorkspaceLock(folder)
             in_one_process(trainer, self._lock.acquire)
@@ -145,6 +149,7 @@ class JudgedCallback(Callback, Generic[Result]):
         """
         self._weights_left = None
         with ending_well(partial(self._what_is_left, trainer, module)):
+            end_live_bar(trainer)
             try:
                 yield
             except Exception as error:
@@ -159,8 +164,7 @@ class JudgedCallback(Callback, Generic[Result]):
     def _trained_left(self, trainer: Trainer, module: LightningModule) -> str:
         """Keep the trained weights, and say what goes on with them; only once."""
         if self._weights_left is None:
-            folder = workspace_in(trainer, self.conf).folder
-            self._weights_left = trained_left(trainer, module, folder)
+            self._weights_left = trained_left(trainer, module, self._workspace.folder)
         return self._weights_left
 
     def _opened(self, trainer: Trainer, module: LightningModule) -> Session:

@@ -23,32 +23,28 @@ from lpot_lightning.callbacks.pruning_checks import (
     check_pruning_trainer,
     last_epoch,
 )
+from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.machine.signals import Stopped, uninterrupted
-from lpot_lightning.module.stand_in import check_copyable
+from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
 from lpot_lightning.runs.channels import Channels, find_channels
-from lpot_lightning.runs.criterion import criterion_of
-from lpot_lightning.runs.prune import Dense, finish_pruning
+from lpot_lightning.runs.prune import PruningEnd, finish_pruning
 from lpot_lightning.runs.pruned_files import RESULT, judged_left
-from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result, sparsity_of_all
-from lpot_lightning.trainer.averaging import averages
-from lpot_lightning.trainer.chosen_weights import chosen_weights
+from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
-from lpot_lightning.trainer.placed import workspace_in
-from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.keepers import averages
 from lpot_lightning.trainer.tuned_run import log_scalars
-from lpot_lightning.trainer.validation_feed import ValidationFeed
-from lpot_lightning.trainer.weights import Weights
+from lpot_lightning.trainer.weights import Weights, chosen_weights
+from lpot_lightning.tuning.score import Criterion
 
 FEW = 8
-"""Validation samples that are held where models are only judged."""
+"""Validation samples by which models are followed, and timed."""
 _FIELDS: dict[str, Any] = {
     "pruner": dict,
     "start": (float, type(None)),
@@ -104,33 +100,21 @@ class PruningCallback(JudgedCallback[PruningResult]):
         super().__init__(read, monitor, modules)
         self.baseline = checked_baseline(baseline)
         if self.baseline is not None:
-            criterion_of(read, True).target(self.baseline)  # no share of nothing
-        self._pruner: ModelPruner | None = None
-        self._saved: Mapping[str, Any] | None = None
+            asked = read.tuning.accuracy_criterion
+            Criterion.of(asked, True).target(self.baseline)  # no share of nothing
+        self._fit: PruningFit | None = None
         self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
-        self._start: float | None = None
-        self._best: float | None = None
-        self._goes_on = self._has_pruned = False
-        self._masked_at = -1
-        self._channels: Channels | None = None
 
     @property
     def masks(self) -> Masks | None:
         """What is pruned of the model that is being fitted; ``None`` outside of a fit."""
-        return None if self._pruner is None else self._pruner.masks
+        fit = self._fit
+        return None if fit is None or not fit.prunes else fit.pruner.masks
 
     def plan(self, module: LightningModule) -> ChannelPlan | None:
         """Return by what pruned channels are cut out of a copy of ``module``, if any are."""
-        return None if self._pruner is None else self._pruner.plan(module)
-
-    @property
-    def _pruners(self) -> tuple[PrunerConf, ...]:
-        assert self.conf.pruning is not None
-        return self.conf.pruning.approach.weight_compression.resolved()
-
-    @override
-    def _read_result(self, workspace: Path) -> PruningResult:
-        return read_pruning_result(workspace / RESULT)
+        fit = self._fit
+        return None if fit is None or not fit.prunes else fit.pruner.plan(module)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -146,10 +130,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         super().setup(trainer, pl_module, stage)
         if self._before is not None and self._before[0]() is not pl_module:
             self._before = None
-        self._saved = None if self._before is None else self._before[1]
-        self._start = self._best = None
-        self._goes_on = self._has_pruned = False
-        self._masked_at = -1
+        saved = None if self._before is None else self._before[1]
+        self._fit = PruningFit(self.baseline, saved)
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -157,18 +139,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         for name, kind in _FIELDS.items():
             if not isinstance(state_dict.get(name), kind):
                 raise ArtifactError(f"`{name}` of the checkpoint's `PruningCallback` is damaged")
-        self._saved = state_dict
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        """Return masks, the place in the schedules, and what is known of the dense model."""
-        if self._pruner is None:  # also a checkpoint that is saved after the fit has the masks
-            return {} if self._before is None else dict(self._before[1])
-        return self._state(self._pruner)
-
-    def _state(self, pruner: ModelPruner) -> dict[str, Any]:
-        start = self._start if self.baseline is None else self.baseline
-        return {"pruner": pruner.state(), "start": start, "best": self._best}
+        if self._fit is not None:  # else it is validated or tested, and nothing is pruned
+            self._fit.saved = state_dict
 
     @override
     @ending_well(lambda: NOT_BEGUN)
@@ -176,142 +148,99 @@ class PruningCallback(JudgedCallback[PruningResult]):
         """Find what is pruned, and measure the dense model."""
         check_copyable(pl_module)
         agree = _from_the_first if trainer.world_size > 1 else _nothing
-        channels = self._find_channels(trainer, pl_module)
-        self._pruner = ModelPruner(
-            pl_module,
-            self._pruners,
-            self.modules,
-            None if channels is None else channels.found,
-            agree,
-        )
-        saved, self._saved, self._channels = self._saved, None, channels
-        if saved:
-            self._pruner.load(saved["pruner"])
-            self._start, self._best = saved["start"], saved["best"]
-            self._goes_on, self._has_pruned = True, self._pruner.has_pruned
-            share = sparsity_of_all(self._pruner.layers())
-            rank_zero_info(f"going on with what is pruned: {share:.1%} of the weights to prune")
+        channels, fit = self._find_channels(trainer, pl_module), self._now
+        found = None if channels is None else channels.found
+        pruner = ModelPruner(pl_module, self._pruners, self.modules, found, agree)
+        fit.begin(pruner, channels)
+        if fit.goes_on:
+            rank_zero_info(
+                f"going on with what is pruned: {fit.sparsity:.1%} of the weights to prune"
+            )
         elif self.baseline is None:
-            session = self._opened(trainer, pl_module)
-            with session.at_work(self.conf):
-                judge = session.judge(self.conf, self.monitor)
-                self._start = judge.evaluate(session.model(Weights()), "the dense model").accuracy
+            with self._opened(trainer, pl_module).at_work(self.conf) as work:
+                judge = work.judge(self.monitor)
+                fit.start = judge.evaluate(work.model(), "the dense model").accuracy
             self._check_start(trainer.current_epoch)
-
-    def _check_start(self, epoch: int) -> None:
-        """Refuse a criterion that is a share of nothing, where no better baseline can come."""
-        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
-        if at_once and self._start == 0:
-            criterion_of(self.conf, True).target(0.0)
-
-    def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
-        """Return the groups of the model's channels, if a pruner needs them."""
-        if not prunes_channels(self._pruners):
-            return None
-        session = self._opened(trainer, module)
-        with session.at_work(self.conf):
-            feed = self._feed(session, Weights())
-            return find_channels(session.model(Weights()), feed, session.ranks, rank_zero_info)
-
-    def _feed(self, session: Session, weights: Weights) -> ValidationFeed:
-        """Return what shows models a few validation samples: they are followed, and timed."""
-        return session.feed(self.conf, weights, calib="val", samples=FEW)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prune to what the schedules ask of this epoch."""
-        assert self._pruner is not None
+        fit, epoch = self._now, trainer.current_epoch
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._pruner.begin()
+            fit.pruner.begin()
             return  # its one epoch is too short for a schedule
-        if not self._goes_on:
-            check_first(trainer.current_epoch, self._pruners)
-        self._goes_on = True
-        reached = self._pruner.reached
-        if self._pruner.begin_epoch(trainer.current_epoch):
-            self._tell(trainer)
-        self._has_pruned = self._has_pruned or self._pruner.has_pruned
+        if not fit.goes_on:
+            check_first(epoch, self._pruners)
+        fit.goes_on = True
+        reached = fit.pruner.reached
+        if fit.pruner.begin_epoch(epoch):
+            rank_zero_info(f"epoch {epoch}: {fit.sparsity:.1%} of the weights to prune are zero")
+            log_scalars(trainer, {"sparsity": fit.sparsity}, trainer.global_step)
+        fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
         self._mask_averages(trainer)
-        if self._pruner.reached and not reached:
-            forget_best(trainer, f"epoch {trainer.current_epoch}: the target sparsity is reached")
-
-    def _tell(self, trainer: Trainer) -> None:
-        assert self._pruner is not None
-        share = sparsity_of_all(self._pruner.layers())
-        rank_zero_info(
-            f"epoch {trainer.current_epoch}: {share:.1%} of the weights to prune are zero"
-        )
-        log_scalars(trainer, {"sparsity": share}, trainer.global_step)
+        if fit.pruner.reached and not reached:
+            forget_best(trainer, f"epoch {epoch}: the target sparsity is reached")
 
     @override
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Take in the gradients: all of the accumulated batches, of all processes, unscaled."""
-        assert self._pruner is not None
-        if self._pruner.needs_gradients:
-            self._pruner.observe(
-                {id(one) for group in optimizer.param_groups for one in group["params"]}
-            )
+        pruner = self._now.pruner
+        if pruner.needs_gradients:
+            pruner.observe({id(one) for group in optimizer.param_groups for one in group["params"]})
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Make what is pruned zero again, if an optimizer made a step."""
-        assert self._pruner is not None
-        if trainer.fast_dev_run and not self._pruner.reached:  # type: ignore[attr-defined]
-            self._pruner.finish()
-            self._has_pruned = self._pruner.has_pruned
+        fit = self._now
+        if trainer.fast_dev_run and not fit.pruner.reached:  # type: ignore[attr-defined]
+            fit.pruner.finish()
+            fit.has_pruned = fit.pruner.has_pruned
         by_hand = not pl_module.automatic_optimization  # where not every step is counted
-        if by_hand or trainer.global_step != self._masked_at:
-            if exchanged := self._pruner.apply():
+        if by_hand or trainer.global_step != fit.masked_at:
+            if exchanged := fit.pruner.apply():
                 names, more = ", ".join(f"`{one}`" for one in exchanged[:3]), len(exchanged) - 3
                 rank_zero_info(
                     f"exchanged while it trains, and pruned as before: {names}"
                     + (f" and {more} more" if more > 0 else "")
                 )
             self._mask_averages(trainer)
-            self._masked_at = trainer.global_step
-
-    def _mask_averages(self, trainer: Trainer) -> None:
-        """Let averages of weights have the same zeros, whichever callback comes first."""
-        assert self._pruner is not None
-        for average in averages(trainer):
-            self._pruner.masks.apply_to(average)
+            fit.masked_at = trainer.global_step
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
-        found = self._found_monitor
-        if trainer.sanity_checking or self._has_pruned or found is None or self._is_partial:
+        found, fit = self._found_monitor, self._fit
+        if fit is None or found is None or trainer.sanity_checking or fit.has_pruned:
             return
-        if self.baseline is not None:
-            return  # and a fit that goes on without it has it as the start
+        if self.baseline is not None or self._is_partial:
+            return  # and a fit that goes on without a baseline has it as the start
         value = trainer.callback_metrics.get(found.name)
-        if value is None or not bool(value.isfinite()):
-            return
-        known = [float(value)] + ([] if self._best is None else [self._best])
-        self._best = max(known) if found.higher_is_better else min(known)
+        if value is not None and bool(value.isfinite()):
+            fit.remember(float(value), found.higher_is_better)
 
-    @property
-    def _is_partial(self) -> bool:
-        """Whether models are judged by less than the whole validation data."""
-        judge = self.conf.evaluation.accuracy if self.conf.evaluation else None
-        return judge is not None and judge.iteration > 0
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Return masks, the place in the schedules, and what is known of the dense model."""
+        if self._fit is not None and self._fit.prunes:
+            return self._fit.state()
+        # also a checkpoint that is saved after the fit has the masks
+        return {} if self._before is None else dict(self._before[1])
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell if the training ended before the target."""
-        assert self._pruner is not None
-        if self._pruner.reached:
+        fit = self._now
+        if fit.pruner.reached:
             return
         last = last_epoch(self._pruners)
-        share = sparsity_of_all(self._pruner.layers())
         rank_zero_warn(
             f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
-            f" {share:.1%} of the weights"
+            f" {fit.sparsity:.1%} of the weights"
             f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
             " training: `EarlyStopping`, `max_steps`, `max_time`"
         )
@@ -320,14 +249,91 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the pruned model, compare it, write it down."""
         with self._ending_well(trainer, pl_module):
-            self._judge(trainer, pl_module)
+            for one in callbacks_of(trainer):
+                if isinstance(one, JudgedCallback):
+                    one.give_module_back()
+            pruner = self._now.pruner
+            pruner.apply()  # an average may have been handed over when the training ended
+            pruner.close()  # hooks would be copied into the model of the result
+            masks, monitor = pruner.masks, self._found_monitor
+            weights = chosen_weights(trainer, pl_module, "best", monitor, masks, "judging")
+            self._judge(trainer, pl_module, weights)
 
     @override
-    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
-        if self._result is not None:
-            return judged_left(self._result)
-        left = self._trained_left(trainer, module)
-        return f"the pruned model was not judged yet; {left}"
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Take hooks out of the model, and let others into the workspace."""
+        self._let_go(pl_module)
+        super().on_exception(trainer, pl_module, exception)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let go of the model; another fit of the same one goes on with its masks."""
+        if stage == "fit":
+            self._let_go(pl_module)
+        super().teardown(trainer, pl_module, stage)
+
+    @property
+    def _now(self) -> PruningFit:
+        """What belongs to this fit; there is one from ``setup`` on."""
+        assert self._fit is not None
+        return self._fit
+
+    @property
+    def _pruners(self) -> tuple[PrunerConf, ...]:
+        assert self.conf.pruning is not None
+        return self.conf.pruning.approach.weight_compression.resolved()
+
+    @override
+    def _read_result(self, workspace: Path) -> PruningResult:
+        return read_pruning_result(workspace / RESULT)
+
+    def _check_start(self, epoch: int) -> None:
+        """Refuse a criterion that is a share of nothing, where no better baseline can come."""
+        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
+        if at_once and self._now.start == 0:
+            Criterion.of(self.conf.tuning.accuracy_criterion, True).target(0.0)
+
+    def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
+        """Return the groups of the model's channels, if a pruner needs them."""
+        if not prunes_channels(self._pruners):
+            return None
+        with self._opened(trainer, module).at_work(self.conf) as work:
+            feed = work.feed(calib="val", samples=FEW)
+            return find_channels(work.model(), feed, work.ranks, rank_zero_info)
+
+    def _mask_averages(self, trainer: Trainer) -> None:
+        """Let averages of weights have the same zeros, whichever callback comes first."""
+        for average in averages(trainer):
+            self._now.pruner.masks.apply_to(average)
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether models are judged by less than the whole validation data."""
+        judge = self.conf.evaluation.accuracy if self.conf.evaluation else None
+        return judge is not None and judge.iteration > 0
+
+    def _judge(self, trainer: Trainer, module: LightningModule, weights: Weights) -> None:
+        """Judge a copy with these weights."""
+        session, fit, folder = self._opened(trainer, module), self._now, self._workspace.folder
+        with (
+            session.at_work(self.conf, weights) as work,
+            self._kept_first(trainer, module),
+        ):
+            end = PruningEnd(
+                conf=self.conf,
+                judge=work.judge(self._monitor),
+                feed=work.feed(calib="val", samples=FEW),
+                dense=work.ranks.agreed(fit.dense),
+                workspace=folder,
+                ranks=work.ranks,
+                say=rank_zero_info,
+                channels=fit.channels,
+                done=lambda result: self._leave(result, folder),
+            )
+            result = finish_pruning(work.model(), fit.pruner, end)
+        rank_zero_info(f"\n{result.table()}")
 
     @contextmanager
     def _kept_first(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
@@ -342,56 +348,17 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 self._what_is_left(trainer, module)
             raise
 
-    def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        end_live_bar(trainer)
-        for one in callbacks_of(trainer):
-            if isinstance(one, JudgedCallback):
-                one.give_module_back()
-        pruner = self._pruner
-        assert pruner is not None
-        pruner.apply()  # an average may have been handed over when the training ended
-        pruner.close()  # hooks would be copied into the model of the result
-        monitor = self._found_monitor
-        weights = chosen_weights(trainer, pl_module, "best", monitor, pruner.masks, "judging")
-        session, folder = self._opened(trainer, pl_module), workspace_in(trainer, self.conf).folder
-        with session.at_work(self.conf), self._kept_first(trainer, pl_module):
-            result = finish_pruning(
-                session.model(weights),
-                pruner,
-                self.conf,
-                session.judge(self.conf, self._monitor),
-                self._feed(session, weights),
-                session.ranks.agreed(Dense(self.baseline, self._start, self._best)),
-                folder,
-                session.ranks,
-                rank_zero_info,
-                self._channels,
-                lambda result: self._leave(result, folder),
-            )
-        rank_zero_info(f"\n{result.table()}")
-
     @override
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let go of the model; another fit of the same one goes on with its masks."""
-        if stage == "fit":
-            self._let_go(pl_module)
-        super().teardown(trainer, pl_module, stage)
-
-    @override
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Take hooks out of the model, and let others into the workspace."""
-        self._let_go(pl_module)
-        super().on_exception(trainer, pl_module, exception)
+    def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
+        if self._result is not None:
+            return judged_left(self._result)
+        left = self._trained_left(trainer, module)
+        return f"the pruned model was not judged yet; {left}"
 
     def _let_go(self, module: LightningModule) -> None:
-        pruner, self._pruner = self._pruner, None
-        if pruner is None:
-            return
-        pruner.close()
-        if self._goes_on:
-            self._before = weakref.ref(module), self._state(pruner)
+        left = None if self._fit is None else self._fit.let_go()
+        if left is not None:
+            self._before = weakref.ref(module), left
 
     def __getstate__(self) -> dict[str, Any]:
         """Let a copy begin without the model of the last fit, which it knows nothing of."""

@@ -14,8 +14,7 @@ from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.trainer.calibration import Source
-from lpot_lightning.trainer.checkpoint import Choice
-from lpot_lightning.trainer.progress import end_live_bar
+from lpot_lightning.trainer.keepers import Choice
 
 
 class QuantizationCallback(TunedCallback):
@@ -71,7 +70,6 @@ class QuantizationCallback(TunedCallback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Quantize, judge, tune, save."""
         with self._ending_well(trainer, pl_module):
-            end_live_bar(trainer)
             request = self._request(trainer, pl_module, self._weights(trainer, pl_module))
             request = dataclasses.replace(request, calib=self.calib)
             self._quantize(trainer, pl_module, request)

@@ -17,18 +17,16 @@ from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, did_you_mean
-from lpot_lightning.module.stand_in import check_copyable
+from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.runs.workspace import RESULT
-from lpot_lightning.trainer import checkpoint
-from lpot_lightning.trainer.checkpoint import CHOICES, Choice
+from lpot_lightning.trainer.checkpoint import read_checkpoint
 from lpot_lightning.trainer.checks import check_trainer
-from lpot_lightning.trainer.chosen_weights import chosen_weights
-from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.keepers import CHOICES, Choice, saved_weights
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
-from lpot_lightning.trainer.weights import Weights
+from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.strategies.table import find_strategy
 
 _LITERAL = re.compile(r"[\w.\-/]+")
@@ -103,7 +101,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
             monitor=self._monitor,
             modules=self.modules,
             weights=weights,
-            workspace=workspace_in(trainer, self.conf),
+            workspace=self._workspace,
             dense=_dense_accuracy(trainer),
             plan=_plan(trainer, module),
         )
@@ -123,8 +121,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
 
     @override
     def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
-        trials = workspace_in(trainer, self.conf).left()
-        return f"{trials}; {self._trained_left(trainer, module)}"
+        return f"{self._workspace.left()}; {self._trained_left(trainer, module)}"
 
     def _check_last(self, trainer: Trainer) -> None:
         kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]
@@ -138,8 +135,8 @@ class TunedCallback(JudgedCallback[TuningResult]):
         if self._readable is not None:
             return
         callbacks, monitor = callbacks_of(trainer), self._found_monitor
-        if path := checkpoint.saved_weights(callbacks, self.ckpt, monitor):
-            checkpoint.read_checkpoint(path)
+        if path := saved_weights(callbacks, self.ckpt, monitor):
+            read_checkpoint(path)
             self._readable = path
 
     def _weights(self, trainer: Trainer, module: LightningModule) -> Weights:

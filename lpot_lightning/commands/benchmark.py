@@ -16,7 +16,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, DataError
 from lpot_lightning.lpot.benchmark import NOTHING_WRITTEN, Benchmark
 from lpot_lightning.machine.files import expanded
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.placed import workspace_in

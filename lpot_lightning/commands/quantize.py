@@ -21,15 +21,15 @@ from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
 from lpot_lightning.trainer.calibration import Source
-from lpot_lightning.trainer.checkpoint import Choice, saved_weights
 from lpot_lightning.trainer.checks import check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well
+from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.placed import workspace_in
 from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed

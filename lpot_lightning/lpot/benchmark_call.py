@@ -18,7 +18,7 @@ from lpot_lightning.judging.measuring import evaluation_of, metric_of
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
 from lpot_lightning.lpot.given import accuracy_of
 from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.timing.cores import CpuShare, cpu_shares
 from lpot_lightning.timing.held_batches import hold
 from lpot_lightning.timing.in_turns import Timings, Work, find, threads

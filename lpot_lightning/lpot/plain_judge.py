@@ -12,7 +12,7 @@ from lpot_lightning.data.block import ENDLESS, is_endless, loader_of
 from lpot_lightning.judging.measuring import direction_of, evaluation_of, metric_of
 from lpot_lightning.judging.plain_runner import ACCURACY
 from lpot_lightning.lpot.given import Evaluate, Given, accuracy_of
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 
 
 @dataclass(frozen=True)

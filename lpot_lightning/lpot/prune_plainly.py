@@ -38,12 +38,12 @@ from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check, told_when_stopped
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.channels import Channels, find_channels
 from lpot_lightning.runs.preparation import check_not_int8
-from lpot_lightning.runs.prune import Dense, finish_pruning
+from lpot_lightning.runs.prune import Dense, PruningEnd, finish_pruning
 from lpot_lightning.runs.pruned_files import UNJUDGED, judged_left, unused
 from lpot_lightning.runs.pruning_result import PruningResult
 from lpot_lightning.runs.workspace import Workspace
@@ -140,19 +140,18 @@ class PlainPruning:
             self._check_pruned(pruner)
             pruner.apply()
             self._trained = model
-            result = finish_pruning(
-                second_model(model),
-                pruner,
-                conf,
-                runner,
-                runner,
-                Dense(start=dense),
-                workspace,
-                Ranks(),
-                _LOG.info,
-                channels,
-                self._keep,
+            end = PruningEnd(
+                conf=conf,
+                judge=runner,
+                feed=runner,
+                dense=Dense(start=dense),
+                workspace=workspace,
+                ranks=Ranks(),
+                say=_LOG.info,
+                channels=channels,
+                done=self._keep,
             )
+            result = finish_pruning(second_model(model), pruner, end)
         _LOG.info("\n%s", result.table())
         return result
 

@@ -17,7 +17,7 @@ from lpot_lightning.lpot.given import QAT
 from lpot_lightning.lpot.q_func import train_by
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import find_backend, quantize_model
 from lpot_lightning.runs.trained import Trained

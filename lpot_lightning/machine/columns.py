@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 
 
-def aligned(rows: Sequence[Sequence[str]], first: int = 0) -> str:
+def aligned(rows: Sequence[Sequence[str]], first: int = 0, right: Collection[int] = ()) -> str:
     """Return rows as columns; the first one is at least ``first`` wide.
+
+    Args:
+        rows: of cells; not all of them need to have all columns.
+        first: the least width of the first column.
+        right: the numbers of columns, counted from 0, whose cells stand at their right.
 
     Example::
 
@@ -15,5 +20,10 @@ def aligned(rows: Sequence[Sequence[str]], first: int = 0) -> str:
     """
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     widths[0] = max(widths[0], first)
-    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(_line(row, widths, right) for row in rows)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    cells = enumerate(zip(row, widths, strict=False))
+    placed = (c.rjust(width) if n in right else c.ljust(width) for n, (c, width) in cells)
+    return "  ".join(placed).rstrip()

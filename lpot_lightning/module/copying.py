@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lpot_lightning.errors import QuantizationError
+
 Model = TypeVar("Model", bound=nn.Module)
+_OTHER_TYPES = (torch.bfloat16, torch.float16, torch.float64)
 
 
 class Uncompiled(nn.Module):
@@ -93,3 +97,65 @@ def _compiled(module: nn.Module) -> dict[str, Any]:
         return {}
     names = (name.removeprefix("original_") for name in context if name.startswith("original_"))
     return {name: own[name] for name in ("_compiler_ctx", *names) if name in own}
+
+
+def other_types(model: nn.Module) -> tuple[torch.dtype, ...]:
+    """Return the half and double precision types that parameters of ``model`` are in."""
+    found = {value.dtype for value in model.parameters()}
+    return tuple(one for one in _OTHER_TYPES if one in found)
+
+
+def second_model(model: Model) -> Model:
+    """Return a copy of ``model`` that shares nothing with it: float32, on the CPU, in eval mode.
+
+    Half and double precision weights become float32, which int8 is made from. A LightningModule
+    remembers its torchmetrics objects by ``id``; the copy has to find its own. What was compiled by
+    ``torch.compile`` is not compiled in the copy.
+
+    Raises:
+        QuantizationError: if the model holds something that cannot be copied, or has no values.
+    """
+    _check_values(model)
+    copied = _copied(model)
+    for module in copied.modules():
+        if hasattr(module, "_metric_attributes"):
+            module._metric_attributes = None  # type: ignore[assignment]
+    return _in_float32(copied.cpu()).eval()
+
+
+def _check_values(model: nn.Module) -> None:
+    """Raise a ``QuantizationError`` if a tensor of ``model`` is on the meta device."""
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        if value.is_meta:
+            raise QuantizationError(
+                f"`{name}` has no values, it is on the meta device: load weights into the model"
+                " before it is quantized"
+            )
+
+
+def _in_float32(model: Model) -> Model:
+    """Make everything float32 that is in a type of the parameters that are not."""
+    others = other_types(model)
+    if others:
+        model._apply(  # type: ignore[no-untyped-call]
+            lambda value: value.float() if value.dtype in others else value
+        )
+    for module in model.modules():  # Lightning and torchmetrics remember what they were cast to
+        if getattr(module, "_dtype", None) in others:
+            module._dtype = torch.float32  # type: ignore[assignment]
+    return model
+
+
+def check_copyable(model: nn.Module) -> None:
+    """Raise what ``second_model`` would; no tensor is copied for it."""
+    _copied(model, share_tensors=True)
+
+
+def _copied(model: Model, *, share_tensors: bool = False) -> Model:
+    try:
+        return copy_of(model, share_tensors=share_tensors)
+    except Exception as error:
+        raise QuantizationError(
+            f"`{type(model).__name__}` cannot be copied, and the int8 model is a second object:"
+            f" {type(error).__name__}: {error}; keep what cannot be copied out of the module"
+        ) from error

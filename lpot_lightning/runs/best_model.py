@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.tune_config import heading, verdict
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, put, replaced
@@ -22,7 +21,6 @@ from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
 from lpot_lightning.tuning.trial import Outcome, Trial
-from lpot_lightning.version import VERSION
 
 
 class Keeper:
@@ -118,21 +116,16 @@ class Keeper:
 
     def _configure(self, trial: Trial) -> dict[str, Any]:
         job = self._job
-        kind = "relative" if job.criterion.relative else "absolute"
         return {
             "backend": job.backend.name,
-            "framework": job.conf.model.framework,
-            "model": job.conf.model.name,
-            "approach": job.conf.quantization.approach,
-            "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
-            "accuracy": {
-                "monitor": job.monitor.name,
-                "higher_is_better": job.monitor.higher_is_better,
-                "criterion": {kind: job.criterion.goal},
-                "baseline": job.baseline,
-                "int8": trial.score.accuracy,
-                "met": trial.accepted,
-            },
+            **heading(job.conf, job.conf.quantization.approach),
+            "accuracy": verdict(
+                job.monitor.name,
+                job.criterion,
+                job.baseline,
+                int8=trial.score.accuracy,
+                met=trial.accepted,
+            ),
             **({} if job.trained else {"calibration": {"samples": job.feed.samples}}),
             **job.prepared.describe(trial.recipe),
             **({"channels": job.options.channels} if job.options.channels else {}),

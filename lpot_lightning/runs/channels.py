@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from lpot_lightning.data.batches import shortened
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls
-from lpot_lightning.pruning.channels.cost import macs_of
+from lpot_lightning.module.copying import second_model
+from lpot_lightning.pruning.channels.cost import cost_of, parameters_of
+from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.entering import CallsByPath
 from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.group import ChannelGroups
+from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.preparation import Say, called
+from lpot_lightning.runs.speed import ratio_of
 from lpot_lightning.runs.tuning_result import by_reason
 
 SAMPLES = 2
@@ -36,15 +39,50 @@ class Channels:
     found: ChannelGroups
     calls: CallsByPath
 
-    @property
-    def samples(self) -> int:
-        """How many samples the calls hold."""
-        leaves: list[Any] = pytree.tree_leaves(list(self.calls.values()))
-        return next((len(one) for one in leaves if isinstance(one, Tensor) and one.dim()), 1)
 
-    def macs(self, model: nn.Module) -> int:
-        """Return the multiply-accumulates of one sample."""
-        return macs_of(model, self.calls) // max(1, self.samples)
+@dataclass(frozen=True, kw_only=True)
+class Smaller:
+    """A model without its pruned channels, and what that saves; the whole one where none are cut.
+
+    Args:
+        model: without them.
+        plan: by which they were cut out, where they were.
+        parameters: how many there are, before and after.
+        macs: multiply-accumulates of one sample, before and after, where channels were cut.
+        speedup: seconds of one step, before over after, where channels were cut.
+    """
+
+    model: nn.Module
+    plan: ChannelPlan | None = None
+    parameters: tuple[int, int]
+    macs: tuple[int, int] | None = None
+    speedup: float | None = None
+
+
+def without_channels(
+    model: nn.Module, plan: ChannelPlan | None, channels: Channels | None, feed: Feed, say: Say
+) -> Smaller:
+    """Return ``model`` without the channels that ``plan`` cuts, a second one, measured.
+
+    Args:
+        model: pruned, whole.
+        plan: ``None`` where no channels were pruned: then it is ``model`` itself.
+        channels: of the model, as they were found before it was pruned.
+        feed: shows both what a step takes.
+        say: takes what is going on.
+    """
+    if plan is None or channels is None:
+        return Smaller(model=model, parameters=(parameters_of(model),) * 2)
+    small = cut(second_model(model), plan)
+    before, after = cost_of(model, channels.calls), cost_of(small, channels.calls)
+    say("measuring the speed-up")
+    return Smaller(
+        model=small,
+        plan=plan,
+        parameters=(before.parameters, after.parameters),
+        macs=(before.macs, after.macs),
+        speedup=ratio_of(lambda: feed.step_seconds(model), lambda: feed.step_seconds(small)),
+    )
 
 
 def find_channels(model: nn.Module, feed: Feed, ranks: Ranks, say: Say) -> Channels:

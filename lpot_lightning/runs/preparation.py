@@ -12,7 +12,8 @@ from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls, recorded
-from lpot_lightning.module.stand_in import StandIn, other_types, replaced
+from lpot_lightning.module.copying import other_types
+from lpot_lightning.module.stand_in import StandIn, replaced
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.tuning_result import by_reason

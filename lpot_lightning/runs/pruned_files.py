@@ -6,19 +6,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.storage import Names, save
-from lpot_lightning.artifacts.tune_config import PRUNING
+from lpot_lightning.artifacts.storage import save
+from lpot_lightning.artifacts.tune_config import PRUNING, heading, verdict
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.machine.files import open_folder, write_file
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
-from lpot_lightning.runs.pruning_result import PruningResult
-from lpot_lightning.version import VERSION
+from lpot_lightning.runs.pruning_result import NAMES, PruningResult
 
-NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 RESULT = "pruning_result.json"
 UNJUDGED = "unjudged"
 """How files of weights are called that a signal kept from being judged."""
@@ -65,20 +62,15 @@ def unused(path: Path) -> Path:
 
 
 def _configure(result: PruningResult, conf: Conf) -> dict[str, Any]:
-    kind = "relative" if result.criterion.relative else "absolute"
     return {
-        "framework": conf.model.framework,
-        "model": conf.model.name,
-        "approach": PRUNING,
-        "versions": {"lpot_lightning": VERSION, "torch": str(torch.__version__)},
-        "accuracy": {
-            "monitor": result.monitor,
-            "higher_is_better": result.criterion.higher_is_better,
-            "criterion": {kind: result.criterion.goal},
-            "baseline": result.baseline,
-            "pruned": result.accuracy,
-            "met": result.status == "met",
-        },
+        **heading(conf, PRUNING),
+        "accuracy": verdict(
+            result.monitor,
+            result.criterion,
+            result.baseline,
+            pruned=result.accuracy,
+            met=result.status == "met",
+        ),
         "sparsity": {
             "total": result.sparsity,
             "reached": result.reached,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
-
-from lpot_lightning.errors import ArtifactError, LpotError, PruningError, in_short
-from lpot_lightning.machine.files import read_file
+from lpot_lightning.artifacts.storage import Names
+from lpot_lightning.errors import PruningError
+from lpot_lightning.machine.columns import aligned
 from lpot_lightning.pruning.pruners import LayerSparsity
-from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.runs.result import Result, each, read_as
 
+NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 PruningStatus = Literal["met", "not_met"]
 SHOWN = 30
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruningResult:
+class PruningResult(Result):
     """What a pruning came to.
 
     Args:
@@ -43,36 +41,17 @@ class PruningResult:
         held: the ``model``; ``None`` in a result that was read from its file.
     """
 
+    _kind = "pruned"
+    _files = (NAMES.configure, NAMES.weights)
+    _gone = PruningError
+
     status: PruningStatus
     reached: bool
-    monitor: str
-    criterion: Criterion
-    baseline: float
-    accuracy: float
     layers: tuple[LayerSparsity, ...]
     unprunable: Mapping[str, str]
     parameters: tuple[int, int]
     macs: tuple[int, int] | None
     speedup: float | None
-    workspace: Path | None
-    held: nn.Module | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def model(self) -> nn.Module:
-        """The pruned model, a second object, in eval mode, on the CPU.
-
-        Raises:
-            PruningError: in the main process of a fit that ran in processes of its own, as with
-                ``ddp_spawn``; the error says how to restore the model.
-        """
-        if self.held is None:
-            folder = self.workspace
-            raise PruningError(
-                "the fit ran in processes of its own, which the pruned model ended with; restore"
-                f" it: `lpot_lightning.load('{folder}/pruned_configure.yaml',"
-                f" '{folder}/pruned_model_weights.pt', model)`"
-            )
-        return self.held
 
     @property
     def sparsity(self) -> float:
@@ -80,19 +59,9 @@ class PruningResult:
         return sparsity_of_all(self.layers)
 
     @property
-    def drop(self) -> float:
-        """How much worse the pruned model is, in the unit of the criterion; negative is better."""
-        return self.criterion.drop(self.accuracy, self.baseline)
-
-    def to_json(self) -> bytes:
-        """Return everything but the model, to be read by ``read_pruning_result``."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "held"}
-        plain |= {
-            "criterion": asdict(self.criterion),
-            "layers": [asdict(layer) for layer in self.layers],
-            "workspace": str(self.workspace),
-        }
-        return json.dumps(plain, indent=1).encode()
+    def emptied(self) -> tuple[str, ...]:
+        """The parameters of which nothing is left, though that was not their target."""
+        return tuple(one.name for one in self.layers if one.sparsity == 1 and one.target != 1)
 
     def table(self) -> str:
         """Return the run as a table for people."""
@@ -100,7 +69,7 @@ class PruningResult:
         rows = [
             (f"dense {self.monitor}", f"{self.baseline:.4f}"),
             (f"pruned {self.monitor}", f"{self.accuracy:.4f}"),
-            ("drop / allowed", f"{self._shown(self.drop)} / {self._shown(self.criterion.goal)}"),
+            self._drop_and_allowed(),
             ("status", self.status if self.reached else f"{self.status}, target not reached"),
             ("sparsity", f"{self.sparsity:.2%} of the pruned weights"),
             ("parameters", f"{before:,}" + (f" -> {after:,}" if after != before else "")),
@@ -111,28 +80,14 @@ class PruningResult:
             rows.append(("speed-up", f"{self.speedup:.2f}x"))
         if self.workspace is not None:
             rows.append(("workspace", str(self.workspace)))
-        width = max(len(name) for name, _ in rows)
-        table = "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-        return f"{table}\n\n{self.layer_table()}"
+        return f"{aligned(rows)}\n\n{self.layer_table()}"
 
     def layer_table(self, most: int = SHOWN) -> str:
         """Return how sparse each pruned parameter is; the first ``most`` of them."""
         head = ("parameter", "shape", "pattern", "sparsity", "target")
         rows = [head, *(_cells(layer) for layer in self.layers[:most])]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if number < 3 else cell.rjust(width)
-                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        if len(self.layers) > most:
-            lines.append(f"… and {len(self.layers) - most} more")
-        return "\n".join(lines)
-
-    def _shown(self, drop: float) -> str:
-        return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
+        rest = len(self.layers) - most
+        return aligned(rows, right=(3, 4)) + (f"\n… and {rest} more" if rest > 0 else "")
 
 
 def _cells(layer: LayerSparsity) -> tuple[str, ...]:
@@ -157,18 +112,13 @@ def read_pruning_result(path: Path) -> PruningResult:
     Raises:
         ArtifactError: if the file cannot be read, or is not one of ours.
     """
-    content = read_file(path)
-    try:
-        plain = json.loads(content)
-        layers = [{**layer, "shape": tuple(layer["shape"])} for layer in plain["layers"]]
-        plain |= {
-            "criterion": Criterion(**plain["criterion"]),
-            "layers": tuple(LayerSparsity(**layer) for layer in layers),
-            "parameters": tuple(plain["parameters"]),
-            "macs": None if plain["macs"] is None else tuple(plain["macs"]),
-            "workspace": Path(plain["workspace"]),
-        }
-        return PruningResult(**plain)
-    except _DAMAGE as error:  # whatever the values of others lead to
-        reason = in_short(error)
-        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
+    parts = {
+        "layers": each(_layer),
+        "parameters": tuple,
+        "macs": lambda plain: None if plain is None else tuple(plain),
+    }
+    return read_as(PruningResult, path, parts)
+
+
+def _layer(plain: dict[str, Any]) -> LayerSparsity:
+    return LayerSparsity(**{**plain, "shape": tuple(plain["shape"])})

@@ -20,7 +20,6 @@ from lpot_lightning.module.stand_in import replaced
 from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.best_model import Keeper
-from lpot_lightning.runs.criterion import criterion_of
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import measured
 from lpot_lightning.runs.op_selection import space_of
@@ -32,7 +31,7 @@ from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.loop import tune
-from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.auto import most_trials
 from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
@@ -118,7 +117,8 @@ class _Run:
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
-        criterion = criterion_of(self.conf, found.monitor.higher_is_better)
+        asked = self.conf.tuning.accuracy_criterion
+        criterion = Criterion.of(asked, found.monitor.higher_is_better)
         criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
         if baseline == found.accuracy:  # else a trial would be compared with another model's pass
             self.judge.give_up_by(criterion, found)

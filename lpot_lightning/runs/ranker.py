@@ -9,6 +9,7 @@ from math import fsum
 from time import monotonic
 
 from lpot_lightning.conf.schema import RecipesConf
+from lpot_lightning.machine.columns import aligned
 from lpot_lightning.recipe import CORRECTIONS, Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import cost_shown_as, costs_of
@@ -152,25 +153,25 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
     finite = sorted((one for one in found if one.is_finite), key=lambda one: -one.damage)
     total = fsum(one.damage for one in finite) or 1.0
     shown, rest = finite[:_SHOWN], finite[_SHOWN:]
-    width = max((len(one.op) for one in shown), default=0)
-    lines = [f"  {'op':<{width}}  error of the output  share of all  in fp32 it costs"]
-    lines += [
-        f"  {one.op:<{width}}  {one.damage:>19.2e}  {one.damage / total:>12.1%}"
-        f"  {cost_shown_as(one.cost, objective):>16}"
+    rows = [("op", "error of the output", "share of all", "in fp32 it costs")]
+    rows += [
+        (
+            one.op,
+            f"{one.damage:.2e}",
+            f"{one.damage / total:.1%}",
+            cost_shown_as(one.cost, objective),
+        )
         for one in shown
     ]
     if rest:
         share = fsum(one.damage for one in rest) / total
-        lines.append(f"  {f'and {len(rest)} more':<{width}}  {'':>19}  {share:>12.1%}")
-    return lines + [f"  {one.op}: its error is not finite" for one in found if not one.is_finite]
+        rows.append((f"and {len(rest)} more", "", f"{share:.1%}", ""))
+    unknown = [f"{one.op}: its error is not finite" for one in found if not one.is_finite]
+    return [f"  {line}" for line in (*aligned(rows, right=(1, 2, 3)).split("\n"), *unknown)]
 
 
 def repair_table(repairs: Sequence[Repair]) -> list[str]:
     """Return what was repaired as lines for people."""
-    width = max(len(one.op) for one in repairs)
-    what = max(len(one.what) for one in repairs)
-    lines = [f"  {'op':<{width}}  {'repaired by':<{what}}  error of the output"]
-    return lines + [
-        f"  {one.op:<{width}}  {one.what:<{what}}  {one.before:.2e} -> {one.after:.2e}"
-        for one in repairs
-    ]
+    rows = [("op", "repaired by", "error of the output")]
+    rows += [(one.op, one.what, f"{one.before:.2e} -> {one.after:.2e}") for one in repairs]
+    return [f"  {line}" for line in aligned(rows).split("\n")]

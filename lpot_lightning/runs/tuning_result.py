@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
-from lpot_lightning.errors import ArtifactError, LpotError, QuantizationError, in_short
-from lpot_lightning.machine.files import read_file
+from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.errors import QuantizationError
+from lpot_lightning.machine.columns import aligned
 from lpot_lightning.runs.objective import shown_as
+from lpot_lightning.runs.result import Result, each, read_as
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
-from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
 
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TuningResult:
+class TuningResult(Result):
     """What a tuning run came to.
 
     Args:
@@ -51,11 +48,11 @@ class TuningResult:
         held: the ``model``; ``None`` in a result that was read from its file.
     """
 
+    _kind = "int8"
+    _files = (CONFIGURE, WEIGHTS)
+    _gone = QuantizationError
+
     status: Status
-    monitor: str
-    criterion: Criterion
-    baseline: float
-    accuracy: float
     int8_ops: tuple[str, ...]
     fp32_ops: tuple[str, ...]
     not_quantizable: Mapping[str, str]
@@ -63,28 +60,9 @@ class TuningResult:
     evaluations: float
     speedup: float
     size_ratio: float
-    workspace: Path | None
     objective: str = "performance"
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
-    held: nn.Module | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def model(self) -> nn.Module:
-        """The int8 model, a second object, in eval mode, on the CPU.
-
-        Raises:
-            QuantizationError: in the main process of a fit that ran in processes of its own, as
-                with ``ddp_spawn``; the error says how to restore the model.
-        """
-        if self.held is None:
-            folder = self.workspace
-            raise QuantizationError(
-                "the fit ran in processes of its own, which the int8 model ended with; restore it:"
-                f" `lpot_lightning.load('{folder}/best_configure.yaml',"
-                f" '{folder}/best_model_weights.pt', model)`"
-            )
-        return self.held
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
@@ -97,29 +75,12 @@ class TuningResult:
         """
         return pareto(self.trials, self.criterion)
 
-    @property
-    def drop(self) -> float:
-        """How much worse int8 is, in the unit of the criterion; negative is better."""
-        return self.criterion.drop(self.accuracy, self.baseline)
-
-    def to_json(self) -> bytes:
-        """Return everything but the model, to be read by ``read_result``."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "held"}
-        plain |= {
-            "criterion": asdict(self.criterion),
-            "trials": [trial.to_dict() for trial in self.trials],
-            "sensitivities": [one.to_dict() for one in self.sensitivities],
-            "repairs": [asdict(one) for one in self.repairs],
-            "workspace": str(self.workspace),
-        }
-        return json.dumps(plain, indent=1).encode()
-
     def table(self) -> str:
         """Return the run as a table for people."""
         rows = [
             (f"fp32 {self.monitor}", f"{self.baseline:.4f}"),
             (f"int8 {self.monitor}", f"{self.accuracy:.4f}"),
-            ("drop / allowed", f"{self._shown(self.drop)} / {self._shown(self.criterion.goal)}"),
+            self._drop_and_allowed(),
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
@@ -137,8 +98,7 @@ class TuningResult:
             rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
         if self.workspace is not None:
             rows.append(("workspace", str(self.workspace)))
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+        return aligned(rows)
 
     def _choices(self) -> list[tuple[str, str]]:
         """Return the Pareto list as rows, for people who would choose otherwise."""
@@ -152,9 +112,6 @@ class TuningResult:
             for trial in self.pareto
         ]
 
-    def _shown(self, drop: float) -> str:
-        return f"{drop:.2%}" if self.criterion.relative else f"{drop:.4f}"
-
 
 def read_result(path: Path) -> TuningResult:
     """Return what ``TuningResult.to_json`` wrote; its ``model`` is not there.
@@ -162,22 +119,14 @@ def read_result(path: Path) -> TuningResult:
     Raises:
         ArtifactError: if the file cannot be read, or is not one of ours.
     """
-    content = read_file(path)
-    try:
-        plain = json.loads(content)
-        plain |= {
-            "criterion": Criterion(**plain["criterion"]),
-            "trials": tuple(map(Trial.from_dict, plain["trials"])),
-            "sensitivities": tuple(map(Sensitivity.from_dict, plain["sensitivities"])),
-            "repairs": tuple(Repair(**one) for one in plain["repairs"]),
-            "workspace": Path(plain["workspace"]),
-            "int8_ops": tuple(plain["int8_ops"]),
-            "fp32_ops": tuple(plain["fp32_ops"]),
-        }
-        return TuningResult(**plain)
-    except _DAMAGE as error:  # whatever the values of others lead to
-        reason = in_short(error)
-        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
+    parts = {
+        "trials": each(Trial.from_dict),
+        "sensitivities": each(Sensitivity.from_dict),
+        "repairs": each(lambda plain: Repair(**plain)),
+        "int8_ops": tuple,
+        "fp32_ops": tuple,
+    }
+    return read_as(TuningResult, path, parts)
 
 
 def trial_line(trial: Trial, monitor: str) -> str:

@@ -2,5 +2,5 @@
 
 In: the user's Trainer and LightningModule. Out: what judges and feeds models without being seen,
 the weights that were chosen, one checkpoint file. Read in this order: `checks`, `monitor`,
-`chosen_weights`, `session`, `validation_judge`, `borrowed_loop`.
+`weights`, `session`, `validation_judge`, `borrowed_loop`.
 """

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import lightning
 from lightning.fabric.utilities.cloud_io import _load
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -20,16 +19,13 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
-from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
-from lpot_lightning.module.stand_in import put, second_model
+from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.stand_in import put
 from lpot_lightning.quantization.backend import BACKENDS
-from lpot_lightning.trainer.monitor import is_same
 from lpot_lightning.trainer.readable import readable_part
 
-Choice = Literal["best", "last", "current"]
-CHOICES = ("best", "last", "current")
 Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
@@ -46,50 +42,6 @@ _QAT_FIELDS: dict[str, Any] = {
 }
 
 Module = TypeVar("Module", bound=LightningModule)
-
-
-def keeper_of(callbacks: Sequence[Callback], monitor: Monitor | None) -> ModelCheckpoint | None:
-    """Return the ``ModelCheckpoint`` whose best weights are the best, of however many there are.
-
-    Args:
-        callbacks: of a trainer, in any order.
-        monitor: what models are judged by, where it is known. It is the one that watches that
-            metric in that direction, else one that watches any.
-    """
-
-    def after(one: ModelCheckpoint) -> tuple[float, ...]:
-        watches = monitor is not None and is_same(one.monitor, monitor.name)
-        agrees = monitor is not None and (one.mode == "max") == monitor.higher_is_better
-        best = watches and agrees
-        return not best, not watches, one.monitor is None, not one.best_model_path, _loss(one, best)
-
-    return min(_keepers(callbacks), key=after, default=None)
-
-
-def _loss(one: ModelCheckpoint, best: bool) -> float:
-    """Return how bad the best is that was kept, where several keep the best of one metric."""
-    if not best or one.best_model_score is None:
-        return 0.0
-    return float(one.best_model_score) * (-1 if one.mode == "max" else 1)
-
-
-def saved_weights(callbacks: Sequence[Callback], choice: Choice, monitor: Monitor | None) -> str:
-    """Return the path of the checkpoint whose weights are asked for, ``""`` for the live ones.
-
-    Args:
-        callbacks: of a trainer, whose ``ModelCheckpoint``s saved it.
-        choice: the best one, the newest of those that are kept as the last, or none.
-        monitor: what models are judged by, where it is known.
-    """
-    if choice == "best" and (kept := keeper_of(callbacks, monitor)) is not None:
-        return kept.best_model_path
-    if choice == "last" and (last := [one for one in _keepers(callbacks) if one.last_model_path]):
-        return max(last, key=lambda one: one._last_global_step_saved).last_model_path
-    return ""
-
-
-def _keepers(callbacks: Sequence[Callback]) -> list[ModelCheckpoint]:
-    return [one for one in callbacks if isinstance(one, ModelCheckpoint)]
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:

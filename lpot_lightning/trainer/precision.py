@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lpot_lightning.errors import EvaluationError, in_short
-from lpot_lightning.module.stand_in import other_types
+from lpot_lightning.module.copying import other_types
 
 
 class Float32(Precision):

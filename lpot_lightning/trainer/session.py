@@ -38,6 +38,11 @@ class Session:
         module: the user's; copies of it are judged, nothing of it is changed.
         watchers: the user's callbacks; one of them may name the metric, or log it.
         precision: what models are judged in, where the module does not tell.
+
+    Example::
+
+        with session.at_work(conf) as work:
+            accuracy = work.judge("val_acc").evaluate(work.model(), "baseline").accuracy
     """
 
     def __init__(
@@ -47,102 +52,40 @@ class Session:
         watchers: Sequence[Callback],
         precision: Precision | None = None,
     ) -> None:
-        self._trainer, self.module, self._watchers = trainer, module, watchers
+        self.trainer, self.module, self.watchers = trainer, module, watchers
         if precision is not None:
             self.precision = precision
-        self._judges: dict[tuple[Any, ...], ValidationJudge] = {}
-        self._loaders: dict[tuple[int, int], Loaders] = {}
         self._lent: dict[int, Passes] = {}
 
     @cached_property
     def ranks(self) -> Ranks:
         """The processes that work together, this one alone or several."""
-        return GlooRanks() if self._trainer.world_size > 1 else Ranks()
+        return GlooRanks() if self.trainer.world_size > 1 else Ranks()
 
     @cached_property
     def precision(self) -> Precision:
         """What models are judged in, always 32 bits."""
-        return judging_precision(self._trainer, self.module, rank_zero_info)
+        return judging_precision(self.trainer, self.module, rank_zero_info)
 
     @contextmanager
-    def at_work(self, conf: Conf) -> Iterator[None]:
+    def at_work(
+        self, conf: Conf, weights: Weights | None = None, plan: ChannelPlan | None = None
+    ) -> Iterator[SessionWork]:
         """Let random numbers start from the seed of the conf, and put them back.
 
-        What judges and feeds is that of one ``with``: a training may exchange its loaders.
-        """
-        try:
-            with seeded(conf.tuning.random_seed):
-                yield
-        finally:
-            self._judges.clear()
-            self._loaders.clear()
-
-    def judge(self, conf: Conf, monitor: str | None) -> ValidationJudge:
-        """Return who judges by ``monitor``, or by the metric that the user's callbacks watch."""
-        asked = monitor, conf.tuning.accuracy_criterion.higher_is_better
-        key = (asked, *_share_of_data(conf))
-        if key not in self._judges:
-            self._judges[key] = ValidationJudge(
-                self._passes(conf),
-                self.module,
-                asked,
-                self._watchers,
-                partial(self._validation_loaders, conf),
-            )
-        return self._judges[key]
-
-    def _validation_loaders(self, conf: Conf) -> Loaders:
-        most, seed = key = _share_of_data(conf)
-        if key not in self._loaders:
-            find = partial(find_loaders, self._trainer, most, seed)
-            self._loaders[key] = self.ranks.together(find)
-        return self._loaders[key]
-
-    def feed(
-        self,
-        conf: Conf,
-        weights: Weights,
-        plan: ChannelPlan | None = None,
-        *,
-        calib: Source = "train",
-        train: Any = None,
-        samples: int | None = None,
-    ) -> ValidationFeed:
-        """Return who shows data to models with these weights.
-
         Args:
-            conf: for the sampling size and the seed.
-            weights: of new copies.
+            conf: checked.
+            weights: of all models; those of the module where nothing is given.
             plan: by which channels are cut out of them.
-            calib: whose data, ``"train"`` or ``"val"``.
-            train: training data, where it is not that of the trainer.
-            samples: how many, where that is not the sampling size.
         """
-        wanted = conf.quantization.calibration.sampling_size if samples is None else samples
-        data = Calibration(
-            self._trainer,
-            self.module,
-            lambda: self._validation_loaders(conf)[0],
-            wanted=wanted,
-            calib=calib,
-            train=train,
-            passes=self._passes(conf),
-        )
-        return ValidationFeed(self._passes(conf), partial(self.model, weights, plan), data)
-
-    def model(self, weights: Weights, plan: ChannelPlan | None = None) -> LightningModule:
-        """Return a copy of the module with these weights, the same in all processes."""
-        model = self.ranks.together(partial(weights.model_of, self.module))
-        if plan is not None:
-            cut(model, plan)
-        self.ranks.make_equal([*model.parameters(), *model.buffers()])
-        return model
-
-    def _passes(self, conf: Conf) -> Passes:
         seed = conf.tuning.random_seed
+        with seeded(seed):
+            yield SessionWork(self, self._passes(seed), conf, weights or Weights(), plan)
+
+    def _passes(self, seed: int) -> Passes:
         if seed not in self._lent:
             self._lent[seed] = Passes(
-                self._trainer, self.ranks, seed, self.precision, rank_zero_warn
+                self.trainer, self.ranks, seed, self.precision, rank_zero_warn
             )
         return self._lent[seed]
 
@@ -154,10 +97,74 @@ class Session:
             ranks.close()
 
 
-def _share_of_data(conf: Conf) -> tuple[int, int]:
-    """Return how many batches of each loader a pass takes, -1 for all, and the seed."""
-    accuracy = conf.evaluation.accuracy if conf.evaluation else None
-    return accuracy.iteration if accuracy else -1, conf.tuning.random_seed
+class SessionWork:
+    """Models of one session, and what judges and feeds them, for one ``with``.
+
+    Not longer, since a training may exchange its loaders.
+
+    Args:
+        session: see there.
+        passes: lends the validation loop.
+        conf: checked.
+        weights: of all models.
+        plan: by which channels are cut out of them.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        passes: Passes,
+        conf: Conf,
+        weights: Weights,
+        plan: ChannelPlan | None,
+    ) -> None:
+        self.ranks = session.ranks
+        self._session, self._passes, self._conf = session, passes, conf
+        self._weights, self._plan = weights, plan
+
+    def model(self) -> LightningModule:
+        """Return a new copy of the module, the same in all processes."""
+        model = self.ranks.together(partial(self._weights.model_of, self._session.module))
+        if self._plan is not None:
+            cut(model, self._plan)
+        self.ranks.make_equal([*model.parameters(), *model.buffers()])
+        return model
+
+    def judge(self, monitor: str | None) -> ValidationJudge:
+        """Return who judges by ``monitor``, or by the metric that the user's callbacks watch."""
+        asked = monitor, self._conf.tuning.accuracy_criterion.higher_is_better
+        session, loaders = self._session, lambda: self._loaders
+        return ValidationJudge(self._passes, session.module, asked, session.watchers, loaders)
+
+    def feed(
+        self, *, calib: Source = "train", train: Any = None, samples: int | None = None
+    ) -> ValidationFeed:
+        """Return who shows data to the models.
+
+        Args:
+            calib: whose data, ``"train"`` or ``"val"``.
+            train: training data, where it is not that of the trainer.
+            samples: how many, where that is not the sampling size.
+        """
+        size = self._conf.quantization.calibration.sampling_size
+        data = Calibration(
+            self._session.trainer,
+            self._session.module,
+            lambda: self._loaders[0],
+            wanted=size if samples is None else samples,
+            calib=calib,
+            train=train,
+            passes=self._passes,
+        )
+        return ValidationFeed(self._passes, self.model, data)
+
+    @cached_property
+    def _loaders(self) -> Loaders:
+        """The validation loaders, found in all processes at once."""
+        accuracy = self._conf.evaluation.accuracy if self._conf.evaluation else None
+        most = -1 if accuracy is None else accuracy.iteration
+        seed = self._conf.tuning.random_seed
+        return self.ranks.together(partial(find_loaders, self._session.trainer, most, seed))
 
 
 def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:

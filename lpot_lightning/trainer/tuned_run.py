@@ -82,19 +82,17 @@ def run_quantization(
         fp32 = own.state_dict()  # dense: what its class can load
         write_checkpoint(folder, trainer, own, fp32, configure, plain, say_once)
 
-    with session.at_work(conf):
+    with session.at_work(conf, request.weights, request.plan) as work:
         result = quantize_model(
-            session.model(request.weights, request.plan),
+            work.model(),
             conf,
-            session.judge(conf, request.monitor),
-            session.feed(
-                conf, request.weights, request.plan, calib=request.calib, train=request.train
-            ),
+            work.judge(request.monitor),
+            work.feed(calib=request.calib, train=request.train),
             Options(
                 modules=request.modules,
                 workspace=request.workspace,
                 whole=False,
-                ranks=session.ranks,
+                ranks=work.ranks,
                 dense=request.dense,
                 channels=None if request.plan is None else request.plan.to_dict(),
             ),

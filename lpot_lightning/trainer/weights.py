@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
-from lpot_lightning.errors import QuantizationError
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.errors import QuantizationError, in_short
+from lpot_lightning.judging.protocols import Monitor
+from lpot_lightning.module.copying import second_model
+from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.trainer.checkpoint import read_checkpoint
+from lpot_lightning.trainer.keepers import Choice, keeper_of, saved_weights, without_average
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -71,3 +75,58 @@ class Weights:
                 f"`{self.path}` is not of this `{type(module).__name__}`: {reason}"
             ) from error
         return copied
+
+
+def chosen_weights(
+    trainer: Trainer,
+    module: LightningModule,
+    choice: Choice,
+    monitor: Monitor | None,
+    masks: Masks | None,
+    doing: str,
+) -> Weights:
+    """Return the weights that are taken, and say which.
+
+    Args:
+        choice: what is asked for.
+        monitor: what models are judged by, where it is known: of several checkpoints it tells
+            which is the best.
+        masks: where the model was pruned; a checkpoint from before that is not taken.
+        doing: what is done with them, for people.
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    path, keeper = saved_weights(callbacks, choice, monitor), keeper_of(callbacks, monitor)
+    if not path:
+        if choice != "current":
+            why = f"no {choice} checkpoint was saved" if keeper else "there is no ModelCheckpoint"
+            rank_zero_info(f"{why}: {doing} the current weights")
+        return Weights()
+    weights, why = (Weights.of(path), "") if masks is None else _masked(path, masks)
+    if why:
+        rank_zero_info(f"`{path}` {why}: {doing} the current weights")
+        return Weights()
+    if without_average(trainer, module, weights.state):
+        # without a monitor the best checkpoint is only the one that was saved last
+        if choice == "best" and keeper is not None and keeper.monitor is None:
+            rank_zero_info(
+                f"`{path}` is from before the weights were averaged: {doing} the current,"
+                " averaged ones"
+            )
+            return Weights()
+        rank_zero_info(
+            f"`{path}` is from before the weights were averaged; for the averaged ones:"
+            " `ckpt='current'`"
+        )
+    rank_zero_info(f"{doing} the weights of `{path}`")
+    return weights
+
+
+def _masked(path: str, masks: Masks) -> tuple[Weights, str]:
+    """Return the weights of a checkpoint, and why they are not those of the pruned model, if so."""
+    try:
+        weights = Weights.of(path)
+    except QuantizationError as error:  # a training is not lost for it
+        why = f"cannot be read with `weights_only=True` ({in_short(error.__cause__ or error)})"
+        return Weights(), why
+    held = masks.hold_in(weights.state)
+    return weights, "" if held else "is from before the target sparsity was reached"

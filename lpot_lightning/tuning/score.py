@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from lpot_lightning.conf.schema import AccuracyCriterionConf
 from lpot_lightning.errors import ConfError
 
 _ROUNDING = 1e-12
@@ -200,6 +201,13 @@ class Criterion:
                 f"`{name}` is `{self.goal}`; allowed: more than -1 and less than 1 "
                 "(1 % is 0.01); for a drop in the metric's own unit use `absolute`"
             )
+
+    @classmethod
+    def of(cls, asked: AccuracyCriterionConf, higher_is_better: bool) -> Criterion:
+        """Return the criterion that ``tuning.accuracy_criterion`` asks for."""
+        relative = asked.relative is not None
+        goal = asked.relative if relative else asked.absolute
+        return cls(float(goal or 0.0), relative, higher_is_better)
 
     def target(self, baseline: float) -> float:
         """Return the worst accuracy that is accepted.

@@ -286,9 +286,9 @@ def test_the_judging_leaves_the_users_world_alone(workspace):
         def on_fit_start(self, one, module):
             with kept(one, module):
                 super().on_fit_start(one, module)
-                self._training.detach()
-                self._strays.stop()
-            self._begin(module)
+                training = self._fit.training
+                self._fit.let_go()
+            self._begin(module, training)
 
     callback = Watched(qat(workspace).conf.to_dict())
     trained(callback, max_epochs=1)

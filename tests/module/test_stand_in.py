@@ -11,13 +11,8 @@ from torch import nn
 from zoo import Made, TwoNames, seeded
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.module.stand_in import (
-    StandIn,
-    check_copyable,
-    put,
-    replaced,
-    second_model,
-)
+from lpot_lightning.module.copying import check_copyable, second_model
+from lpot_lightning.module.stand_in import StandIn, put, replaced
 
 
 class Double(nn.Module):

@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.stand_in import put, replaced, second_model
+from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization.fx.fake_quant import FakeQuant, rounded_weight
 from lpot_lightning.quantization.fx.training_layer import TrainingEmbedding, TrainingLayer
 

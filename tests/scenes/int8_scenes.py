@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 from lpot_lightning import load as restore
 from lpot_lightning.artifacts import storage
 from lpot_lightning.module.calls import recorded
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import content_hash, fingerprint
-from lpot_lightning.module.stand_in import put, replaced, second_model
+from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.quantization.fx.graph import kind_of
 from lpot_lightning.recipe import Recipe

@@ -15,7 +15,7 @@ from users_world import kept
 
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.machine.ranks import Ranks
-from lpot_lightning.module.stand_in import second_model
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.trainer.borrowed_loop import (
     BorrowedLoop,
     HeldBatches,

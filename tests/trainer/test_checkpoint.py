@@ -1,6 +1,5 @@
 """Whose weights are quantized, and int8 in one Lightning checkpoint."""
 
-import itertools
 import logging
 import os
 from pathlib import Path
@@ -23,8 +22,7 @@ from lit_scenes import (
 import lpot_lightning
 from lpot_lightning import load_from_checkpoint
 from lpot_lightning.errors import ArtifactError, QuantizationError
-from lpot_lightning.judging.protocols import Monitor
-from lpot_lightning.trainer.checkpoint import keeper_of, read_checkpoint
+from lpot_lightning.trainer.checkpoint import read_checkpoint
 
 FILE = "best_quantized.ckpt"
 
@@ -424,20 +422,6 @@ def test_extra_state_of_a_module_goes_with_the_checkpoint(callback, workspace):
     restored = load_from_checkpoint(Extra, workspace / "best_quantized.ckpt")
     x = points(8).tensors[0]
     assert torch.equal(restored(x), one.result.model(x))
-
-
-def test_names_of_one_metric_are_one_and_the_better_of_two_is_taken(tmp_path):
-    def saver(name, score, **given):
-        one = ModelCheckpoint(tmp_path, **given)
-        one.best_model_path, one.best_model_score = name, torch.tensor(score)
-        return one
-
-    other = saver("other", 9.0, monitor="epoch", mode="max")
-    rare = saver("rare", 0.7, monitor="acc_epoch", mode="max")
-    each = saver("each", 0.8, monitor="acc", mode="max")
-    for order in itertools.permutations((other, rare, each)):
-        assert keeper_of(order, Monitor("acc", True)) is each
-    assert keeper_of((other, rare), Monitor("acc", True)) is rare
 
 
 def test_what_a_hook_takes_out_and_lightning_needs_is_put_back(callback, workspace):

@@ -26,6 +26,7 @@ from lpot_lightning.callbacks import benchmark
 from lpot_lightning.callbacks import pruning as callback_file
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.runs import channels
 from lpot_lightning.runs import prune as pruning_run
 from lpot_lightning.trainer.validation_judge import ValidationJudge
 
@@ -38,8 +39,8 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 CHANNELS = {"pattern": "channel"}
 PHASES = {
     "choosing": (callback_file, "chosen_weights"),
-    "cutting": (pruning_run, "cut"),
-    "timing": (pruning_run, "ratio_of"),
+    "cutting": (channels, "cut"),
+    "timing": (channels, "ratio_of"),
     "judging": (ValidationJudge, "evaluate"),
     "saving": (pruning_run, "save_pruned"),
 }
@@ -132,7 +133,7 @@ def test_going_on_ends_as_one_that_nobody_stopped(workspace, tmp_path, strike, c
     pruned(whole)
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pruning_run, "criterion_of", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(pruning_run, "isfinite", lambda *_: signal.raise_signal(signal.SIGTERM))
         assert code_of(pruned, pruning(workspace, tuning=LOOSE)) == 143
     result, told = resumed(workspace, path_in(caplog.text)), whole.result
     assert (result.baseline, result.accuracy) == (told.baseline, told.accuracy)
@@ -146,7 +147,7 @@ def test_the_world_is_as_after_any_other_exception(workspace, monkeypatch):
 
     ends = []
     for strike in (fail, lambda: signal.raise_signal(signal.SIGTERM)):
-        monkeypatch.setattr(pruning_run, "criterion_of", lambda *_, strike=strike: strike())
+        monkeypatch.setattr(pruning_run, "isfinite", lambda *_, strike=strike: strike())
         torch.manual_seed(0)
         callback, module = pruning(workspace), Rolling()
         one = trainer(callback, max_epochs=EPOCHS)
@@ -183,11 +184,11 @@ def test_one_from_before_the_end_or_without_masks_does_not_count(
 
 def test_stopped_again_no_second_one_is_written(workspace, strike, caplog):
     caplog.set_level("INFO")
-    strike(pruning_run, "criterion_of")
+    strike(pruning_run, "isfinite")
     assert code_of(pruned, pruning(workspace)) == 143
     path = path_in(caplog.text)
     caplog.clear()
-    strike(pruning_run, "criterion_of")
+    strike(pruning_run, "isfinite")
     assert code_of(pruned, pruning(workspace), ckpt_path=path) == 143
     assert path_in(caplog.text) == path
     assert files_in(workspace) == ["unjudged.ckpt"]
@@ -196,7 +197,7 @@ def test_stopped_again_no_second_one_is_written(workspace, strike, caplog):
 def test_another_training_keeps_its_own(workspace, strike, caplog):
     caplog.set_level("INFO")
     for _ in range(2):
-        strike(pruning_run, "criterion_of")
+        strike(pruning_run, "isfinite")
         assert code_of(pruned, pruning(workspace)) == 143
     assert files_in(workspace) == ["unjudged-1.ckpt", "unjudged.ckpt"]
 
@@ -245,7 +246,7 @@ def test_a_pruning_that_rounds_keeps_its_ranges(workspace, strike, caplog):
     caplog.set_level("INFO")
     asked = {**pruning_conf(workspace, tuning=LOOSE), "quantization": APPROACH}
     data = DataLoader(points(64), 16), val_loader(48)
-    strike(pruning_run, "criterion_of")
+    strike(pruning_run, "isfinite")
     assert code_of(pruned, *both(asked), data=data) == 143
     path = path_in(caplog.text)
     assert torch.load(path, weights_only=True)["lpot_lightning"]["qat"]["training"]

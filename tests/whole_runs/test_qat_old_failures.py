@@ -81,7 +81,7 @@ def test_8485_and_11346_a_fit_goes_on_with_the_ranges_of_its_checkpoint(tmp_path
     saved, found = checkpoints(tmp_path / "saved"), []
     trained(qat(workspace), None, saved, max_epochs=1)
     callback = qat(workspace)
-    look = Noting(on_train_start=lambda *_: found.append(callback._training.state()["ranges"]))
+    look = Noting(on_train_start=lambda *_: found.append(callback._fit.training.state()["ranges"]))
     trained(callback, None, look, ckpt_path=saved.last_model_path, max_epochs=2)
     assert same(found[0], ranges_in(saved.last_model_path))
     assert torch.isfinite(found[0]["high"]).all()
@@ -348,7 +348,7 @@ def test_8507_validation_and_sanity_check_teach_the_ranges_nothing(tmp_path, wor
 def test_8540_nothing_is_seen_before_the_first_batch(workspace):
     """Nor does the search for what can be int8 leave ranges behind."""
     callback, found = qat(workspace), []
-    look = Noting(on_train_start=lambda *_: found.append(callback._training.state()["ranges"]))
+    look = Noting(on_train_start=lambda *_: found.append(callback._fit.training.state()["ranges"]))
     trained(callback, None, look, num_sanity_val_steps=2, max_epochs=1)
     assert torch.equal(found[0]["low"], torch.full_like(found[0]["low"], torch.inf))
 

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpot_lightning.pruning.channels.entering import CallsByPath, entered, random_numbers_kept
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Args:
+        parameters: how many numbers they are; tied ones count once.
+        macs: multiply-accumulates of one sample.
+    """
+
+    parameters: int
+    macs: int
+
+
+def cost_of(model: nn.Module, calls: CallsByPath) -> Cost:
+    """Return what ``model`` costs; ``calls`` are as of ``find_groups``, of one sample or more."""
+    leaves = pytree.tree_leaves(list(calls.values()))
+    samples = next((len(one) for one in leaves if isinstance(one, Tensor) and one.dim()), 1)
+    return Cost(parameters_of(model), macs_of(model, calls) // max(1, samples))
 
 
 def parameters_of(model: nn.Module) -> int:

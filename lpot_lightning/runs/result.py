@@ -1,0 +1,118 @@
+"""What runs of all kinds come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from torch import nn
+
+from lpot_lightning.errors import ArtifactError, LpotError, in_short
+from lpot_lightning.machine.files import read_file
+from lpot_lightning.tuning.score import Criterion
+
+R = TypeVar("R", bound="Result")
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A model that was judged, and what it was compared with.
+
+    Args:
+        monitor: name of the metric that judged.
+        criterion: how much worse than the baseline was allowed.
+        baseline: the accuracy that the model is compared with.
+        accuracy: the model's.
+        workspace: where the files are; ``None`` where none were asked for.
+        held: the ``model``; ``None`` in a result that was read from its file.
+    """
+
+    _kind: ClassVar[str]
+    _files: ClassVar[tuple[str, str]]
+    _gone: ClassVar[type[LpotError]]
+
+    monitor: str
+    criterion: Criterion
+    baseline: float
+    accuracy: float
+    workspace: Path | None
+    held: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, a second object, in eval mode, on the CPU.
+
+        Raises:
+            LpotError: in the main process of a fit that ran in processes of its own, as with
+                ``ddp_spawn``; the error says how to restore the model.
+        """
+        if self.held is None:
+            configure, weights = (f"'{self.workspace}/{name}'" for name in self._files)
+            raise self._gone(
+                f"the fit ran in processes of its own, which the {self._kind} model ended with;"
+                f" restore it: `lpot_lightning.load({configure}, {weights}, model)`"
+            )
+        return self.held
+
+    @property
+    def drop(self) -> float:
+        """How much worse the model is, in the unit of the criterion; negative is better."""
+        return self.criterion.drop(self.accuracy, self.baseline)
+
+    def to_json(self) -> bytes:
+        """Return everything but the model, to be read by ``read_as``."""
+        names = (one.name for one in fields(self) if one.name != "held")
+        return json.dumps({name: _plain(getattr(self, name)) for name in names}, indent=1).encode()
+
+    def _drop_and_allowed(self) -> tuple[str, str]:
+        """Return a row of the table for people."""
+        form = ".2%" if self.criterion.relative else ".4f"
+        return "drop / allowed", f"{self.drop:{form}} / {self.criterion.goal:{form}}"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_as(kind: type[R], path: Path, parts: Mapping[str, Callable[[Any], Any]]) -> R:
+    """Return what ``to_json`` of a result wrote; its ``model`` is not there.
+
+    Args:
+        kind: of result.
+        path: of the file.
+        parts: what makes the values of some fields of plain ones, besides those of all results.
+
+    Raises:
+        ArtifactError: if the file cannot be read, or is not one of ours.
+    """
+    content = read_file(path)
+    made: dict[str, Callable[[Any], Any]] = {
+        "criterion": lambda plain: Criterion(**plain),
+        "workspace": lambda plain: None if plain is None else Path(plain),
+        **parts,
+    }
+    try:
+        plain = json.loads(content)
+        return kind(**{name: made.get(name, _same)(value) for name, value in plain.items()})
+    except _DAMAGE as error:  # whatever the values of others lead to
+        reason = in_short(error)
+        raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def each(make: Callable[[Any], Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return what makes a tuple of plain values, each by ``make``."""
+    return lambda plain: tuple(map(make, plain))
