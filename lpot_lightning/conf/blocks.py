@@ -78,7 +78,10 @@ class TrainConf:
 
 @dataclass(frozen=True)
 class TensorConf:
-    """What may be chosen for one tensor, in the user's order; ``None`` leaves it open."""
+    """What may be chosen for one tensor, in the user's order; ``None`` leaves it open.
+
+    The names are those of ``TensorConfig``.
+    """
 
     dtype: tuple[str, ...] | None = None
     scheme: tuple[str, ...] | None = None
