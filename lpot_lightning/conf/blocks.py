@@ -1,10 +1,26 @@
-"""The parts that several sections of LPOT's YAML share."""
+"""The parts that several sections of LPOT's YAML share, and how a field says what is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ANY = "(-inf, inf)"
+COUNT = "[1, inf)"
+NOT_NEGATIVE = "[0, inf)"
+
+
+def checked(default: T, **allowed: Any) -> T:
+    """Return a field with its default and what ``Field.integer``, ``number`` or ``text`` allows."""
+    return field(default=default, metadata={"allowed": allowed})
+
+
+def one_word_of(*allowed: str) -> str:
+    """Return a field that holds one of these texts; the first is its default."""
+    return checked(allowed[0], allowed=allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +55,8 @@ class DataloaderConf:
     """A ``dataloader`` block: which data, and how they are prepared."""
 
     dataset: NamedConf
-    batch_size: int = 1
-    last_batch: str = "rollover"
+    batch_size: int = checked(1, interval=COUNT)
+    last_batch: str = one_word_of("rollover", "discard")
     shuffle: bool = False
     filter: NamedConf | None = None
     transform: tuple[NamedConf, ...] = ()
@@ -53,16 +69,19 @@ class TrainConf:
     optimizer: NamedConf | None = None
     criterion: NamedConf | None = None
     dataloader: DataloaderConf | None = None
-    start_epoch: int = 0
-    end_epoch: int | None = None
-    iteration: int | None = None
-    frequency: int | None = None
+    start_epoch: int = checked(0, interval=NOT_NEGATIVE)
+    end_epoch: int | None = checked(None, interval=NOT_NEGATIVE)
+    iteration: int | None = checked(None, interval=COUNT)
+    frequency: int | None = checked(None, interval=COUNT)
     hostfile: str | None = None
 
 
 @dataclass(frozen=True)
 class TensorConf:
-    """What may be chosen for one tensor, in the user's order; ``None`` leaves it open."""
+    """What may be chosen for one tensor, in the user's order; ``None`` leaves it open.
+
+    The names are those of ``TensorConfig``.
+    """
 
     dtype: tuple[str, ...] | None = None
     scheme: tuple[str, ...] | None = None
@@ -82,11 +101,11 @@ class PrecisionWish:
 class ConfigsConf:
     """A ``configs`` block: how many processes and threads a measurement takes."""
 
-    cores_per_instance: int | None = None
-    num_of_instance: int = 1
-    inter_num_of_threads: int | None = None
-    intra_num_of_threads: int | None = None
-    kmp_blocktime: int | None = None
+    cores_per_instance: int | None = checked(None, interval=COUNT)
+    num_of_instance: int = checked(1, interval=COUNT)
+    inter_num_of_threads: int | None = checked(None, interval=COUNT)
+    intra_num_of_threads: int | None = checked(None, interval=COUNT)
+    kmp_blocktime: int | None = checked(None, interval=NOT_NEGATIVE)
     kmp_affinity: str = "granularity=fine,verbose,compact,1,0"
 
 

@@ -1,21 +1,20 @@
-"""A cursor: one value of the YAML that knows its key and line."""
+"""A cursor: one value of the YAML that knows its key and line, and how a section is read."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
 
+from lpot_lightning.conf.blocks import ANY
 from lpot_lightning.conf.document import Document
 from lpot_lightning.conf.loader import Keys, printable, spell
+from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
 
 T = TypeVar("T")
-
-ANY = "(-inf, inf)"
-COUNT = "[1, inf)"
-NOT_NEGATIVE = "[0, inf)"
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z", re.ASCII)
 _PERCENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)%\Z", re.ASCII)
@@ -63,16 +62,19 @@ class Field:
             raise self.error("is missing.")
         return self
 
-    def section(self, *known: str, refused: Mapping[str, str] | None = None) -> dict[str, Field]:
-        """Return a field for each known key; one that is not given has no value."""
-        entries = self.entries()
+    def section(self, *known: Any, refused: Mapping[str, str] | None = None) -> dict[str, Field]:
+        """Return a field for each known key; one that is not given has no value.
+
+        ``known`` are keys, and dataclasses for all of theirs, as a message is to list them.
+        """
+        entries, keys = self.entries(), tuple(dict.fromkeys(_spread(known)))
         for name, entry in entries.items():
             if refused and name in refused:
                 entry.refuse(refused[name])
-            elif name not in known:
-                allowed = f"allowed in {self._name()}: {_listed(known) or 'nothing'}"
-                raise entry.error(f"is not a known key; {allowed}.{suggest(name, known)}")
-        return {name: entries.get(name) or self._child(name, None) for name in known}
+            elif name not in keys:
+                allowed = f"allowed in {self._name()}: {_listed(keys) or 'nothing'}"
+                raise entry.error(f"is not a known key; {allowed}.{suggest(name, keys)}")
+        return {name: entries.get(name) or self._child(name, None) for name in keys}
 
     def entries(self) -> dict[str, Field]:
         """Return all entries of a mapping, in their order."""
@@ -163,6 +165,54 @@ class Field:
     def _name(self) -> str:
         whole = "the mapping" if self.document.lines is None else "the file"
         return f"`{self.key}`" if self.keys else whole
+
+
+ReadField = Callable[[Field], Any]
+_WAYS: dict[Any, Callable[..., Any]] = {
+    bool: Field.flag,
+    int: Field.integer,
+    float: Field.number,
+    str: Field.text,
+}
+
+
+def read_into(
+    kind: Callable[..., T], given: Field | Mapping[str, Field], **by_hand: ReadField
+) -> T:
+    """Return a dataclass of what a section gives.
+
+    What is not given keeps its default; it is an error if there is none.
+
+    Args:
+        kind: The dataclass. Flags, numbers and texts are read as their type and ``checked`` say.
+        given: The section, or its fields where it may hold more than the dataclass.
+        by_hand: How the other fields are read.
+    """
+    part = given.section(kind) if isinstance(given, Field) else given
+    read = {**_by_type(kind), **by_hand}
+    values = {}
+    for name in (name for name in part if name in keys_of(kind)):
+        has_default = hasattr(kind, name)
+        if part[name].given or not has_default:
+            values[name] = read[name](part[name].required())
+    return kind(**values)
+
+
+@functools.cache
+def _by_type(kind: Any) -> dict[str, ReadField]:
+    """Return how those fields of a dataclass are read whose type says it."""
+    hints = get_type_hints(kind)
+    return {
+        item.name: functools.partial(way, default=None, **item.metadata.get("allowed", {}))
+        for item in fields(kind)
+        for one, way in _WAYS.items()
+        if hints[item.name] in (one, one | None)
+    }
+
+
+def _spread(known: Iterable[Any]) -> Iterator[str]:
+    for one in known:
+        yield from (one,) if isinstance(one, str) else keys_of(one)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

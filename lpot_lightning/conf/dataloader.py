@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
-from lpot_lightning.conf.cursor import COUNT, Field
+from lpot_lightning.conf.blocks import COUNT, DataloaderConf
+from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.named import (
     Table,
     flag,
@@ -142,25 +142,18 @@ OTHER_TRANSFORMS = {
 FILTERS: Table = {"LabelBalance": {"size": need(integer(COUNT))}}
 
 
-def read_dataloader(field: Field) -> DataloaderConf | None:
+def read_dataloader(field: Field) -> DataloaderConf:
     """Read a ``dataloader`` block; a data set is a must in it."""
-    if not field.given:
-        return None
     misplaced = ("warmup", "iteration")
     part = field.section(
         "dataset", "batch_size", "last_batch", "filter", "transform", "shuffle", *misplaced
     )
     for stray in (part[name] for name in misplaced if part[name].given):
         stray.note("has no effect under a `dataloader`, and belongs to `evaluation.performance`")
-    return DataloaderConf(
-        dataset=read_named(part["dataset"], DATASETS, OTHER_DATASETS, _OWN_DATA),
-        batch_size=part["batch_size"].integer(1, COUNT),
-        last_batch=part["last_batch"].text("rollover", ("rollover", "discard")),
-        shuffle=part["shuffle"].flag(False),
-        filter=_filter(part["filter"]),
-        transform=read_each(part["transform"], TRANSFORMS, OTHER_TRANSFORMS, _OWN_DATA),
+    return read_into(
+        DataloaderConf,
+        part,
+        dataset=lambda data: read_named(data, DATASETS, OTHER_DATASETS, _OWN_DATA),
+        filter=lambda kept: read_named(kept, FILTERS, {}, _OWN_DATA),
+        transform=lambda steps: read_each(steps, TRANSFORMS, OTHER_TRANSFORMS, _OWN_DATA),
     )
-
-
-def _filter(field: Field) -> NamedConf | None:
-    return read_named(field, FILTERS, {}, _OWN_DATA) if field.given else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lpot_lightning.conf.blocks import ConfigsConf, NamedConf, PostprocessConf
-from lpot_lightning.conf.cursor import COUNT, NOT_NEGATIVE, Field
+from lpot_lightning.conf.cursor import Field, ReadField, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.named import Table, flag, integer, need, read_each, read_named
 from lpot_lightning.conf.schema import AccuracyConf, EvaluationConf, PerformanceConf
@@ -44,7 +46,7 @@ def read_evaluation(field: Field, tuning: Field) -> EvaluationConf | None:
     older = tuning.entries().get("metric")
     if not field.given and (older is None or not older.given):
         return None
-    part = field.section("accuracy", "performance")
+    part = field.section(EvaluationConf)
     return EvaluationConf(_accuracy(part["accuracy"], older), _performance(part["performance"]))
 
 
@@ -52,38 +54,24 @@ def _accuracy(field: Field, older: Field | None) -> AccuracyConf | None:
     old_metric = _metric(older) if older is not None else None
     if not field.given:
         return None if old_metric is None else AccuracyConf(metric=old_metric)
-    part = field.section("metric", "iteration", "dataloader", "postprocess", "configs")
-    metric = _metric(part["metric"])
-    if older is not None and metric and old_metric:
+    found = read_into(AccuracyConf, field, metric=_metric, **_ALIKE)
+    if older is not None and found.metric and old_metric:
         raise older.error(
-            f"is the older place of `{part['metric'].key}`, and both are given: leave one out."
+            f"is the older place of `{field.key}.metric`, and both are given: leave one out."
         )
-    return AccuracyConf(
-        metric=metric or old_metric,
-        iteration=_iteration(part["iteration"]),
-        dataloader=read_dataloader(part["dataloader"]),
-        postprocess=_postprocess(part["postprocess"]),
-        configs=_configs(part["configs"]),
-    )
+    return replace(found, metric=found.metric or old_metric)
 
 
 def _performance(field: Field) -> PerformanceConf | None:
     if not field.given:
         return None
-    part = field.section("warmup", "iteration", "dataloader", "postprocess", "configs")
-    warmup, iteration = part["warmup"].integer(5, NOT_NEGATIVE), _iteration(part["iteration"])
-    if iteration != -1 and iteration <= warmup:
+    found = read_into(PerformanceConf, field, **_ALIKE)
+    if found.iteration != -1 and found.iteration <= found.warmup:
         raise field.error(
-            f"counts {iteration} iterations, of which {warmup} are `warmup`; "
+            f"counts {found.iteration} iterations, of which {found.warmup} are `warmup`; "
             "allowed: an `iteration` larger than `warmup`."
         )
-    return PerformanceConf(
-        warmup=warmup,
-        iteration=iteration,
-        dataloader=read_dataloader(part["dataloader"]),
-        postprocess=_postprocess(part["postprocess"]),
-        configs=_configs(part["configs"]),
-    )
+    return found
 
 
 def _metric(field: Field) -> NamedConf | None:
@@ -93,15 +81,13 @@ def _metric(field: Field) -> NamedConf | None:
 
 
 def _iteration(field: Field) -> int:
-    count = field.integer(-1)
+    count = field.integer(0)
     if count != -1 and count < 1:
         raise field.wrong("a whole number in [1, inf), or `-1` for all")
     return count
 
 
-def _postprocess(field: Field) -> PostprocessConf | None:
-    if not field.given:
-        return None
+def _postprocess(field: Field) -> PostprocessConf:
     transform = field.section("transform")["transform"]
     entries = transform.entries()
     if "Reshape" in entries:
@@ -113,14 +99,14 @@ def _postprocess(field: Field) -> PostprocessConf | None:
     )
 
 
-def _configs(field: Field) -> ConfigsConf | None:
-    if not field.given:
-        return None
+def _configs(field: Field) -> ConfigsConf:
     counts = ("cores_per_instance", "inter_num_of_threads", "intra_num_of_threads")
-    part = field.section(*counts, "num_of_instance", "kmp_blocktime", "kmp_affinity")
-    return ConfigsConf(
-        **{name: part[name].integer(None, COUNT) for name in counts},
-        num_of_instance=part["num_of_instance"].integer(1, COUNT),
-        kmp_blocktime=part["kmp_blocktime"].integer(None, NOT_NEGATIVE),
-        kmp_affinity=part["kmp_affinity"].text(ConfigsConf.kmp_affinity),
-    )
+    return read_into(ConfigsConf, field.section(*counts, ConfigsConf))
+
+
+_ALIKE: dict[str, ReadField] = {
+    "iteration": _iteration,
+    "dataloader": read_dataloader,
+    "postprocess": _postprocess,
+    "configs": _configs,
+}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from operator import methodcaller
 
-from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
-from lpot_lightning.conf.cursor import ANY, Field, suggest
+from lpot_lightning.conf.blocks import ANY, FrozenOptions, NamedConf
+from lpot_lightning.conf.cursor import Field, ReadField, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS
 
-ReadOption = Callable[[Field], Any]
-Table = Mapping[str, Mapping[str, ReadOption]]
+# Readers of one such value or of nothing.
+flag: ReadField = methodcaller("flag", None)
+text: ReadField = methodcaller("text", None)
+words: ReadField = methodcaller("words", None)
+
+Table = Mapping[str, Mapping[str, ReadField]]
 
 
 def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: str) -> NamedConf:
@@ -46,14 +50,14 @@ def read_each(
     return tuple(named)
 
 
-def _options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
+def _options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
     bare = BARE_OPTIONS.get(str(field.keys[-1]))
     if bare:
         return FrozenOptions(((bare, readers[bare](field)),))
     return read_options(field, readers)
 
 
-def read_options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptions:
+def read_options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
     values = {name: read(part[name]) for name, read in readers.items()}
@@ -62,37 +66,22 @@ def read_options(field: Field, readers: Mapping[str, ReadOption]) -> FrozenOptio
     )
 
 
-def need(read: ReadOption) -> ReadOption:
+def need(read: ReadField) -> ReadField:
     """Return a reader that refuses a missing value."""
     return lambda field: read(field.required())
 
 
-def flag(field: Field) -> bool | None:
-    """Read ``True``, ``False`` or nothing."""
-    return field.flag(None)
-
-
-def text(field: Field) -> str | None:
-    """Read a text or nothing."""
-    return field.text(None)
-
-
-def words(field: Field) -> tuple[str, ...] | None:
-    """Read several texts or nothing."""
-    return field.words(None)
-
-
-def one_of(*allowed: str) -> ReadOption:
+def one_of(*allowed: str) -> ReadField:
     """Return a reader of one of these texts."""
     return lambda field: field.text(None, allowed)
 
 
-def integer(interval: str = ANY) -> ReadOption:
+def integer(interval: str = ANY) -> ReadField:
     """Return a reader of a whole number."""
     return lambda field: field.integer(None, interval)
 
 
-def number(interval: str = ANY) -> ReadOption:
+def number(interval: str = ANY) -> ReadField:
     """Return a reader of a number."""
     return lambda field: field.number(None, interval)
 

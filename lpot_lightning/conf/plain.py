@@ -9,12 +9,19 @@ from lpot_lightning.conf.blocks import FrozenOptions, NamedConf, PrecisionWish
 
 # What LPOT writes with one bare value, as in `topk: 1`, and what we call that value.
 BARE_OPTIONS = {"topk": "k", "LabelShift": "shift"}
+NO_KEY = {"is_key": False}
+"""The metadata of a field that is no key of the YAML."""
+
+
+def keys_of(kind: Any) -> tuple[str, ...]:
+    """Return which fields of a dataclass are keys of the YAML."""
+    return tuple(item.name for item in fields(kind) if item.metadata != NO_KEY)
 
 
 def to_plain(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass as plain values; what is not given is left out."""
-    shown = [item.name for item in fields(value) if item.metadata.get("plain", True)]
-    given = {name: getattr(value, name) for name in shown if getattr(value, name) not in (None, ())}
+    found = {name: getattr(value, name) for name in keys_of(value)}
+    given = {name: content for name, content in found.items() if content not in (None, ())}
     return {name: _plain(content) for name, content in given.items()}
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from lpot_lightning.conf.blocks import FrozenOptions
-from lpot_lightning.conf.cursor import COUNT, NOT_NEGATIVE, Field
+from lpot_lightning.conf.blocks import COUNT, NOT_NEGATIVE, FrozenOptions
+from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.named import Table, flag, integer, one_of, read_options, words
+from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.conf.schema import (
-    SHARED_BY_PRUNERS,
     PrunerConf,
     PruningApproachConf,
     PruningConf,
@@ -16,21 +16,7 @@ from lpot_lightning.conf.schema import (
 )
 from lpot_lightning.conf.train import read_train
 
-PRUNE_TYPES = ("basic_magnitude", "gradient_sensitivity", "pattern_lock")
-METHODS = ("per_tensor", "per_channel")
-DOMAINS = ("local", "global")
-SCHEDULES = ("linear", "cubic")
-SHARED = SHARED_BY_PRUNERS
-OWN = (
-    "update_frequency",
-    "prune_type",
-    "method",
-    "pattern",
-    "prune_domain",
-    "names",
-    "excluded_names",
-    "parameters",
-)
+SHARED = tuple(name for name in keys_of(WeightCompressionConf) if name in keys_of(PrunerConf))
 CHANNEL = "channel"
 PATTERN = re.compile(r"(tile_pattern_)?[1-9]\d{0,5}x[1-9]\d{0,5}", re.ASCII)
 N_OF_M = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})", re.ASCII)
@@ -63,26 +49,24 @@ APPROACH_REFUSED = {"weight_magnitude": NEW_FORM}
 
 def read_pruning(field: Field) -> PruningConf:
     """Read ``pruning``; at least one pruner is a must in it."""
-    part = field.section("approach", "train", refused=REFUSED)
-    approach = part["approach"].required().section("weight_compression", refused=APPROACH_REFUSED)
-    weights = _weight_compression(approach["weight_compression"].required())
-    return PruningConf(PruningApproachConf(weights), read_train(part["train"]))
+    part = field.section(PruningConf, refused=REFUSED)
+    return read_into(PruningConf, part, approach=_approach, train=read_train)
+
+
+def _approach(field: Field) -> PruningApproachConf:
+    part = field.section(PruningApproachConf, refused=APPROACH_REFUSED)
+    return read_into(PruningApproachConf, part, weight_compression=_weight_compression)
 
 
 def _weight_compression(field: Field) -> WeightCompressionConf:
-    part = field.section(*SHARED, "pruners")
+    part = field.section(WeightCompressionConf)
     pruners = part["pruners"].items()
     if not pruners:
         raise field.error(
             "has no `pruners`, so nothing would be pruned; `pruners: [{}]` prunes every weight."
         )
-    weights = WeightCompressionConf(
-        initial_sparsity=part["initial_sparsity"].number(0.0, "[0, 1)"),
-        target_sparsity=part["target_sparsity"].number(0.97, "[0, 1]"),
-        start_epoch=part["start_epoch"].integer(0, NOT_NEGATIVE),
-        end_epoch=part["end_epoch"].integer(4, NOT_NEGATIVE),
-        schedule=part["schedule"].text(SCHEDULES[0], SCHEDULES),
-        pruners=tuple(_pruner(pruner.required()) for pruner in pruners),
+    weights = read_into(
+        WeightCompressionConf, part, pruners=lambda _: tuple(_pruner(one) for one in pruners)
     )
     for pruner, resolved in zip(pruners, weights.resolved(), strict=True):
         if resolved.prune_type != "pattern_lock":
@@ -91,24 +75,17 @@ def _weight_compression(field: Field) -> WeightCompressionConf:
 
 
 def _pruner(field: Field) -> PrunerConf:
-    part = field.section(*SHARED, *OWN)
-    kind = part["prune_type"].text(PRUNE_TYPES[0], PRUNE_TYPES)
-    pruner = PrunerConf(
-        initial_sparsity=part["initial_sparsity"].number(None, "[0, 1)"),
-        target_sparsity=part["target_sparsity"].number(None, "[0, 1]"),
-        start_epoch=part["start_epoch"].integer(None, NOT_NEGATIVE),
-        end_epoch=part["end_epoch"].integer(None, NOT_NEGATIVE),
-        schedule=part["schedule"].text(None, SCHEDULES),
-        update_frequency=part["update_frequency"].integer(1, COUNT),
-        prune_type=kind,
-        method=part["method"].text(METHODS[0], METHODS),
-        pattern=_pattern(part["pattern"]),
-        prune_domain=part["prune_domain"].text(DOMAINS[0], DOMAINS),
-        names=_names(part["names"]),
-        excluded_names=_names(part["excluded_names"]),
-        parameters=_parameters(part["parameters"], kind),
+    part = field.required().section(*SHARED, PrunerConf)
+    kind = part["prune_type"]
+    pruner = read_into(
+        PrunerConf,
+        part,
+        pattern=_pattern,
+        names=_names,
+        excluded_names=_names,
+        parameters=lambda given: _parameters(given, kind.text(PrunerConf.prune_type)),
     )
-    if kind == "pattern_lock":
+    if pruner.prune_type == "pattern_lock":
         _check_lock(part, pruner)
     _check_together(part, pruner)
     return pruner
@@ -119,8 +96,6 @@ def _names(field: Field) -> tuple[str, ...]:
 
 
 def _pattern(field: Field) -> str:
-    if not field.given:
-        return "tile_pattern_1x1"
     value = field.value
     if isinstance(value, int) and 60 < value < 60 * 60:  # YAML 1.1 reads 2:4 as 2 minutes 4
         raise field.wrong(PATTERNS, f" If it was `{value // 60}:{value % 60}`, put it in quotes.")
@@ -134,9 +109,8 @@ def _pattern(field: Field) -> str:
 
 def _check_lock(part: dict[str, Field], pruner: PrunerConf) -> None:
     """Refuse what has no meaning where zeros are only kept."""
-    usual = PrunerConf()
     for key in (*SHARED, "update_frequency", "method", "pattern", "prune_domain"):
-        if getattr(pruner, key) != getattr(usual, key):
+        if getattr(pruner, key) != getattr(PrunerConf, key):
             raise part[key].error(
                 "has no meaning for `prune_type: pattern_lock`, which keeps the zeros that are "
                 "there when the training begins: leave it out."
@@ -152,11 +126,9 @@ def _check_together(part: dict[str, Field], pruner: PrunerConf) -> None:
             f"is `{pruner.target_sparsity}`, and {by_pattern} leaves {share:g} of the weights "
             "zero: leave it out."
         )
-    for key, value, usual in (
-        ("method", pruner.method, METHODS[0]),
-        ("prune_domain", pruner.prune_domain, DOMAINS[0]),
-    ):
-        if share is not None and value != usual:
+    for key in ("method", "prune_domain"):
+        value = getattr(pruner, key)
+        if share is not None and value != getattr(PrunerConf, key):
             raise part[key].error(
                 f"is `{value}`, and {by_pattern} is the same in every {pruner.pattern[-1]} "
                 "weights: leave it out."
@@ -169,7 +141,7 @@ def _check_together(part: dict[str, Field], pruner: PrunerConf) -> None:
     if pruner.pattern == CHANNEL and pruner.method == "per_channel":
         raise part["method"].error(f"is `per_channel`, and {by_pattern} prunes whole channels.")
     for key in ("pattern", "method"):
-        if pruner.parameters is not None and getattr(pruner, key) != getattr(PrunerConf(), key):
+        if pruner.parameters is not None and getattr(pruner, key) != getattr(PrunerConf, key):
             raise part[key].error(
                 "is given, and `parameters` says what goes together: leave one out."
             )
@@ -179,9 +151,7 @@ def _check_together(part: dict[str, Field], pruner: PrunerConf) -> None:
         )
 
 
-def _parameters(field: Field, kind: str) -> FrozenOptions | None:
-    if not field.given:
-        return None
+def _parameters(field: Field, kind: str) -> FrozenOptions:
     if kind not in STRUCTURED:
         raise field.error(
             f"is for `prune_type: gradient_sensitivity`, and this is `{kind}`: leave it out."
@@ -190,21 +160,10 @@ def _parameters(field: Field, kind: str) -> FrozenOptions | None:
 
 
 def _check_schedule(field: Field, pruner: PrunerConf) -> None:
-    _check_order(field, "start_epoch", pruner.start_epoch, "end_epoch", pruner.end_epoch)
-    _check_order(
-        field,
-        "initial_sparsity",
-        pruner.initial_sparsity,
-        "target_sparsity",
-        pruner.target_sparsity,
-    )
-
-
-def _check_order(
-    field: Field, first: str, low: float | None, second: str, high: float | None
-) -> None:
-    if low is not None and high is not None and low > high:
-        raise field.error(
-            f"goes from `{first}` {low} to `{second}` {high}; "
-            f"allowed: `{first}` not above `{second}`."
-        )
+    for first, last in (("start_epoch", "end_epoch"), ("initial_sparsity", "target_sparsity")):
+        low, high = getattr(pruner, first), getattr(pruner, last)
+        if low > high:
+            raise field.error(
+                f"goes from `{first}` {low} to `{last}` {high}; "
+                f"allowed: `{first}` not above `{last}`."
+            )

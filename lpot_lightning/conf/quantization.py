@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import replace
 
-from lpot_lightning.conf.blocks import PrecisionWish, TensorConf
-from lpot_lightning.conf.cursor import COUNT, Field
+from lpot_lightning.conf.blocks import COUNT, PrecisionWish, TensorConf
+from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
 
-APPROACHES = ("post_training_static_quant", "quant_aware_training")
 DYNAMIC = "post_training_dynamic_quant"
 GRANULARITIES = ("per_channel", "per_tensor")
 DTYPES = ("int8", "uint8", "fp32")
@@ -23,7 +22,6 @@ REFUSED = {
     "advance": "is for TensorFlow only; LPOT's repairs for PyTorch are in `quantization.recipes`: "
     "leave it out.",
 }
-RECIPES = tuple(recipe.name for recipe in fields(RecipesConf))
 RECIPES_REFUSED = {
     name: "is a pass over TensorFlow graphs; PyTorch has no such pass: leave it out."
     for name in ("scale_propagation_max_pooling", "scale_propagation_concat")
@@ -32,40 +30,36 @@ RECIPES_REFUSED = {
 
 def read_quantization(field: Field) -> QuantizationConf:
     """Read ``quantization``; everything in it has a default."""
-    part = field.section(
-        "approach", "calibration", "recipes", "model_wise", "op_wise", "train", refused=REFUSED
-    )
+    part = field.section(QuantizationConf, refused=REFUSED)
     ops = {name: _op(op) for name, op in part["op_wise"].entries().items()}
     default = ops.pop(DEFAULT, None)
-    return QuantizationConf(
-        approach=_approach(part["approach"]),
-        calibration=_calibration(part["calibration"]),
-        recipes=_recipes(part["recipes"]),
-        model_wise=_wish(part["model_wise"], SCHEMES),
-        op_wise=tuple(ops.items()),
-        default_qconfig=default,
-        train=read_train(part["train"]),
-    )
-
-
-def _approach(field: Field) -> str:
-    if field.value == DYNAMIC:
-        raise field.not_yet(
+    if part["approach"].value == DYNAMIC:
+        raise part["approach"].not_yet(
             f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
             "use `post_training_static_quant`."
         )
-    return field.text(APPROACHES[0], APPROACHES)
+    found = read_into(
+        QuantizationConf,
+        part,
+        calibration=_calibration,
+        recipes=_recipes,
+        model_wise=lambda wish: _wish(wish, SCHEMES),
+        op_wise=lambda _: tuple(ops.items()),
+        train=read_train,
+    )
+    return replace(found, default_qconfig=default)
 
 
 def _calibration(field: Field) -> CalibrationConf:
-    part = field.section("sampling_size", "dataloader")
-    dataloader = read_dataloader(part["dataloader"])
-    if dataloader is not None and dataloader.shuffle:
+    found = read_into(
+        CalibrationConf, field, sampling_size=_sampling_size, dataloader=read_dataloader
+    )
+    if found.dataloader is not None and found.dataloader.shuffle:
         raise field.error(
             "has a dataloader with `shuffle: true`, and what is calibrated depends "
             "on the order of the data; leave `shuffle` out."
         )
-    return CalibrationConf(_sampling_size(part["sampling_size"]), dataloader)
+    return found
 
 
 def _sampling_size(field: Field) -> int:
@@ -80,10 +74,10 @@ def _sampling_size(field: Field) -> int:
 
 def _sizes(field: Field) -> list[int]:
     if isinstance(field.value, list) and field.value:
-        return [item.required().integer(100, COUNT) for item in field.items()]
+        return [item.required().integer(0, COUNT) for item in field.items()]
     if isinstance(field.value, str):
         return [_size(field, word) for word in field.words(())]
-    return [field.integer(100, COUNT)]
+    return [field.integer(0, COUNT)]
 
 
 def _size(field: Field, word: str) -> int:
@@ -94,13 +88,13 @@ def _size(field: Field, word: str) -> int:
 
 def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
-    part = field.section(*RECIPES, first, refused=RECIPES_REFUSED)
+    part = field.section(RecipesConf, first, refused=RECIPES_REFUSED)
     if not part[first].flag(True):
         raise part[first].error(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
-    return RecipesConf(**{name: part[name].flag(None) for name in RECIPES})
+    return read_into(RecipesConf, part)
 
 
 def _op(field: Field) -> PrecisionWish:
@@ -117,12 +111,16 @@ def _op(field: Field) -> PrecisionWish:
 
 
 def _wish(field: Field, weight_schemes: tuple[str, ...]) -> PrecisionWish:
-    part = field.section("weight", "activation")
-    return PrecisionWish(_weight(part["weight"], weight_schemes), _activation(part["activation"]))
+    return read_into(
+        PrecisionWish,
+        field,
+        weight=lambda weight: _weight(weight, weight_schemes),
+        activation=_activation,
+    )
 
 
 def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
-    part = field.section("dtype", "scheme", "granularity", "algorithm", "bit")
+    part = field.section(TensorConf, "bit")
     _check_bit(part["bit"])
     for name in ("kl", "percentile"):
         if part["algorithm"].mentions(name):
@@ -133,8 +131,7 @@ def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
 
 
 def _activation(field: Field) -> TensorConf:
-    part = field.section("dtype", "scheme", "granularity", "algorithm")
-    return _tensor(part, SCHEMES, ACTIVATION_ALGORITHMS)
+    return _tensor(field.section(TensorConf), SCHEMES, ACTIVATION_ALGORITHMS)
 
 
 def _tensor(

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lpot_lightning.conf.cursor import Field
+from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
 from lpot_lightning.conf.pruning import read_pruning
@@ -86,16 +86,7 @@ def the_one_conf(conf: Any, conf_fname: Any) -> Any:
 
 
 def _read(field: Field) -> Conf:
-    part = field.section(
-        "version",
-        "model",
-        "device",
-        "quantization",
-        "tuning",
-        "evaluation",
-        "pruning",
-        refused=REFUSED,
-    )
+    part = field.section("version", Conf, refused=REFUSED)
     return Conf(
         version=_version(part["version"]),
         model=_model(part["model"].required()),
@@ -117,8 +108,8 @@ def _version(field: Field) -> str:
 
 
 def _model(field: Field) -> ModelConf:
-    part = field.section("name", "framework", refused=MODEL_REFUSED)
-    return ModelConf(_model_name(part["name"].required()), _framework(part["framework"].required()))
+    part = field.section(ModelConf, refused=MODEL_REFUSED)
+    return read_into(ModelConf, part, name=_model_name, framework=_framework)
 
 
 def _model_name(field: Field) -> str:
@@ -144,4 +135,4 @@ def _device(field: Field) -> str:
             "is `gpu`, which LPOT had for Intel GPUs; int8 models run on the `cpu`, "
             "and `Trainer(accelerator=...)` says where training runs."
         )
-    return field.text("cpu", ("cpu",))
+    return field.text(Conf.device, ("cpu",))

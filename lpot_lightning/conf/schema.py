@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lpot_lightning.conf.blocks import (
+    COUNT,
+    NOT_NEGATIVE,
     ConfigsConf,
     DataloaderConf,
     FrozenOptions,
@@ -13,8 +15,12 @@ from lpot_lightning.conf.blocks import (
     PostprocessConf,
     PrecisionWish,
     TrainConf,
+    checked,
+    one_word_of,
 )
-from lpot_lightning.conf.plain import to_plain
+from lpot_lightning.conf.plain import NO_KEY, to_plain
+
+SCHEDULES = ("linear", "cubic")
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,12 @@ class RecipesConf:
 class QuantizationConf:
     """``quantization``: which way to int8, and what is allowed on it."""
 
-    approach: str = "post_training_static_quant"
+    approach: str = one_word_of("post_training_static_quant", "quant_aware_training")
     calibration: CalibrationConf = CalibrationConf()
     recipes: RecipesConf = RecipesConf()
     model_wise: PrecisionWish = PrecisionWish()
     op_wise: tuple[tuple[str, PrecisionWish], ...] = ()
-    default_qconfig: PrecisionWish | None = None
+    default_qconfig: PrecisionWish | None = field(default=None, metadata=NO_KEY)
     train: TrainConf | None = None
 
 
@@ -64,16 +70,16 @@ class StrategyConf:
     """``tuning.strategy``: in which order recipes are tried; ``tpe`` weighs what it finds."""
 
     name: str = "auto"
-    accuracy_weight: float | None = None
-    latency_weight: float | None = None
+    accuracy_weight: float | None = checked(None, interval=NOT_NEGATIVE)
+    latency_weight: float | None = checked(None, interval=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
 class AccuracyCriterionConf:
     """``tuning.accuracy_criterion``: how much accuracy may be lost; one of the first two is set."""
 
-    relative: float | None = None
-    absolute: float | None = None
+    relative: float | None = checked(None, interval="(-1, 1)", percent=True)
+    absolute: float | None = checked(None, percent=True)
     higher_is_better: bool | None = None
 
 
@@ -81,8 +87,8 @@ class AccuracyCriterionConf:
 class ExitPolicyConf:
     """``tuning.exit_policy``: when to stop; a timeout of 0 stops at the first good model."""
 
-    timeout: float = 0
-    max_trials: int = 100
+    timeout: float = checked(0, interval=NOT_NEGATIVE)
+    max_trials: int = checked(100, interval=COUNT)
     performance_only: bool = False
 
 
@@ -100,9 +106,9 @@ class TuningConf:
 
     strategy: StrategyConf = StrategyConf()
     accuracy_criterion: AccuracyCriterionConf = AccuracyCriterionConf(relative=0.01)
-    objective: str = "performance"
+    objective: str = one_word_of("performance", "modelsize", "footprint")
     exit_policy: ExitPolicyConf = ExitPolicyConf()
-    random_seed: int = 1978
+    random_seed: int = checked(1978, interval="[0, 4294967295]")
     tensorboard: bool = False
     workspace: WorkspaceConf = WorkspaceConf()
 
@@ -122,7 +128,7 @@ class AccuracyConf:
 class PerformanceConf:
     """``evaluation.performance``: how fast a model is."""
 
-    warmup: int = 5
+    warmup: int = checked(5, interval=NOT_NEGATIVE)
     iteration: int = -1
     dataloader: DataloaderConf | None = None
     postprocess: PostprocessConf | None = None
@@ -141,16 +147,16 @@ class EvaluationConf:
 class PrunerConf:
     """One ``!Pruner``; ``None`` takes the value of the ``weight_compression`` around it."""
 
-    start_epoch: int | None = None
-    end_epoch: int | None = None
-    initial_sparsity: float | None = None
-    target_sparsity: float | None = None
-    schedule: str | None = None
-    update_frequency: int = 1
-    prune_type: str = "basic_magnitude"
-    method: str = "per_tensor"
+    start_epoch: int | None = checked(None, interval=NOT_NEGATIVE)
+    end_epoch: int | None = checked(None, interval=NOT_NEGATIVE)
+    initial_sparsity: float | None = checked(None, interval="[0, 1)")
+    target_sparsity: float | None = checked(None, interval="[0, 1]")
+    schedule: str | None = checked(None, allowed=SCHEDULES)
+    update_frequency: int = checked(1, interval=COUNT)
+    prune_type: str = one_word_of("basic_magnitude", "gradient_sensitivity", "pattern_lock")
+    method: str = one_word_of("per_tensor", "per_channel")
     pattern: str = "tile_pattern_1x1"
-    prune_domain: str = "local"
+    prune_domain: str = one_word_of("local", "global")
     names: tuple[str, ...] = ()
     excluded_names: tuple[str, ...] = ()
     parameters: FrozenOptions | None = None
@@ -162,24 +168,15 @@ class PrunerConf:
         return 1 - int(kept) / int(of) if of else None
 
 
-SHARED_BY_PRUNERS = (
-    "initial_sparsity",
-    "target_sparsity",
-    "start_epoch",
-    "end_epoch",
-    "schedule",
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class WeightCompressionConf:
     """``pruning.approach.weight_compression``: the pruners, and what they have in common."""
 
-    initial_sparsity: float = 0.0
-    target_sparsity: float = 0.97
-    start_epoch: int = 0
-    end_epoch: int = 4
-    schedule: str = "linear"
+    initial_sparsity: float = checked(0.0, interval="[0, 1)")
+    target_sparsity: float = checked(0.97, interval="[0, 1]")
+    start_epoch: int = checked(0, interval=NOT_NEGATIVE)
+    end_epoch: int = checked(4, interval=NOT_NEGATIVE)
+    schedule: str = one_word_of(*SCHEDULES)
     pruners: tuple[PrunerConf, ...] = ()
 
     def resolved(self) -> tuple[PrunerConf, ...]:
@@ -190,9 +187,8 @@ class WeightCompressionConf:
         return tuple(self._filled(pruner) for pruner in self.pruners)
 
     def _filled(self, pruner: PrunerConf) -> PrunerConf:
-        missing = {
-            name: getattr(self, name) for name in SHARED_BY_PRUNERS if getattr(pruner, name) is None
-        }
+        shared = {name: value for name, value in vars(self).items() if name != "pruners"}
+        missing = {name: shared[name] for name in shared if getattr(pruner, name) is None}
         if pruner.share_of_pattern is not None:
             missing["target_sparsity"] = pruner.share_of_pattern
         return replace(pruner, **missing)
@@ -234,8 +230,8 @@ class Conf:
     tuning: TuningConf = TuningConf()
     evaluation: EvaluationConf | None = None
     pruning: PruningConf | None = None
-    quantizes: bool = field(default=True, metadata={"plain": False})
-    source: str = field(default="<mapping>", compare=False, metadata={"plain": False})
+    quantizes: bool = field(default=True, metadata=NO_KEY)
+    source: str = field(default="<mapping>", compare=False, metadata=NO_KEY)
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts, lists and scalars that ``read_conf`` reads back as an equal Conf.
@@ -244,10 +240,10 @@ class Conf:
         ``sort_keys=False``.
         """
         content = to_plain(self)
-        quantization = content["quantization"]
-        default = quantization.pop("default_qconfig", None)
+        default = self.quantization.default_qconfig
         if default is not None:
-            quantization.setdefault("op_wise", {})["default_qconfig"] = default
+            ops = content["quantization"].setdefault("op_wise", {})
+            ops["default_qconfig"] = to_plain(default)
         if not self.quantizes:
             del content["quantization"]
         return content

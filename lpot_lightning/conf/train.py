@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lpot_lightning.conf.blocks import NamedConf, TrainConf
-from lpot_lightning.conf.cursor import COUNT, NOT_NEGATIVE, Field
+from lpot_lightning.conf.blocks import NOT_NEGATIVE, NamedConf, TrainConf
+from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.named import Table, flag, need, number, read_named
 
@@ -18,44 +18,26 @@ OPTIMIZERS: Table = {
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def read_train(field: Field) -> TrainConf | None:
+def read_train(field: Field) -> TrainConf:
     """Read ``quantization.train`` or ``pruning.train``."""
-    if not field.given:
-        return None
-    part = field.section(
-        "optimizer",
-        "criterion",
-        "dataloader",
-        "start_epoch",
-        "end_epoch",
-        "iteration",
-        "frequency",
-        "hostfile",
+    part = field.section(TrainConf)
+    train = read_into(
+        TrainConf, part, optimizer=_optimizer, criterion=_criterion, dataloader=read_dataloader
     )
-    start, end = part["start_epoch"].integer(0, NOT_NEGATIVE), part["end_epoch"]
-    if end.given and end.integer(0, NOT_NEGATIVE) < start:
-        raise end.error(f"is before `start_epoch`, which is `{start}`.")
-    return TrainConf(
-        optimizer=_optimizer(part["optimizer"]),
-        criterion=_criterion(part["criterion"]),
-        dataloader=read_dataloader(part["dataloader"]),
-        start_epoch=start,
-        end_epoch=end.integer(None, NOT_NEGATIVE),
-        iteration=part["iteration"].integer(None, COUNT),
-        frequency=part["frequency"].integer(None, COUNT),
-        hostfile=part["hostfile"].text(None),
-    )
+    if train.end_epoch is not None and train.end_epoch < train.start_epoch:
+        raise part["end_epoch"].error(f"is before `start_epoch`, which is `{train.start_epoch}`.")
+    return train
 
 
-def _optimizer(field: Field) -> NamedConf | None:
+def _optimizer(field: Field) -> NamedConf:
     instead = "another optimizer belongs into `configure_optimizers`"
-    return read_named(field, OPTIMIZERS, {}, instead) if field.given else None
+    return read_named(field, OPTIMIZERS, {}, instead)
 
 
-def _criterion(field: Field) -> NamedConf | None:
+def _criterion(field: Field) -> NamedConf:
     instead = "another loss belongs into `training_step`"
     criteria: Table = {"CrossEntropyLoss": {"reduction": _reduction}}
-    return read_named(field, criteria, {}, instead) if field.given else None
+    return read_named(field, criteria, {}, instead)
 
 
 def _reduction(field: Field) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
-from lpot_lightning.tuning.wish import Line, Wish, first_dtypes, lines_of, matching
+from lpot_lightning.tuning.wish import Line, first_dtypes, lines_of, matching
 
 _MODEL_WISE = "quantization.model_wise"
 _OP_WISE = "quantization.op_wise"
@@ -58,9 +59,9 @@ class Space:
 
 def build_space(
     ops: Sequence[Op],
-    model_wise: Wish | None,
-    op_wise: Sequence[tuple[str, Wish]],
-    default: Wish | None = None,
+    model_wise: PrecisionWish | None,
+    op_wise: Sequence[tuple[str, PrecisionWish]],
+    default: PrecisionWish | None = None,
     corrections: Collection[str] = (),
 ) -> Space:
     """Return what is left of the capability of ``ops`` when the wishes are met.

@@ -5,46 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.recipe import FP32, Op, OpConfig
 
-_FIELDS = ("dtype", "scheme", "granularity", "algorithm")
 _PLAIN_NAME = re.compile(r"[\w.\-/]+")
 _NAMES_SHOWN = 8
-
-
-class TensorWish(Protocol):
-    """What is asked of an activation or a weight; ``None`` asks for nothing."""
-
-    @property
-    def dtype(self) -> tuple[str, ...] | None:
-        """Among ``"int8"``, ``"uint8"``, ``"fp32"``."""
-
-    @property
-    def scheme(self) -> tuple[str, ...] | None:
-        """Among ``"sym"``, ``"asym"``, ``"asym_float"``, ``"placeholder"``."""
-
-    @property
-    def granularity(self) -> tuple[str, ...] | None:
-        """Among ``"per_tensor"``, ``"per_channel"``."""
-
-    @property
-    def algorithm(self) -> tuple[str, ...] | None:
-        """Among ``"minmax"``, ``"kl"``, ``"percentile"``."""
-
-
-class Wish(Protocol):
-    """What is asked of an op; each list is in the user's order of preference."""
-
-    @property
-    def weight(self) -> TensorWish:
-        """What is asked of the weight."""
-
-    @property
-    def activation(self) -> TensorWish:
-        """What is asked of the activation."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +86,7 @@ class Line:
         return value
 
 
-def lines_of(key: str, wish: Wish) -> tuple[Line, ...]:
+def lines_of(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
     """Return the lines that ``wish`` holds, the one that sorts first last.
 
     LPOT multiplies the lists out with the activation outermost; narrowing sorts stably, so the
@@ -131,14 +98,14 @@ def lines_of(key: str, wish: Wish) -> tuple[Line, ...]:
     found = tuple(
         Line(key, side, field, tuple(wanted))
         for side, asked in (("activation", wish.activation), ("weight", wish.weight))
-        for field in _FIELDS
-        if (wanted := getattr(asked, field)) is not None
+        for field, wanted in vars(asked).items()
+        if wanted is not None
     )
     _check_sides(key, found)
     return found[::-1]
 
 
-def first_dtypes(key: str, wish: Wish) -> tuple[Line, ...]:
+def first_dtypes(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
     """Return the first dtype of each side: all that LPOT reads of ``default_qconfig``."""
     lines = (line for line in lines_of(key, wish) if line.field == "dtype" and line.wanted)
     return tuple(replace(line, wanted=line.wanted[:1]) for line in lines)

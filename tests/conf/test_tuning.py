@@ -182,7 +182,8 @@ def test_the_metric_may_stand_in_its_older_place():
     assert conf.evaluation.accuracy.metric == NamedConf("topk", FrozenOptions((("k", 1),)))
     assert conf == read_conf(conf_of(evaluation={"accuracy": {"metric": {"topk": 1}}}))
     both = conf_of(tuning={"metric": {"topk": 1}}, evaluation={"accuracy": {"iteration": 3}})
-    assert read_conf(both).evaluation.accuracy.iteration == 3
+    accuracy = read_conf(both).evaluation.accuracy
+    assert (accuracy.iteration, accuracy.metric.name) == (3, "topk")
 
 
 def test_a_metric_in_both_places_is_refused():
