@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Mapping
 from typing import Any
 
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
-from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.lpot.benchmark_call import benchmark_given
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
-from lpot_lightning.lpot.imperative import Parts
-from lpot_lightning.machine.audible import audible
-from lpot_lightning.machine.signals import told_when_stopped
+from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.timing.result import BenchmarkResult
 
-_LOG = logging.getLogger(__name__)
 NOTHING_WRITTEN = "the benchmark is not finished, and nothing was written"
 
 
@@ -64,14 +57,7 @@ class Benchmark(Parts):
         result.speedup, result.throughput, result.latency.p99
     """
 
-    def __init__(
-        self,
-        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        *,
-        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.conf = read_conf(the_one_conf(conf, conf_fname))
-        self.model: Any = None
+    def _set_up(self) -> None:
         self.fp32: Any = None
         self.b_dataloader: Any = None
         self.b_func: Any = None
@@ -121,10 +107,6 @@ class Benchmark(Parts):
             check_for_judging(self.conf, given.names)
         else:
             check_for_timing(self.conf, given.data)
-        with audible(logging.getLogger("lpot_lightning")), told_when_stopped(_tell):
+        with told(lambda: NOTHING_WRITTEN):
             self.result = benchmark_given(given, self.conf)
         return self.result
-
-
-def _tell() -> None:
-    _LOG.info("interrupted: %s; go on with the same call", NOTHING_WRITTEN)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from lpot_lightning.conf.ownership import check_for_pruning, what_arguments_replace
-from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError
 from lpot_lightning.lpot.given import Given
@@ -76,15 +73,8 @@ class Pruning(Parts, Hooks):
         pruned = pruning(model, q_func=train, eval_func=accuracy)
     """
 
-    def __init__(
-        self,
-        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        *,
-        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.conf = read_conf(the_one_conf(conf, conf_fname))
+    def _set_up(self) -> None:
         check_for_pruning(self.conf)
-        self.model: Any = None
         self.q_dataloader: Any = None
         self.q_func: Any = None
         self.eval_dataloader: Any = None
