@@ -7,6 +7,7 @@ from typing import Any
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
 from lpot_lightning.lpot.benchmark_call import benchmark_given
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
+from lpot_lightning.lpot.given import first_given
 from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.timing.result import BenchmarkResult
 
@@ -95,8 +96,8 @@ class Benchmark(Parts):
         """
         own_data = b_dataloader is not None or b_func is not None
         given = BenchmarkGiven(
-            model=self.model if model is None else model,
-            fp32=self.fp32 if fp32 is None else fp32,
+            model=first_given(model, self.model),
+            fp32=first_given(fp32, self.fp32),
             b_dataloader=b_dataloader if own_data else self.b_dataloader,
             b_func=b_func if own_data else self.b_func,
             mode=mode,

@@ -76,7 +76,7 @@ def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -
     """Return what judges models: ``eval_func``, else the metric and the loader.
 
     Args:
-        given: with something to judge by, as ``check_judge`` says.
+        given: with something to judge by, as ``check_data_and_judge`` says.
         conf: gives what is not given.
         loader: what ``eval_loader_of`` returned; where it is not given, it is made.
 

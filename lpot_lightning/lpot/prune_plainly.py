@@ -26,8 +26,7 @@ from lpot_lightning.lpot.given import (
     Train,
     accuracy_of,
     check_callable,
-    check_judge,
-    check_loader,
+    check_data_and_judge,
     check_model,
 )
 from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader, eval_loader_of, judge_of
@@ -62,12 +61,10 @@ def check_given(given: Given, conf: Conf) -> None:
     """
     check_model(given.model, "pruning")
     check_not_int8(given.model)
-    for name in ("q_dataloader", "eval_dataloader"):
-        check_loader(name, getattr(given, name))
-    check_judge(given, conf, "pruning")
+    check_data_and_judge(given, conf, "pruning")
     train = None if conf.pruning is None else conf.pruning.train
     if given.q_func is not None:
-        check_callable("q_func", given.q_func, "nothing")
+        check_callable("q_func", given.q_func, "returns nothing")
     elif train is None:
         raise ConfError(
             "there is no `q_func` to train by: give a function that takes a model, trains it and"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import nn
@@ -14,7 +13,7 @@ from lpot_lightning.conf.ownership import (
 )
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.lpot.data_sources import sources_of
-from lpot_lightning.lpot.given import Given
+from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.lpot.quantize_plainly import quantize_by
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
@@ -110,33 +109,25 @@ class Quantization(Parts):
             int8 = quantization(model, q_dataloader=loader, eval_func=accuracy)
         """
         given = Given(
-            model=_first(model, self.model),
-            q_dataloader=_first(q_dataloader, self.calib_dataloader),
-            q_func=_first(q_func, self.q_func),
-            eval_dataloader=_first(eval_dataloader, self.eval_dataloader),
-            eval_func=_first(eval_func, self.eval_func),
+            model=first_given(model, self.model),
+            q_dataloader=first_given(q_dataloader, self.calib_dataloader),
+            q_func=first_given(q_func, self.q_func),
+            eval_dataloader=first_given(eval_dataloader, self.eval_dataloader),
+            eval_func=first_given(eval_func, self.eval_func),
             metric=self._meter,
         ).checked(self.conf)
         self.result = None
         check_not_int8(given.model)
         check_float32(given.model)
-        _warn_of_what_is_left(self.conf, given)
+        idle = what_has_no_effect(self.conf, given.names)
+        warn_of_what_is_left(self.conf, _replaced(self.conf, given), idle)
         with told(lambda: Workspace.of(self.conf).left()):
             self.result = quantize_by(sources_of(given, self.conf), self.conf)
         return self.result.model
 
 
-def _first(given: Any, attribute: Any) -> Any:
-    return attribute if given is None else given
-
-
-def _warn_of_what_is_left(conf: Conf, given: Given) -> None:
+def _replaced(conf: Conf, given: Given) -> list[str]:
     replaced = [f"`{key}`" for key in what_arguments_replace(conf, given.names)]
     if given.eval_func is not None and given.metric is not None:
         replaced.append(f"the metric `{given.metric.name}`")
-    if replaced:
-        text = f"the functions and loaders that are given replace {', '.join(replaced)}"
-        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
-    if idle := what_has_no_effect(conf, given.names):
-        text = f"this has no effect here: {'; '.join(idle)}"
-        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
+    return replaced
