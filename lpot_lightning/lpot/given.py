@@ -1,4 +1,4 @@
-"""What the user gives to an imperative run besides its conf."""
+"""What the user gives to an imperative run besides its conf, and what the conf has for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.conf.blocks import DataloaderConf
 from lpot_lightning.conf.schema import AccuracyConf, Conf
+from lpot_lightning.data.batches import CollectedCalls, collect
+from lpot_lightning.data.block import ENDLESS, is_endless, loader_of
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.errors import ConfError, DataError
 
@@ -59,6 +62,47 @@ class Given:
         else:
             _check_post_training(self, conf)
         return self
+
+
+@dataclass(frozen=True)
+class LoaderWithOrigin:
+    """A loader, where it comes from, and whether it never ends."""
+
+    batches: Any
+    origin: str
+    endless: bool = False
+
+    @property
+    def most(self) -> int | None:
+        """How many batches stand for all of them; ``None`` if they end."""
+        return ENDLESS if self.endless else None
+
+    def collected(self, size: int, seed: int) -> CollectedCalls:
+        """Take whole batches until they hold ``size`` samples, as ``collect`` does."""
+        return collect(self.batches, size, origin=self.origin, seed=seed)
+
+
+def given_loader(loader: Any, origin: str) -> LoaderWithOrigin | None:
+    """Return a loader of the user's, ``None`` where none is given."""
+    return None if loader is None else LoaderWithOrigin(loader, origin)
+
+
+def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> LoaderWithOrigin | None:
+    """Return the loader of a ``dataloader`` block, ``None`` where there is no block.
+
+    Args:
+        conf: that the block is of.
+        key: of the block, such as ``evaluation.accuracy.dataloader``.
+        block: see there.
+
+    Raises:
+        LpotError: if it cannot be made.
+    """
+    if block is None:
+        return None
+    return LoaderWithOrigin(
+        loader_of(block, f"{conf.source}: `{key}`"), f"`{key}`", is_endless(block)
+    )
 
 
 def accuracy_of(conf: Conf) -> AccuracyConf:

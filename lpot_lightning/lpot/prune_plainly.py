@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.batches import CollectedCalls, collect
+from lpot_lightning.data.batches import CollectedCalls
 from lpot_lightning.errors import (
     ArtifactError,
     ConfError,
@@ -25,11 +25,13 @@ from lpot_lightning.lpot.given import (
     Given,
     Train,
     accuracy_of,
+    block_loader,
     check_callable,
     check_data_and_judge,
     check_model,
+    given_loader,
 )
-from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader, eval_loader_of, judge_of
+from lpot_lightning.lpot.plain_judge import eval_loader_of, judge_of
 from lpot_lightning.lpot.q_func import check_same
 from lpot_lightning.lpot.train_block import Hooks, train_loop_of
 from lpot_lightning.machine.files import write_file
@@ -177,18 +179,11 @@ class PlainPruning:
         assert conf.pruning is not None
         train = conf.pruning.train
         assert train is not None  # it is checked
-        loader = block_loader(conf, "pruning.train.dataloader", train.dataloader)
-        if given.q_dataloader is not None:
-            loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
+        block = block_loader(conf, "pruning.train.dataloader", train.dataloader)
+        loader = given_loader(given.q_dataloader, "`q_dataloader`") or block
         assert loader is not None
-        return train_loop_of(
-            train,
-            loader.batches,
-            where=f"{conf.source}: `pruning.train`",
-            origin=loader.origin,
-            hooks=self._hooks,
-            endless=loader.endless,
-        )
+        where = f"{conf.source}: `pruning.train`"
+        return train_loop_of(train, loader, where=where, hooks=self._hooks)
 
     def _check_pruned(self, pruner: ModelPruner) -> None:
         if not pruner.begun:
@@ -227,24 +222,10 @@ def _runner(model: nn.Module, given: Given, conf: Conf, data: CollectedCalls | N
     asked = accuracy_of(conf).metric is not None
     if not judged and not asked:
         return PlainRunner(lambda: second_model(model), lambda _: 0.0, data, seed=0)
-    judge = judge_of(given, conf)
-    return PlainRunner(
-        lambda: second_model(model),
-        judge.of,
-        data,
-        higher_is_better=judge.higher_is_better,
-        monitor=judge.monitor,
-        judge=judge.name,
-        seed=conf.tuning.random_seed,
-    )
+    return judge_of(given, conf).runner(model, data, conf.tuning.random_seed)
 
 
 def _data(given: Given, conf: Conf) -> CollectedCalls | None:
     """Return a few samples, of whatever data there is."""
-    loader = None
-    if given.q_dataloader is not None:
-        loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
-    loader = loader or eval_loader_of(given, conf)
-    if loader is None:
-        return None
-    return collect(loader.batches, FEW, origin=loader.origin, seed=conf.tuning.random_seed)
+    loader = given_loader(given.q_dataloader, "`q_dataloader`") or eval_loader_of(given, conf)
+    return None if loader is None else loader.collected(FEW, conf.tuning.random_seed)
