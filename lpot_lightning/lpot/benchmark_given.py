@@ -12,7 +12,7 @@ from torch import nn
 
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.data.meter import Meter
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.lpot.given import check_callable, check_kind, check_loader, check_model
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.runs.preparation import int8_in
@@ -94,8 +94,9 @@ class BenchmarkGiven:
 
 def _check_mode(mode: object) -> None:
     if mode not in MODES:
-        known = ", ".join(f"`{one}`" for one in MODES)
-        raise ConfError(f"`mode` is `{mode}`; allowed: {known}.{did_you_mean(str(mode), MODES)}")
+        raise ConfError(
+            f"`mode` is `{mode}`; allowed: {quoted(MODES)}.{did_you_mean(str(mode), MODES)}"
+        )
 
 
 def _check_fp32(fp32: Any) -> None:
