@@ -60,6 +60,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{near[0]}`?" if near else ""
 
 
+def quoted(names: Iterable[object], most: int | None = None) -> str:
+    """Return names for people: "`a`, `b` and 1 more" for three of which ``most`` 2 are shown."""
+    shown = [f"`{name}`" for name in names]
+    more = f" and {len(shown) - most} more" if most is not None and len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
+
 def in_short(error: BaseException, most: int = 160) -> str:
     """Return the type and the first words of an error that is not ours."""
     text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import DataError, in_short
 from lpot_lightning.machine.random_numbers import generators_kept, seeded
+
+Taken = TypeVar("Taken")
 
 
 class Call(NamedTuple):
@@ -91,18 +93,35 @@ def labelled(
     Raises:
         DataError: if the data raises something, or gives a batch of another form.
     """
-    number = 0
+    return _read(loader, lambda batch: (call_with(batch), label_of(batch)), origin, most)
+
+
+def _read(
+    loader: Iterable[Any], take: Callable[[Any], Taken], origin: str, most: int | None = None
+) -> Generator[Taken, None, int]:
+    """Give what ``take`` makes of at most ``most`` batches, and return how many there were."""
+    count = 0
     try:
         for batch in islice(loader, most):
-            found = call_with(batch), label_of(batch)
-            number += 1
-            yield found
+            taken = take(batch)
+            count += 1
+            yield taken
     except DataError as error:
         raise DataError(f"{origin}: {error}") from error
     except Exception as error:  # the user's dataset may raise whatever it likes
         raise DataError(
-            f"{origin} cannot be read after {number} batches ({in_short(error)})"
+            f"{origin} cannot be read after {count} batches ({in_short(error)})"
         ) from error
+    return count
+
+
+def cannot_take(model: nn.Module, origin: str, error: Exception) -> DataError:
+    """Return what says that ``model`` raised ``error`` when it was shown a batch of ``origin``."""
+    return DataError(
+        f"`{type(model).__name__}` cannot take a batch of {origin} ({in_short(error)}); of a batch"
+        " `(input, label)` it is called with the input, a tuple of inputs one by one, a dict by"
+        " name"
+    )
 
 
 def goes_once(loader: object) -> bool:
@@ -137,18 +156,8 @@ def read_calls(loader: Iterable[Any], *, origin: str, seed: int) -> Generator[Ca
     Raises:
         DataError: if the data raises something, gives no batch, or one of another form.
     """
-    count = 0
     with seeded(seed), generators_kept([loader]):
-        try:
-            for batch in loader:
-                yield call_with(batch)
-                count += 1
-        except DataError as error:
-            raise DataError(f"{origin}: {error}") from error
-        except Exception as error:  # the user's dataset may raise whatever it likes
-            raise DataError(
-                f"{origin} cannot be read after {count} batches ({in_short(error)})"
-            ) from error
+        count = yield from _read(loader, call_with, origin)
     if not count:
         raise DataError(f"{origin} is empty: there is no batch to show the model")
 

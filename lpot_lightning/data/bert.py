@@ -11,7 +11,7 @@ import torch
 
 from lpot_lightning.data.places import content_of, place_of
 from lpot_lightning.data.source import SampleSource
-from lpot_lightning.errors import ConfError, DataError, NotYetError, in_short
+from lpot_lightning.errors import ConfError, DataError, NotYetError, in_short, quoted
 
 LENGTH = 128
 """Tokens of a sample, as in LPOT's examples; longer ones are cut, shorter ones padded."""
@@ -109,8 +109,8 @@ def _columns(header: list[str], name: str) -> tuple[int, int | None, int]:
             return header.index(first), None if second is None else header.index(second), label
     texts = ", ".join(" and ".join(f"`{one}`" for one in pair if one) for pair in TEXTS)
     raise DataError(
-        f"`{name}` has the columns {', '.join(f'`{one}`' for one in header[:8])}; expected: a"
-        f" header with {texts}, and with {', '.join(f'`{one}`' for one in LABELS)}"
+        f"`{name}` has the columns {quoted(header[:8])}; expected: a header with"
+        f" {texts}, and with {quoted(LABELS)}"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.data.images import Transform, as_image, described
-from lpot_lightning.errors import ConfError, DataError
+from lpot_lightning.errors import ConfError, DataError, quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,8 +117,7 @@ def transpose(perm: Sequence[int]) -> Transform:
 def cast(dtype: str = "float32") -> Transform:
     """A tensor of another dtype."""
     if dtype not in DTYPES:
-        allowed = ", ".join(f"`{name}`" for name in DTYPES)
-        raise ConfError(f"`dtype` is `{dtype}`; allowed: {allowed}")
+        raise ConfError(f"`dtype` is `{dtype}`; allowed: {quoted(DTYPES)}")
 
     def transform(value: Any) -> Tensor:
         if not isinstance(value, Tensor | np.ndarray):

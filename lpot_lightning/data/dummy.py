@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.data.source import SampleSource
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, quoted
 
 SEED = 9527
 """LPOT's; the numbers of `dummy` are those that it draws."""
@@ -105,8 +105,7 @@ def _each(
     dtypes = _as_many("dtype", (dtype,) if isinstance(dtype, str) else dtype, count)
     for one in dtypes:
         if one not in DTYPES:
-            allowed = ", ".join(f"`{name}`" for name in DTYPES)
-            raise ConfError(f"`dtype` is `{one}`; allowed: {allowed}")
+            raise ConfError(f"`dtype` is `{one}`; allowed: {quoted(DTYPES)}")
     for least, most in zip(lows, highs, strict=True):
         if least > most:
             raise ConfError(f"`low` is {least}, `high` is {most}; allowed: `low` up to `high`")

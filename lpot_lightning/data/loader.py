@@ -42,16 +42,17 @@ def dataloader_of(
     A data set with both is taken by number.
 
     Args:
-        dataset: gives ``(input, label)``.
+        dataset: has ``__getitem__(index)`` and ``__len__()``, or ``__iter__()``, and gives
+            ``(input, label)``.
         batch_size: samples of a batch.
         collate_fn: makes a batch of a list of samples; torch's where it is not given.
         last_batch: ``rollover`` keeps a last batch that is smaller, ``discard`` leaves it out.
         sampler: see ``DataLoader``; so are the others.
         batch_sampler: gives the numbers of each batch; takes the place of ``batch_size``,
             ``shuffle``, ``sampler`` and ``last_batch``.
-        num_workers: processes that load.
+        num_workers: processes that load; those of ``__iter__`` share its samples.
         pin_memory: for a later copy to a GPU.
-        shuffle: whether each pass has another order.
+        shuffle: whether each pass has another order; in a run, drawn by ``tuning.random_seed``.
 
     Raises:
         ConfError: if something is of the wrong kind, or two of them do not go together.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.data.metric import Metric
-from lpot_lightning.errors import ConfError, in_short
+from lpot_lightning.errors import ConfError, in_short, quoted
 
 ALLOWED = "a subclass of `lpot_lightning.Metric`, a torchmetrics metric, or an object of either"
 _PLAIN = (bool, int, float, str, type(None))
@@ -122,8 +122,8 @@ def _made(name: str, metric: type, options: dict[str, Any]) -> Any:
     except Exception as error:  # whatever the user's class says to its arguments
         raise ConfError(
             f"the metric `{name}` cannot be made by `{metric.__name__}` with"
-            f" {_shown(options)} ({in_short(error)}): give the arguments it needs,"
-            f" `metric({name!r}, {metric.__name__}, …)`, or an object"
+            f" {quoted(options) or 'no arguments'} ({in_short(error)}): give the arguments it"
+            f" needs, `metric({name!r}, {metric.__name__}, …)`, or an object"
         ) from error
 
 
@@ -131,13 +131,9 @@ def _object(name: str, metric: Any, options: dict[str, Any]) -> Any:
     if options:
         raise ConfError(
             f"the metric `{name}` is an object and no class, and there are arguments to make one"
-            f" ({_shown(options)}): leave them out"
+            f" ({quoted(options)}): leave them out"
         )
     return metric
-
-
-def _shown(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}`" for name in options) or "no arguments"
 
 
 def _of_torchmetrics(name: str, made: torchmetrics.Metric, options: Mapping[str, Any]) -> Meter:

@@ -11,7 +11,7 @@ import numpy as np
 from lpot_lightning.data.images import pillow
 from lpot_lightning.data.places import content_of, folder_of
 from lpot_lightning.data.source import SampleSource
-from lpot_lightning.errors import DataError
+from lpot_lightning.errors import DataError, quoted
 
 
 def mnist(root: str, train: bool = False, download: bool = False) -> SampleSource:
@@ -50,9 +50,9 @@ def _idx_file(name: str, places: list[Path], file: str, dimensions: int, expecte
     for path in (place / f"{file}{end}" for place in places for end in ("", ".gz")):
         if path.is_file():
             return _idx_array(path, dimensions)
-    looked = ", ".join(f"`{place}`" for place in places)
     raise DataError(
-        f"there is no `{file}` of {name} in {looked}; expected: {expected}; nothing is downloaded"
+        f"there is no `{file}` of {name} in {quoted(places)}; expected: {expected}; nothing is"
+        " downloaded"
     )
 
 

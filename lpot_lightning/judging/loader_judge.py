@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -17,6 +16,7 @@ from lpot_lightning.data.postprocess import Process
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.machine.random_numbers import generators_kept, seeded
 from lpot_lightning.module.fingerprint import content_hash
+from lpot_lightning.module.untouched import at_rest
 
 ALL = -1
 
@@ -105,7 +105,7 @@ class LoaderJudge:
         for number, (call, label) in enumerate(self._batches()):
             if self._digest is None:
                 digest.update(content_hash([tuple(call), label]).encode())
-            with self._at_rest(model), self._told(number):
+            with at_rest(model), self._told(number):
                 self._measure(measuring, number, call, call.of(model), label)
             seen = number + 1
         if not seen:
@@ -143,21 +143,10 @@ class LoaderJudge:
 
     def _outputs_of(self, model: nn.Module) -> Iterator[tuple[str, Any]]:
         for number, (call, _) in enumerate(self._batches()):
-            with self._at_rest(model), self._told(number):
+            with at_rest(model), self._told(number):
                 output = call.of(model)
             held = pytree.tree_map_only(Tensor, lambda one: one.detach().clone(), output)
             yield content_hash(tuple(call)), held
-
-    @contextmanager
-    def _at_rest(self, model: nn.Module) -> Iterator[None]:
-        modes = [(one, one.training) for one in model.modules()]
-        model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     @contextmanager
     def _told(self, number: int) -> Iterator[None]:

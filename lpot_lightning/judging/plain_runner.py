@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.data.batches import Call, CollectedCalls, shortened
-from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
+from lpot_lightning.data.batches import Call, CollectedCalls, cannot_take, shortened
+from lpot_lightning.errors import EvaluationError, LpotError, in_short
 from lpot_lightning.judging.loader_judge import number_of
 from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.machine.random_numbers import seeded
@@ -176,11 +176,7 @@ class PlainRunner:
             with self._at_rest(model):
                 call.of(model)
         except Exception as error:  # whatever the user's model says to its data
-            raise DataError(
-                f"`{type(model).__name__}` cannot take a batch of {origin} ({in_short(error)}); of"
-                " a batch `(input, label)` it is called with the input, a tuple of inputs one by"
-                " one, a dict by name"
-            ) from error
+            raise cannot_take(model, origin, error) from error
 
     @contextmanager
     def _at_rest(self, model: nn.Module) -> Iterator[None]:

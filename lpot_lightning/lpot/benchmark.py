@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Mapping
 from typing import Any
 
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
-from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.lpot.benchmark_call import benchmark_given
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
-from lpot_lightning.lpot.imperative import Parts
-from lpot_lightning.machine.audible import audible
-from lpot_lightning.machine.signals import told_when_stopped
+from lpot_lightning.lpot.given import first_given
+from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.timing.result import BenchmarkResult
 
-_LOG = logging.getLogger(__name__)
 NOTHING_WRITTEN = "the benchmark is not finished, and nothing was written"
 
 
@@ -64,14 +58,7 @@ class Benchmark(Parts):
         result.speedup, result.throughput, result.latency.p99
     """
 
-    def __init__(
-        self,
-        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        *,
-        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.conf = read_conf(the_one_conf(conf, conf_fname))
-        self.model: Any = None
+    def _set_up(self) -> None:
         self.fp32: Any = None
         self.b_dataloader: Any = None
         self.b_func: Any = None
@@ -109,8 +96,8 @@ class Benchmark(Parts):
         """
         own_data = b_dataloader is not None or b_func is not None
         given = BenchmarkGiven(
-            model=self.model if model is None else model,
-            fp32=self.fp32 if fp32 is None else fp32,
+            model=first_given(model, self.model),
+            fp32=first_given(fp32, self.fp32),
             b_dataloader=b_dataloader if own_data else self.b_dataloader,
             b_func=b_func if own_data else self.b_func,
             mode=mode,
@@ -121,10 +108,6 @@ class Benchmark(Parts):
             check_for_judging(self.conf, given.names)
         else:
             check_for_timing(self.conf, given.data)
-        with audible(logging.getLogger("lpot_lightning")), told_when_stopped(_tell):
+        with told(lambda: NOTHING_WRITTEN):
             self.result = benchmark_given(given, self.conf)
         return self.result
-
-
-def _tell() -> None:
-    _LOG.info("interrupted: %s; go on with the same call", NOTHING_WRITTEN)

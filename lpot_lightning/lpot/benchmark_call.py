@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf, PerformanceConf
-from lpot_lightning.data.block import ENDLESS
+from lpot_lightning.data.batches import Call
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_short
-from lpot_lightning.judging.measuring import evaluation_of, metric_of
+from lpot_lightning.judging.measuring import metric_of
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
-from lpot_lightning.lpot.given import accuracy_of
-from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader
-from lpot_lightning.module.copying import second_model
+from lpot_lightning.lpot.given import LoaderWithOrigin, accuracy_of, block_loader, given_loader
+from lpot_lightning.lpot.plain_judge import metric_judge
 from lpot_lightning.timing.cores import CpuShare, cpu_shares
 from lpot_lightning.timing.held_batches import hold
 from lpot_lightning.timing.in_turns import Timings, Work, find, threads
@@ -82,57 +81,41 @@ def performance_of(conf: Conf) -> PerformanceConf:
 
 
 def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
-    most, seed = asked.iteration, conf.tuning.random_seed
-    if given.b_func is not None:
-        iterations = most - asked.warmup if most > 0 else CALLS
-        return Work(
-            model=given.model,
-            fp32=given.fp32,
-            calls=(),
-            func=given.b_func,
-            warmup=asked.warmup,
-            iterations=iterations,
-            seed=seed,
-        )
-    loader = _to_time_on(given, conf)
-    most_held = most if most > 0 else ENDLESS if loader.endless else None
-    calls = hold(loader.batches, most_held, origin=loader.origin, seed=seed)
-    iterations = most - asked.warmup if most > 0 else len(calls)
+    most, seed, origin = asked.iteration, conf.tuning.random_seed, "the `b_func`"
+    calls: tuple[Call, ...] = ()
+    if given.b_func is None:
+        loader = _to_time_on(given, conf)
+        origin, held = loader.origin, most if most > 0 else loader.most
+        calls = hold(loader.batches, held, origin=origin, seed=seed)
     return Work(
         model=given.model,
         fp32=given.fp32,
         calls=calls,
-        func=None,
+        func=given.b_func,
         warmup=asked.warmup,
-        iterations=iterations,
+        iterations=most - asked.warmup if most > 0 else len(calls) or CALLS,
         seed=seed,
-        origin=loader.origin,
+        origin=origin,
     )
 
 
 def _to_time_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = performance_of(conf).dataloader
-    own = _given_loader(given) or block_loader(conf, "evaluation.performance.dataloader", block)
-    return own or _to_judge_on(given, conf)
+    own = given_loader(given.b_dataloader, "`b_dataloader`")
+    found = own or block_loader(conf, "evaluation.performance.dataloader", block)
+    return found or _to_judge_on(given, conf)
 
 
 def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = accuracy_of(conf).dataloader
-    found = _given_loader(given) or block_loader(conf, "evaluation.accuracy.dataloader", block)
+    own = given_loader(given.b_dataloader, "`b_dataloader`")
+    found = own or block_loader(conf, "evaluation.accuracy.dataloader", block)
     if found is not None:
         return found
     raise ConfError(
         "there is no data to show the model: give a `b_dataloader`, a `b_func(model)` that brings"
         " its own, or a `dataloader` in `evaluation` of the YAML; a batch is `(input, label)`, or"
         " the input alone"
-    )
-
-
-def _given_loader(given: BenchmarkGiven) -> LoaderWithOrigin | None:
-    return (
-        None
-        if given.b_dataloader is None
-        else LoaderWithOrigin(given.b_dataloader, "`b_dataloader`")
     )
 
 
@@ -205,16 +188,7 @@ def _meter(given: BenchmarkGiven, conf: Conf) -> Meter:
 
 
 def _judge(given: BenchmarkGiven, conf: Conf, meter: Meter) -> Callable[[nn.Module], float]:
-    loader, fp32 = _to_judge_on(given, conf), given.fp32
-    judge = evaluation_of(
-        loader.batches,
-        meter,
-        accuracy_of(conf),
-        origin=loader.origin,
-        most=ENDLESS if loader.endless else -1,
-        reference=None if fp32 is None else lambda: second_model(fp32),
-        seed=conf.tuning.random_seed,
-    )
+    judge = metric_judge(_to_judge_on(given, conf), meter, conf, given.fp32)
 
     def judged(model: nn.Module) -> float:
         try:

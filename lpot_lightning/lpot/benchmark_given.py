@@ -12,11 +12,13 @@ from torch import nn
 
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.data.meter import Meter
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
+from lpot_lightning.lpot.given import check_callable, check_kind, check_loader, check_model
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.runs.preparation import int8_in
 
 MODES = ("performance", "accuracy")
+MODULE_OR_FOLDER = "an `nn.Module`, or the folder of a workspace together with `fp32`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class BenchmarkGiven:
         """
         _check_mode(self.mode)
         model = self._folder() if isinstance(self.model, str | os.PathLike) else self.model
-        _check_model(model)
+        check_model(model, "benchmark", nn.Module | Path, MODULE_OR_FOLDER)
         if self.fp32 is not None:
             _check_fp32(self.fp32)
         for name, one in (("model", model), ("fp32", self.fp32)):
@@ -92,28 +94,13 @@ class BenchmarkGiven:
 
 def _check_mode(mode: object) -> None:
     if mode not in MODES:
-        known = ", ".join(f"`{one}`" for one in MODES)
-        raise ConfError(f"`mode` is `{mode}`; allowed: {known}.{did_you_mean(str(mode), MODES)}")
-
-
-def _check_model(model: object) -> None:
-    if model is None:
         raise ConfError(
-            "there is no model: set it, `benchmark.model = model`, or give it to the call,"
-            " `benchmark(model)`"
-        )
-    if not isinstance(model, nn.Module | Path):
-        raise ConfError(
-            f"`model` is a `{type(model).__name__}`; allowed: an `nn.Module`, or the folder of a"
-            " workspace together with `fp32`"
+            f"`mode` is `{mode}`; allowed: {quoted(MODES)}.{did_you_mean(str(mode), MODES)}"
         )
 
 
-def _check_fp32(fp32: object) -> None:
-    if not isinstance(fp32, nn.Module):
-        raise ConfError(
-            f"`fp32` is a `{type(fp32).__name__}`; allowed: the fp32 model, an `nn.Module`"
-        )
+def _check_fp32(fp32: Any) -> None:
+    check_kind(isinstance(fp32, nn.Module), "fp32", fp32, "the fp32 model, an `nn.Module`")
     if int8_in(fp32) is not None:
         raise ConfError(
             "`fp32` is an int8 model: give the int8 one as `model`, the fp32 one as `fp32`"
@@ -135,13 +122,6 @@ def _check_measured(loader: object, func: object) -> None:
             "there are a `b_dataloader` and a `b_func`; allowed: one of them, a `b_func(model)`"
             " brings its own data"
         )
-    if loader is not None and not hasattr(loader, "__iter__"):
-        raise ConfError(
-            f"`b_dataloader` is a `{type(loader).__name__}`; allowed: a `DataLoader`, or anything"
-            " else that gives batches in a `for` loop"
-        )
-    if func is not None and not callable(func):
-        raise ConfError(
-            f"`b_func` is a `{type(func).__name__}`; allowed: a function that takes a model and"
-            " runs what is to be timed"
-        )
+    check_loader("b_dataloader", loader)
+    if func is not None:
+        check_callable("b_func", func, "runs what is to be timed")

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.lpot.given import QAT, Given, Train
-from lpot_lightning.lpot.plain_judge import (
+from lpot_lightning.lpot.given import (
+    QAT,
+    Given,
     LoaderWithOrigin,
-    ModelJudge,
+    Train,
     block_loader,
-    eval_loader_of,
-    judge_of,
+    given_loader,
 )
+from lpot_lightning.lpot.plain_judge import ModelJudge, eval_loader_of, judge_of
 from lpot_lightning.lpot.train_block import train_loop_of
 
 _LOG = logging.getLogger(__name__)
@@ -63,10 +64,9 @@ def sources_of(given: Given, conf: Conf) -> Sources:
 
 
 def _to_calibrate(given: Given, conf: Conf) -> LoaderWithOrigin | None:
-    if given.q_dataloader is not None:
-        return LoaderWithOrigin(given.q_dataloader, "the calibration dataloader")
     block = conf.quantization.calibration.dataloader
-    return block_loader(conf, "quantization.calibration.dataloader", block)
+    found = given_loader(given.q_dataloader, "the calibration dataloader")
+    return found or block_loader(conf, "quantization.calibration.dataloader", block)
 
 
 def _to_train(given: Given, conf: Conf) -> LoaderWithOrigin | None:
@@ -80,10 +80,4 @@ def _training(conf: Conf, loader: LoaderWithOrigin | None) -> Train:
     train = conf.quantization.train
     assert train is not None  # it is checked
     assert loader is not None
-    return train_loop_of(
-        train,
-        loader.batches,
-        where=f"{conf.source}: `quantization.train`",
-        origin=loader.origin,
-        endless=loader.endless,
-    )
+    return train_loop_of(train, loader, where=f"{conf.source}: `quantization.train`")

@@ -1,20 +1,25 @@
-"""What the user gives to an imperative run besides its conf."""
+"""What the user gives to an imperative run besides its conf, and what the conf has for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
+from lpot_lightning.conf.blocks import DataloaderConf
 from lpot_lightning.conf.schema import AccuracyConf, Conf
+from lpot_lightning.data.batches import CollectedCalls, collect
+from lpot_lightning.data.block import ENDLESS, is_endless, loader_of
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.errors import ConfError, DataError
 
 Evaluate = Callable[[nn.Module], Any]
 Train = Callable[[nn.Module], Any]
 QAT = "quant_aware_training"
+TRAINED_MODULE = "an `nn.Module` with its trained weights; load what is in a file first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +55,54 @@ class Given:
                 asked for by ``conf``.
             DataError: if there is nothing to calibrate on.
         """
-        check_model(self.model)
-        for name in ("q_dataloader", "eval_dataloader"):
-            check_loader(name, getattr(self, name))
-        check_judge(self, conf)
+        check_model(self.model, "quantization")
+        check_data_and_judge(self, conf, "quantization")
         if conf.quantization.approach == QAT:
             _check_q_func(self, conf)
         else:
             _check_post_training(self, conf)
         return self
+
+
+@dataclass(frozen=True)
+class LoaderWithOrigin:
+    """A loader, where it comes from, and whether it never ends."""
+
+    batches: Any
+    origin: str
+    endless: bool = False
+
+    @property
+    def most(self) -> int | None:
+        """How many batches stand for all of them; ``None`` if they end."""
+        return ENDLESS if self.endless else None
+
+    def collected(self, size: int, seed: int) -> CollectedCalls:
+        """Take whole batches until they hold ``size`` samples, as ``collect`` does."""
+        return collect(self.batches, size, origin=self.origin, seed=seed)
+
+
+def given_loader(loader: Any, origin: str) -> LoaderWithOrigin | None:
+    """Return a loader of the user's, ``None`` where none is given."""
+    return None if loader is None else LoaderWithOrigin(loader, origin)
+
+
+def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> LoaderWithOrigin | None:
+    """Return the loader of a ``dataloader`` block, ``None`` where there is no block.
+
+    Args:
+        conf: that the block is of.
+        key: of the block, such as ``evaluation.accuracy.dataloader``.
+        block: see there.
+
+    Raises:
+        LpotError: if it cannot be made.
+    """
+    if block is None:
+        return None
+    return LoaderWithOrigin(
+        loader_of(block, f"{conf.source}: `{key}`"), f"`{key}`", is_endless(block)
+    )
 
 
 def accuracy_of(conf: Conf) -> AccuracyConf:
@@ -67,39 +111,61 @@ def accuracy_of(conf: Conf) -> AccuracyConf:
     return found or AccuracyConf()
 
 
-def check_model(model: object, owner: str = "quantization") -> None:
-    """Raise a ``ConfError`` if ``model`` is no module; ``owner`` is what it is given to."""
+def first_given(argument: Any, attribute: Any) -> Any:
+    """Return the argument of a call, and the attribute where it is not given."""
+    return attribute if argument is None else argument
+
+
+def warn_of_what_is_left(conf: Conf, replaced: Iterable[str], idle: Iterable[str] = ()) -> None:
+    """Warn, where a class of LPOT is called, of what of ``conf`` the call leaves aside.
+
+    Args:
+        conf: names the file.
+        replaced: by what is given to the call.
+        idle: has no effect, each with the reason.
+    """
+    for said, those in (
+        ("the functions and loaders that are given replace ", ", ".join(replaced)),
+        ("this has no effect here: ", "; ".join(idle)),
+    ):
+        if those:
+            warnings.warn(f"{conf.source}: {said}{those}", UserWarning, stacklevel=3)
+
+
+def check_kind(fits: bool, name: str, value: object, allowed: str) -> None:
+    """Raise a ``ConfError`` that says what is ``allowed`` as ``name``, unless ``value`` fits."""
+    if not fits:
+        raise ConfError(f"`{name}` is a `{type(value).__name__}`; allowed: {allowed}")
+
+
+def check_model(
+    model: object, owner: str, kinds: Any = nn.Module, allowed: str = TRAINED_MODULE
+) -> None:
+    """Raise a ``ConfError`` if ``model`` is none of ``kinds``; ``owner`` is what it is given to."""
     if model is None:
         raise ConfError(
             f"there is no model: set it, `{owner}.model = model`, or give it to the call,"
             f" `{owner}(model)`"
         )
-    if not isinstance(model, nn.Module):
-        raise ConfError(
-            f"`model` is a `{type(model).__name__}`; allowed: an `nn.Module` with its trained"
-            " weights; load what is in a file first"
-        )
+    check_kind(isinstance(model, kinds), "model", model, allowed)
 
 
-def check_callable(name: str, value: object, returns: str) -> None:
+def check_callable(name: str, value: object, does: str) -> None:
     """Raise a ``ConfError`` if ``value`` is no function of a model."""
-    if not callable(value):
-        raise ConfError(
-            f"`{name}` is a `{type(value).__name__}`; allowed: a function that takes a model and"
-            f" returns {returns}"
-        )
+    check_kind(callable(value), name, value, f"a function that takes a model and {does}")
 
 
 def check_loader(name: str, value: object) -> None:
     """Raise a ``ConfError`` if ``value`` is neither ``None`` nor a loader."""
-    if value is not None and not hasattr(value, "__iter__"):
-        raise ConfError(
-            f"`{name}` is a `{type(value).__name__}`; allowed: a `DataLoader`, or anything else"
-            " that gives batches in a `for` loop"
-        )
+    check_kind(
+        value is None or hasattr(value, "__iter__"),
+        name,
+        value,
+        "a `DataLoader`, or anything else that gives batches in a `for` loop",
+    )
 
 
-def check_judge(given: Given, conf: Conf, owner: str = "quantization") -> None:
+def check_data_and_judge(given: Given, conf: Conf, owner: str) -> None:
     """Raise an error if there is nothing to judge models by, here and in ``conf``.
 
     Args:
@@ -108,11 +174,13 @@ def check_judge(given: Given, conf: Conf, owner: str = "quantization") -> None:
         owner: what they are given to, for people.
 
     Raises:
-        ConfError: if there is no function and no metric, or the function is none.
+        ConfError: if there is no function and no metric, or a function or loader is none.
         DataError: if there is a metric, and no data to judge by it.
     """
+    for name in ("q_dataloader", "eval_dataloader"):
+        check_loader(name, getattr(given, name))
     if given.eval_func is not None:
-        check_callable("eval_func", given.eval_func, "its accuracy")
+        check_callable("eval_func", given.eval_func, "returns its accuracy")
         return
     asked = accuracy_of(conf)
     metric = given.metric is not None or asked.metric is not None
@@ -135,7 +203,7 @@ def check_judge(given: Given, conf: Conf, owner: str = "quantization") -> None:
 
 def _check_q_func(given: Given, conf: Conf) -> None:
     if given.q_func is not None:
-        check_callable("q_func", given.q_func, "nothing")
+        check_callable("q_func", given.q_func, "returns nothing")
         return
     train = conf.quantization.train
     if train is None:

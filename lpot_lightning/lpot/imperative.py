@@ -1,26 +1,47 @@
-"""What LPOT's imperative classes share: a metric of the user's, loaders of data sets."""
+"""What LPOT's imperative classes share: a conf, a metric of the user's, loaders of data sets."""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from torch.utils.data import DataLoader
-
+from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.data.loader import dataloader_of
 from lpot_lightning.data.meter import Meter, meter_of
 from lpot_lightning.errors import ConfError
+from lpot_lightning.machine.audible import audible
+from lpot_lightning.machine.signals import told_when_stopped
+
+_LOG = logging.getLogger(__name__)
 
 
 class Parts:
-    """Takes a metric and makes loaders, as ``Quantization`` does.
+    """Reads a conf, takes a metric and makes loaders, as ``Quantization`` does.
 
     ``_meter`` is the metric that was given, ``None`` before.
     """
 
     _meter: Meter | None = None
 
+    def __init__(
+        self,
+        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.conf = read_conf(the_one_conf(conf, conf_fname))
+        self.model: Any = None
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Check the conf, and give the attributes of a class their first values."""
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "metric":  # as in LPOT 1.6; an assignment would only hide the method
+        # Both are methods: an assignment would hide them, and nobody would read what was assigned.
+        if name == "metric":  # is set so in LPOT 1.6
             self.metric("metric", value)
         elif name == "dataloader":
             raise ConfError(
@@ -29,6 +50,8 @@ class Parts:
             )
         else:
             super().__setattr__(name, value)
+
+    dataloader = staticmethod(dataloader_of)
 
     def metric(self, name: str, metric_cls: Any, **options: Any) -> None:
         """Judge by a metric of your own, in place of the YAML's, on the data to judge on.
@@ -47,49 +70,13 @@ class Parts:
         """
         self._meter = meter_of(name, metric_cls, options)
 
-    def dataloader(
-        self,
-        dataset: Any,
-        batch_size: int = 1,
-        collate_fn: Any = None,
-        last_batch: str = "rollover",
-        sampler: Any = None,
-        batch_sampler: Any = None,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        shuffle: bool = False,
-    ) -> DataLoader[Any]:
-        """Return a loader of a data set, to be given as one of the dataloaders.
 
-        Args:
-            dataset: has ``__getitem__(index)`` and ``__len__()``, or ``__iter__()``, and gives
-                ``(input, label)``.
-            batch_size: samples of a batch.
-            collate_fn: makes a batch of a list of samples; torch's where it is not given.
-            last_batch: ``rollover`` keeps a last batch that is smaller, ``discard`` leaves it out.
-            sampler: see ``torch.utils.data.DataLoader``; so are the others.
-            batch_sampler: gives the numbers of each batch, in place of all that chooses samples.
-            num_workers: processes that load; those of ``__iter__`` share its samples.
-            pin_memory: for a later copy to a GPU.
-            shuffle: whether the order is drawn, by ``tuning.random_seed``.
+@contextmanager
+def told(left: Callable[[], str]) -> Iterator[None]:
+    """Let what the ``with`` says be heard, and when a signal ends it, what is ``left``."""
 
-        Raises:
-            ConfError: if something is of the wrong kind, or does not go together.
-            DataError: if the data set is empty.
+    def tell() -> None:
+        _LOG.info("interrupted: %s; go on with the same call", left())
 
-        Example::
-
-            loader = quantization.dataloader([(image, 3), (other, 5)], batch_size=2)
-            int8 = quantization(model, q_dataloader=loader, eval_dataloader=loader)
-        """
-        return dataloader_of(
-            dataset,
-            batch_size,
-            collate_fn,
-            last_batch,
-            sampler,
-            batch_sampler,
-            num_workers,
-            pin_memory,
-            shuffle,
-        )
+    with audible(logging.getLogger("lpot_lightning")), told_when_stopped(tell):
+        yield

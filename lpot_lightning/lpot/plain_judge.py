@@ -6,22 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lpot_lightning.conf.blocks import DataloaderConf
+from torch import nn
+
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.block import ENDLESS, is_endless, loader_of
+from lpot_lightning.data.batches import CollectedCalls
+from lpot_lightning.data.meter import Meter
+from lpot_lightning.judging.loader_judge import ALL, LoaderJudge
 from lpot_lightning.judging.measuring import direction_of, evaluation_of, metric_of
-from lpot_lightning.judging.plain_runner import ACCURACY
-from lpot_lightning.lpot.given import Evaluate, Given, accuracy_of
+from lpot_lightning.judging.plain_runner import ACCURACY, PlainRunner
+from lpot_lightning.lpot.given import (
+    Evaluate,
+    Given,
+    LoaderWithOrigin,
+    accuracy_of,
+    block_loader,
+    given_loader,
+)
 from lpot_lightning.module.copying import second_model
-
-
-@dataclass(frozen=True)
-class LoaderWithOrigin:
-    """A loader, where it comes from, and whether it never ends."""
-
-    batches: Any
-    origin: str
-    endless: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +43,17 @@ class ModelJudge:
     name: str
     depends_on: Callable[[], Mapping[str, Any]] = dict
 
-
-def block_loader(conf: Conf, key: str, block: DataloaderConf | None) -> LoaderWithOrigin | None:
-    """Return the loader of a ``dataloader`` block, ``None`` where there is no block.
-
-    Args:
-        conf: that the block is of.
-        key: of the block, such as ``evaluation.accuracy.dataloader``.
-        block: see there.
-
-    Raises:
-        LpotError: if it cannot be made.
-    """
-    if block is None:
-        return None
-    return LoaderWithOrigin(
-        loader_of(block, f"{conf.source}: `{key}`"), f"`{key}`", is_endless(block)
-    )
+    def runner(self, model: nn.Module, data: CollectedCalls | None, seed: int) -> PlainRunner:
+        """Return what judges by this, calibrates on ``data``, and copies ``model``."""
+        return PlainRunner(
+            lambda: second_model(model),
+            self.of,
+            data,
+            higher_is_better=self.higher_is_better,
+            monitor=self.monitor,
+            judge=self.name,
+            seed=seed,
+        )
 
 
 def eval_loader_of(given: Given, conf: Conf) -> LoaderWithOrigin | None:
@@ -67,16 +62,16 @@ def eval_loader_of(given: Given, conf: Conf) -> LoaderWithOrigin | None:
     Raises:
         LpotError: if it cannot be made.
     """
-    if given.eval_dataloader is not None:
-        return LoaderWithOrigin(given.eval_dataloader, "`eval_dataloader`")
-    return block_loader(conf, "evaluation.accuracy.dataloader", accuracy_of(conf).dataloader)
+    own, block = given.eval_dataloader, accuracy_of(conf).dataloader
+    found = given_loader(own, "`eval_dataloader`")
+    return found or block_loader(conf, "evaluation.accuracy.dataloader", block)
 
 
 def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -> ModelJudge:
     """Return what judges models: ``eval_func``, else the metric and the loader.
 
     Args:
-        given: with something to judge by, as ``check_judge`` says.
+        given: with something to judge by, as ``check_data_and_judge`` says.
         conf: gives what is not given.
         loader: what ``eval_loader_of`` returned; where it is not given, it is made.
 
@@ -95,27 +90,40 @@ def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -
         return ModelJudge(
             of=given.eval_func, monitor=ACCURACY, higher_is_better=way, name="`eval_func`"
         )
-    accuracy = accuracy_of(conf)
     meter = given.metric
     if meter is None:
-        assert accuracy.metric is not None  # it is checked
-        meter = metric_of(accuracy.metric)
+        named = accuracy_of(conf).metric
+        assert named is not None  # it is checked
+        meter = metric_of(named)
     way = direction_of(meter.name, asked, meter.higher_is_better, meter.usually)
     loader = loader or eval_loader_of(given, conf)
     assert loader is not None  # it is checked
-    judge = evaluation_of(
-        loader.batches,
-        meter,
-        accuracy,
-        origin=loader.origin,
-        most=ENDLESS if loader.endless else -1,
-        reference=lambda: second_model(given.model),
-        seed=conf.tuning.random_seed,
-    )
+    judge = metric_judge(loader, meter, conf, given.model)
     return ModelJudge(
         of=judge,
         monitor=meter.name,
         higher_is_better=way,
         name=judge.name,
         depends_on=lambda: {"evaluation_data_and_metric": judge.digest},
+    )
+
+
+def metric_judge(
+    loader: LoaderWithOrigin, meter: Meter, conf: Conf, fp32: nn.Module | None
+) -> LoaderJudge:
+    """Return what judges models by a metric, on a loader and as ``evaluation.accuracy`` says.
+
+    What ``fp32`` gives stands for labels, where a metric compares none.
+
+    Raises:
+        ConfError: if the loader can be gone through once only, or ``fp32`` is missing.
+    """
+    return evaluation_of(
+        loader.batches,
+        meter,
+        accuracy_of(conf),
+        origin=loader.origin,
+        most=loader.most or ALL,
+        reference=None if fp32 is None else lambda: second_model(fp32),
+        seed=conf.tuning.random_seed,
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.batches import CollectedCalls, collect
+from lpot_lightning.data.batches import CollectedCalls
 from lpot_lightning.errors import (
     ArtifactError,
     ConfError,
@@ -25,12 +25,13 @@ from lpot_lightning.lpot.given import (
     Given,
     Train,
     accuracy_of,
+    block_loader,
     check_callable,
-    check_judge,
-    check_loader,
+    check_data_and_judge,
     check_model,
+    given_loader,
 )
-from lpot_lightning.lpot.plain_judge import LoaderWithOrigin, block_loader, eval_loader_of, judge_of
+from lpot_lightning.lpot.plain_judge import eval_loader_of, judge_of
 from lpot_lightning.lpot.q_func import check_same
 from lpot_lightning.lpot.train_block import Hooks, train_loop_of
 from lpot_lightning.machine.files import write_file
@@ -62,12 +63,10 @@ def check_given(given: Given, conf: Conf) -> None:
     """
     check_model(given.model, "pruning")
     check_not_int8(given.model)
-    for name in ("q_dataloader", "eval_dataloader"):
-        check_loader(name, getattr(given, name))
-    check_judge(given, conf, "pruning")
+    check_data_and_judge(given, conf, "pruning")
     train = None if conf.pruning is None else conf.pruning.train
     if given.q_func is not None:
-        check_callable("q_func", given.q_func, "nothing")
+        check_callable("q_func", given.q_func, "returns nothing")
     elif train is None:
         raise ConfError(
             "there is no `q_func` to train by: give a function that takes a model, trains it and"
@@ -179,18 +178,11 @@ class PlainPruning:
         assert conf.pruning is not None
         train = conf.pruning.train
         assert train is not None  # it is checked
-        loader = block_loader(conf, "pruning.train.dataloader", train.dataloader)
-        if given.q_dataloader is not None:
-            loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
+        block = block_loader(conf, "pruning.train.dataloader", train.dataloader)
+        loader = given_loader(given.q_dataloader, "`q_dataloader`") or block
         assert loader is not None
-        return train_loop_of(
-            train,
-            loader.batches,
-            where=f"{conf.source}: `pruning.train`",
-            origin=loader.origin,
-            hooks=self._hooks,
-            endless=loader.endless,
-        )
+        where = f"{conf.source}: `pruning.train`"
+        return train_loop_of(train, loader, where=where, hooks=self._hooks)
 
     def _check_pruned(self, pruner: ModelPruner) -> None:
         if not pruner.begun:
@@ -229,24 +221,10 @@ def _runner(model: nn.Module, given: Given, conf: Conf, data: CollectedCalls | N
     asked = accuracy_of(conf).metric is not None
     if not judged and not asked:
         return PlainRunner(lambda: second_model(model), lambda _: 0.0, data, seed=0)
-    judge = judge_of(given, conf)
-    return PlainRunner(
-        lambda: second_model(model),
-        judge.of,
-        data,
-        higher_is_better=judge.higher_is_better,
-        monitor=judge.monitor,
-        judge=judge.name,
-        seed=conf.tuning.random_seed,
-    )
+    return judge_of(given, conf).runner(model, data, conf.tuning.random_seed)
 
 
 def _data(given: Given, conf: Conf) -> CollectedCalls | None:
     """Return a few samples, of whatever data there is."""
-    loader = None
-    if given.q_dataloader is not None:
-        loader = LoaderWithOrigin(given.q_dataloader, "`q_dataloader`")
-    loader = loader or eval_loader_of(given, conf)
-    if loader is None:
-        return None
-    return collect(loader.batches, FEW, origin=loader.origin, seed=conf.tuning.random_seed)
+    loader = given_loader(given.q_dataloader, "`q_dataloader`") or eval_loader_of(given, conf)
+    return None if loader is None else loader.collected(FEW, conf.tuning.random_seed)

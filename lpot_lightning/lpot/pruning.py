@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from lpot_lightning.conf.ownership import check_for_pruning, what_arguments_replace
-from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.conf.schema import PrunerConf
 from lpot_lightning.errors import ConfError
-from lpot_lightning.lpot.given import Given
+from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts
 from lpot_lightning.lpot.prune_plainly import PlainPruning, check_given, find_channels_by
 from lpot_lightning.lpot.train_block import Hooks
@@ -76,15 +72,8 @@ class Pruning(Parts, Hooks):
         pruned = pruning(model, q_func=train, eval_func=accuracy)
     """
 
-    def __init__(
-        self,
-        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        *,
-        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.conf = read_conf(the_one_conf(conf, conf_fname))
+    def _set_up(self) -> None:
         check_for_pruning(self.conf)
-        self.model: Any = None
         self.q_dataloader: Any = None
         self.q_func: Any = None
         self.eval_dataloader: Any = None
@@ -190,9 +179,8 @@ class Pruning(Parts, Hooks):
     def _given(self, **given: Any) -> Given:
         """Return what is given to a call, and by attributes where it is not."""
         names = ("model", "q_dataloader", "q_func", "eval_dataloader", "eval_func")
-        values = {name: given.get(name) for name in names}
-        own = {name: getattr(self, name) for name, one in values.items() if one is None}
-        return Given(**{**values, **own}, metric=self._meter)
+        values = {name: first_given(given.get(name), getattr(self, name)) for name in names}
+        return Given(**values, metric=self._meter)
 
     def __call__(
         self,
@@ -236,7 +224,7 @@ class Pruning(Parts, Hooks):
             eval_func=eval_func,
         )
         check_given(given, self.conf)
-        self._warn_of_replaced(given)
+        warn_of_what_is_left(self.conf, self._replaced(given))
         self.result = None
         before = self.model
         try:
@@ -247,14 +235,11 @@ class Pruning(Parts, Hooks):
             self.model = before
         return self.result.model
 
-    def _warn_of_replaced(self, given: Given) -> None:
+    def _replaced(self, given: Given) -> list[str]:
         keys = what_arguments_replace(self.conf, given.names - {"q_func", "q_dataloader"})
         train = None if self.conf.pruning is None else self.conf.pruning.train
         if train is not None and given.q_func is not None:
             keys = ["pruning.train", *keys]
         elif train is not None and train.dataloader is not None and given.q_dataloader is not None:
             keys = ["pruning.train.dataloader", *keys]
-        if keys:
-            named = ", ".join(f"`{key}`" for key in keys)
-            text = f"{self.conf.source}: the functions and loaders that are given replace {named}"
-            warnings.warn(text, UserWarning, stacklevel=3)
+        return [f"`{key}`" for key in keys]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lpot_lightning.errors import DataError, QuantizationError
+from lpot_lightning.errors import DataError, QuantizationError, quoted
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.past_the_graph import Strays
 from lpot_lightning.quantization.backend import Training
@@ -97,6 +97,4 @@ def _check_weights(model: nn.Module) -> None:
 
 
 def _past(strays: set[str]) -> str:
-    first, *others = sorted(strays)
-    more = f" and {len(others)} more" if others else ""
-    return f"`{first}`{more} past the module that holds it"
+    return f"{quoted(sorted(strays), 1)} past the module that holds it"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -15,20 +11,15 @@ from lpot_lightning.conf.ownership import (
     what_arguments_replace,
     what_has_no_effect,
 )
-from lpot_lightning.conf.reader import read_conf, the_one_conf
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.lpot.data_sources import sources_of
-from lpot_lightning.lpot.given import Given
-from lpot_lightning.lpot.imperative import Parts
+from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
+from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.lpot.quantize_plainly import quantize_by
-from lpot_lightning.machine.audible import audible
-from lpot_lightning.machine.signals import told_when_stopped
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.tuning.strategies.table import find_strategy
-
-_LOG = logging.getLogger(__name__)
 
 
 class Quantization(Parts):
@@ -74,16 +65,9 @@ class Quantization(Parts):
         int8 = quantization(model)
     """
 
-    def __init__(
-        self,
-        conf: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        *,
-        conf_fname: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.conf = read_conf(the_one_conf(conf, conf_fname))
+    def _set_up(self) -> None:
         check_for_quantization(self.conf)
         find_strategy(self.conf.tuning.strategy.name)
-        self.model: Any = None
         self.calib_dataloader: Any = None
         self.eval_dataloader: Any = None
         self.eval_func: Any = None
@@ -125,40 +109,25 @@ class Quantization(Parts):
             int8 = quantization(model, q_dataloader=loader, eval_func=accuracy)
         """
         given = Given(
-            model=_first(model, self.model),
-            q_dataloader=_first(q_dataloader, self.calib_dataloader),
-            q_func=_first(q_func, self.q_func),
-            eval_dataloader=_first(eval_dataloader, self.eval_dataloader),
-            eval_func=_first(eval_func, self.eval_func),
+            model=first_given(model, self.model),
+            q_dataloader=first_given(q_dataloader, self.calib_dataloader),
+            q_func=first_given(q_func, self.q_func),
+            eval_dataloader=first_given(eval_dataloader, self.eval_dataloader),
+            eval_func=first_given(eval_func, self.eval_func),
             metric=self._meter,
         ).checked(self.conf)
         self.result = None
         check_not_int8(given.model)
         check_float32(given.model)
-        _warn_of_what_is_left(self.conf, given)
-        with (
-            audible(logging.getLogger("lpot_lightning")),
-            told_when_stopped(self._tell_what_is_left),
-        ):
+        idle = what_has_no_effect(self.conf, given.names)
+        warn_of_what_is_left(self.conf, _replaced(self.conf, given), idle)
+        with told(lambda: Workspace.of(self.conf).left()):
             self.result = quantize_by(sources_of(given, self.conf), self.conf)
         return self.result.model
 
-    def _tell_what_is_left(self) -> None:
-        left = Workspace.of(self.conf).left()
-        _LOG.info("interrupted: %s; go on with the same call", left)
 
-
-def _first(given: Any, attribute: Any) -> Any:
-    return attribute if given is None else given
-
-
-def _warn_of_what_is_left(conf: Conf, given: Given) -> None:
+def _replaced(conf: Conf, given: Given) -> list[str]:
     replaced = [f"`{key}`" for key in what_arguments_replace(conf, given.names)]
     if given.eval_func is not None and given.metric is not None:
         replaced.append(f"the metric `{given.metric.name}`")
-    if replaced:
-        text = f"the functions and loaders that are given replace {', '.join(replaced)}"
-        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
-    if idle := what_has_no_effect(conf, given.names):
-        text = f"this has no effect here: {'; '.join(idle)}"
-        warnings.warn(f"{conf.source}: {text}", UserWarning, stacklevel=3)
+    return replaced

@@ -9,7 +9,7 @@ from math import isfinite
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.data.batches import CollectedCalls, collect
+from lpot_lightning.data.batches import CollectedCalls
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.plain_runner import PlainRunner
 from lpot_lightning.lpot.data_sources import Sources
@@ -108,19 +108,7 @@ class _PlainQuantization:
 
     def _data(self, size: int) -> CollectedCalls | None:
         shown = self._sources.data
-        if shown is None:
-            return None
-        seed = self._conf.tuning.random_seed
-        return collect(shown.batches, size, origin=shown.origin, seed=seed)
+        return None if shown is None else shown.collected(size, self._conf.tuning.random_seed)
 
     def _runner(self, model: nn.Module, data: CollectedCalls | None) -> PlainRunner:
-        judge = self._sources.judge
-        return PlainRunner(
-            lambda: second_model(model),
-            judge.of,
-            data,
-            higher_is_better=judge.higher_is_better,
-            monitor=judge.monitor,
-            judge=judge.name,
-            seed=self._conf.tuning.random_seed,
-        )
+        return self._sources.judge.runner(model, data, self._conf.tuning.random_seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from lpot_lightning.conf.blocks import NamedConf, TrainConf
 from lpot_lightning.data.batches import goes_once, labelled
 from lpot_lightning.data.meter import one_tensor
 from lpot_lightning.errors import ConfError, DataError, in_short
+from lpot_lightning.lpot.given import LoaderWithOrigin
 from lpot_lightning.machine.random_numbers import generators_kept
 
 LossFunction = Callable[[Any, Any], torch.Tensor]
@@ -27,19 +28,16 @@ class TrainLoop:
     Args:
         train: checked by ``train_loop_of``.
         loader: gives batches ``(input, label)``.
-        origin: where they come from, for people.
         hooks: called at the begin and the end of epochs and batches.
 
     Example::
 
-        train = train_loop_of(conf.quantization.train, loader, where="q.yaml: `train`", origin="…")
+        train = train_loop_of(conf.quantization.train, loader, where="q.yaml: `train`")
         train(model)
     """
 
-    def __init__(
-        self, train: TrainConf, loader: Iterable[Any], *, origin: str, hooks: Hooks | None = None
-    ) -> None:
-        self._train, self._loader, self._origin = train, loader, origin
+    def __init__(self, train: TrainConf, loader: LoaderWithOrigin, hooks: Hooks | None) -> None:
+        self._train, self._loader, self._origin = train, loader.batches, loader.origin
         self._hooks = hooks or Hooks()
 
     def __call__(self, model: nn.Module) -> None:
@@ -110,13 +108,7 @@ class Hooks:
 
 
 def train_loop_of(
-    train: TrainConf,
-    loader: Iterable[Any],
-    *,
-    where: str,
-    origin: str,
-    hooks: Hooks | None = None,
-    endless: bool = False,
+    train: TrainConf, loader: LoaderWithOrigin, *, where: str, hooks: Hooks | None = None
 ) -> TrainLoop:
     """Return what trains a model by a ``train`` block.
 
@@ -124,16 +116,14 @@ def train_loop_of(
         train: ``quantization.train`` or ``pruning.train``.
         loader: gives batches ``(input, label)``.
         where: file and key of the block, for errors.
-        origin: where the batches come from, for people.
         hooks: called at the begin and the end of epochs and batches.
-        endless: whether the loader never ends.
 
     Raises:
         ConfError: if the block lacks something, or asks for what cannot be done.
 
     Example::
 
-        q_func = train_loop_of(train, loader, where="q.yaml: `quantization.train`", origin="…")
+        q_func = train_loop_of(train, loader, where="q.yaml: `quantization.train`")
         q_func(model)
     """
     for name, example in (
@@ -148,22 +138,22 @@ def train_loop_of(
             f"{where}: `end_epoch` is {train.end_epoch} and `start_epoch` {train.start_epoch},"
             " which is no epoch at all; allowed: an `end_epoch` above `start_epoch`"
         )
-    if endless and train.iteration is None:
+    if loader.endless and train.iteration is None:
         raise ConfError(
-            f"{where}: `iteration` is missing: {origin} never ends, and it says how many batches"
-            " an epoch has"
+            f"{where}: `iteration` is missing: {loader.origin} never ends, and it says how many"
+            " batches an epoch has"
         )
-    if goes_once(loader):
+    if goes_once(loader.batches):
         raise ConfError(
-            f"{origin} is a `{type(loader).__name__}`, which can be gone through once, and each"
-            " epoch does it again; allowed: a `DataLoader`, or a list of batches"
+            f"{loader.origin} is a `{type(loader.batches).__name__}`, which can be gone through"
+            " once, and each epoch does it again; allowed: a `DataLoader`, or a list of batches"
         )
     try:
         optimizer_of(train, nn.Linear(1, 1, device="meta"))
         loss_function_of(train)
     except ConfError as error:
         raise ConfError(f"{where}: {error}") from error
-    return TrainLoop(train, loader, origin=origin, hooks=hooks)
+    return TrainLoop(train, loader, hooks)
 
 
 def optimizer_of(train: TrainConf, model: nn.Module) -> torch.optim.Optimizer:

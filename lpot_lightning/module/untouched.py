@@ -15,6 +15,19 @@ _CONTAINERS = (list, dict, set, deque)
 
 
 @contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Let ``model`` be in eval mode, without gradients; each module has its own mode afterwards."""
+    modes = [(one, one.training) for one in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for one, mode in modes:
+            one.training = mode
+
+
+@contextmanager
 def as_before_on_error(model: nn.Module) -> Iterator[None]:
     """Put attributes of all modules back if the ``with`` raises.
 

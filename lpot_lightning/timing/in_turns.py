@@ -15,11 +15,11 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
-from lpot_lightning.data.batches import Call, samples_in
-from lpot_lightning.errors import BenchmarkError, DataError, LpotError, in_short
+from lpot_lightning.data.batches import Call, cannot_take, samples_in
+from lpot_lightning.errors import BenchmarkError, LpotError, in_short
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.untouched import as_before_on_error
+from lpot_lightning.module.untouched import as_before_on_error, at_rest
 from lpot_lightning.timing.percentiles import Timed
 
 Measure = Callable[[nn.Module], Any]
@@ -87,9 +87,11 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Timings:
         BenchmarkError: if ``func`` fails.
     """
     models = work.models()
-    with seeded(work.seed), torch.no_grad(), ExitStack() as stack:
+    with seeded(work.seed), ExitStack() as stack:
+        stack.callback(check)
         for model in models:
-            stack.enter_context(_at_rest(model))
+            stack.enter_context(at_rest(model))
+            stack.enter_context(as_before_on_error(model))
         steps = [_Function(work.func, one) if work.func else _Calls(work, one) for one in models]
         for step in steps:
             step.try_out()
@@ -152,11 +154,7 @@ class _Calls:
         try:
             self(0)
         except Exception as error:  # whatever the user's model says to its data
-            raise DataError(
-                f"`{type(self._model).__name__}` cannot take a batch of {self._origin}"
-                f" ({in_short(error)}); of a batch `(input, label)` it is called with the input, a"
-                " tuple of inputs one by one, a dict by name"
-            ) from error
+            raise cannot_take(self._model, self._origin, error) from error
 
 
 class _Function:
@@ -204,20 +202,6 @@ def number_or_none(value: Any) -> float | None:
 def to_cpu(call: Call) -> Call:
     """Return the call with its tensors on the CPU."""
     return Call(*pytree.tree_map_only(Tensor, lambda one: one.detach().cpu(), tuple(call)))
-
-
-@contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    """Let ``model`` be in eval mode, and as it was afterwards."""
-    modes = [(one, one.training) for one in model.modules()]
-    try:
-        model.eval()
-        with as_before_on_error(model):
-            yield
-    finally:
-        for one, mode in modes:
-            one.training = mode
-        check()
 
 
 @contextmanager

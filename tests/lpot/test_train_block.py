@@ -10,6 +10,7 @@ from plain_scenes import net, train_loader
 from torch import nn
 
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.lpot.given import LoaderWithOrigin
 from lpot_lightning.lpot.train_block import Hooks, train_loop_of
 
 TRAIN = {
@@ -27,7 +28,8 @@ def training(hooks: Hooks | None = None, **given: Any) -> Any:
     quantization = {"approach": "quant_aware_training", "train": {**TRAIN, **given}}
     model = {"name": "net", "framework": "pytorch_fx"}
     train = read_conf({"model": model, "quantization": quantization}).quantization.train
-    return train_loop_of(train, train_loader(), where="here", origin="the loader", hooks=hooks)
+    loader = LoaderWithOrigin(train_loader(), "the loader")
+    return train_loop_of(train, loader, where="here", hooks=hooks)
 
 
 def test_it_does_what_a_loop_of_the_users_would_do() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.module.untouched import as_before_on_error
+from lpot_lightning.module.untouched import as_before_on_error, at_rest
 
 
 class Gathers(nn.Module):
@@ -72,3 +72,18 @@ def test_what_is_gathered_for_each_loader_or_name_is_as_it_was():
     assert module.each == [[1], []]
     assert module.named == {"a": [1]}
     assert module.named["c"] == []
+
+
+def test_a_model_is_at_rest_until_the_end_and_where_it_is_not_reached():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+
+    def fail():
+        assert not torch.is_grad_enabled()
+        assert not any(one.training for one in model.modules())
+        model.train()
+        raise KeyError
+
+    with pytest.raises(KeyError), at_rest(model):
+        fail()
+    assert torch.is_grad_enabled()
+    assert [one.training for one in model.modules()] == [True, True, False]

@@ -14,7 +14,7 @@ from plain_scenes import QAT, Judge, quantization
 from torch import nn
 
 from lpot_lightning import Benchmark, Pruning
-from lpot_lightning.lpot import quantize_plainly as plain_run
+from lpot_lightning.lpot import given
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs import prune as pruning_run
 
@@ -149,7 +149,7 @@ def test_a_training_for_int8_by_the_users_function(fp32, workspace, caplog, numb
 
 @BOTH
 def test_while_calibration_data_are_read(fp32, workspace, caplog, number, monkeypatch):
-    monkeypatch.setattr(plain_run, "collect", sent(number))
+    monkeypatch.setattr(given, "collect", sent(number))
     assert code_of(quantization(workspace), fp32) == 128 + number
     assert caplog.text.count("interrupted: no trial was finished; go on with") == 1
 
