@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, quoted
 
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("sym", "asym", "asym_float", "placeholder")
@@ -204,8 +204,7 @@ def _tensor(plain: Mapping[str, Any]) -> TensorConfig:
 
 def _check(field: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        names = ", ".join(f"`{name}`" for name in allowed)
-        raise ConfError(f"`{field}` is `{value}`; allowed: {names}")
+        raise ConfError(f"`{field}` is `{value}`; allowed: {quoted(allowed)}")
 
 
 FP32 = OpConfig(TensorConfig("fp32"))

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean, quoted
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs.workspace import Workspace
@@ -219,10 +219,8 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise a ``ConfError`` if the argument ``name`` is none of what is ``allowed``."""
     if value not in allowed:
-        known = ", ".join(f"`{one}`" for one in allowed)
-        raise ConfError(
-            f"`{name}` is `{value}`; allowed: {known}.{did_you_mean(str(value), allowed)}"
-        )
+        hint = did_you_mean(str(value), allowed)
+        raise ConfError(f"`{name}` is `{value}`; allowed: {quoted(allowed)}.{hint}")
 
 
 def checked_baseline(value: object) -> float | None:

@@ -27,7 +27,7 @@ from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.signals import Stopped, uninterrupted
 from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
@@ -202,11 +202,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
         by_hand = not pl_module.automatic_optimization  # where not every step is counted
         if by_hand or trainer.global_step != fit.masked_at:
             if exchanged := fit.pruner.apply():
-                names, more = ", ".join(f"`{one}`" for one in exchanged[:3]), len(exchanged) - 3
-                rank_zero_info(
-                    f"exchanged while it trains, and pruned as before: {names}"
-                    + (f" and {more} more" if more > 0 else "")
-                )
+                names = quoted(exchanged, 3)
+                rank_zero_info(f"exchanged while it trains, and pruned as before: {names}")
             self._mask_averages(trainer)
             fit.masked_at = trainer.global_step
 

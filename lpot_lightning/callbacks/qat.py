@@ -16,7 +16,7 @@ from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, quoted
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import BACKENDS, Training
@@ -242,8 +242,8 @@ class QATCallback(TunedCallback):
             return
         parts = {path for path in fit.training.paths if any(_is_in(one, path) for one in strays)}
         rank_zero_info(
-            f"`training_step` calls {_some(strays)} past the module that holds it: entering"
-            f" {_some(parts)}"
+            f"`training_step` calls {quoted(sorted(strays), 1)} past the module that holds it:"
+            f" entering {quoted(sorted(parts), 1)}"
         )
         fit.avoid |= parts
         fit.let_go()
@@ -306,8 +306,3 @@ def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
     return whole + [
         name for name in found if any(_is_in(name, one) or _is_in(one, name) for one in paths)
     ]
-
-
-def _some(names: Iterable[str]) -> str:
-    first, *others = sorted(names)
-    return f"`{first}`" + (f" and {len(others)} more" if others else "")

@@ -12,7 +12,7 @@ from lpot_lightning.conf.blocks import ANY
 from lpot_lightning.conf.document import Document
 from lpot_lightning.conf.loader import Keys, printable, spell
 from lpot_lightning.conf.plain import keys_of
-from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
+from lpot_lightning.errors import ConfError, NotYetError, did_you_mean, quoted
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Field:
             if refused and name in refused:
                 entry.refuse(refused[name])
             elif name not in keys:
-                allowed = f"allowed in {self._name()}: {_listed(keys) or 'nothing'}"
+                allowed = f"allowed in {self._name()}: {quoted(keys) or 'nothing'}"
                 raise entry.error(f"is not a known key; {allowed}.{suggest(name, keys)}")
         return {name: entries.get(name) or self._child(name, None) for name in keys}
 
@@ -102,9 +102,9 @@ class Field:
         if not self.given:
             return default
         if not isinstance(self.value, str):
-            raise self.wrong(_listed(allowed) or "a text (put it in quotes)")
+            raise self.wrong(quoted(allowed) or "a text (put it in quotes)")
         if allowed and self.value not in allowed:
-            raise self.wrong(_listed(allowed), suggest(self.value, allowed))
+            raise self.wrong(quoted(allowed), suggest(self.value, allowed))
         if not self.value.strip() or not self.value.isprintable():
             raise self.wrong("printable text that is not empty")
         return self.value
@@ -115,7 +115,7 @@ class Field:
             return default
         parts = self._parts()
         if not parts:
-            raise self.wrong(f"one or more of {_listed(allowed) or 'your own names'}")
+            raise self.wrong(f"one or more of {quoted(allowed) or 'your own names'}")
         items = [self.holding(part).required().text("", allowed) for part in parts]
         return tuple(dict.fromkeys(items)) if allowed else tuple(items)
 
@@ -219,10 +219,6 @@ def suggest(name: str, known: Sequence[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the nearest known name, whatever its case."""
     same = [word for word in known if word.lower() == name.lower()]
     return f" Did you mean `{same[0]}`?" if same else did_you_mean(name, known)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ from operator import methodcaller
 from lpot_lightning.conf.blocks import ANY, FrozenOptions, NamedConf
 from lpot_lightning.conf.cursor import Field, ReadField, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS
+from lpot_lightning.errors import quoted
 
 # Readers of one such value or of nothing.
 flag: ReadField = methodcaller("flag", None)
@@ -28,8 +29,7 @@ def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: 
     """
     named = read_each(field.required(), table, foreign, instead)
     if len(named) != 1:
-        allowed = ", ".join(f"`{name}`" for name in table)
-        raise field.error(f"holds {len(named)} names; allowed: exactly one of {allowed}.")
+        raise field.error(f"holds {len(named)} names; allowed: exactly one of {quoted(table)}.")
     return named[0]
 
 
@@ -42,9 +42,8 @@ def read_each(
         if name in foreign:
             raise entry.error(f"is for other frameworks than PyTorch; {foreign[name]}.")
         if name not in table:
-            allowed = ", ".join(f"`{known}`" for known in table)
             raise entry.error(
-                f"is not known; allowed: {allowed}; {instead}.{suggest(name, tuple(table))}"
+                f"is not known; allowed: {quoted(table)}; {instead}.{suggest(name, tuple(table))}"
             )
         named.append(NamedConf(name, _options(entry, table[name])))
     return tuple(named)

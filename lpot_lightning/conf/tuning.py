@@ -10,13 +10,14 @@ from lpot_lightning.conf.schema import (
     TuningConf,
     WorkspaceConf,
 )
+from lpot_lightning.errors import quoted
 
 STRATEGIES = ("auto", "basic", "mse", "random", "exhaustive", "bayesian", "tpe")
 STRATEGIES_REFUSED = {
     "sigopt": "a service that no longer exists",
     "automixedprecision": "LPOT's strategy for TensorFlow's mixed precision",
 }
-_ALLOWED = ", ".join(f"`{name}`" for name in STRATEGIES)
+_ALLOWED = quoted(STRATEGIES)
 SIGOPT = "belongs to SigOpt, a service that no longer exists: leave it out."
 STRATEGY_REFUSED = {
     name: SIGOPT for name in ("sigopt_api_token", "sigopt_project_id", "sigopt_experiment_name")

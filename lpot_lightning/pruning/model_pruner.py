@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.pruning.channel_pruner import ChannelPruner
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.channels.plan import ChannelPlan, channel_plan_of
@@ -340,7 +340,4 @@ def _check_same(saved: object, asked: Sequence[Mapping[str, Any]]) -> None:
 
 def _shown(value: object) -> str:
     """Return a value for people; of a long list the first."""
-    if not isinstance(value, list):
-        return f"`{value}`"
-    names = ", ".join(f"`{one}`" for one in value[:3])
-    return f"{names} and {len(value) - 3} more" if len(value) > 3 else names
+    return quoted(value, 3) if isinstance(value, list) else f"`{value}`"

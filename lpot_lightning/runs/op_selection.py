@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.quantization.backend import Prepared
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.runs.ranker import asked_by
@@ -55,7 +55,7 @@ def others_in_fp32(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:
             known = {owner for owners in names.values() for owner in owners}
             raise ConfError(
                 f"`modules` has `{pattern}`, which matches no quantizable op"
-                f" ({_some(list(names))}).{did_you_mean(pattern, known)}"
+                f" (they are {quoted(names, _SHOWN)}).{did_you_mean(pattern, known)}"
             )
     return [
         op
@@ -73,8 +73,3 @@ def _with_owners(op: str) -> list[str]:
 
 def _matches(owners: Iterable[str], patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(owner, pattern) for owner in owners for pattern in patterns)
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "they are " + ", ".join(f"`{name}`" for name in names[:_SHOWN]) + rest

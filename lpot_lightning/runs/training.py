@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import QuantizationError
+from lpot_lightning.errors import QuantizationError, quoted
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.quantization.backend import Backend, Training
 from lpot_lightning.recipe import Recipe
@@ -75,7 +75,7 @@ def check_trainable(model: nn.Module, training: Training) -> None:
     """
     layers = [model.get_submodule(layer) for layer in training.layers]
     if not any(value.requires_grad for layer in layers for value in layer.parameters()):
-        names = ", ".join(f"`{layer}`" for layer in training.layers[:4]) or "there is none"
+        names = quoted(training.layers[:4]) or "there is none"
         raise QuantizationError(
             "no layer that would be int8 can be trained: none of its parameters has"
             f" `requires_grad` ({names}); unfreeze some, or use post-training quantization,"

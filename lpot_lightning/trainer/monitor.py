@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean
+from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean, quoted
 from lpot_lightning.judging.protocols import Monitor
 
 _WATCHERS = (ModelCheckpoint, EarlyStopping)
@@ -138,4 +138,4 @@ def _direction(
 
 
 def _names(logged: Collection[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(logged))
+    return quoted(sorted(logged))

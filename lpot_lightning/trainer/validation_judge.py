@@ -10,7 +10,7 @@ from time import monotonic
 from lightning.pytorch import Callback, LightningModule
 from torch import nn
 
-from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
+from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short, quoted
 from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
 from lpot_lightning.trainer.checks import Loaders, check_step
@@ -115,7 +115,7 @@ class ValidationJudge:
 
     @property
     def _with(self) -> str:
-        names = ", ".join(f"`{type(one).__name__}`" for one in self._scorers)
+        names = quoted(type(one).__name__ for one in self._scorers)
         return f", with {names} to log the metric," if names else ""
 
     def _with_scorers(self, model: nn.Module, label: str, alone: _Pass) -> tuple[_Pass, int]:

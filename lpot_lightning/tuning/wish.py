@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lpot_lightning.conf.blocks import PrecisionWish
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.recipe import FP32, Op, OpConfig
 
 _PLAIN_NAME = re.compile(r"[\w.\-/]+")
@@ -63,14 +63,14 @@ class Line:
         """Return what ``op`` can be on this line, for a message."""
         configs = op.configs if self.field == "dtype" else op.int8_configs
         values = dict.fromkeys(value for c in configs if (value := self._value(c)) is not None)
-        return _quoted(values) or "nothing else"
+        return quoted(values) or "nothing else"
 
     def __str__(self) -> str:
         return f"{self.key}.{self.side}.{self.field}"
 
     def asked(self) -> str:
         """Return what is asked for, for a message."""
-        return _quoted(self.wanted) or "nothing"
+        return quoted(self.wanted) or "nothing"
 
     def _keep(self, configs: Iterable[OpConfig]) -> tuple[OpConfig, ...]:
         # A choice that leaves the field open meets every wish, as in LPOT.
@@ -155,8 +155,4 @@ def _check_sides(key: str, lines: Iterable[Line]) -> None:
 
 def _some(names: tuple[str, ...]) -> str:
     rest = f", … ({len(names)} in all)" if len(names) > _NAMES_SHOWN else ""
-    return (_quoted(names[:_NAMES_SHOWN]) or "none") + rest
-
-
-def _quoted(values: Iterable[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)
+    return (quoted(names[:_NAMES_SHOWN]) or "none") + rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.tuning.strategies.auto import search_auto
 from lpot_lightning.tuning.strategies.basic import search_basic
 from lpot_lightning.tuning.strategies.bayesian import search_bayesian
@@ -37,15 +37,14 @@ def find_strategy(name: str) -> Strategy:
     """
     if name in STRATEGIES:
         return _installed(STRATEGIES[name])
-    known = ", ".join(f"`{known}`" for known in STRATEGIES)
     hint = did_you_mean(name, STRATEGIES)
-    raise ConfError(f"`tuning.strategy.name` is `{name}`; allowed: {known}.{hint}")
+    raise ConfError(f"`tuning.strategy.name` is `{name}`; allowed: {quoted(STRATEGIES)}.{hint}")
 
 
 def _installed(strategy: Strategy) -> Strategy:
     for package in strategy.needs:
         if find_spec(package) is None:
-            others = ", ".join(f"`{one.name}`" for one in STRATEGIES.values() if not one.needs)
+            others = quoted(one.name for one in STRATEGIES.values() if not one.needs)
             raise ConfError(
                 f"`tuning.strategy.name` is `{strategy.name}`, which needs `{package}`, and that is"
                 " not installed: `pip install 'lpot-lightning[optuna]'`, or choose one that needs"
