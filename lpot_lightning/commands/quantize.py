@@ -108,24 +108,33 @@ def quantize(
         calib=calib,
         train=train_dataloaders,
     )
-    driver = _Driver(request, trainer, precision)
-    stand_in = second_model(model)
-    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
+    driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
         ending_well(lambda: f"{workspace.left()}; go on with the same call of `quantize`"),
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
-        try:
-            trainer.validate(stand_in, val_dataloaders, datamodule=datamodule, verbose=False)
-        except RuntimeError as error:
-            if isinstance(precision, Float32):  # it worked in the type that the weights were in
-                raise step_failed(error, precision) from error
-            raise
+        _validate(trainer, stand_in, val_dataloaders, datamodule, precision)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
+
+
+def _validate(
+    trainer: Trainer,
+    stand_in: LightningModule,
+    loaders: Any,
+    data: LightningDataModule | None,
+    precision: Precision,
+) -> None:
+    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
+    try:
+        trainer.validate(stand_in, loaders, datamodule=data, verbose=False)
+    except RuntimeError as error:
+        if isinstance(precision, Float32):  # it worked in the type that the weights were in
+            raise step_failed(error, precision) from error
+        raise
 
 
 class _Driver(Callback):

@@ -123,12 +123,7 @@ class PlainPruning:
         ):
             train = self._training()
             runner = _runner(given.model, given, conf, _data(given, conf))
-            found = runner.evaluate(second_model(given.model), "the dense model")
-            dense = found.accuracy
-            if not isfinite(dense):
-                raise EvaluationError(
-                    f"the dense model's `{found.monitor.name}` is {dense}; allowed: a finite number"
-                )
+            dense = _dense_accuracy(given.model, runner)
             channels = self._channels(runner)
             model = second_model(given.model).train()
             pruner = prune(model, None if channels is None else channels.found)
@@ -195,6 +190,16 @@ class PlainPruning:
                 "the training ended before the target sparsity was reached: train for more epochs,"
                 " or let `end_epoch` be earlier"
             )
+
+
+def _dense_accuracy(model: nn.Module, runner: PlainRunner) -> float:
+    found = runner.evaluate(second_model(model), "the dense model")
+    if not isfinite(found.accuracy):
+        raise EvaluationError(
+            f"the dense model's `{found.monitor.name}` is {found.accuracy}; allowed: a finite"
+            " number"
+        )
+    return found.accuracy
 
 
 def _save_unjudged(model: nn.Module, workspace: Path) -> str:

@@ -108,12 +108,7 @@ class _Run:
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
         backend = find_backend(self.conf, say)
-        if trained is None:
-            model, prepared = prepare(model, backend, self.feed, self.options, say)
-        else:
-            model, prepared = prepare_trained(
-                model, backend, self.feed, self.options, trained.state
-            )
+        model, prepared = self._prepared(model, backend)
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
@@ -147,6 +142,11 @@ class _Run:
             say(note)
         keeper, ranker = Keeper(job), Ranker(job, space, history)
         return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
+
+    def _prepared(self, model: nn.Module, backend: Backend) -> tuple[nn.Module, Prepared]:
+        if self.trained is None:
+            return prepare(model, backend, self.feed, self.options, self.listener.say)
+        return prepare_trained(model, backend, self.feed, self.options, self.trained.state)
 
     def _space(self, prepared: Prepared) -> Space:
         return space_of(prepared, self.conf, self.options.modules)
