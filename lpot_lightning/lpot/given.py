@@ -116,14 +116,20 @@ def first_given(argument: Any, attribute: Any) -> Any:
     return attribute if argument is None else argument
 
 
-def warn_of_what_is_left(conf: Conf, replaced: Iterable[str], idle: Iterable[str] = ()) -> None:
+def warn_of_what_is_left(
+    conf: Conf, given: Given, keys: Iterable[str], idle: Iterable[str] = ()
+) -> None:
     """Warn, where a class of LPOT is called, of what of ``conf`` the call leaves aside.
 
     Args:
         conf: names the file.
-        replaced: by what is given to the call.
+        given: to the call; its function may replace its metric.
+        keys: of ``conf`` that are replaced.
         idle: has no effect, each with the reason.
     """
+    replaced = [f"`{key}`" for key in keys]
+    if given.eval_func is not None and given.metric is not None:
+        replaced.append(f"the metric `{given.metric.name}`")
     for said, those in (
         ("the functions and loaders that are given replace ", ", ".join(replaced)),
         ("this has no effect here: ", "; ".join(idle)),

@@ -173,8 +173,8 @@ class PlainPruning:
         assert conf.pruning is not None
         train = conf.pruning.train
         assert train is not None  # it is checked
-        block = block_loader(conf, "pruning.train.dataloader", train.dataloader)
-        loader = given_loader(given.q_dataloader, "`q_dataloader`") or block
+        loader = given_loader(given.q_dataloader, "`q_dataloader`")
+        loader = loader or block_loader(conf, "pruning.train.dataloader", train.dataloader)
         assert loader is not None
         where = f"{conf.source}: `pruning.train`"
         return train_loop_of(train, loader, where=where, hooks=self._hooks)

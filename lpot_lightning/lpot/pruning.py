@@ -224,7 +224,7 @@ class Pruning(Parts, Hooks):
             eval_func=eval_func,
         )
         check_given(given, self.conf)
-        warn_of_what_is_left(self.conf, self._replaced(given))
+        warn_of_what_is_left(self.conf, given, self._replaced(given))
         self.result = None
         before = self.model
         try:
@@ -242,4 +242,4 @@ class Pruning(Parts, Hooks):
             keys = ["pruning.train", *keys]
         elif train is not None and train.dataloader is not None and given.q_dataloader is not None:
             keys = ["pruning.train.dataloader", *keys]
-        return [f"`{key}`" for key in keys]
+        return keys

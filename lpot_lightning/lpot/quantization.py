@@ -11,7 +11,6 @@ from lpot_lightning.conf.ownership import (
     what_arguments_replace,
     what_has_no_effect,
 )
-from lpot_lightning.conf.schema import Conf
 from lpot_lightning.lpot.data_sources import sources_of
 from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts, told
@@ -119,15 +118,9 @@ class Quantization(Parts):
         self.result = None
         check_not_int8(given.model)
         check_float32(given.model)
+        replaced = what_arguments_replace(self.conf, given.names)
         idle = what_has_no_effect(self.conf, given.names)
-        warn_of_what_is_left(self.conf, _replaced(self.conf, given), idle)
+        warn_of_what_is_left(self.conf, given, replaced, idle)
         with told(lambda: Workspace.of(self.conf).left()):
             self.result = quantize_by(sources_of(given, self.conf), self.conf)
         return self.result.model
-
-
-def _replaced(conf: Conf, given: Given) -> list[str]:
-    replaced = [f"`{key}`" for key in what_arguments_replace(conf, given.names)]
-    if given.eval_func is not None and given.metric is not None:
-        replaced.append(f"the metric `{given.metric.name}`")
-    return replaced

@@ -303,6 +303,22 @@ def test_what_a_function_replaces_is_told(tmp_path: Path) -> None:
         pruning(net(), q_func=training(pruning), eval_func=accuracy)
 
 
+def test_a_metric_that_a_function_replaces_is_told(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    pruning.metric = MulticlassAccuracy(2)
+    with pytest.warns(UserWarning, match="given replace the metric `metric`"):
+        pruning(net(), q_func=training(pruning), eval_func=accuracy)
+
+
+def test_data_that_a_loader_replaces_are_not_looked_for(tmp_path: Path) -> None:
+    missing = {"dataset": {"ImageFolder": {"root": str(tmp_path / "nowhere")}}}
+    pruning = Pruning(conf(tmp_path, train={**TRAIN, "dataloader": missing}))
+    with pytest.warns(UserWarning, match="given replace `pruning.train.dataloader`"):
+        pruned = pruning(net(), q_dataloader=loader(), eval_func=accuracy)
+    assert pruning.result is not None
+    assert pruning.result.model is pruned
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
