@@ -19,7 +19,7 @@ from torch import nn
 torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
 if not torch.cuda.is_available():
     # Torch would keep each seed and a stack of where it came from until there is a GPU.
-    for devices in (torch.cuda, torch.xpu):
+    for devices in (torch.cuda, torch.xpu, torch.mtia):
         devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
 
 LONGEST = ("test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
@@ -36,8 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through torch again and again."""
+    """Keep the garbage collector from going through torch again and again, and from going often."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,6 +57,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
     monkeypatch.setattr("lpot_lightning.runs.speed.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 1)
     torch.manual_seed(0)
