@@ -10,23 +10,34 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from torch import nn
 
-torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
-if not torch.cuda.is_available():
-    # Torch would keep each seed and a stack of where it came from until there is a GPU.
-    for devices in (torch.cuda, torch.xpu, torch.mtia):
-        devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
+if TYPE_CHECKING:
+    from torch import nn
 
 LONGEST = ("test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-of-it", action="store_true", help="fail where anything is left out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set torch up, but not in a process that only hands tests to its workers."""
+    if config.getoption("numprocesses", None):
+        return
+    import torch
+
+    torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
+    if not torch.cuda.is_available():
+        # Torch would keep each seed and a stack of where it came from until there is a GPU.
+        for devices in (torch.cuda, torch.xpu, torch.mtia):
+            devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
+    # few workers and odd batch counts are on purpose in small tests
+    ignored = "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    config.addinivalue_line("filterwarnings", ignored)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -60,6 +71,8 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
     monkeypatch.setattr("lpot_lightning.runs.speed.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 1)
+    import torch
+
     torch.manual_seed(0)
     interrupt = signal.getsignal(signal.SIGINT)
     yield
