@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE, numbered
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -63,16 +64,28 @@ class QuantizedLayer(nn.Module):
         mode: with what, of ``F.pad``.
     """
 
-    def __init__(self, kernel: Int8Layer, border: tuple[int, ...] = (), mode: str = "constant"):
+    def __init__(
+        self, kernel: Int8Layer, border: tuple[int, ...] = (), mode: str = "constant"
+    ) -> None:
         super().__init__()
         self.kernel = kernel
         self.border, self.mode = border, mode
+        self._number = numbered(kernel)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output."""
         x = F.pad(input, self.border, self.mode) if self.border else input
-        found: Tensor = self.kernel(self.kernel.x.quantize(x))
+        grid = self.kernel.x
+        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
+            integers = QUANTIZE(x, grid.scale, grid.zero_point, grid.low, grid.high)
+            return LAYER(integers, self._number).to(input.dtype)
+        found: Tensor = self.kernel(grid.quantize(x))
         return found.to(input.dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy a number of its own."""
+        super().__setstate__(state)
+        self._number = numbered(self.kernel)
 
 
 class QuantizedEmbedding(nn.Module):

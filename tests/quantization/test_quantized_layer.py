@@ -55,7 +55,7 @@ def test_it_gives_what_the_layer_gives_with_rounded_values(name):
     assert unquantizable(layer) is None
     int8 = quantized(layer, X)
     rounded = copy.deepcopy(layer)
-    weight = int8.kernel._rounded.dequantize()
+    weight = int8.kernel.rounded.dequantize()
     with torch.no_grad():
         if hasattr(rounded, "parametrizations"):
             nn.utils.parametrize.remove_parametrizations(rounded, "weight")

@@ -58,8 +58,13 @@ class Int8Layer(nn.Module):
         self._pack = Pack()
 
     @property
-    def _rounded(self) -> Int8Weight:
+    def rounded(self) -> Int8Weight:
+        """The weight as it is now."""
         return Int8Weight(self.weight, self.scales, self.bias)
+
+    def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
+        """Return another one for the same input."""
+        return type(self)(weight, self.x, out, post_op)
 
     @property
     def _scale(self) -> Scale:
@@ -80,6 +85,10 @@ class Int8Layer(nn.Module):
             return self._narrowed(self._kernel(x, self._scale, self.post_op, other))
         values = self._kernel(x, _FLOATS, NONE, None)
         return arithmetic.finished(values, self.out, self.post_op, other)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        raise NotImplementedError
 
     def _narrowed(self, found: Tensor) -> Tensor:
         """Clip to a grid of fewer than 8 bits, which kernels know nothing of."""
@@ -119,7 +128,11 @@ class Int8Linear(Int8Layer):
         return packed
 
     def _exact(self, x: Tensor) -> Tensor:
-        return arithmetic.linear(x, self.x, self._rounded)
+        return arithmetic.linear(x, self.x, self.rounded)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        return x.new_empty((*x.shape[:-1], len(self.weight)), dtype=self._scale[2])
 
     def _fuses(self, other: Tensor | None) -> bool:
         name = self.post_op.name
@@ -162,6 +175,10 @@ class Int8Conv(Int8Layer):
         self.post_ops = CONV_POST_OPS if len(geometry.stride) < 3 else ("none",)
         self._places = _places(geometry)
 
+    def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
+        """Return another one for the same input."""
+        return Int8Conv(weight, self.x, self.geometry, out, post_op)
+
     def _packed(self) -> Tensor:
         weight, grid = self._widened(self.weight), self.x
         packed: Tensor = _ONEDNN.qconv_prepack(
@@ -170,7 +187,19 @@ class Int8Conv(Int8Layer):
         return packed
 
     def _exact(self, x: Tensor) -> Tensor:
-        return arithmetic.conv(x, self.x, self._rounded, self.geometry)
+        return arithmetic.conv(x, self.x, self.rounded, self.geometry)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        one, sizes = self.geometry, self.weight.shape[2:]
+        spatial = [
+            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for size, padding, dilation, kernel, stride in zip(
+                x.shape[-len(sizes) :], one.padding, one.dilation, sizes, one.stride, strict=True
+            )
+        ]
+        batch = x.shape[: x.dim() - len(sizes) - 1]
+        return x.new_empty((*batch, len(self.weight), *spatial), dtype=self._scale[2])
 
     def _has_kernel(self, x: Tensor) -> bool:
         return self.x.low >= 0 and super()._has_kernel(x)

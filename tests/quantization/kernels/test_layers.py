@@ -108,7 +108,7 @@ def test_signed_input_has_no_conv_kernel_and_is_computed_all_the_same():
     layer = Int8Conv(Int8Weight.of(own.weight, own.bias), SIGNED, conv(own).geometry)
     x = integers(2, *shape, grid=SIGNED)
     with torch.no_grad():
-        wanted = F.conv2d(SIGNED.dequantize(x), layer._rounded.dequantize(), own.bias, padding=1)
+        wanted = F.conv2d(SIGNED.dequantize(x), layer.rounded.dequantize(), own.bias, padding=1)
     torch.testing.assert_close(layer(x), wanted, rtol=1e-5, atol=1e-5)
 
 

@@ -1,0 +1,55 @@
+"""What of int8 stands in a graph: two ops, whose work is done by `kernels`."""
+
+from __future__ import annotations
+
+from itertools import count
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.kernels.grid import Grid
+
+_LAYERS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+_NUMBERS = count(1)
+_LIBRARY = torch.library.Library("lpot_lightning", "FRAGMENT")
+_LIBRARY.define("quantize(Tensor x, float scale, int zero, int low, int high) -> Tensor")
+_LIBRARY.define("layer(Tensor x, int number) -> Tensor")
+
+
+def numbered(layer: nn.Module) -> int:
+    """Return a number by which a graph calls ``layer``, in this process and while it lives."""
+    number = next(_NUMBERS)
+    _LAYERS[number] = layer
+    return number
+
+
+def layer_of(number: int) -> nn.Module:
+    """Return the layer that got ``number``."""
+    return _LAYERS[number]
+
+
+@torch.library.impl(_LIBRARY, "quantize", "CompositeExplicitAutograd")
+def _quantize(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
+    return Grid(scale, zero, low, high).quantize(x)
+
+
+@torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
+def _layer(x: Tensor, number: int) -> Tensor:
+    found: Tensor = _LAYERS[number](x)
+    return found
+
+
+@torch.library.register_fake("lpot_lightning::quantize", lib=_LIBRARY)
+def _quantize_fake(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.int8 if low < 0 else torch.uint8)
+
+
+@torch.library.register_fake("lpot_lightning::layer", lib=_LIBRARY)
+def _layer_fake(x: Tensor, number: int) -> Tensor:
+    shaped: Tensor = _LAYERS[number].shaped(x)  # type: ignore[operator]
+    return shaped
+
+
+QUANTIZE = torch.ops.lpot_lightning.quantize.default
+LAYER = torch.ops.lpot_lightning.layer.default
