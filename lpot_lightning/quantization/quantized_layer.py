@@ -84,7 +84,7 @@ class QuantizedLayer(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Give a copy a number of its own."""
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._number = numbered(self.kernel)
 
 

@@ -60,20 +60,17 @@ class Fused:
         self._compute = self._plan.graph.forward
         self._seen = self._versions(inputs)
 
-    def _versions(self, inputs: Sequence[Any]) -> list[tuple[int, int]]:
+    def _versions(self, inputs: Sequence[Any]) -> list[tuple[float, int]]:
         tensors = [inputs[place] for place in self._plan.folded]
         tensors += [one for layer in self._plan.sources for one in layer.buffers()]
-        return [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in tensors]
+        numbers = [(float(inputs[place]), 0) for place in self._plan.numbers]
+        versions = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in tensors]
+        return numbers + versions
 
 
 @dataclass
 class _Chain:
-    """A layer, and what follows it that its kernel can do.
-
-    Args:
-        nodes: the ops that vanish, the last one first to be replaced.
-        last: the op whose value the kernel gives.
-    """
+    """A layer, and what follows it that its kernel can do; ``last`` is what that gives."""
 
     layer: Int8Layer
     weight: Int8Weight
@@ -86,7 +83,8 @@ class _Plan:
 
     Attributes:
         graph: the new one.
-        folded: which inputs are folded into kernels.
+        folded: which inputs are folded into kernels as tensors.
+        numbers: which are as numbers, attributes of modules for one.
         sources: the layers that kernels were made of.
         made: those kernels; a graph knows them by their number, and they live as long as this.
     """
@@ -99,6 +97,7 @@ class _Plan:
         self._constants = {node for node in places if node.name in held}
         self._order = {node: number for number, node in enumerate(places)}
         self.folded: list[int] = []
+        self.numbers: list[int] = []
         self.sources: list[Int8Layer] = []
         self.made: list[Int8Layer] = []
         self._go()
@@ -169,6 +168,7 @@ class _Plan:
             isinstance(value, Tensor) and value.dim() == 2
         )
         known = all(one is None or one in self._constants for one in tensors)
+        known = known and isinstance(given["eps"], float)
         if given["training"] or None in tensors[:2] or not known or not channels_second:
             return
         self.folded += [self._order[one] for one in tensors if one is not None]
@@ -178,9 +178,23 @@ class _Plan:
 
     def _activation(self, chain: _Chain) -> None:
         user = _only_user(chain.last)
-        post_op = None if user is None else _post_op_of(user)
+        post_op = None if user is None else _post_op_of(user, self._number)
         if user is not None and post_op is not None:
             chain.post_op, chain.last = post_op, user
+
+    def _number(self, given: Any) -> float:
+        """Return a number that is given to an op; one that a module holds is noted, and checked.
+
+        Dynamo passes an attribute that is a float as a tensor, since it may change.
+        """
+        if not isinstance(given, fx.Node):
+            return float(given)
+        if given.target != "item" or given.args[0] not in self._order:
+            raise _Unknown
+        source = given.args[0]
+        assert isinstance(source, fx.Node)
+        self.numbers.append(self._order[source])
+        return float(self._values[source])
 
     def _grid_after(self, node: fx.Node) -> Grid | None:
         """Return the grid that all who read ``node`` quantize to, if they all do."""
@@ -208,19 +222,32 @@ def _names_floats(node: fx.Node) -> bool:
     return any(isinstance(one, torch.dtype) for one in (*node.args, *node.kwargs.values()))
 
 
-def _post_op_of(node: fx.Node) -> PostOp | None:
+class _Unknown(Exception):
+    """A number is computed in the graph."""
+
+
+def _post_op_of(node: fx.Node, number: Callable[[Any], float]) -> PostOp | None:
+    """Return the activation function that ``node`` is, if a kernel may have it."""
     if node.target in _PLAIN_POST_OPS:
         return _PLAIN_POST_OPS[node.target]
-    own = dict(node.kwargs)
-    if node.target is F.gelu or node.target is torch._C._nn.gelu:
-        return PostOp("gelu", (), str(own.get("approximate", "none")))
-    if node.target is F.hardtanh:
-        ends = (*node.args[1:3], own.get("min_val", -1.0), own.get("max_val", 1.0))[:2]
-        return PostOp("hardtanh", tuple(map(float, ends)))  # type: ignore[arg-type]
-    if node.target is F.leaky_relu:
-        slope = node.args[1] if len(node.args) > 1 else own.get("negative_slope", 0.01)
-        return PostOp("leaky_relu", (float(slope),))  # type: ignore[arg-type]
+    named = dict(zip(_NAMES.get(node.target, ()), node.args, strict=False)) | node.kwargs
+    try:
+        if node.target is F.hardtanh:
+            ends = named.get("min_val", -1.0), named.get("max_val", 1.0)
+            return PostOp("hardtanh", (number(ends[0]), number(ends[1])))
+        if node.target is F.leaky_relu:
+            return PostOp("leaky_relu", (number(named.get("negative_slope", 0.01)),))
+    except _Unknown:
+        return None
+    if node.target in (F.gelu, torch._C._nn.gelu):
+        return PostOp("gelu", (), str(named.get("approximate", "none")))
     return None
+
+
+_NAMES: dict[Any, tuple[str, ...]] = {
+    F.hardtanh: ("input", "min_val", "max_val"),
+    F.leaky_relu: ("input", "negative_slope"),
+}
 
 
 def _normed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -12,7 +14,7 @@ from lpot_lightning.quantization.kernels.grid import Grid
 
 _LAYERS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 _NUMBERS = count(1)
-_LIBRARY = torch.library.Library("lpot_lightning", "FRAGMENT")
+_LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("quantize(Tensor x, float scale, int zero, int low, int high) -> Tensor")
 _LIBRARY.define("layer(Tensor x, int number) -> Tensor")
 
@@ -40,16 +42,18 @@ def _layer(x: Tensor, number: int) -> Tensor:
     return found
 
 
-@torch.library.register_fake("lpot_lightning::quantize", lib=_LIBRARY)
+@torch.library.register_fake("lpot_lightning::quantize", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _quantize_fake(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
     return torch.empty_like(x, dtype=torch.int8 if low < 0 else torch.uint8)
 
 
-@torch.library.register_fake("lpot_lightning::layer", lib=_LIBRARY)
+@torch.library.register_fake("lpot_lightning::layer", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _layer_fake(x: Tensor, number: int) -> Tensor:
     shaped: Tensor = _LAYERS[number].shaped(x)  # type: ignore[operator]
     return shaped
 
 
-QUANTIZE = torch.ops.lpot_lightning.quantize.default
-LAYER = torch.ops.lpot_lightning.layer.default
+QUANTIZE: Callable[[Tensor, float, int, int, int], Tensor] = (
+    torch.ops.lpot_lightning.quantize.default
+)
+LAYER: Callable[[Tensor, int], Tensor] = torch.ops.lpot_lightning.layer.default
