@@ -70,12 +70,17 @@ class Fused:
 
 @dataclass
 class _Chain:
-    """A layer, and what follows it that its kernel can do; ``last`` is what that gives."""
+    """A layer, and the ops after it that its kernel can do."""
 
     layer: Int8Layer
     weight: Int8Weight
-    last: fx.Node
+    nodes: list[fx.Node]
     post_op: PostOp = NONE
+
+    @property
+    def last(self) -> fx.Node:
+        """What gives the value of all of it."""
+        return self.nodes[-1]
 
 
 class _Plan:
@@ -107,12 +112,14 @@ class _Plan:
             self._raise(node)
         for node in self._nodes(LAYER):
             self._lengthen(node)
-        self.graph.graph.eliminate_dead_code()
+        for node in self._nodes("item"):
+            if not node.users:
+                self.graph.graph.erase_node(node)
         self.graph.graph.lint()
         self.graph.recompile()
 
     def _nodes(self, target: Any) -> list[fx.Node]:
-        return [node for node in self.graph.graph.nodes if node.target is target]
+        return [node for node in self.graph.graph.nodes if node.target == target]
 
     def _raise(self, quantize: fx.Node) -> None:
         """Quantize before what only moves values."""
@@ -133,7 +140,7 @@ class _Plan:
         """Let the kernel of a layer do what follows it."""
         layer = layer_of(int(node.args[1]))  # type: ignore[arg-type]
         assert isinstance(layer, Int8Layer)
-        chain = _Chain(layer, layer.rounded, node)
+        chain = _Chain(layer, layer.rounded, [node])
         for step in (self._cast, self._norm, self._activation):
             step(chain)
         out = self._grid_after(chain.last)
@@ -144,17 +151,16 @@ class _Plan:
         self.made.append(made)
         with self.graph.graph.inserting_after(chain.last):
             new = self.graph.graph.call_function(LAYER, (node.args[0], numbered(made)))
-        if out is None:
-            chain.last.replace_all_uses_with(new)
-            return
-        for user in list(chain.last.users):
-            user.replace_all_uses_with(new)
-            self.graph.graph.erase_node(user)
+        readers = [] if out is None else list(chain.last.users)
+        for reader in readers or [chain.last]:
+            reader.replace_all_uses_with(new)
+        for gone in (*readers, *reversed(chain.nodes)):
+            self.graph.graph.erase_node(gone)
 
     def _cast(self, chain: _Chain) -> None:
         user = _only_user(chain.last)
         if user is not None and user.target == "to" and user.args[1:] == (torch.float32,):
-            chain.last = user
+            chain.nodes.append(user)
 
     def _norm(self, chain: _Chain) -> None:
         """Fold a BatchNorm in eval mode into the scales: what the integers are stays."""
@@ -174,13 +180,14 @@ class _Plan:
         self.folded += [self._order[one] for one in tensors if one is not None]
         mean, variance, weight, bias = (self._values[one] if one else None for one in tensors)
         chain.weight = _normed(chain.weight, mean, variance, weight, bias, given["eps"])
-        chain.last = user
+        chain.nodes.append(user)
 
     def _activation(self, chain: _Chain) -> None:
         user = _only_user(chain.last)
         post_op = None if user is None else _post_op_of(user, self._number)
         if user is not None and post_op is not None:
-            chain.post_op, chain.last = post_op, user
+            chain.post_op = post_op
+            chain.nodes.append(user)
 
     def _number(self, given: Any) -> float:
         """Return a number that is given to an op; one that a module holds is noted, and checked.
