@@ -31,9 +31,12 @@ def kind_of(layer: nn.Module) -> str | None:
     A subclass is of the kind of its parent where it has its ``forward``, whatever else it adds: a
     weight that is computed, as by ``torch.nn.utils.parametrizations``, is taken as it is.
     """
-    if "forward" in vars(layer):  # somebody computes in its place
-        return None
-    return _FORWARDS.get(type(layer).forward)
+    return None if "forward" in vars(layer) else kind_of_class(type(layer))
+
+
+def kind_of_class(kind: type[nn.Module]) -> str | None:
+    """Return what kind of layer the ``forward`` of a class is, whoever computes for its objects."""
+    return _FORWARDS.get(kind.forward)
 
 
 def unquantizable(layer: nn.Module) -> str | None:
