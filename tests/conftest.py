@@ -10,23 +10,34 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from torch import nn
 
-torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
-if not torch.cuda.is_available():
-    # Torch would keep each seed and a stack of where it came from until there is a GPU.
-    for devices in (torch.cuda, torch.xpu):
-        devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
+if TYPE_CHECKING:
+    from torch import nn
 
 LONGEST = ("test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-of-it", action="store_true", help="fail where anything is left out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set torch up, but not in a process that only hands tests to its workers."""
+    if config.getoption("numprocesses", None):
+        return
+    import torch
+
+    torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
+    if not torch.cuda.is_available():
+        # Torch would keep each seed and a stack of where it came from until there is a GPU.
+        for devices in (torch.cuda, torch.xpu, torch.mtia):
+            devices.manual_seed_all = lambda seed: None  # type: ignore[attr-defined]
+    # few workers and odd batch counts are on purpose in small tests
+    ignored = "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    config.addinivalue_line("filterwarnings", ignored)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,8 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through torch again and again."""
+    """Keep the garbage collector from going through torch again and again, and from going often."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,8 +68,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
     monkeypatch.setattr("lpot_lightning.runs.speed.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 1)
+    import torch
+
     torch.manual_seed(0)
     interrupt = signal.getsignal(signal.SIGINT)
     yield

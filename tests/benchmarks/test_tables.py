@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import nets
@@ -14,7 +15,9 @@ import torch
 
 from lpot_lightning import TuningResult
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.tuning.score import Criterion
+from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.score import Criterion, Score
+from lpot_lightning.tuning.trial import Trial
 
 
 def made_up_result() -> TuningResult:
@@ -87,7 +90,14 @@ def test_a_row_counts_the_planted_ops_that_were_found() -> None:
 def test_the_row_of_a_net_names_what_is_not_int8() -> None:
     cells = nets.cells("rows", 0.001, 2.0, made_up_result())
     assert len(cells) == len(nets.HEADS)
-    assert cells[1:6] == ["0.1%", "3.0", "2.0", "1 of 3", "1"]
+    assert cells[1:7] == ["0.1%", "3.0", "3.0", "2.0", "1 of 3", "1"]
+
+
+def test_what_giving_up_has_spared_is_added_to_the_passes() -> None:
+    score = Score.screening(0.5, 1.0, 0.25)
+    trial = Trial(number=1, recipe=Recipe(()), score=score, replayed=False)
+    tried = dataclasses.replace(made_up_result(), trials=(trial,))
+    assert nets.cells("rows", 0.001, 2.0, tried)[2:4] == ["3.0", "3.8"]
 
 
 @pytest.mark.parametrize("kind", nets.KINDS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 from lit_scenes import Lit, Points, conf, trainer, val_loader
+from warm_python import python
 
 pytest.importorskip("jsonargparse")
 import lightning.pytorch as pl
@@ -274,13 +274,16 @@ def test_help_tells_a_newcomer(capsys):
 
 def test_without_jsonargparse_the_face_works_and_says_what_is_missing():
     code = (
+        "import sys\n"
+        "for name in [one for one in sys.modules if one.startswith('lpot_lightning')]:\n"
+        "    del sys.modules[name]  # as in an interpreter that has just started\n"
         "import lightning.pytorch.cli as cli; cli._JSONARGPARSE_SIGNATURES_AVAILABLE = False\n"
         "import lpot_lightning; lpot_lightning.QuantizationCallback\n"
         "try: from lpot_lightning import LPOTCLI\n"
         "except lpot_lightning.ConfError as error: print(error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+        [python(), "-c", code], capture_output=True, text=True, env=dict(os.environ)
     )
     assert done.stdout == (
         "`LPOTCLI` reads its arguments by `jsonargparse[signatures]`, which is not installed, or"

@@ -1,6 +1,6 @@
 """The examples as a user runs them: in a process of their own, in an empty folder.
 
-The demo of `make demo` has a `python` that has just started; the others have a warm one.
+Their `python` is a warm one; the demo of `make demo` has one that has just started, too.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "examples" / "digits"
 
 
-def output_of(folder: Path, *command: str, start: str | None = None) -> str:
+def output_of(folder: Path, *command: str, cold: bool = False) -> str:
+    start = sys.executable if cold else python()
     done = subprocess.run(
-        [start or python(), *command], cwd=folder, capture_output=True, text=True, timeout=300
+        [start, *command], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
 
-def test_the_demo_trains_quantizes_and_restores_in_a_new_process(tmp_path: Path) -> None:
-    said = output_of(tmp_path, str(DIGITS / "demo.py"), start=sys.executable)
+@pytest.mark.parametrize(
+    "cold", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "cold"]
+)
+def test_the_demo_trains_quantizes_and_restores_in_a_new_process(
+    tmp_path: Path, cold: bool
+) -> None:
+    said = output_of(tmp_path, str(DIGITS / "demo.py"), cold=cold)
     for line in (
         r"fp32 val_acc +0\.9\d+",
         r"int8 val_acc +0\.9\d+",
@@ -49,7 +55,7 @@ def test_the_demo_trains_quantizes_and_restores_in_a_new_process(tmp_path: Path)
 
 def test_the_same_run_from_one_lightning_cli_yaml(tmp_path: Path) -> None:
     pytest.importorskip("jsonargparse")
-    run = ["fit", "--config", str(DIGITS / "fit.yaml"), "--trainer.max_epochs", "3"]
+    run = ["fit", "--config", str(DIGITS / "fit.yaml"), "--trainer.max_epochs", "1"]
     said = output_of(tmp_path, str(DIGITS / "main.py"), *run)
     assert re.search(r"status +(met|not_met)", said), said
     assert (tmp_path / "lpot_workspace" / "pytorch_fx" / "digits" / "best_quantized.ckpt").exists()
@@ -150,7 +156,7 @@ def test_the_training_for_int8_from_two_yamls(tmp_path: Path) -> None:
     pytest.importorskip("jsonargparse")
     for yaml_file, epochs in (("fp32.yaml", "2"), ("fit.yaml", "1")):
         run = ["fit", "--config", str(QAT / yaml_file), "--trainer.max_epochs", epochs]
-        said = output_of(tmp_path, str(QAT / "main.py"), *run)
+        said = output_of(tmp_path, str(QAT / "main.py"), *run, "--trainer.limit_train_batches", "2")
     assert "ops with the rounding of int8" in said
     assert re.search(r"status +(met|not_met)", said), said
     assert (tmp_path / "lpot_workspace/pytorch_fx/automaton_qat/result.json").exists()
@@ -183,6 +189,7 @@ def test_the_yamls_of_the_pruning_example_are_confs(way: str) -> None:
 def test_the_pruning_from_one_yaml(tmp_path: Path) -> None:
     pytest.importorskip("jsonargparse")
     run = ["fit", "--config", str(PRUNING / "fit.yaml"), "--trainer.limit_train_batches", "2"]
+    run += ["--trainer.limit_val_batches", "2"]
     said = output_of(tmp_path, str(PRUNING / "main.py"), *run)
     assert re.search(r"sparsity +90\.00% of the pruned weights", said), said
     assert (tmp_path / "lpot_workspace/pytorch_fx/digits_magnitude/pruned_configure.yaml").exists()

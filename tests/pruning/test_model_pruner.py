@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 import torch
+from pairs import paired
 from pruning_scenes import net, pruners, step, trained, zeros
 from torch import nn
 
@@ -30,11 +31,11 @@ def on(model, *given, **shared):
     return ModelPruner(model, pruners(*given, **shared), modules)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cubic"])
-@pytest.mark.parametrize("target", [0.0, 0.33, 1.0])
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way.values())))
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(
+    ("kind", "way", "pattern", "target", "schedule"),
+    paired(TYPES, WAYS, PATTERNS, [0.0, 0.33, 1.0], ["linear", "cubic"]),
+    ids=lambda one: next(iter(one.values())) if isinstance(one, dict) else str(one),
+)
 def test_the_target_is_reached_to_within_one_group(kind, way, pattern, target, schedule):
     model = net()
     names = ["conv.weight", "up.weight"]

@@ -21,6 +21,7 @@ from int8_scenes import (
     prepared,
     quantized,
     recipes,
+    recipes_apart,
     same,
     save,
     state_of,
@@ -34,6 +35,11 @@ from zoo import ZOO, CalledTwice, Made, calibrated_made, images, made, rows, see
 from lpot_lightning.errors import DataError, QuantizationError
 
 UPS = ("up1d", "up2d", "up3d")
+PATTERNS = pytest.mark.parametrize(
+    "patterns",
+    [recipes, pytest.param(recipes_apart, marks=pytest.mark.soak)],
+    ids=["in pairs", "one apart"],
+)
 
 
 @pytest.fixture(params=ZOO)
@@ -57,9 +63,10 @@ def test_an_int8_model_says_why_it_cannot_be_pickled():
             pickle.dumps(one)
 
 
-def test_loaded_into_other_weights_it_is_the_same_to_the_last_bit(name, tmp_path):
+@PATTERNS
+def test_loaded_into_other_weights_it_is_the_same_to_the_last_bit(name, patterns, tmp_path):
     model, batches, found = calibrated_made(name)
-    for recipe in recipes(found):
+    for recipe in patterns(found):
         int8 = save(tmp_path, model, found, recipe)
         other = other_weights(model)
         before = state_of(other)
@@ -67,9 +74,10 @@ def test_loaded_into_other_weights_it_is_the_same_to_the_last_bit(name, tmp_path
         assert state_of(other) == before
 
 
-def test_what_the_recipe_says_is_what_computes(name):
+@PATTERNS
+def test_what_the_recipe_says_is_what_computes(name, patterns):
     *_, found = calibrated_made(name)
-    for recipe in recipes(found):
+    for recipe in patterns(found):
         assert truth_of(found, recipe) == set(recipe.int8_ops)
 
 

@@ -2,10 +2,12 @@
 
 import copy
 import inspect
+import itertools
 import re
 from pathlib import Path
 
 import torch
+from pairs import all_pairs
 from torch import nn
 from torch.ao.nn.quantized import Embedding, EmbeddingBag
 from torch.fx import GraphModule, Interpreter
@@ -197,6 +199,15 @@ def seeded(factory) -> nn.Module:
 
 
 def recipes(found):
+    """Return the whole in int8, and patterns in which each op is in int8 and fp32 beside each."""
+    whole, names = all_int8(found), int8_ops(found)
+    yield whole
+    for kept in all_pairs(*[(True, False)] * len(names)):
+        if 0 < sum(kept) < len(names):
+            yield whole.with_fp32(itertools.compress(names, [not one for one in kept]))
+
+
+def recipes_apart(found):
     """Return every pattern with one op apart from the others, and the one without any apart."""
     whole = all_int8(found)
     yield whole

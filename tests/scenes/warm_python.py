@@ -3,7 +3,8 @@
 `python()` is a program that takes the place of `sys.executable`. It hands its arguments, folder,
 environment and open files to a server, which forks a child for them; signals go to the child, its
 exit code comes back. What a child starts by its own `sys.executable` is started so, too. That costs
-nothing where an interpreter with torch and Lightning takes seven seconds to come up.
+nothing where an interpreter with torch and Lightning takes seven seconds to come up. As in the
+tests themselves, int8 is timed as briefly as can be, and no disk is waited for.
 
 A test that is about the start itself takes `sys.executable`.
 """
@@ -18,6 +19,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,34 +38,44 @@ HIGH = 500  # file descriptors are moved behind it while each goes to its place
 
 @functools.cache
 def python() -> str:
-    """Return the program; its server is started with the first one, and ends with this process."""
+    """Return the program; all workers of a test run have one server, which ends with the last."""
     if not hasattr(os, "pidfd_open"):
         return sys.executable
-    folder = tempfile.TemporaryDirectory(prefix="warm-")
-    atexit.register(folder.cleanup)
-    program = Path(folder.name, "python")
-    here, address = Path(__file__).resolve(), Path(folder.name, "socket")
-    arguments = f"'{sys.executable}' -I -S '{here}' ask '{address}'"
+    folder = _folder()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "socket").exists():
+            _start(folder)
+        # the server ends when nobody holds this open any more
+        atexit.register(os.close, os.open(folder / "held", os.O_WRONLY | os.O_NONBLOCK))
+    return str(folder / "python")
+
+
+def _folder() -> Path:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return Path(tempfile.mkdtemp(prefix="warm-"))
+    folder = Path(tempfile.gettempdir(), f"warm-{run}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _start(folder: Path) -> None:
+    here, program = Path(__file__).resolve(), folder / "python"
+    arguments = f"'{sys.executable}' -I -S '{here}' ask '{folder / 'socket'}'"
     program.write_text(f'#!/bin/sh\nexec {arguments} "$@"\n')
     program.chmod(0o700)
-    command = [sys.executable, str(here), "serve", str(address), str(program)]
+    os.mkfifo(folder / "held")
     server = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
+        [sys.executable, str(here), "serve", str(folder)],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    atexit.register(_end, server)
-    return str(program)
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    assert server.stdin is not None
-    server.stdin.close()
-    server.wait()
+    atexit.register(server.wait)
 
 
 def ask(address: str, arguments: list[str]) -> NoReturn:
@@ -107,23 +119,25 @@ def _die_by(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
-def serve(address: str, program: str) -> None:
-    """Import everything, and fork for each that asks, until the one that started this has ended."""
+def serve(folder: str) -> None:
+    """Import everything, and fork for each that asks, until nobody is there that might."""
     sys.path.remove(str(Path(__file__).parent))
     import_everything()
+    held = os.open(f"{folder}/held", os.O_RDONLY | os.O_NONBLOCK)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(f"{folder}/socket")
         listener.listen()
         os.write(1, b"ready\n")
-        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        while held not in select.select([listener, held], [], [])[0]:
             connection, _ = listener.accept()
             if not os.fork():
                 listener.close()
-                _supervise(connection, program)
+                _supervise(connection, f"{folder}/python")
             connection.close()
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG) != (0, 0):
                     pass
+    shutil.rmtree(folder)
 
 
 def import_everything() -> None:
@@ -147,6 +161,8 @@ def import_everything() -> None:
     for name in (*others, *own):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    lpot_lightning.runs.speed.WARM_UP, lpot_lightning.runs.speed.MOST = 0, 1
+    os.fsync = os.fstat
     gc.freeze()  # a child that collects garbage would write to all of it
 
 
@@ -251,5 +267,5 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["ask", address, *arguments]:
             ask(address, arguments)
-        case ["serve", address, program]:
-            serve(address, program)
+        case ["serve", folder]:
+            serve(folder)

@@ -22,6 +22,7 @@ from lit_scenes import (
     val_loader,
     weights_of,
 )
+from pairs import paired
 from torch import nn
 from users_world import watched
 
@@ -76,14 +77,14 @@ def drifted(callback, average, kind, saver, ckpt="best", first=False):
     return weights_of(module), torch.load(path, weights_only=True)["state_dict"], state
 
 
-@each_average
-@each_module
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("average", "kind", "first"), paired(list(AVERAGES), [Fresh, Normed], [True, False])
+)
 def test_without_a_monitor_the_averaged_weights_are_quantized(
     callback, tmp_path, average, kind, first
 ):
     saver = ModelCheckpoint(tmp_path / "kept")
-    module, _, quantized = drifted(callback, average(), kind, saver, first=first)
+    module, _, quantized = drifted(callback, AVERAGES[average](), kind, saver, first=first)
     assert same(quantized, module)
 
 

@@ -388,17 +388,20 @@ if __name__ == "__main__":
 def script(tmp_path):
     """Return a writer of programs that train with DDP."""
 
-    def write(pause=0.0, tuning=None, start=sys.executable):
+    def write(pause=0.0, tuning=None, cold=False):
         path = tmp_path / "train.py"
         tests = str(Path(__file__).parents[1] / "scenes")
         path.write_text(SCRIPT.format(tests=tests, pause=pause, tuning=tuning or {}))
-        return [start, path]
+        return [sys.executable if cold else python(), path]
 
     return write
 
 
-def test_processes_that_run_the_same_script(script, tmp_path):
-    done = subprocess.run(script(), capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize(
+    "cold", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "cold"]
+)
+def test_processes_that_run_the_same_script(script, tmp_path, cold):
+    done = subprocess.run(script(cold=cold), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
         assert done.stdout.count(f"rank {rank}: met 1.0 0") == 2
@@ -406,7 +409,7 @@ def test_processes_that_run_the_same_script(script, tmp_path):
 
 
 def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
-    command = script(pause=0.3, tuning=MANY, start=python())
+    command = script(pause=0.3, tuning=MANY)
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
@@ -417,8 +420,6 @@ def test_a_signal_ends_all_processes_and_the_next_run_goes_on(script):
                 break
         assert "interrupted: 2 finished trials and the best model so far" in run.stderr.read()
     assert run.returncode == 128 + signal.SIGTERM
-    done = subprocess.run(
-        script(tuning=MANY, start=python()), capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run(script(tuning=MANY), capture_output=True, text=True, timeout=120)
     for rank in (0, 1):
         assert f"rank {rank}: budget_exhausted 1.0 2" in done.stdout, done.stderr

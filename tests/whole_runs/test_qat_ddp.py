@@ -77,7 +77,7 @@ class Noted(pl.Callback):
 
     def on_train_batch_end(self, trainer, module, *_):
         state = {
-            **self._callback._training.state()["ranges"],
+            **self._callback._fit.training.state()["ranges"],
             **{name: value.clone() for name, value in module.named_parameters()},
         }
         path = self._folder / f"{trainer.global_step}_{trainer.global_rank}.pt"
