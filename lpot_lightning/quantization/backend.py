@@ -141,6 +141,9 @@ class Backend(Protocol):
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""
 
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
+        """Let graphs compute over int8 parts that are in place; return whether there are any."""
+
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""
 

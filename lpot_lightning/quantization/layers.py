@@ -23,6 +23,7 @@ from lpot_lightning.quantization.quantized_layer import (
     kind_of_class,
     quantized,
     unquantizable,
+    weight_of,
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
@@ -44,6 +45,7 @@ class PreparedLayers:
         layers: by path, of a kind that has an int8 form.
         calls: of each module, in a dry run.
         excluded: what has weights and is no op, with the reason.
+        roots: the modules that are called from outside of all others: graphs are made of them.
         bits: 8, or 7 where kernels saturate.
     """
 
@@ -52,6 +54,7 @@ class PreparedLayers:
         layers: Mapping[str, nn.Module],
         calls: Mapping[int, ModuleCalls],
         excluded: dict[str, str],
+        roots: Sequence[str],
         *,
         bits: int,
     ) -> None:
@@ -59,7 +62,7 @@ class PreparedLayers:
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
         self.excluded = excluded
         self.exact: dict[str, str] = {}
-        self._bits = bits
+        self._bits, self._roots = bits, roots
         self._wrong: dict[str, str] = {}
         self._measured = 0.0
 
@@ -200,7 +203,9 @@ class PreparedLayers:
         return {
             "engine": "onednn",
             "reduce_range": self._bits < 8,
-            "parts": [],
+            "parts": [
+                {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
+            ],
             "op": {path: self._described(path, config) for path, config in recipe.ops},
         }
 
@@ -251,7 +256,7 @@ def _correct_bias(made: QuantizedLayer, observed: ObservedLayer) -> None:
     (arXiv:1906.04721), section 4.2, whose means are computed and not seen.
     """
     layer: Any = observed.layer
-    means, weight = observed.means, layer.weight.detach().double()
+    means, weight = observed.means, weight_of(layer).detach().double()
     assert means is not None
     error = weight - made.kernel.rounded.dequantize().double()
     a_channel = error.flatten(2).sum(2) if error.dim() > 2 else error

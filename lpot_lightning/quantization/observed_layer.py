@@ -88,7 +88,7 @@ class ObservedLayer(nn.Module):
 
 def _channel_dim(layer: nn.Module, x: Tensor) -> int:
     """Return which dimension of the input the weight sums over."""
-    if isinstance(layer, nn.Linear):
-        return x.dim() - 1
     spatial = layer.weight.dim() - 2  # type: ignore[operator]
+    if not spatial:
+        return x.dim() - 1
     return x.dim() - spatial - 1

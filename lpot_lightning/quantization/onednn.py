@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
-from lpot_lightning.module.stand_in import HELD, StandIn
+from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.fusing import Fused
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -61,7 +61,9 @@ class OnednnBackend:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        return PreparedLayers(layers, calls, excluded, bits=8 if _has_vnni() else 7)
+        roots = [path for path in roots_of(model, calls) if path not in layers]
+        bits = 8 if _has_vnni() else 7
+        return PreparedLayers(layers, calls, excluded, roots, bits=bits)
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
@@ -92,11 +94,17 @@ class OnednnBackend:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"the weights do not fit the model: {reason}") from error
 
-    def finish(self, model: nn.Module, roots: Collection[str]) -> None:
-        """Let graphs compute for the modules at ``roots``, whose layers are int8."""
-        for path in roots:
-            module = model.get_submodule(path)
-            vars(module)["forward"] = Captured(module, Fused)
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
+        """Let graphs compute over the int8 layers of ``model``; return whether there are any."""
+        roots = {path: model.get_submodule(path) for path in _roots(described)}
+        forwards = {path: Captured(module, Fused) for path, module in roots.items()}
+        let_compute(model, forwards)
+        return bool(forwards)
+
+
+def _roots(described: Mapping[str, Any]) -> Iterator[str]:
+    for part in described["parts"]:
+        yield str(part["path"])
 
 
 def _why_not(module: nn.Module) -> str | None:

@@ -23,6 +23,9 @@ _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Conv3d.forward: "Conv3d",
     nn.Embedding.forward: "Embedding",
 }
+CONV1D = "Conv1D"
+"""A linear layer of transformers whose weight has its inputs first."""
+_NAMED = {("transformers.pytorch_utils", "Conv1D.forward"): CONV1D}
 
 
 def kind_of(layer: nn.Module) -> str | None:
@@ -36,7 +39,15 @@ def kind_of(layer: nn.Module) -> str | None:
 
 def kind_of_class(kind: type[nn.Module]) -> str | None:
     """Return what kind of layer the ``forward`` of a class is, whoever computes for its objects."""
-    return _FORWARDS.get(kind.forward)
+    forward = kind.forward
+    own = getattr(forward, "__module__", ""), getattr(forward, "__qualname__", "")
+    return _FORWARDS.get(forward) or _NAMED.get(own)
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the weight of a layer, outputs first."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight.t() if kind_of_class(type(layer)) == CONV1D else weight
 
 
 def unquantizable(layer: nn.Module) -> str | None:
@@ -78,11 +89,9 @@ class QuantizedLayer(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output."""
         x = F.pad(input, self.border, self.mode) if self.border else input
-        grid = self.kernel.x
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
-            integers = QUANTIZE(x, grid.scale, grid.zero_point, grid.low, grid.high)
-            return LAYER(integers, self._number).to(input.dtype)
-        found: Tensor = self.kernel(grid.quantize(x))
+            return LAYER(QUANTIZE(x, self._number), self._number).to(input.dtype)
+        found: Tensor = self.kernel(self.kernel.x.quantize(x))
         return found.to(input.dtype)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,7 +133,7 @@ def quantized(layer: nn.Module, x: Grid | None) -> nn.Module:
     if isinstance(layer, nn.Embedding):
         return QuantizedEmbedding(Int8Embedding.of(layer.weight), layer.weight.dtype)
     assert x is not None
-    weight = Int8Weight.of(layer.weight, layer.bias)  # type: ignore[arg-type]
+    weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
     if isinstance(layer, CONVOLUTIONS):
         return _quantized_conv(layer, weight, x)
     return QuantizedLayer(Int8Linear(weight, x))

@@ -86,21 +86,22 @@ class Captured:
 
 
 def _own_forward(module: nn.Module) -> Callable[..., Any]:
-    """Return the ``forward`` of the class of ``module`` with code of its own.
+    """Return what calls the ``forward`` of the class of ``module``, with code of its own.
 
-    Dynamo counts the graphs of a code object, whichever module it runs for: eight models of one
-    class would use each other's up.
+    Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
+    it counts the graphs of a code object, whichever module it runs for: a few models of one class
+    would use up each other's.
     """
     forward = type(module).forward
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return forward(module, *args, **kwargs)
+
     own = types.FunctionType(
-        forward.__code__.replace(),
-        forward.__globals__,
-        forward.__name__,
-        forward.__defaults__,
-        forward.__closure__,
+        call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__
     )
-    own.__kwdefaults__ = forward.__kwdefaults__
-    return types.MethodType(own, module)
+    own.__kwdefaults__ = call.__kwdefaults__
+    return own
 
 
 def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Tensor]:

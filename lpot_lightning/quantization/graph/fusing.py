@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from lpot_lightning.quantization.graph.capture import constants
-from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE, layer_of, numbered
+from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE, grid_of, layer_of, numbered
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer
@@ -174,12 +174,15 @@ class _Plan:
             isinstance(value, Tensor) and value.dim() == 2
         )
         known = all(one is None or one in self._constants for one in tensors)
-        known = known and isinstance(given["eps"], float)
         if given["training"] or None in tensors[:2] or not known or not channels_second:
+            return
+        try:
+            eps = self._number(given["eps"])
+        except _Unknown:
             return
         self.folded += [self._order[one] for one in tensors if one is not None]
         mean, variance, weight, bias = (self._values[one] if one else None for one in tensors)
-        chain.weight = _normed(chain.weight, mean, variance, weight, bias, given["eps"])
+        chain.weight = _normed(chain.weight, mean, variance, weight, bias, eps)
         chain.nodes.append(user)
 
     def _activation(self, chain: _Chain) -> None:
@@ -206,10 +209,10 @@ class _Plan:
     def _grid_after(self, node: fx.Node) -> Grid | None:
         """Return the grid that all who read ``node`` quantize to, if they all do."""
         users = list(node.users)
-        grids = {user.args[1:] for user in users if user.target is QUANTIZE}
-        if len(grids) != 1 or any(user.target is not QUANTIZE for user in users):
+        if not users or any(user.target is not QUANTIZE for user in users):
             return None
-        return Grid(*next(iter(grids)))  # type: ignore[arg-type]
+        first, *others = {grid_of(int(user.args[1])) for user in users}  # type: ignore[arg-type]
+        return None if others else first
 
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")

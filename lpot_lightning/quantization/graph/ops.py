@@ -15,7 +15,7 @@ from lpot_lightning.quantization.kernels.grid import Grid
 _LAYERS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 _NUMBERS = count(1)
 _LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
-_LIBRARY.define("quantize(Tensor x, float scale, int zero, int low, int high) -> Tensor")
+_LIBRARY.define("quantize(Tensor x, int number) -> Tensor")
 _LIBRARY.define("layer(Tensor x, int number) -> Tensor")
 
 
@@ -31,9 +31,16 @@ def layer_of(number: int) -> nn.Module:
     return _LAYERS[number]
 
 
+def grid_of(number: int) -> Grid:
+    """Return the grid that the layer with ``number`` has its input on."""
+    grid = _LAYERS[number].x
+    assert isinstance(grid, Grid)
+    return grid
+
+
 @torch.library.impl(_LIBRARY, "quantize", "CompositeExplicitAutograd")
-def _quantize(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
-    return Grid(scale, zero, low, high).quantize(x)
+def _quantize(x: Tensor, number: int) -> Tensor:
+    return grid_of(number).quantize(x)
 
 
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
@@ -43,8 +50,8 @@ def _layer(x: Tensor, number: int) -> Tensor:
 
 
 @torch.library.register_fake("lpot_lightning::quantize", lib=_LIBRARY)  # type: ignore[untyped-decorator]
-def _quantize_fake(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
-    return torch.empty_like(x, dtype=torch.int8 if low < 0 else torch.uint8)
+def _quantize_fake(x: Tensor, number: int) -> Tensor:
+    return torch.empty_like(x, dtype=grid_of(number).dtype)
 
 
 @torch.library.register_fake("lpot_lightning::layer", lib=_LIBRARY)  # type: ignore[untyped-decorator]
@@ -53,7 +60,5 @@ def _layer_fake(x: Tensor, number: int) -> Tensor:
     return shaped
 
 
-QUANTIZE: Callable[[Tensor, float, int, int, int], Tensor] = (
-    torch.ops.lpot_lightning.quantize.default
-)
+QUANTIZE: Callable[[Tensor, int], Tensor] = torch.ops.lpot_lightning.quantize.default
 LAYER: Callable[[Tensor, int], Tensor] = torch.ops.lpot_lightning.layer.default

@@ -35,8 +35,10 @@ class Int8Weight:
         greatest = exact.flatten(1).abs().amax(1)
         scales = torch.where(greatest > 0, greatest / 127, torch.ones_like(greatest))
         steps = torch.round(exact / _a_row(scales, exact.dim())).clamp_(-127, 127)
+        # oneDNN packs a transposed weight as if it were none (torch 2.13)
+        values = steps.to(torch.int8).contiguous()
         own_bias = None if bias is None else bias.detach().float().clone()
-        return cls(steps.to(torch.int8), scales, own_bias)
+        return cls(values, scales, own_bias)
 
     def dequantize(self) -> Tensor:
         """Return the float32 weight that the integers stand for."""

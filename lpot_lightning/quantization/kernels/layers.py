@@ -63,7 +63,12 @@ class Int8Layer(nn.Module):
         return Int8Weight(self.weight, self.scales, self.bias)
 
     def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
-        """Return another one for the same input."""
+        """Return another one for the same input, by the kernel or by plain torch as this one."""
+        made = self._like(weight, out, post_op)
+        made.exact = self.exact
+        return made
+
+    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
         return type(self)(weight, self.x, out, post_op)
 
     @property
@@ -175,8 +180,7 @@ class Int8Conv(Int8Layer):
         self.post_ops = CONV_POST_OPS if len(geometry.stride) < 3 else ("none",)
         self._places = _places(geometry)
 
-    def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
-        """Return another one for the same input."""
+    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
     def _packed(self) -> Tensor:

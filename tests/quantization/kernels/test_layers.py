@@ -112,6 +112,20 @@ def test_signed_input_has_no_conv_kernel_and_is_computed_all_the_same():
     torch.testing.assert_close(layer(x), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_a_transposed_weight_is_packed_as_it_is():
+    torch.manual_seed(0)
+    layer = Int8Linear(Int8Weight.of(torch.randn(24, 10).t()), X)
+    assert wrong_kernel(layer, [(5, 24)]) is None
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_another_one_for_the_same_input_computes_the_same_way(exact):
+    for layer in (linear(), conv(CONVS["2d"][0])):
+        layer.exact = exact
+        made = layer.like(layer.rounded, OUTS[1], PostOp("relu"))
+        assert (type(made), made.exact, made.x) == (type(layer), exact, X)
+
+
 def test_nothing_in_nothing_out():
     assert linear(out=X)(integers(0, 24)).shape == (0, 10)
 
