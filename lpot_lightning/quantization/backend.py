@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
-from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
-from lpot_lightning.quantization.fx.profile import OpProfile
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.quantized_layer import (
     QuantizedLayer,
     kind_of_class,

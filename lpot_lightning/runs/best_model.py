@@ -59,6 +59,7 @@ class Keeper:
         speedup = self._speedup(parts, described)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         put(job.model, {path: _unused(part) for path, part in parts.items()})
+        job.model.requires_grad_(False).eval()
         if job.backend.join(job.model, described):
             job.feed.step_seconds(job.model)  # so that the first call of the user captures nothing
         wrong = set(job.prepared.excluded)
@@ -79,7 +80,7 @@ class Keeper:
             objective=job.conf.tuning.objective,
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
-            held=job.model.requires_grad_(False).eval(),
+            held=job.model,
         )
         if job.folder is not None:
             self._write_deploy(job.folder / DEPLOY)

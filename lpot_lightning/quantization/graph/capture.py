@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, fx, nn
 
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
+_NAMES = itertools.count(1)
 MOST = 16
 """Graphs of one module; calls of more kinds go the module's own way."""
 
@@ -55,7 +57,8 @@ class Captured:
         self._module, self._lower = module, lower
         self.counts = Counts()
         self._hits = 0
-        self._compiled = torch.compile(_own_forward(module), backend=self._computed)
+        # sizes are symbols from the first call on: a graph is for batches of any size
+        self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False, recompile_limit=MOST, automatic_dynamic_shapes=True
         )
@@ -97,9 +100,9 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         return forward(module, *args, **kwargs)
 
-    own = types.FunctionType(
-        call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__
-    )
+    name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
+    code = call.__code__.replace(co_name=name, co_qualname=name)
+    own = types.FunctionType(code, call.__globals__, name, None, call.__closure__)
     own.__kwdefaults__ = call.__kwdefaults__
     return own
 
