@@ -319,4 +319,5 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored:
         raise ArtifactError(f"the model cannot be rebuilt from it: {reason}") from error
     put(restored, parts)
     backend.fill(restored, plain, configure["engine"])
+    backend.join(restored, configure)
     return restored.requires_grad_(False).eval()

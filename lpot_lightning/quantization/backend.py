@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
-from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
 
@@ -140,6 +140,9 @@ class Backend(Protocol):
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""
+
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
+        """Let graphs compute over int8 parts that are in place; return whether there are any."""
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,13 @@ class Keeper:
         if self._saved != best.recipe:
             self._save(best)
         parts = job.prepared.convert(best.recipe)
-        speedup = self._speedup(parts)
+        described = job.prepared.describe(best.recipe)
+        speedup = self._speedup(parts, described)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         put(job.model, {path: _unused(part) for path, part in parts.items()})
+        job.model.requires_grad_(False).eval()
+        if job.backend.join(job.model, described):
+            job.feed.step_seconds(job.model)  # so that the first call of the user captures nothing
         wrong = set(job.prepared.excluded)
         result = TuningResult(
             status=outcome.status,
@@ -75,7 +80,7 @@ class Keeper:
             objective=job.conf.tuning.objective,
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
-            held=job.model.requires_grad_(False).eval(),
+            held=job.model,
         )
         if job.folder is not None:
             self._write_deploy(job.folder / DEPLOY)
@@ -90,10 +95,11 @@ class Keeper:
             self._job.listener.say(f"the `{DEPLOY}` of another run is kept as `{kept}`")
         write_file(path, content)
 
-    def _speedup(self, parts: Mapping[str, StandIn]) -> float:
+    def _speedup(self, parts: Mapping[str, StandIn], described: Mapping[str, Any]) -> float:
         job = self._job
         job.listener.say("measuring the speed-up")
-        speedup = measure_speedup(job.feed, job.model, parts)
+        join = partial(job.backend.join, described=described)
+        speedup = measure_speedup(job.feed, job.model, parts, join)
         if speedup < 1:
             job.listener.say(
                 f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.score import Score

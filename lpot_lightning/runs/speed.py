@@ -8,19 +8,27 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from lpot_lightning.judging.protocols import Feed
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import StandIn, replaced
 
 WARM_UP, LEAST, MOST, SECONDS = 1, 3, 31, 1.5
 
 
-def measure_speedup(feed: Feed, model: nn.Module, parts: Mapping[str, StandIn]) -> float:
-    """Return fp32 time over int8 time of one step: medians of interleaved runs."""
+def measure_speedup(
+    feed: Feed, model: nn.Module, parts: Mapping[str, StandIn], join: Callable[..., object]
+) -> float:
+    """Return fp32 time over int8 time of one step: medians of interleaved runs.
 
-    def int8() -> float:
-        with replaced(model, parts) as quantized:
-            return feed.step_seconds(quantized)
-
-    return ratio_of(lambda: feed.step_seconds(model), int8)
+    Args:
+        feed: shows models data.
+        model: in fp32; a second one becomes int8, whose graphs stay as they are from run to run.
+        parts: its int8 parts.
+        join: lets graphs compute over them.
+    """
+    int8 = second_model(model)
+    with replaced(int8, parts) as quantized:
+        join(quantized)
+        return ratio_of(lambda: feed.step_seconds(model), lambda: feed.step_seconds(quantized))
 
 
 def ratio_of(one: Callable[[], float], other: Callable[[], float]) -> float:

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.runs.objective import costs_of, peak_memory
 

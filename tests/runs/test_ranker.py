@@ -8,7 +8,7 @@ from typing import Any
 
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import RecipesConf
-from lpot_lightning.quantization.fx.profile import OpProfile
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import CORRECTIONS, FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.options import Listener, Options

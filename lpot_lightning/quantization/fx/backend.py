@@ -176,6 +176,10 @@ class FxBackend:
             raise ArtifactError(f"op `{unknown[0]}` of the model is not in the tune config")
         return part
 
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
+        """Do nothing: the parts are graphs."""
+        return False
+
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""
         return state.to_plain(model)

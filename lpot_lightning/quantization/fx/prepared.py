@@ -17,9 +17,10 @@ from lpot_lightning.quantization.fx.input_mean import InputMean
 from lpot_lightning.quantization.fx.kernels import check_kernels
 from lpot_lightning.quantization.fx.observer import RangeObserver
 from lpot_lightning.quantization.fx.part import Part
-from lpot_lightning.quantization.fx.profile import OpProfile, profile
+from lpot_lightning.quantization.fx.profile import profile
 from lpot_lightning.quantization.fx.ranges import trained_ranges
 from lpot_lightning.quantization.fx.training import FxTraining, places_in
+from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
 Verdict = tuple[str, dict[str, str], list[str]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -16,21 +15,9 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning.quantization.fx.part import Part
 from lpot_lightning.quantization.fx.probe import bind
+from lpot_lightning.quantization.op_profile import OpProfile
 
 RUNS = 5
-
-
-@dataclass(frozen=True)
-class OpProfile:
-    """One op in floating point, on one batch.
-
-    Args:
-        seconds: it takes, the median of some runs.
-        activation_bytes: bytes of what it gives on.
-    """
-
-    seconds: float
-    activation_bytes: int
 
 
 class TimedRun(Interpreter):

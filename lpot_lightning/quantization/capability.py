@@ -1,0 +1,27 @@
+"""What each kind of op can be."""
+
+from __future__ import annotations
+
+from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
+
+_WEIGHT = TensorConfig("int8", "sym", "per_channel", "minmax")
+_WEIGHTED = tuple(
+    OpConfig(TensorConfig("uint8", scheme, "per_tensor", algorithm), _WEIGHT)
+    for algorithms in (("kl", "minmax"), ("percentile",))
+    for scheme in ("asym", "sym")
+    for algorithm in algorithms
+)
+_EMBEDDING = OpConfig(
+    TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
+    TensorConfig("uint8", "asym_float", "per_channel", "minmax"),
+)
+
+
+def configs_of(kind: str) -> tuple[OpConfig, ...]:
+    """Return the choices for an op of ``kind``, LPOT's first choice first, ``FP32`` last.
+
+    The table is LPOT 1.6's for torch >= 1.7: four settings for layers with a weight (activation
+    asymmetric or symmetric, range by ``kl`` or ``minmax``), one for tables. ``percentile`` is not
+    LPOT's and comes after.
+    """
+    return (_EMBEDDING, FP32) if kind == "Embedding" else (*_WEIGHTED, FP32)

@@ -1,0 +1,109 @@
+"""Int8 by plain torch: exact, slow, right on any CPU; what kernels are proved against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+
+
+@dataclass(frozen=True)
+class Int8Weight:
+    """A weight that is rounded, one symmetric scale a row.
+
+    Args:
+        values: ``int8``, outputs first.
+        scales: float32, one an output.
+        bias: float32, one an output.
+    """
+
+    values: Tensor
+    scales: Tensor
+    bias: Tensor | None = None
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None = None) -> Int8Weight:
+        """Return ``weight`` rounded to -127..127, the greatest of each row to 127 or -127."""
+        exact = weight.detach().float()
+        greatest = exact.flatten(1).abs().amax(1)
+        scales = torch.where(greatest > 0, greatest / 127, torch.ones_like(greatest))
+        steps = torch.round(exact / _a_row(scales, exact.dim())).clamp_(-127, 127)
+        # oneDNN packs a transposed weight as if it were none (torch 2.13)
+        values = steps.to(torch.int8).contiguous()
+        own_bias = None if bias is None else bias.detach().float().clone()
+        return cls(values, scales, own_bias)
+
+    def dequantize(self) -> Tensor:
+        """Return the float32 weight that the integers stand for."""
+        return self.values.float() * _a_row(self.scales, self.values.dim())
+
+
+def _a_row(scales: Tensor, dims: int) -> Tensor:
+    return scales.view(-1, *[1] * (dims - 1))
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """How a convolution goes over its input; each field has one number a spatial dimension."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
+Convolve = Callable[..., Tensor]
+_CONVOLUTIONS: dict[int, Convolve] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def linear(x: Tensor, grid: Grid, weight: Int8Weight) -> Tensor:
+    """Return the float64 result of a linear layer of integers on ``grid``.
+
+    Sums of products of 8 bits are exact in float64 up to 2^37 terms.
+    """
+    sums = F.linear(x.double() - grid.zero_point, weight.values.double())
+    return _scaled(sums, grid, weight, sums.dim() - 1)
+
+
+def conv(x: Tensor, grid: Grid, weight: Int8Weight, geometry: ConvGeometry) -> Tensor:
+    """Return the float64 result of a convolution of integers on ``grid``; padding stands for 0."""
+    convolve = _CONVOLUTIONS[len(geometry.stride)]
+    sums = convolve(
+        x.double() - grid.zero_point,
+        weight.values.double(),
+        None,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        geometry.groups,
+    )
+    return _scaled(sums, grid, weight, 1)
+
+
+def _scaled(sums: Tensor, grid: Grid, weight: Int8Weight, dim: int) -> Tensor:
+    shape = [1] * sums.dim()
+    shape[dim] = -1
+    values = sums * (weight.scales.double() * grid.scale).view(shape)
+    return values if weight.bias is None else values + weight.bias.double().view(shape)
+
+
+def finished(values: Tensor, out: Grid | None, post_op: PostOp = NONE, other: Any = None) -> Tensor:
+    """Return what a kernel gives of the float64 ``values`` that it computed.
+
+    Args:
+        values: before everything else.
+        out: on which grid the result is; ``None`` gives float32.
+        post_op: the activation function.
+        other: floats that are added first.
+    """
+    if other is not None:
+        values = values + other
+    result = post_op(values.float())
+    return result if out is None else out.quantize(result)

@@ -1,0 +1,77 @@
+"""Which real values the integers of a tensor stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from lpot_lightning.errors import QuantizationError
+
+_LEAST_SCALE = 2.0**-100
+"""Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Integers ``q`` that stand for ``(q - zero_point) * scale``.
+
+    Args:
+        scale: the distance of two neighbours.
+        zero_point: the integer that stands for 0, which every grid holds.
+        low: the least integer; below 0 the tensor is ``int8``, else ``uint8``.
+        high: the greatest integer. 127 leaves ``uint8`` 7 bits, which kernels of a CPU without
+            VNNI add up without saturation.
+
+    Raises:
+        QuantizationError: if these are no grid of 8 bits that holds 0.
+
+    Example::
+
+        Grid.over(-1.0, 3.0).quantize(torch.tensor([0.0, 3.0]))  # uint8: [64, 255]
+    """
+
+    scale: float
+    zero_point: int = 0
+    low: int = 0
+    high: int = 255
+
+    def __post_init__(self) -> None:
+        least, most = (-128, 127) if self.low < 0 else (0, 255)
+        fits = least <= self.low <= self.zero_point <= self.high <= most and self.low < self.high
+        if not fits or not isfinite(self.scale) or self.scale < _LEAST_SCALE:
+            raise QuantizationError(
+                f"{self} is no grid of 8 bits: allowed: a finite `scale` above 0, and `low` up to"
+                " `zero_point` up to `high` in 0..255 or -128..127"
+            )
+
+    @classmethod
+    def over(cls, least: float, most: float, *, low: int = 0, high: int = 255) -> Grid:
+        """Return the grid that covers ``least`` to ``most``, and 0, with its zero point rounded.
+
+        The formula is that of Jacob et al., 2018 (arXiv:1712.05877), section 3.
+        """
+        least, most = min(least, 0.0), max(most, 0.0)
+        scale = max((most - least) / (high - low), _LEAST_SCALE)
+        return cls(scale, min(high, max(low, round(low - least / scale))), low, high)
+
+    @classmethod
+    def symmetric(cls, most: float) -> Grid:
+        """Return the signed grid of -127 to 127 that covers ``-most`` to ``most``."""
+        return cls(max(abs(most) / 127, _LEAST_SCALE), 0, -127, 127)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of a tensor on this grid."""
+        return torch.int8 if self.low < 0 else torch.uint8
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Return the integers nearest to ``values``, ties to even; values beyond are clipped."""
+        steps = torch.round(values.float() * (1.0 / self.scale))
+        return steps.add_(self.zero_point).clamp_(self.low, self.high).to(self.dtype)
+
+    def dequantize(self, integers: Tensor) -> Tensor:
+        """Return the float32 values that ``integers`` stand for."""
+        return (integers.float() - self.zero_point) * self.scale

@@ -1,0 +1,239 @@
+"""Layers with a weight, from integers to integers or floats."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.kernels import arithmetic
+from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.pack import Pack
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+
+Scale = tuple[float, int, torch.dtype]
+"""Scale, zero point and type of what a kernel gives."""
+_FLOATS: Scale = (1.0, 0, torch.float32)
+_ONEDNN = torch.ops.onednn
+LINEAR_POST_OPS = (
+    "none", "relu", "hardtanh", "hardswish", "swish", "leaky_relu", "tanh", "gelu"
+)  # fmt: skip
+CONV_POST_OPS = ("none", "relu", "hardtanh", "hardswish", "swish")
+"""Of one or two dimensions; oneDNN's three-dimensional one takes none (torch 2.13)."""
+
+
+class Int8Layer(nn.Module):
+    """A layer with a weight, of integers on a grid.
+
+    Its tensors are buffers, so that they are saved, loaded and copied as those of any module; what
+    the kernel has prepared of them is not.
+
+    Args:
+        weight: rounded.
+        x: the grid of the input.
+        out: the grid of the output; ``None`` gives float32.
+        post_op: the activation function.
+
+    Attributes:
+        exact: whether plain torch computes in place of the kernel: right on any CPU, and slow.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor | None
+    zeros: Tensor
+    post_ops: tuple[str, ...] = ("none",)
+
+    def __init__(
+        self, weight: Int8Weight, x: Grid, out: Grid | None = None, post_op: PostOp = NONE
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.values)
+        self.register_buffer("scales", weight.scales)
+        self.register_buffer("bias", weight.bias)
+        zeros = torch.zeros(len(weight.scales), dtype=torch.int32)
+        self.register_buffer("zeros", zeros, persistent=False)
+        self.x, self.out, self.post_op = x, out, post_op
+        self.exact = False
+        self._pack = Pack()
+
+    @property
+    def rounded(self) -> Int8Weight:
+        """The weight as it is now."""
+        return Int8Weight(self.weight, self.scales, self.bias)
+
+    def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
+        """Return another one for the same input, by the kernel or by plain torch as this one."""
+        made = self._like(weight, out, post_op)
+        made.exact = self.exact
+        return made
+
+    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
+        return type(self)(weight, self.x, out, post_op)
+
+    @property
+    def _scale(self) -> Scale:
+        if self.out is None:
+            return _FLOATS
+        return self.out.scale, self.out.zero_point, self.out.dtype
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return the result of integers on the grid ``x``.
+
+        Args:
+            x: integers, of the type of the grid.
+            other: floats of the shape of the result, which are added before the post op.
+        """
+        if self.exact or not self._has_kernel(x):
+            return arithmetic.finished(self._exact(x), self.out, self.post_op, other)
+        if self._fuses(other):
+            return self._narrowed(self._kernel(x, self._scale, self.post_op, other))
+        values = self._kernel(x, _FLOATS, NONE, None)
+        return arithmetic.finished(values, self.out, self.post_op, other)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        raise NotImplementedError
+
+    def _narrowed(self, found: Tensor) -> Tensor:
+        """Clip to a grid of fewer than 8 bits, which kernels know nothing of."""
+        out = self.out
+        if out is None or (out.low, out.high) in ((0, 255), (-128, 127)):
+            return found
+        return found.clamp_(out.low, out.high)
+
+    def _has_kernel(self, x: Tensor) -> bool:
+        return x.numel() > 0 and x.device.type == "cpu"
+
+    def _fuses(self, other: Tensor | None) -> bool:
+        """Return whether the kernel itself adds ``other``, and does the post op."""
+        return other is None and self.post_op.name in self.post_ops
+
+    def _exact(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+class Int8Linear(Int8Layer):
+    """``x @ weight.T + bias`` of integers; the input may have any number of leading dimensions.
+
+    Example::
+
+        grid = Grid.over(-2.0, 2.0)
+        layer = Int8Linear(Int8Weight.of(fp32.weight, fp32.bias), grid)
+        layer(grid.quantize(x))  # float32
+    """
+
+    post_ops = LINEAR_POST_OPS
+
+    def _packed(self) -> Tensor:
+        packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)
+        return packed
+
+    def _exact(self, x: Tensor) -> Tensor:
+        return arithmetic.linear(x, self.x, self.rounded)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        return x.new_empty((*x.shape[:-1], len(self.weight)), dtype=self._scale[2])
+
+    def _fuses(self, other: Tensor | None) -> bool:
+        name = self.post_op.name
+        return name in (self.post_ops if other is None else ("none", "relu"))
+
+    def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
+        pack = self._pack.of(self._packed, self.weight, self.scales)
+        given = x, self.x.scale, self.x.zero_point, pack, self.scales, self.zeros
+        post = post_op.name, list(post_op.args), post_op.algorithm
+        if other is None:
+            found: Tensor = _ONEDNN.qlinear_pointwise(*given, self.bias, *scale, *post)
+        else:
+            added = 1.0, 0, "add", 1.0
+            kernel = _ONEDNN.qlinear_pointwise.binary
+            found = kernel(*given, other, self.bias, *scale, *added, *post)
+        return found
+
+
+class Int8Conv(Int8Layer):
+    """A convolution of integers in one, two or three dimensions, with zeros around the input.
+
+    Args:
+        weight: rounded.
+        x: the grid of the input; oneDNN has kernels for ``uint8`` only.
+        geometry: how it goes over the input.
+        out: the grid of the output; ``None`` gives float32.
+        post_op: the activation function.
+    """
+
+    def __init__(
+        self,
+        weight: Int8Weight,
+        x: Grid,
+        geometry: ConvGeometry,
+        out: Grid | None = None,
+        post_op: PostOp = NONE,
+    ) -> None:
+        super().__init__(weight, x, out, post_op)
+        self.geometry = geometry
+        self.post_ops = CONV_POST_OPS if len(geometry.stride) < 3 else ("none",)
+        self._places = _places(geometry)
+
+    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
+        return Int8Conv(weight, self.x, self.geometry, out, post_op)
+
+    def _packed(self) -> Tensor:
+        weight, grid = self._widened(self.weight), self.x
+        packed: Tensor = _ONEDNN.qconv_prepack(
+            weight, self.scales, grid.scale, grid.zero_point, *self._places, None
+        )
+        return packed
+
+    def _exact(self, x: Tensor) -> Tensor:
+        return arithmetic.conv(x, self.x, self.rounded, self.geometry)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
+        one, sizes = self.geometry, self.weight.shape[2:]
+        spatial = [
+            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for size, padding, dilation, kernel, stride in zip(
+                x.shape[-len(sizes) :], one.padding, one.dilation, sizes, one.stride, strict=True
+            )
+        ]
+        batch = x.shape[: x.dim() - len(sizes) - 1]
+        return x.new_empty((*batch, len(self.weight), *spatial), dtype=self._scale[2])
+
+    def _has_kernel(self, x: Tensor) -> bool:
+        return self.x.low >= 0 and super()._has_kernel(x)
+
+    def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
+        batched = x if x.dim() == self.weight.dim() else x[None]  # oneDNN takes no single sample
+        pack = self._pack.of(self._packed, self.weight, self.scales)
+        given = self._widened(batched), self.x.scale, self.x.zero_point, pack, self.scales
+        post = post_op.name, list(post_op.args), post_op.algorithm
+        found: Tensor = _ONEDNN.qconv_pointwise(
+            *given, self.zeros, self.bias, *self._places, *scale, *post
+        )
+        if self.weight.dim() == 3:
+            found = found.squeeze(2)
+        return found if batched is x else found[0]
+
+    def _widened(self, value: Tensor) -> Tensor:
+        """Return a tensor of one dimension as of two: oneDNN's kernels of one do no post op."""
+        return value.unsqueeze(2) if self.weight.dim() == 3 else value
+
+
+def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:
+    """Return stride, padding, dilation and groups as oneDNN takes them."""
+    flat = len(geometry.stride) == 1
+    stride, padding, dilation = (
+        [*own, *each] if flat else [*each]
+        for own, each in (
+            ((1,), geometry.stride),
+            ((0,), geometry.padding),
+            ((1,), geometry.dilation),
+        )
+    )
+    return stride, padding, dilation, geometry.groups

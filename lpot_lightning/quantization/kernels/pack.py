@@ -1,0 +1,62 @@
+"""Weights as kernels want them, prepared when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+from torch import Tensor
+
+
+class Pack:
+    """What a kernel has prepared of a weight; made again when that is another or has changed.
+
+    oneDNN's packs can be neither copied nor pickled, and do not follow their weight: a copy of this
+    object, or one in another process, begins empty. Threads may ask at once.
+
+    Example::
+
+        pack.of(lambda: torch.ops.onednn.qlinear_prepack(weight, None), weight)
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._made: tuple[tuple[weakref.ref[Tensor], ...], tuple[int, ...], Tensor] | None = None
+
+    def of(self, prepare: Callable[[], Tensor], *weights: Tensor) -> Tensor:
+        """Return what ``prepare`` makes of ``weights`` as they are now."""
+        state, made = _state(weights), self._made
+        if made is not None and made[1] == state and _are(made[0], weights):
+            return made[2]
+        with self._lock:
+            packed = prepare()
+            self._made = tuple(map(weakref.ref, weights)), state, packed
+        return packed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pack:
+        """Return an empty one."""
+        return Pack()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a pickle hold an empty one."""
+        return Pack, ()
+
+
+def _are(held: Sequence[weakref.ref[Tensor]], weights: Sequence[Tensor]) -> bool:
+    return all(ref() is weight for ref, weight in zip(held, weights, strict=True))
+
+
+def _state(weights: Sequence[Tensor]) -> tuple[int, ...]:
+    """Return numbers that differ when the values of ``weights`` may.
+
+    A tensor that was made in inference mode counts no versions: its sum stands for one.
+    """
+    return os.getpid(), *(number for weight in weights for number in _of(weight))
+
+
+def _of(weight: Tensor) -> tuple[int, int]:
+    version = hash(float(weight.sum())) if weight.is_inference() else weight._version
+    return weight.data_ptr(), version

@@ -1,0 +1,267 @@
+"""Post-training quantization layer by layer: observe, prove, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.quantization.capability import configs_of
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+from lpot_lightning.quantization.observed_layer import ObservedLayer
+from lpot_lightning.quantization.op_profile import OpProfile
+from lpot_lightning.quantization.quantized_layer import (
+    QuantizedLayer,
+    kind_of_class,
+    quantized,
+    unquantizable,
+    weight_of,
+)
+from lpot_lightning.quantization.ranges.choice import grid_for
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
+
+BIAS = "fast_bias_correction"
+RUNS = 3
+Verdict = tuple[dict[str, str], dict[str, str]]
+"""Ops that cannot be int8, with the reason, and ops whose kernel is wrong here, with how."""
+
+
+def _own(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+class PreparedLayers:
+    """The layers of one model that can be int8, watched.
+
+    Args:
+        layers: by path, of a kind that has an int8 form.
+        calls: of each module, in a dry run.
+        excluded: what has weights and is no op, with the reason.
+        roots: the modules that are called from outside of all others: graphs are made of them.
+        bits: 8, or 7 where kernels saturate.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        calls: Mapping[int, ModuleCalls],
+        excluded: dict[str, str],
+        roots: Sequence[str],
+        *,
+        bits: int,
+    ) -> None:
+        self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
+        self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
+        self.excluded = excluded
+        self.exact: dict[str, str] = {}
+        self._bits, self._roots = bits, roots
+        self._wrong: dict[str, str] = {}
+        self._measured = 0.0
+
+    @property
+    def observed(self) -> dict[str, StandIn]:
+        """The watched layers by their path."""
+        return {path: StandIn(layer) for path, layer in self._layers.items()}
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let data through that the calibration is not to count."""
+        for layer in self._layers.values():
+            layer.awake = False
+        try:
+            yield
+        finally:
+            for layer in self._layers.values():
+                layer.awake = True
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """Return what was seen, as plain values."""
+        return [layer.statistics() for layer in self._layers.values()]
+
+    def merge(self, seen: Sequence[list[dict[str, Any]]]) -> None:
+        """Take what all processes saw, the own part included, in place of the own part."""
+        for number, layer in enumerate(self._layers.values()):
+            layer.merge([one[number] for one in seen])
+
+    def settle(self, agreed: Callable[[Verdict], Verdict] = _own) -> None:
+        """End the calibration; what saw no data, or what 8 bits cannot hold, stays fp32.
+
+        A kernel that is wrong on this machine leaves its op to plain arithmetic, alone.
+        """
+        wrong = {path: why for path, one in self._layers.items() if (why := _unusable(one))}
+        usable = [path for path in self._layers if path not in wrong]
+        exact = {path: why for path in usable if (why := self._disproved(path))}
+        self._wrong, self.exact = agreed((wrong, exact))
+        self.excluded.update(self._wrong)
+
+    def _disproved(self, path: str) -> str | None:
+        layer = self._layers[path]
+        if not layer.shapes:
+            return None
+        made = self._made(path, configs_of(_kind(layer))[0])
+        if not isinstance(made, QuantizedLayer):
+            return None
+        shapes = [_with_border(shape, made.border) for shape in layer.shapes]
+        batched = [one for shape in shapes for one in shapes_like(shape)]
+        return wrong_kernel(made.kernel, batched)
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The ops in the order of the model."""
+        return tuple(
+            Op(
+                name=path,
+                kind=_kind(layer),
+                configs=(FP32,) if path in self._wrong else configs_of(_kind(layer)),
+                weight_bytes=_weight_bytes(layer.layer),
+                corrections=() if path in self._wrong or layer.means is None else (BIAS,),
+            )
+            for path, layer in self._layers.items()
+        )
+
+    def convert(self, recipe: Recipe) -> dict[str, StandIn]:
+        """Return the int8 layers by path."""
+        configs = recipe.as_mapping()
+        return {
+            path: StandIn(self._made(path, configs[path]), gone=self._gone(path))
+            for path in self._layers
+            if not configs[path].is_fp32
+        }
+
+    def _gone(self, path: str) -> tuple[str, ...]:
+        """Return which tensors of a layer nobody needs any more."""
+        read = self._calls[path].read
+        own = dict(self._layers[path].layer.named_parameters(recurse=False))
+        return tuple(name for name in ("weight", "bias") if name in own and not read)
+
+    def _made(self, path: str, config: OpConfig) -> nn.Module:
+        observed = self._layers[path]
+        made = quantized(observed.layer, self._grid(observed, config))
+        if isinstance(made, QuantizedLayer):
+            made.kernel.exact = path in self.exact
+            if BIAS in config.corrections:
+                _correct_bias(made, observed)
+        return made
+
+    def _grid(self, observed: ObservedLayer, config: OpConfig) -> Grid | None:
+        if isinstance(observed.layer, nn.Embedding):
+            return None
+        asked = config.activation
+        return grid_for(observed.seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
+
+    def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
+        """Return for each int8 op the error of its own output, on the batch of the dry run."""
+        return [(op, self.error(recipe, [op])) for op in recipe.int8_ops]
+
+    def error(self, recipe: Recipe, ops: Collection[str]) -> float:
+        """Return the sum of the errors that ``ops`` make, each where it stands.
+
+        The error of an op is the squared difference of its output over its squared size.
+        """
+        configs = recipe.as_mapping()
+        return sum(self._error(op, configs[op]) for op in ops if not configs[op].is_fp32)
+
+    def _error(self, path: str, config: OpConfig) -> float:
+        calls, layer = self._calls[path], self._layers[path].layer
+        if not calls.count:
+            return 0.0
+        self._measured += 2 / max(1, len(self._layers))
+        with torch.no_grad():
+            clean = type(layer).forward(layer, *calls.args, **calls.kwargs)
+            noisy = self._made(path, config)(*calls.args, **calls.kwargs)
+        return float((noisy - clean).square().sum() / clean.square().sum().clamp_min(1e-30))
+
+    @property
+    def forwards(self) -> float:
+        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
+        return self._measured
+
+    def profile(self) -> dict[str, OpProfile]:
+        """Return what each op costs in floating point, on the batch of the dry run."""
+        return {path: self._profile(path) for path in self._layers if self._calls[path].count}
+
+    def _profile(self, path: str) -> OpProfile:
+        calls, layer = self._calls[path], self._layers[path].layer
+        taken = []
+        with torch.no_grad():
+            for _ in range(RUNS):
+                started = perf_counter()
+                given = type(layer).forward(layer, *calls.args, **calls.kwargs)
+                taken.append(perf_counter() - started)
+        return OpProfile(median(taken), given.numel() * given.element_size())
+
+    def describe(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what ``rebuild`` needs besides the tensors, as plain values."""
+        return {
+            "engine": "onednn",
+            "reduce_range": self._bits < 8,
+            "parts": [
+                {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
+            ],
+            "op": {path: self._described(path, config) for path, config in recipe.ops},
+        }
+
+    def _described(self, path: str, config: OpConfig) -> dict[str, Any]:
+        layer = self._layers[path]
+        found = {"kind": _kind(layer), **config.to_dict()}
+        if config.is_fp32:
+            return found
+        found["gone"] = list(self._gone(path))
+        grid = self._grid(layer, config)
+        if grid is not None:
+            found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
+        return found
+
+
+def _kind(layer: ObservedLayer) -> str:
+    return str(kind_of_class(type(layer.layer)))
+
+
+def _unusable(layer: ObservedLayer) -> str | None:
+    if not layer.called:
+        return "saw no calibration data"
+    if why := unquantizable(layer.layer):
+        return why
+    if layer.seen.refused:
+        return layer.seen.refused
+    if not layer.seen.batches and not isinstance(layer.layer, nn.Embedding):
+        return "saw no calibration data"
+    return None
+
+
+def _weight_bytes(layer: nn.Module) -> int:
+    tensors: list[Tensor | None] = [getattr(layer, name, None) for name in ("weight", "bias")]
+    return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
+
+
+def _with_border(shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[int, ...]:
+    sizes = list(shape)
+    for number in range(len(border) // 2):
+        sizes[-1 - number] += border[2 * number] + border[2 * number + 1]
+    return tuple(sizes)
+
+
+def _correct_bias(made: QuantizedLayer, observed: ObservedLayer) -> None:
+    """Let the mean of each output be what it was: rounding the weight has moved it.
+
+    The shift is the sum of the weight's error times the mean of the input; see Nagel et al., 2019
+    (arXiv:1906.04721), section 4.2, whose means are computed and not seen.
+    """
+    layer: Any = observed.layer
+    means, weight = observed.means, weight_of(layer).detach().double()
+    assert means is not None
+    error = weight - made.kernel.rounded.dequantize().double()
+    a_channel = error.flatten(2).sum(2) if error.dim() > 2 else error
+    groups = getattr(layer, "groups", 1)
+    own = means.view(groups, -1).repeat_interleave(len(weight) // groups, 0)
+    shift = (a_channel * own).sum(1).float()
+    bias = made.kernel.bias
+    made.kernel.bias = shift if bias is None else bias + shift

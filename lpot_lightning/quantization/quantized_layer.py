@@ -1,0 +1,152 @@
+"""Layers that are int8 by themselves: floats in, floats out, whatever Python does around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE, numbered
+from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
+from lpot_lightning.quantization.kernels.embedding import Int8Embedding
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_FORWARDS: dict[Callable[..., Any], str] = {
+    nn.Linear.forward: "Linear",
+    nn.Conv1d.forward: "Conv1d",
+    nn.Conv2d.forward: "Conv2d",
+    nn.Conv3d.forward: "Conv3d",
+    nn.Embedding.forward: "Embedding",
+}
+CONV1D = "Conv1D"
+"""A linear layer of transformers whose weight has its inputs first."""
+_NAMED = {("transformers.pytorch_utils", "Conv1D.forward"): CONV1D}
+
+
+def kind_of(layer: nn.Module) -> str | None:
+    """Return what kind of layer computes here, ``None`` for one that has no int8 form.
+
+    A subclass is of the kind of its parent where it has its ``forward``, whatever else it adds: a
+    weight that is computed, as by ``torch.nn.utils.parametrizations``, is taken as it is.
+    """
+    return None if "forward" in vars(layer) else kind_of_class(type(layer))
+
+
+def kind_of_class(kind: type[nn.Module]) -> str | None:
+    """Return what kind of layer the ``forward`` of a class is, whoever computes for its objects."""
+    forward = kind.forward
+    own = getattr(forward, "__module__", ""), getattr(forward, "__qualname__", "")
+    return _FORWARDS.get(forward) or _NAMED.get(own)
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the weight of a layer, outputs first."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight.t() if kind_of_class(type(layer)) == CONV1D else weight
+
+
+def unquantizable(layer: nn.Module) -> str | None:
+    """Return why a layer of a known kind has no int8 form, ``None`` if it has one."""
+    if isinstance(layer, nn.Embedding):
+        if layer.max_norm is not None:
+            return "`max_norm` changes its weight when it is called"
+        if layer.embedding_dim == 0:
+            return "it has no columns"
+    weight = layer.weight
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        return "its weight is not of floats"
+    if weight.numel() == 0:
+        return "its weight is empty"
+    if not bool(weight.isfinite().all()):
+        return "its weight is not finite"
+    return None
+
+
+class QuantizedLayer(nn.Module):
+    """Computes for a layer: quantizes its input, calls an int8 kernel, gives floats.
+
+    The output has the type of the input, of whatever float type that is.
+
+    Args:
+        kernel: gives float32.
+        border: how many values are put around the input first, as ``F.pad`` takes it.
+        mode: with what, of ``F.pad``.
+    """
+
+    def __init__(
+        self, kernel: Int8Layer, border: tuple[int, ...] = (), mode: str = "constant"
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.border, self.mode = border, mode
+        self._number = numbered(kernel)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the layer's output."""
+        x = F.pad(input, self.border, self.mode) if self.border else input
+        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
+            return LAYER(QUANTIZE(x, self._number), self._number).to(input.dtype)
+        found: Tensor = self.kernel(self.kernel.x.quantize(x))
+        return found.to(input.dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy a number of its own."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._number = numbered(self.kernel)
+
+
+class QuantizedEmbedding(nn.Module):
+    """Computes for an embedding: takes rows of 8 bits and gives them as floats.
+
+    Args:
+        kernel: holds the rows.
+        dtype: of what it gives.
+    """
+
+    def __init__(self, kernel: Int8Embedding, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.kernel, self.dtype = kernel, dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the rows of ids in any shape and layout."""
+        found: Tensor = self.kernel(input)
+        return found.to(self.dtype)
+
+
+def quantized(layer: nn.Module, x: Grid | None) -> nn.Module:
+    """Return what computes in int8 for ``layer``, of a kind that ``kind_of`` knows.
+
+    Args:
+        layer: with finite weights; it is left as it is.
+        x: the grid of its input; ``None`` for an embedding, whose input are ids.
+
+    Example::
+
+        int8 = quantized(nn.Linear(8, 4), Grid.over(-1.0, 1.0))
+        int8(torch.randn(2, 8))
+    """
+    if isinstance(layer, nn.Embedding):
+        return QuantizedEmbedding(Int8Embedding.of(layer.weight), layer.weight.dtype)
+    assert x is not None
+    weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
+    if isinstance(layer, CONVOLUTIONS):
+        return _quantized_conv(layer, weight, x)
+    return QuantizedLayer(Int8Linear(weight, x))
+
+
+def _quantized_conv(layer: Any, weight: Int8Weight, x: Grid) -> QuantizedLayer:
+    border = tuple(layer._reversed_padding_repeated_twice)
+    even = border[0::2] == border[1::2]  # "same" may put more on one side
+    inside = layer.padding_mode == "zeros" and even
+    padding = tuple(reversed(border[0::2])) if inside else (0,) * len(layer.stride)
+    geometry = ConvGeometry(layer.stride, padding, layer.dilation, layer.groups)
+    kernel = Int8Conv(weight, x, geometry)
+    if inside:
+        return QuantizedLayer(kernel)
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return QuantizedLayer(kernel, border, mode)

@@ -1,0 +1,304 @@
+"""Odd modules: each call is right, and computed by a graph where that can be."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lpot_lightning.quantization.graph.capture import MOST, Captured
+from lpot_lightning.quantization.graph.fusing import Fused
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+
+SCALE = 2.0
+
+
+def shown(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 3)
+
+
+class Mask(Two):
+    def forward(self, x, mask=None):
+        y = self.a(x).relu()
+        return self.b(y if mask is None else y * mask)
+
+
+class Length(Two):
+    def forward(self, x, most):
+        return self.b(self.a(x)[:, :most].sum(1))
+
+
+class Tasks(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({"few": nn.Linear(8, 3), "many": nn.Linear(8, 5)})
+        self.task, self.temperature, self.options = "few", 1.0, {"shift": [0]}
+
+    def forward(self, x):
+        y = self.heads[self.task](self.a(x).relu())
+        return y / self.temperature + self.options["shift"][0]
+
+
+class Global(Two):
+    def forward(self, x):
+        return self.b(self.a(x)) * SCALE
+
+
+class Casting(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+
+class Subclass(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = Casting(8, 8)
+
+    def forward(self, x):
+        return self.b(F.gelu(self.a(x)))
+
+
+class Branch(Two):
+    def forward(self, x):
+        y = self.a(x)
+        return self.b(y * 2 if y.sum() > 0 else y)
+
+
+class Trimmed(Two):
+    def forward(self, x, lengths):
+        return self.b(self.a(x[:, : int(lengths.max())]).mean(1))
+
+
+class Noting(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.last = 0, None
+
+    def forward(self, x):
+        self.count += 1
+        self.last = self.a(x)
+        return self.b(self.last)
+
+
+class Noisy(Two):
+    def forward(self, x):
+        return self.b(self.a(x) + torch.randn(8))
+
+
+class Tree(Two):
+    def forward(self, *given, **named):
+        return {"all": [self.a(one) for one in given], "named": list(map(self.b, named.values()))}
+
+
+class View(Two):
+    def forward(self, x, mask):
+        y = self.a(x)
+        y.view(-1, 4).masked_fill_(mask, 0)
+        return self.b(y)
+
+
+class Loop(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(3, 8)
+
+    def forward(self, x, steps):
+        h, given = self.a(x), []
+        for _ in range(steps):
+            given.append(self.b(h).tanh())
+            h = self.cell(given[-1], h)
+        return torch.stack(given)
+
+
+class Encoder(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x, padding=None):
+        return self.b(self.encoder(self.a(x), src_key_padding_mask=padding))
+
+
+class Recurrent(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.b(self.gru(self.a(x))[0])
+
+
+class Rare(Two):
+    """Uses a layer in some batches only."""
+
+    def forward(self, x, both):
+        return self.b(self.a(x)) if both else self.b(x)
+
+
+def set_to(name: str, value: Any):
+    return lambda model: setattr(model, name, value)
+
+
+def set_scale(value: float):
+    return lambda _: globals().__setitem__("SCALE", value)
+
+
+def hook(model: nn.Module) -> None:
+    model.a.register_forward_hook(lambda module, given, output: output * 2)
+
+
+def shift(model: nn.Module) -> None:
+    model.options["shift"][0] = 4
+
+
+X = shown(4, 8)
+PADDING = torch.zeros(4, 5, dtype=torch.bool)
+PADDING[:, 3:] = True
+ODD: dict[str, tuple[type[nn.Module], list[Any]]] = {
+    "a mask or none": (Mask, [(X,), (X, shown(4, 8, seed=1)), (shown(6, 8),), (X, shown(4, 1))]),
+    "changing numbers": (Length, [(shown(2, 5 + n, 8), n) for n in (3, 4, 2, 1, 5)]),
+    "attributes": (
+        Tasks,
+        [
+            *((X,), set_to("task", "many"), (X,), set_to("task", "few"), (X,)),
+            *(set_to("temperature", 0.25), (X,), set_to("temperature", 0.5), (X,), shift, (X,)),
+        ],
+    ),
+    "a global": (Global, [(X,), set_scale(3.0), (X,), set_scale(2.0), (X,)]),
+    "a subclass that casts": (Subclass, [(X,), (shown(5, 8),)]),
+    "a branch by values": (Branch, [(X,), (-X,), (X + 9,), (X - 9,)]),
+    "trimmed by values": (
+        Trimmed,
+        [(shown(2, 9, 8), torch.tensor([3, n])) for n in (4, 2, 7, 9)],
+    ),
+    "noise": (Noisy, [(X,), (X,)]),
+    "trees": (Tree, [(X,), (X, X), (X,), ()]),
+    "in place on a view": (View, [(X, torch.zeros(8, 4).bool()), (X, torch.ones(8, 4).bool())]),
+    "a loop": (Loop, [(X, 3), (X, 5), (X, 2)]),
+    "a hook that is set later": (Mask, [(X,), hook, (X,), (X, shown(4, 1))]),
+    "transformers": (Encoder, [(shown(4, 5, 8),), (shown(4, 5, 8), PADDING), (shown(2, 7, 8),)]),
+    "a layer used now and then": (Rare, [(X, True), (X, False), (X, True)]),
+}
+BY_HAND = {"notes": (Noting, [(X,)] * 3), "recurrent": (Recurrent, [(shown(2, 5, 8),)] * 2)}
+
+
+def int8(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    model = kind().eval()
+    for layer in [one for one in model.modules() if kind_of(one)]:
+        vars(layer)["forward"] = quantized(layer, Grid.over(-4, 4)).forward
+    return model
+
+
+def captured(model: nn.Module) -> nn.Module:
+    vars(model)["forward"] = Captured(model, Fused)
+    return model
+
+
+def compare(kind: type[nn.Module], calls: list[Any]) -> Captured:
+    model, plain = captured(int8(kind)), int8(kind)
+    for number, call in enumerate(calls):
+        if callable(call):
+            call(model)
+            call(plain)
+            continue
+        given = [], []
+        for one, results in zip((model, plain), given, strict=True):
+            torch.manual_seed(number)
+            with torch.no_grad():
+                results.append(one(*copy.deepcopy(call)))
+        torch.testing.assert_close(*given, rtol=2e-2, atol=2e-2)
+    return model.forward
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_each_call_is_right_and_computed_by_a_graph(name):
+    kind, calls = ODD[name]
+    counts = compare(kind, calls).counts
+    made = sum(not callable(call) and call != () for call in calls)
+    assert (counts.calls, counts.by_graph) == (sum(not callable(one) for one in calls), made)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_cannot_be_captured_runs_as_it_is_written(name, caplog):
+    kind, calls = BY_HAND[name]
+    assert compare(kind, calls).counts.calls == len(calls)
+
+
+def test_attributes_that_are_written_are_those_of_the_module():
+    model = captured(int8(Noting))
+    for _ in range(MOST + 5):
+        with torch.no_grad():
+            model(X)
+    assert model.count == MOST + 5
+    assert torch.equal(model.last, int8(Noting).a(X))
+
+
+def test_models_of_one_class_do_not_use_up_each_others_graphs():
+    for _ in range(MOST + 4):
+        model = captured(int8(Mask))
+        with torch.no_grad():
+            model(X)
+        assert model.forward.counts.by_graph == 1
+
+
+def test_threads_get_the_same():
+    model, plain = captured(int8(Mask)), int8(Mask)
+    with torch.no_grad():
+        wanted, found = plain(X), []
+
+    def call() -> None:
+        with torch.no_grad():
+            found.append(model(X))
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(found) == 4
+    for one in found:
+        torch.testing.assert_close(one, wanted, rtol=2e-2, atol=2e-2)
+
+
+def test_modes_are_part_of_a_call():
+    model, plain = captured(int8(Mask)), int8(Mask)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            found = model(X)
+            torch.testing.assert_close(found, plain(X), rtol=2e-2, atol=2e-2)
+            assert found.is_inference() is (mode is torch.inference_mode)
+    assert model.forward.counts.by_graph == 3
+
+
+def test_the_users_own_settings_of_the_compiler_stay():
+    before = copy.deepcopy(torch._dynamo.config.get_config_copy())
+    with torch.no_grad():
+        captured(int8(Mask))(X)
+    assert torch._dynamo.config.get_config_copy() == before
+
+
+def test_a_copy_computes_with_its_own_layers():
+    model = captured(int8(Mask))
+    with torch.no_grad():
+        before = model(X)
+        copied = copy.deepcopy(model)
+        assert torch.equal(copied(X), before)
+        assert copied.forward._module is copied
+        copied.b.forward = lambda x: x
+        assert copied(X).shape == (4, 8)
+        assert torch.equal(model(X), before)

@@ -1,0 +1,209 @@
+"""What flows from kernel to kernel is what the layers give one by one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lpot_lightning.module.stand_in import StandIn, put
+from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.graph.fusing import Fused
+from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+
+
+class Block(nn.Module):
+    """Two convolutions with what may stand between them."""
+
+    def __init__(self, between: Any, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 1)
+        self.norm = nn.Identity() if norm is None else norm
+        self.between = between
+
+    def forward(self, x):
+        return self.second(self.between(self.norm(self.first(x))))
+
+
+def norm(*, affine: bool = True, negative: bool = False) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(6, affine=affine)
+    torch.manual_seed(3)
+    made.running_mean.normal_()
+    made.running_var.uniform_(0.5, 2)
+    if affine:
+        nn.init.uniform_(made.weight, 0.5, 2)
+        nn.init.normal_(made.bias)
+    if negative:
+        with torch.no_grad():
+            made.weight[::2].neg_()
+            made.weight[1] = 0
+    return made
+
+
+def int8(model: nn.Module) -> nn.Module:
+    """Return a copy whose layers are int8 by themselves."""
+    made = copy.deepcopy(model).eval()
+    layers = {name: layer for name, layer in made.named_modules() if kind_of(layer)}
+    put(
+        made,
+        {
+            name: StandIn(quantized(layer, Grid.over(-3, 3)), gone=("weight", "bias"))
+            for name, layer in layers.items()
+        },
+    )
+    return made
+
+
+def captured(model: nn.Module) -> tuple[nn.Module, list[Fused]]:
+    made, graphs = copy.deepcopy(model), []
+
+    def lower(graph, inputs):
+        graphs.append(Fused(graph, inputs))
+        return graphs[-1]
+
+    vars(made)["forward"] = Captured(made, lower)
+    return made, graphs
+
+
+def ops(fused: Fused) -> list[Any]:
+    nodes = fused._plan.graph.graph.nodes
+    return [node.target for node in nodes if node.op.startswith("call")]
+
+
+def shown(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:
+    """Integers may be one step beside, where roundings are done in another order."""
+    with torch.no_grad():
+        found, wanted = fused(*inputs), layers(*inputs)
+    beside = (found - wanted).abs() > 1e-5 * wanted.abs().max()
+    assert float(beside.float().mean()) < 0.01
+    assert float((found - wanted).norm() / wanted.norm()) < 0.01
+
+
+WHOLE = [QUANTIZE, LAYER, LAYER]
+BETWEEN = {
+    "nothing": (nn.Identity(), None, WHOLE),
+    "relu": (nn.ReLU(), None, WHOLE),
+    "relu in place": (nn.ReLU(inplace=True), norm(), WHOLE),
+    "relu6": (nn.ReLU6(), norm(), WHOLE),
+    "hardtanh": (nn.Hardtanh(-0.5, 0.5), None, WHOLE),
+    "silu": (nn.SiLU(), norm(), WHOLE),
+    "hardswish": (nn.Hardswish(), norm(), WHOLE),
+    "gelu": (nn.GELU(), norm(), WHOLE),
+    "gelu by tanh": (nn.GELU("tanh"), None, WHOLE),
+    "leaky relu": (nn.LeakyReLU(0.2), norm(), WHOLE),
+    "tanh": (nn.Tanh(), None, WHOLE),
+    "norm alone": (nn.Identity(), norm(), WHOLE),
+    "norm without weights": (nn.ReLU(), norm(affine=False), WHOLE),
+    "norm with negative weights": (nn.ReLU(), norm(negative=True), WHOLE),
+    "method": (lambda x: x.relu(), norm(), WHOLE),
+    "dropout": (nn.Sequential(nn.ReLU(), nn.Dropout(0.5)), None, None),
+    "sigmoid": (nn.Sigmoid(), norm(), [QUANTIZE, LAYER, torch.sigmoid, QUANTIZE, LAYER]),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_stands_between_two_layers_moves_into_the_first(name):
+    between, own_norm, wanted = BETWEEN[name]
+    layers = int8(Block(between, own_norm))
+    fused, graphs = captured(layers)
+    for batch in (2, 5):
+        assert_same(fused, layers, shown(batch, 3, 7, 7))
+    if wanted is not None:
+        assert ops(graphs[0]) == wanted
+
+
+def test_an_activation_whose_bounds_change_from_call_to_call():
+    layers = int8(Block(nn.Hardtanh(-0.5, 0.5), norm()))
+    fused, graphs = captured(layers)
+    for bound in (0.5, 0.2, 0.8, 0.7):
+        for model in (fused, layers):
+            model.between.max_val = bound
+        assert_same(fused, layers, shown(2, 3, 7, 7))
+    assert len(graphs) == 1
+
+
+def test_what_moves_values_moves_integers():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Conv2d(3, 6, 2, 2), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.head(self.embed(x).flatten(2).transpose(1, 2).contiguous())
+
+    layers = int8(Tokens())
+    fused, graphs = captured(layers)
+    assert_same(fused, layers, shown(2, 3, 6, 6))
+    assert ops(graphs[0]) == [QUANTIZE, LAYER, "flatten", "transpose", "contiguous", LAYER]
+
+
+def test_what_others_read_stays_floats():
+    class Residual(Block):
+        def forward(self, x):
+            y = F.relu(self.norm(self.first(x)))
+            return torch.cat([self.second(y), y], 1)
+
+    layers = int8(Residual(None, norm()))
+    fused, _ = captured(layers)
+    assert_same(fused, layers, shown(2, 3, 7, 7))
+
+
+def test_a_norm_after_tokens_is_not_one_of_their_channels():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.norm = nn.Linear(8, 6), nn.BatchNorm1d(5)
+            self.norm.running_var.uniform_(0.5, 2)
+
+        def forward(self, x):
+            return self.norm(self.up(x))
+
+    layers = int8(Tokens())
+    fused, graphs = captured(layers)
+    assert_same(fused, layers, shown(2, 5, 8))
+    assert F.batch_norm in ops(graphs[0])
+
+
+def test_a_norm_in_training_is_not_folded():
+    layers = int8(Block(nn.ReLU(), norm()))
+    layers.norm.train()
+    fused, graphs = captured(layers)
+    assert_same(fused, copy.deepcopy(layers), shown(4, 3, 7, 7))
+    assert F.batch_norm in ops(graphs[0])
+
+
+def test_what_is_changed_later_is_folded_anew():
+    layers = int8(Block(nn.ReLU(), norm()))
+    fused, graphs = captured(layers)
+    x = shown(2, 3, 7, 7)
+    assert_same(fused, layers, x)
+    with torch.no_grad():
+        for model in (fused, layers):
+            model.norm.weight.mul_(-2)
+            model.second.lpot_int8.kernel.bias.add_(1)
+            model.first.lpot_int8.kernel.weight.copy_(model.first.lpot_int8.kernel.weight.flip(0))
+    assert_same(fused, layers, x)
+    assert len(graphs) == 1
+
+
+def test_a_copy_folds_its_own():
+    layers = int8(Block(nn.ReLU(), norm()))
+    fused, _ = captured(layers)
+    x = shown(2, 3, 7, 7)
+    before = fused(x)
+    copied = copy.deepcopy(fused)
+    assert torch.equal(copied(x), before)
+    with torch.no_grad():
+        copied.second.lpot_int8.kernel.weight.zero_()
+    assert torch.equal(fused(x), before)
+    assert not torch.equal(copied(x), before)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Linear
+from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+
+
+class Broken(Int8Linear):
+    def _kernel(self, x, scale, post_op, other):
+        found = super()._kernel(x, scale, post_op, other)
+        if len(x) > 2:  # right for one sample, as torch's int8 norm of instances is
+            found[-1] += 1
+        return found
+
+
+class Failing(Int8Linear):
+    def _kernel(self, x, scale, post_op, other):
+        raise RuntimeError("no such kernel\nand more")
+
+
+def layer(kind: type[Int8Linear], out: Grid | None) -> Int8Linear:
+    return kind(Int8Weight.of(nn.Linear(8, 4).weight), Grid.over(-1, 1), out)
+
+
+@pytest.mark.parametrize("out", [None, Grid.over(-1, 1)])
+def test_a_wrong_kernel_is_told(out):
+    broken = layer(Broken, out)
+    said = wrong_kernel(broken, shapes_like((32, 8)))
+    assert said is not None
+    assert said.startswith("its int8 kernel is wrong for an input of [3, 8]: ")
+    assert wrong_kernel(broken, [(1, 8)]) is None
+    assert broken.exact is False
+
+
+def test_so_is_one_that_fails():
+    said = wrong_kernel(layer(Failing, None), [(1, 8)])
+    assert said == ("its int8 kernel is wrong for an input of [1, 8]: it fails (no such kernel)")
+
+
+def test_below_it_the_arithmetic_is_right():
+    broken, x = layer(Broken, None), Grid.over(-1, 1).quantize(torch.randn(5, 8))
+    broken.exact = True
+    kernel = layer(Int8Linear, None)
+    kernel.load_state_dict(broken.state_dict())
+    torch.testing.assert_close(broken(x), kernel(x), rtol=1e-5, atol=1e-6)
+
+
+def test_images_are_proved_in_batches_above_and_below_their_places():
+    assert shapes_like((16, 3, 2, 2)) == [(1, 3, 2, 2), (3, 3, 2, 2), (5, 3, 2, 2)]
+    assert shapes_like((16, 8)) == [(1, 8), (2, 8), (3, 8)]
+
+
+def test_without_vnni_eight_bits_saturate_and_seven_do_not():
+    program = """
+import torch
+from torch import nn
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Linear
+from lpot_lightning.quantization.kernels.proof import wrong_kernel
+weight = Int8Weight.of(torch.ones(8, 256))
+eight, seven = Grid(1.0), Grid(1.0, high=127)
+print(wrong_kernel(Int8Linear(weight, eight), [(4, 256)]), "|",
+      wrong_kernel(Int8Linear(weight, seven), [(4, 256)]))
+"""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    eight, _, seven = done.stdout.strip().partition(" | ")
+    assert eight.startswith("its int8 kernel is wrong for an input of [4, 256]")
+    assert seven == "None"

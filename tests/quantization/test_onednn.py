@@ -1,0 +1,260 @@
+"""From a model to int8 and back from its files, layer by layer and by graphs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.calls import recorded
+from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.stand_in import put, replaced
+from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.kernels.layers import Int8Conv
+from lpot_lightning.quantization.layers import BIAS, PreparedLayers
+from lpot_lightning.quantization.onednn import OnednnBackend
+from lpot_lightning.recipe import FP32, OpConfig, Recipe
+
+
+def shown(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Net(nn.Module):
+    """Convolutions, norms, tokens, a table, a residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.table, self.mix = nn.Embedding(10, 8), nn.Linear(8, 8)
+        self.layer_norm, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, x, ids):
+        y = F.relu(self.norm(self.conv(x)))
+        y = (y + self.deep(y)).flatten(2).transpose(1, 2)
+        tokens = self.mix(y + self.table(ids)[:, None])
+        return self.head(self.layer_norm(tokens).mean(1))
+
+
+BATCHES = [(shown(6, 3, 5, 5, seed=n), torch.arange(6) + n) for n in range(4)]
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    made = Net()
+    made.norm.running_mean.normal_(0, 0.3)
+    made.norm.running_var.uniform_(0.5, 1.5)
+    return made.eval()
+
+
+def calibrated(model: nn.Module, batches: list[Any] = BATCHES, **asked: Any) -> PreparedLayers:
+    with torch.no_grad(), recorded(model) as calls:
+        model(*batches[0])
+    prepared = OnednnBackend().prepare(model, calls, **asked)
+    with torch.no_grad(), replaced(model, prepared.observed) as observed:
+        for batch in batches:
+            observed(*batch)
+    prepared.settle()
+    return prepared
+
+
+def all_int8(prepared: PreparedLayers, **changed: OpConfig) -> Recipe:
+    return Recipe.of({op.name: changed.get(op.name, op.configs[0]) for op in prepared.ops})
+
+
+def error(int8: nn.Module, fp32: nn.Module) -> float:
+    with torch.no_grad():
+        found, wanted = int8(*BATCHES[0]), fp32(*BATCHES[0])
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def converted(model: nn.Module, prepared: PreparedLayers, recipe: Recipe) -> nn.Module:
+    made = second_model(model)
+    put(made, prepared.convert(recipe))
+    return made
+
+
+def test_all_layers_are_int8_and_the_model_is_left_alone():
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    prepared = calibrated(model)
+    assert [op.name for op in prepared.ops] == ["conv", "deep", "table", "mix", "head"]
+    assert set(prepared.excluded) == {"norm", "layer_norm"}
+    int8 = converted(model, prepared, all_int8(prepared))
+    assert 0 < error(int8, model) < 0.03
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
+    assert "forward" not in {name for one in model.modules() for name in vars(one)}
+
+
+def test_an_op_in_fp32_is_the_layer_itself():
+    model = net()
+    prepared = calibrated(model)
+    some = all_int8(prepared, conv=FP32, head=FP32)
+    int8 = converted(model, prepared, some)
+    assert error(int8, model) < error(converted(model, prepared, all_int8(prepared)), model)
+    assert torch.equal(int8.head.weight, model.head.weight)
+    assert list(prepared.convert(some)) == ["deep", "table", "mix"]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
+    model = net()
+    prepared, backend = calibrated(model), OnednnBackend()
+    recipe = all_int8(prepared, mix=FP32)
+    int8, described = converted(model, prepared, recipe), prepared.describe(recipe)
+    plain = {name: value.clone() for name, value in backend.to_plain(int8).items()}
+    torch.manual_seed(7)
+    other = Net().eval()
+    put(other, backend.rebuild(other, described))
+    backend.fill(other, plain, described["engine"])
+    if joined:
+        assert backend.join(other, described)
+    with torch.no_grad():
+        found, wanted = other(*BATCHES[1]), int8(*BATCHES[1])
+    if joined:
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+        assert other.forward.counts.by_graph == 1
+    else:
+        assert torch.equal(found, wanted)
+
+
+def test_a_model_of_another_structure_is_told():
+    prepared = calibrated(net())
+    described = prepared.describe(all_int8(prepared))
+    with pytest.raises(ArtifactError, match="the model has no `conv`, the quantized one had"):
+        OnednnBackend().rebuild(nn.Sequential(nn.Linear(3, 3)), described)
+    changed = net()
+    changed.head = nn.GRU(8, 4)
+    with pytest.raises(ArtifactError, match="`head` is a `GRU`, which has no int8 form"):
+        OnednnBackend().rebuild(changed, described)
+
+
+def test_what_was_seen_in_several_processes_is_put_together():
+    whole, one, other = calibrated(net()), calibrated(net(), BATCHES[:2]), calibrated(net())
+    rest = calibrated(net(), BATCHES[2:])
+    other.merge([one.statistics(), rest.statistics()])
+    other.settle()
+    recipe = all_int8(whole)
+    assert other.describe(recipe) == whole.describe(recipe)
+
+
+def test_a_layer_that_is_not_finite_stays_fp32_alone():
+    class Cleaned(Net):
+        def forward(self, x, ids):
+            return super().forward(torch.where(x > 2, torch.nan, x).nan_to_num(0.0), ids)
+
+    class Spoilt(Net):
+        def forward(self, x, ids):
+            y = self.conv(torch.where(x > 2, torch.nan, x)).nan_to_num(0.0)
+            return self.head(self.mix(y.flatten(2).transpose(1, 2)).mean(1))
+
+    assert "conv" not in calibrated(Cleaned().eval()).excluded
+    excluded = calibrated(Spoilt().eval()).excluded
+    assert excluded["conv"] == "works on NaN or infinity"
+    assert excluded["deep"] == excluded["table"] == "saw no calibration data"
+    assert "mix" not in excluded
+
+
+def test_a_layer_of_later_batches_is_int8_as_well():
+    class Rare(Net):
+        def forward(self, x, ids):
+            tokens = x.flatten(2).mean(2) @ torch.ones(3, 8)
+            return self.head(self.mix(tokens) if ids[0] else tokens)
+
+    prepared = calibrated(Rare().eval())
+    assert [op.name for op in prepared.ops if op.int8_configs] == ["mix", "head"]
+
+
+def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
+    kernel = Int8Conv._kernel
+
+    def wrong(self, x, *given):
+        found = kernel(self, x, *given)
+        return found + 1 if self.geometry.groups > 1 else found
+
+    monkeypatch.setattr(Int8Conv, "_kernel", wrong)
+    model = net()
+    prepared = calibrated(model)
+    assert list(prepared.exact) == ["deep"]
+    assert "its int8 kernel is wrong for an input of [1, 8, 5, 5]" in prepared.exact["deep"]
+    assert error(converted(model, prepared, all_int8(prepared)), model) < 0.03
+
+
+def test_without_vnni_activations_keep_to_seven_bits(monkeypatch):
+    monkeypatch.setattr(onednn, "_has_vnni", lambda: False)
+    model = net()
+    prepared = calibrated(model)
+    recipe = all_int8(prepared)
+    described = prepared.describe(recipe)
+    assert described["reduce_range"] is True
+    parts = prepared.convert(recipe)
+    assert {part.graph.kernel.x.high for path, part in parts.items() if path != "table"} == {127}
+    assert {
+        part.graph.kernel.x.high
+        for path, part in OnednnBackend().rebuild(net(), described).items()
+        if path != "table"
+    } == {127}
+
+
+def test_bias_correction_gives_the_means_back():
+    model = net()
+    prepared = calibrated(model)
+    plain = next(op for op in prepared.ops if op.name == "deep").configs[0]
+    asked = OpConfig(plain.activation, plain.weight, (BIAS,))
+    means = []
+    for config in (FP32, plain, asked):
+        recipe = all_int8(prepared, deep=config, conv=FP32)
+        made, given = converted(model, prepared, recipe), []
+        made.deep.register_forward_hook(lambda module, x, y, given=given: given.append(y))
+        with torch.no_grad():
+            for batch in BATCHES:
+                made(*batch)
+        means.append(torch.cat(given).mean((0, 2, 3)))
+    off, corrected = ((one - means[0]).abs().sum() for one in means[1:])
+    assert corrected < off / 2
+
+
+def test_errors_are_those_of_each_op_alone():
+    prepared = calibrated(net())
+    recipe = all_int8(prepared)
+    ranked = dict(prepared.rank(recipe))
+    assert set(ranked) == {"conv", "deep", "table", "mix", "head"}
+    assert all(0 < one < 0.01 for one in ranked.values())
+    assert prepared.error(recipe, ["conv", "mix"]) == pytest.approx(ranked["conv"] + ranked["mix"])
+    assert prepared.error(all_int8(prepared, conv=FP32), ["conv"]) == 0
+
+
+def test_a_weight_that_others_read_stays_beside():
+    class Tied(Net):
+        def forward(self, x, ids):
+            return F.linear(self.table(ids), self.table.weight)
+
+    model = Tied().eval()
+    prepared = calibrated(model)
+    parts = prepared.convert(all_int8(prepared))
+    assert tuple(parts["table"].gone) == ()
+    int8 = converted(model, prepared, all_int8(prepared))
+    assert error(int8, model) < 0.02
+
+
+def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3, 3))
+
+    told = {
+        nn.ConvTranspose2d(3, 3, 2): "oneDNN has no int8 kernel for transposed convolutions",
+        nn.GRU(3, 3): "recurrent layers keep their state in floating point",
+        nn.GroupNorm(1, 3): "norms stay floats: int8 costs them accuracy and wins no time",
+        Own(): "its `forward` computes with its weights by itself",
+    }
+    for module, why in told.items():
+        assert OnednnBackend().prepare(nn.Sequential(module), {}).excluded == {"0": why}
+    assert OnednnBackend().prepare(nn.Sequential(nn.ReLU(), nn.PReLU()), {}).excluded == {}
