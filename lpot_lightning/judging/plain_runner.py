@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.data.batches import Call, CollectedCalls, cannot_take, shortened
-from lpot_lightning.errors import EvaluationError, LpotError, in_short
+from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.loader_judge import number_of
 from lpot_lightning.judging.protocols import Evaluation, Monitor
 from lpot_lightning.machine.random_numbers import seeded
@@ -62,6 +62,7 @@ class PlainRunner:
         judge: str = "`eval_func`",
         seed: int,
     ) -> None:
+        self._is_whole = False
         self._fresh, self._eval_func, self._data, self._seed = fresh, eval_func, data, seed
         self._monitor, self._works = Monitor(monitor, higher_is_better), False
         self._judge = judge
@@ -90,13 +91,25 @@ class PlainRunner:
             EvaluationError: if there are none and ``eval_func`` fails.
         """
         if self._data is not None:
-            self._show(model, shortened(self._data.calls[0]))
+            model = self._shown(model, self._data.calls[0])
         try:
             with self._first_call_noted(model):
                 self._judged = model, self._pass_over(model)
         except Exception:
             if self._data is None:
                 raise  # else it may be the watching that it does not bear
+        return model
+
+    def _shown(self, model: nn.Module, first: Call) -> nn.Module:
+        """Show ``model`` the first batch, whole where the first samples of it are not enough."""
+        if not self._is_whole:
+            try:
+                self._show(model, shortened(first))
+            except DataError:  # a model may depend on how many samples a batch has
+                self._is_whole, model = True, self._fresh()
+            else:
+                return model
+        self._show(model, first)
         return model
 
     def calibrate(self, model: nn.Module) -> None:

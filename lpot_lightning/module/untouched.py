@@ -44,6 +44,22 @@ def as_before_on_error(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def as_before_but(model: nn.Module, name: str) -> Iterator[None]:
+    """Put attributes of all modules back when the ``with`` ends, but of those inside of ``name``.
+
+    Args:
+        model: whose modules.
+        name: of children that keep what they note, with all that they hold.
+    """
+    inside = [one for path, one in model.named_modules() if name not in path.split(".")]
+    put_back = _kept(map(vars, inside))
+    try:
+        yield
+    finally:
+        put_back()
+
+
+@contextmanager
 def as_before(objects: Iterable[object]) -> Iterator[None]:
     """Put attributes of ``objects`` back when the ``with`` ends, also those of modules they hold.
 

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelecto
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
+from torch.utils import _pytree as pytree
 from torchmetrics import Metric
 
 from lpot_lightning.errors import EvaluationError
@@ -69,6 +70,23 @@ class BorrowedLoop(_EvaluationLoop):
         )
 
 
+def held(trainer: Trainer, batches: Sequence[Sequence[Any]]) -> CombinedLoader:
+    """Return ``batches``, one list a validation loader, in the structure of the user's loaders."""
+    user = _loop_of(trainer)._combined_loader
+    if user is None or len(user.flattened) != len(batches):
+        return CombinedLoader([HeldBatches(one) for one in batches], "sequential")
+    standing = [
+        HeldBatches(one, loader) for one, loader in zip(batches, user.flattened, strict=True)
+    ]
+    return CombinedLoader(pytree.tree_unflatten(standing, user._spec), "sequential")
+
+
+def _loop_of(trainer: Trainer) -> _EvaluationLoop:
+    """Return the validation loop that the trainer uses now."""
+    fitting = trainer.state.fn == TrainerFn.FITTING
+    return trainer.fit_loop.epoch_loop.val_loop if fitting else trainer.validate_loop
+
+
 def logged_by(loop: _EvaluationLoop) -> dict[str, _ResultMetric]:
     """Return what ``loop`` logged for the epoch, by all its names."""
     return {
@@ -87,11 +105,33 @@ def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
     }
 
 
-class HeldBatches:
-    """Batches in memory as a dataloader; a list would be taken apart down to its tensors."""
+class ShowingLoop(BorrowedLoop):
+    """Shows batches to ``validation_step`` alone.
 
-    def __init__(self, batches: Sequence[Any]) -> None:
-        self._batches = batches
+    What a module does at the end of an epoch may need all of the validation data, and these are a
+    few batches, of the training data perhaps.
+    """
+
+    def _on_evaluation_epoch_end(self) -> None:
+        """Ask nobody."""
+
+
+class HeldBatches:
+    """Batches in memory as a dataloader; a list would be taken apart down to its tensors.
+
+    Args:
+        batches: of one loader.
+        loader: of the user, in whose place it stands: it has its attributes.
+    """
+
+    def __init__(self, batches: Sequence[Any], loader: object = None) -> None:
+        self._batches, self._loader = batches, loader
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the user's loader has: a step may ask for its ``dataset``."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._batches)

@@ -10,13 +10,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.untouched import as_before_on_error
-from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, HeldBatches, Warned, quiet, run
+from lpot_lightning.module.stand_in import HELD
+from lpot_lightning.module.untouched import as_before_but, as_before_on_error
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, ShowingLoop, Warned, held, quiet, run
 from lpot_lightning.trainer.progress import Bar, Progress
 
 
@@ -75,10 +75,14 @@ class Passes:
         batches: Sequence[Sequence[Any]],
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Show ``model`` batches, one list a validation loader of the user."""
-        loader = CombinedLoader([HeldBatches(one) for one in batches], "sequential")
-        loop = BorrowedLoop(self.trainer, loader, [len(one) for one in batches])
-        self.run(model, loop, callbacks)
+        """Show ``model`` batches, one list a validation loader of the user.
+
+        Attributes of the user's modules are as they were afterwards: what a step has gathered is
+        for the end of an epoch, which does not come.
+        """
+        loop = ShowingLoop(self.trainer, held(self.trainer, batches), [len(one) for one in batches])
+        with as_before_but(model, HELD):
+            self.run(model, loop, callbacks)
 
     def step_seconds(self, model: nn.Module, batches: Sequence[Sequence[Any]]) -> float:
         """Return the seconds of one ``validation_step``, the median over ``batches``."""

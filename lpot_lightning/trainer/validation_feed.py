@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -27,6 +27,7 @@ class ValidationFeed:
 
     def __init__(self, passes: Passes, fresh: Callable[[], nn.Module], data: Calibration) -> None:
         self._passes, self._fresh, self._data = passes, fresh, data
+        self._is_whole = False
 
     @property
     def batches(self) -> Any:
@@ -59,6 +60,10 @@ class ValidationFeed:
         fault = self._fault(model)
         if fault is None:
             return model
+        if not self._is_whole:  # a step may depend on how many samples a batch has
+            self._is_whole = True
+            if self._fault(self._fresh()) is None:
+                return self._fresh()
         origin, reason = self._data.origin, in_short(fault)
         if origin != calibration.VALIDATION:
             self._data.take_validation_data()
@@ -74,7 +79,8 @@ class ValidationFeed:
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
-            self._passes.show(model, [list(map(shortened, one)) for one in self._data.first])
+            take = list if self._is_whole else _shortened
+            self._passes.show(model, [take(one) for one in self._data.first])
         except LpotError:
             raise
         except Exception as error:
@@ -108,3 +114,7 @@ class ValidationFeed:
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
         return self._passes.step_seconds(model, self._data.first)
+
+
+def _shortened(batches: Sequence[Any]) -> list[Any]:
+    return [shortened(one) for one in batches]

@@ -199,3 +199,25 @@ def test_the_direction_is_that_of_the_conf_and_the_model_is_new() -> None:
         found = runner(higher_is_better=higher).evaluate(Spy(), "baseline")
         assert found.monitor == Monitor("accuracy", higher)
     assert isinstance(runner().fresh(), Spy)
+
+
+class Grouping(Spy):
+    """Takes a batch apart into groups of eight, five of them."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x.view(5, 8, 2).flatten(0, 1), mask)
+
+
+def test_a_batch_is_whole_where_its_first_samples_are_not_enough() -> None:
+    feed = PlainRunner(Grouping, lambda model: 0.5, held(ROWS), seed=3)
+    spoilt = Grouping()
+    works = feed.try_out(spoilt)
+    assert works is not spoilt
+    assert works.seen == [(40,)]
+    assert feed.try_out(works) is works
+
+
+def test_one_that_the_model_does_not_take_as_a_whole_either_is_told() -> None:
+    feed = PlainRunner(Grouping, lambda model: 0.5, held(ROWS[:39]), seed=3)
+    with pytest.raises(DataError, match="`Grouping` cannot take a batch of the loader"):
+        feed.try_out(Grouping())

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.module.untouched import as_before_on_error, at_rest
+from lpot_lightning.module.untouched import (
+    as_before_but,
+    as_before_on_error,
+    at_rest,
+)
 
 
 class Gathers(nn.Module):
@@ -87,3 +91,16 @@ def test_a_model_is_at_rest_until_the_end_and_where_it_is_not_reached():
         fail()
     assert torch.is_grad_enabled()
     assert [one.training for one in model.modules()] == [True, True, False]
+
+
+def test_what_is_inside_of_a_name_keeps_what_it_noted():
+    module = Gathers()
+    module.part = nn.Sequential(nn.ModuleDict({"watch": Gathers()}))
+    inside = module.part[0]["watch"]
+    with as_before_but(module, "watch"):
+        for one in (module, inside):
+            one.seen.add(2)
+            one.new = 1
+    assert module.seen == {1}
+    assert not hasattr(module, "new")
+    assert (inside.seen, inside.new) == ({1, 2}, 1)

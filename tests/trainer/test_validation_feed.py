@@ -1,0 +1,79 @@
+"""What a step sees in a pass that only shows it a few batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lit_scenes import Lit, conf, fitted, points, train_loader, trainer, val_loader
+from torch.utils.data import DataLoader
+
+from lpot_lightning import QuantizationCallback, quantize
+
+
+class Gathering(Lit):
+    """Holds all answers against all labels when the epoch ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers, self.ends = [], 0
+        self.register_buffer("labels", points(48, seed=1).tensors[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.answers.append(self.net(batch[0]).argmax(1))
+
+    def on_validation_epoch_end(self):
+        answers = torch.cat(self.answers)
+        self.answers.clear()
+        self.log("val_acc", (answers == self.labels).float().mean())
+
+
+def test_the_end_of_an_epoch_comes_where_all_of_the_data_were_seen(workspace):
+    callback = QuantizationCallback(conf(workspace))
+    fitted(callback, Gathering(), max_epochs=1, num_sanity_val_steps=0)
+    result = callback.result
+    again = trainer().validate(result.model, val_loader(), verbose=False)[0]["val_acc"]
+    assert again == pytest.approx(result.accuracy)
+    assert not result.model.answers
+
+
+class Episodes(Lit):
+    """Takes a batch apart into groups, so that it has to be whole."""
+
+    def validation_step(self, batch, batch_idx):
+        groups = self.net(batch[0]).view(3, -1, 3)
+        self.acc(groups.flatten(0, 1), batch[1])
+        self.log("val_acc", self.acc)
+
+
+def test_a_batch_is_whole_where_its_first_samples_are_not_enough(workspace):
+    loaders = DataLoader(points(144), 48), DataLoader(points(48, seed=1), 48)
+    result = quantize(trainer(), Episodes(), *loaders, conf=conf(workspace))
+    assert result.status == "met"
+
+
+class Asking(Lit):
+    """Looks at the data set that it is validated on."""
+
+    def validation_step(self, batch, batch_idx):
+        assert len(self.trainer.val_dataloaders.dataset) == 48
+        super().validation_step(batch, batch_idx)
+
+
+class AskingEach(Lit):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        loaders = self.trainer.val_dataloaders
+        assert len(loaders[dataloader_idx].dataset) == (48, 24)[dataloader_idx]
+        if dataloader_idx == 0:
+            super().validation_step(batch, batch_idx)
+
+
+def test_a_step_finds_the_users_loaders(workspace):
+    callback = QuantizationCallback(conf(workspace))
+    fitted(callback, Asking(), max_epochs=1)
+    assert callback.result.status == "met"
+
+
+def test_so_it_does_with_several(workspace):
+    several = [val_loader(), val_loader(24)]
+    result = quantize(trainer(), AskingEach(), train_loader(), several, conf=conf(workspace))
+    assert result.status == "met"
