@@ -28,13 +28,6 @@ class Timed(Agreement):
         return self.left.pop(0)
 
 
-@pytest.fixture(autouse=True)
-def _as_users_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests time as briefly as can be."""
-    monkeypatch.setattr(speed, "WARM_UP", 1)
-    monkeypatch.setattr(speed, "MOST", 31)
-
-
 def test_the_ratio_is_that_of_the_medians_without_the_warm_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -49,6 +42,14 @@ def test_fp32_and_int8_take_turns() -> None:
     runner = Timed(model, [1.0] * 100)
     measure_speedup(runner, model, {"first": StandIn(int8)})
     assert runner.timed[:4] == [model.first, int8, model.first, int8]
+
+
+def test_graphs_join_once_and_a_model_of_its_own() -> None:
+    model, joined = net(), []
+    runner = Timed(model, [1.0] * 100)
+    measure_speedup(runner, model, {"first": StandIn(nn.Linear(8, 32))}, joined.append)
+    assert len(joined) == 1
+    assert joined[0] is not model
 
 
 def test_slow_steps_are_timed_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
