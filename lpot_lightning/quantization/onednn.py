@@ -88,8 +88,10 @@ class OnednnBackend:
             bias = f"{name}.bias"
             if name.endswith(f"{HELD}.kernel") and bias in plain and module.bias is None:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
+        own = nn.Module.state_dict(model)
+        extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
         try:
-            nn.Module.load_state_dict(model, dict(plain))
+            nn.Module.load_state_dict(model, {**plain, **extra})
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"the weights do not fit the model: {reason}") from error

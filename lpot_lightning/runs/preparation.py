@@ -13,7 +13,7 @@ from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.copying import other_types
-from lpot_lightning.module.stand_in import StandIn, replaced
+from lpot_lightning.module.stand_in import HELD, StandIn, replaced
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.tuning_result import by_reason
@@ -128,7 +128,8 @@ def check_not_int8(model: nn.Module) -> None:
 def int8_in(model: nn.Module) -> str | None:
     """Return the name of something in the state of ``model`` that is int8, where there is one."""
     for name, held in nn.Module.state_dict(model).items():
-        if isinstance(held, tuple) or getattr(held, "is_quantized", False):
+        ours = HELD in name.split(".")
+        if ours or isinstance(held, tuple) or getattr(held, "is_quantized", False):
             return name
     return None
 

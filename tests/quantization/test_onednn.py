@@ -19,6 +19,7 @@ from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.layers import BIAS, PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
+from lpot_lightning.runs.preparation import int8_in
 
 
 def shown(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -122,6 +123,40 @@ def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
         assert other.forward.counts.by_graph == 1
     else:
         assert torch.equal(found, wanted)
+
+
+def test_what_a_module_saves_besides_tensors_stays_its_own():
+    class Extra(Net):
+        kept = "own"
+
+        def get_extra_state(self):
+            return self.kept
+
+        def set_extra_state(self, state):
+            self.kept = state
+
+    model = Extra().eval()
+    prepared, backend = calibrated(model), OnednnBackend()
+    recipe = all_int8(prepared)
+    int8, described = converted(model, prepared, recipe), prepared.describe(recipe)
+    plain = backend.to_plain(int8)
+    assert all(isinstance(one, torch.Tensor) for one in plain.values())
+    other = Extra().eval()
+    other.kept = "another"
+    put(other, backend.rebuild(other, described))
+    backend.fill(other, plain, described["engine"])
+    assert other.kept == "another"
+    del plain["norm.weight"]
+    with pytest.raises(ArtifactError, match="the weights do not fit the model: .*Missing key"):
+        backend.fill(other, plain, described["engine"])
+
+
+def test_an_int8_model_is_known_as_one():
+    model = net()
+    prepared = calibrated(model)
+    assert int8_in(model) is None
+    name = int8_in(converted(model, prepared, all_int8(prepared)))
+    assert name == "conv.lpot_int8.kernel.weight"
 
 
 def test_a_model_of_another_structure_is_told():
