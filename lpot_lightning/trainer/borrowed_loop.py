@@ -70,21 +70,11 @@ class BorrowedLoop(_EvaluationLoop):
         )
 
 
-def held(trainer: Trainer, batches: Sequence[Sequence[Any]]) -> CombinedLoader:
+def held(batches: Sequence[Sequence[Any]], user: CombinedLoader) -> CombinedLoader:
     """Return ``batches``, one list a validation loader, in the structure of the user's loaders."""
-    user = _loop_of(trainer)._combined_loader
-    if user is None or len(user.flattened) != len(batches):
-        return CombinedLoader([HeldBatches(one) for one in batches], "sequential")
-    standing = [
-        HeldBatches(one, loader) for one, loader in zip(batches, user.flattened, strict=True)
-    ]
+    pairs = zip(batches, user.flattened, strict=True)
+    standing = [HeldBatches(one, loader) for one, loader in pairs]
     return CombinedLoader(pytree.tree_unflatten(standing, user._spec), "sequential")
-
-
-def _loop_of(trainer: Trainer) -> _EvaluationLoop:
-    """Return the validation loop that the trainer uses now."""
-    fitting = trainer.state.fn == TrainerFn.FITTING
-    return trainer.fit_loop.epoch_loop.val_loop if fitting else trainer.validate_loop
 
 
 def logged_by(loop: _EvaluationLoop) -> dict[str, _ResultMetric]:
@@ -106,14 +96,22 @@ def directions_in(loop: _EvaluationLoop) -> dict[str, bool | None]:
 
 
 class ShowingLoop(BorrowedLoop):
-    """Shows batches to ``validation_step`` alone.
+    """Shows batches to ``validation_step``, and asks no hook that comes when they are over.
 
     What a module does at the end of an epoch may need all of the validation data, and these are a
-    few batches, of the training data perhaps.
+    few batches, of the training data perhaps; what it does after that may need what it made then.
     """
 
     def _on_evaluation_epoch_end(self) -> None:
         """Ask nobody."""
+
+    def _on_evaluation_end(self, *args: Any, **kwargs: Any) -> None:
+        """Ask nobody."""
+        self.trainer._logger_connector.reset_results()
+
+    def _on_evaluation_model_train(self) -> None:
+        """Let the modules be in the modes of before."""
+        self._module_mode.restore(self.trainer.lightning_module)
 
 
 class HeldBatches:
@@ -124,7 +122,7 @@ class HeldBatches:
         loader: of the user, in whose place it stands: it has its attributes.
     """
 
-    def __init__(self, batches: Sequence[Any], loader: object = None) -> None:
+    def __init__(self, batches: Sequence[Any], loader: object) -> None:
         self._batches, self._loader = batches, loader
 
     def __getattr__(self, name: str) -> Any:

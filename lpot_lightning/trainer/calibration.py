@@ -78,6 +78,11 @@ class Calibration:
         return self._data.batches
 
     @property
+    def user(self) -> CombinedLoader:
+        """The validation loaders of the user, in whose places the batches stand."""
+        return self._val()
+
+    @property
     def origin(self) -> str:
         """Where they come from, for people."""
         return self._data.origin

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 
 from lpot_lightning.machine.ranks import Ranks
@@ -73,21 +74,24 @@ class Passes:
         self,
         model: nn.Module,
         batches: Sequence[Sequence[Any]],
+        user: CombinedLoader,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Show ``model`` batches, one list a validation loader of the user.
+        """Show ``model`` batches, one list a validation loader of the ``user``.
 
         Attributes of the user's modules are as they were afterwards: what a step has gathered is
         for the end of an epoch, which does not come.
         """
-        loop = ShowingLoop(self.trainer, held(self.trainer, batches), [len(one) for one in batches])
+        loop = ShowingLoop(self.trainer, held(batches, user), [len(one) for one in batches])
         with as_before_but(model, HELD):
             self.run(model, loop, callbacks)
 
-    def step_seconds(self, model: nn.Module, batches: Sequence[Sequence[Any]]) -> float:
+    def step_seconds(
+        self, model: nn.Module, batches: Sequence[Sequence[Any]], user: CombinedLoader
+    ) -> float:
         """Return the seconds of one ``validation_step``, the median over ``batches``."""
         clock = StopWatch()
-        self.show(model, batches, clock.around([]))
+        self.show(model, batches, user, clock.around([]))
         return self.ranks.agreed(clock.median)
 
 

@@ -80,7 +80,7 @@ class ValidationFeed:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
             take = list if self._is_whole else _shortened
-            self._passes.show(model, [take(one) for one in self._data.first])
+            self._passes.show(model, [take(one) for one in self._data.first], self._data.user)
         except LpotError:
             raise
         except Exception as error:
@@ -102,7 +102,7 @@ class ValidationFeed:
             )
         try:
             with self._passes.bar("calibration", sum(map(len, self._data.batches))) as bar:
-                self._passes.show(model, self._data.batches, [bar])
+                self._passes.show(model, self._data.batches, self._data.user, [bar])
         except LpotError:
             raise
         except Exception as error:
@@ -113,7 +113,7 @@ class ValidationFeed:
 
     def step_seconds(self, model: nn.Module) -> float:
         """Return the seconds of one ``validation_step`` on the first calibration batch."""
-        return self._passes.step_seconds(model, self._data.first)
+        return self._passes.step_seconds(model, self._data.first, self._data.user)
 
 
 def _shortened(batches: Sequence[Any]) -> list[Any]:

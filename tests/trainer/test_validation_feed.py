@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from lit_scenes import Lit, conf, fitted, points, train_loader, trainer, val_loader
+from qat_scenes import APPROACH
 from torch.utils.data import DataLoader
 
-from lpot_lightning import QuantizationCallback, quantize
+from lpot_lightning import QATCallback, QuantizationCallback, quantize
 
 
 class Gathering(Lit):
@@ -77,3 +78,33 @@ def test_so_it_does_with_several(workspace):
     several = [val_loader(), val_loader(24)]
     result = quantize(trainer(), AskingEach(), train_loader(), several, conf=conf(workspace))
     assert result.status == "met"
+
+
+class Following(Lit):
+    """Relies, after the end of an epoch, on what it made there."""
+
+    def on_validation_epoch_end(self):
+        self.done = True
+
+    def on_validation_end(self):
+        assert self.done
+
+    def on_validation_model_train(self):
+        del self.done
+        self.train()
+
+
+@pytest.mark.parametrize("kind", [QuantizationCallback, QATCallback])
+def test_hooks_that_follow_the_end_of_an_epoch_come_with_it(workspace, kind):
+    callback = kind(conf(workspace, quantization=APPROACH if kind is QATCallback else {}))
+    one = trainer(callback, max_epochs=1, num_sanity_val_steps=0)
+    one.fit(Following(), train_loader(), val_loader())
+    assert callback.result.status == "met"
+
+
+@pytest.mark.parametrize("module", [Asking, AskingEach])
+def test_before_the_first_batch_of_a_fit_the_loaders_are_there_as_well(workspace, module):
+    callback = QATCallback(conf(workspace, quantization=APPROACH))
+    loaders = val_loader() if module is Asking else [val_loader(), val_loader(24)]
+    trainer(callback, max_epochs=1).fit(module(), train_loader(), loaders)
+    assert callback.result.status == "met"
