@@ -162,10 +162,14 @@ def test_a_warning_is_shown_before_an_error():
 
 
 def test_held_batches_are_a_loader_of_batches_and_no_collection():
-    held = HeldBatches([[1, 2], [3, 4]])
+    user = val_loader()
+    held = HeldBatches([[1, 2], [3, 4]], user)
     assert CombinedLoader([held], "sequential").flattened == [held]
     assert list(held) == [[1, 2], [3, 4]]
     assert len(held) == 2
+    assert held.dataset is user.dataset
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        held.nothing  # noqa: B018
 
 
 def test_the_end_of_an_iterator_in_a_step_is_not_the_end_of_the_data():
