@@ -29,7 +29,7 @@ from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import read_file, remove_file, rename_aside, sha256, write_file
 from lpot_lightning.machine.reading import in_units
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
-from lpot_lightning.module.stand_in import put
+from lpot_lightning.module.stand_in import HELD, put
 from lpot_lightning.quantization.backend import BACKENDS
 
 _LOG = logging.getLogger(__name__)
@@ -111,13 +111,14 @@ def _keep_previous(folder: Path, names: Names) -> None:
     """Hold on to the weights that the configuration on disk names, until it names others.
 
     Killed between the two files before, the previous ones are the ones to keep: they are left
-    alone. Where no configuration is there an empty file is in their place, so that the weights of a
-    killed run are known. Others that no configuration of ours names may be somebody's only ones:
-    they are kept under another name.
+    alone. Killed after both, they are of no more use. Where no configuration is there an empty file
+    is in their place, so that the weights of a killed run are known. Others that no configuration
+    of ours names may be somebody's only ones: they are kept under another name.
     """
     weights, named = folder / names.weights, _named(folder / names.configure)
     previous = _previous(weights)
-    if previous.exists() and not _is_empty(previous) and sha256(_content_of(previous)) != named:
+    left = _content_of(previous) if previous.exists() else b""
+    if left and sha256(left) != named and not (named and _is_int8(left)):
         _set_aside(previous, names)
     if named is None:
         if not _is_empty(previous):
@@ -129,6 +130,15 @@ def _keep_previous(folder: Path, names: Names) -> None:
         write_file(previous, content)
     elif sha256(_content_of(previous)) != named:
         _set_aside(weights, names)
+
+
+def _is_int8(content: bytes) -> bool:
+    """Whether weights have names that only parts of ours give; others may be anybody's."""
+    try:
+        found = read_tensors(content, "")
+    except ArtifactError:
+        return False
+    return isinstance(found, dict) and any(HELD in str(name).split(".") for name in found)
 
 
 def _is_empty(path: Path) -> bool:

@@ -321,6 +321,20 @@ def test_killed_between_the_files_the_older_model_loads_twice_in_a_row(saved, sc
     assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
 
 
+def test_killed_after_the_files_nothing_of_it_stays(saved, scene, monkeypatch, caplog):
+    """The older weights were there still, and were taken for somebody else's."""
+    model, batch, found = scene
+    monkeypatch.setattr(storage, "remove_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(saved, model, found, recipe_of(found, 0))
+    monkeypatch.undo()
+    assert (saved / "best_model_weights.previous.pt").exists()
+    int8 = save(saved, model, found, recipe_of(found, 1))
+    assert same(batch(load(saved, model)), batch(int8))
+    assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("call", range(6))
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_full_disk_leaves_a_model_and_no_scraps(saved, scene, monkeypatch, name, call):
