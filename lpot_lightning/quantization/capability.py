@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
 
-_WEIGHT = TensorConfig("int8", "sym", "per_channel", "minmax")
-_WEIGHTED = tuple(
-    OpConfig(TensorConfig("uint8", scheme, "per_tensor", algorithm), _WEIGHT)
+ACTIVATIONS = tuple(
+    TensorConfig("uint8", scheme, "per_tensor", algorithm)
     for algorithms in (("kl", "minmax"), ("percentile",))
     for scheme in ("asym", "sym")
     for algorithm in algorithms
 )
-_EMBEDDING = OpConfig(
+EMBEDDING = OpConfig(
     TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
     TensorConfig("uint8", "asym_float", "per_channel", "minmax"),
 )
@@ -24,4 +23,7 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
     asymmetric or symmetric, range by ``kl`` or ``minmax``), one for tables. ``percentile`` is not
     LPOT's and comes after.
     """
-    return (_EMBEDDING, FP32) if kind == "Embedding" else (*_WEIGHTED, FP32)
+    if kind == "Embedding":
+        return (EMBEDDING, FP32)
+    weight = TensorConfig("int8", "sym", "per_channel", "minmax")
+    return (*(OpConfig(activation, weight) for activation in ACTIVATIONS), FP32)

@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import nn
 
+from lpot_lightning.quantization.capability import ACTIVATIONS, EMBEDDING
 from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
 
 OP_LAYERS = (
@@ -15,16 +16,6 @@ OP_LAYERS = (
 )  # fmt: skip
 """Layers worth quantizing alone, where nothing around them can be traced."""
 
-_ACTIVATIONS = tuple(
-    TensorConfig("uint8", scheme, "per_tensor", algorithm)
-    for algorithms in (("kl", "minmax"), ("percentile",))
-    for scheme in ("asym", "sym")
-    for algorithm in algorithms
-)
-_EMBEDDING = OpConfig(
-    TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
-    TensorConfig("uint8", "asym_float", "per_channel", "minmax"),
-)
 _FIXED = {"sigmoid", "Sigmoid", "tanh", "Tanh", "softmax", "Softmax", "hardsigmoid", "Hardsigmoid"}
 
 
@@ -45,11 +36,11 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
     is not LPOT's and comes after.
     """
     if kind in ("Embedding", "EmbeddingBag"):
-        return (_EMBEDDING, FP32)
+        return (EMBEDDING, FP32)
     if kind.startswith("Conv") or kind == "Linear":
         granularity = "per_tensor" if "Transpose" in kind else "per_channel"
         weight = TensorConfig("int8", "sym", granularity, "minmax")
-        return (*(OpConfig(activation, weight) for activation in _ACTIVATIONS), FP32)
+        return (*(OpConfig(activation, weight) for activation in ACTIVATIONS), FP32)
     algorithm = "minmax" if kind in _FIXED else "kl"
     return (OpConfig(TensorConfig("uint8", "asym", "per_tensor", algorithm)), FP32)
 

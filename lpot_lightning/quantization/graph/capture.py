@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import types
 from collections.abc import Callable, Sequence
@@ -41,8 +42,7 @@ class Captured:
     runs as it is written, and so do calls of more than ``MOST`` kinds.
 
     Args:
-        module: whose layers may be int8 by themselves; it is held weakly by nobody: this object is
-            its ``forward``.
+        module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
         lower: see there.
 
     Attributes:
@@ -59,9 +59,8 @@ class Captured:
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
         self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
-        self._config = dynamo.config.patch(
-            skip_nnmodule_hook_guards=False, recompile_limit=MOST, automatic_dynamic_shapes=True
-        )
+        # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
+        self._config = dynamo.config.patch(skip_nnmodule_hook_guards=False, recompile_limit=MOST)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
@@ -83,8 +82,6 @@ class Captured:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         """Return one for the copy of the module, which captures anew."""
-        import copy
-
         return Captured(copy.deepcopy(self._module, memo), self._lower)
 
 
@@ -102,9 +99,7 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
 
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
     code = call.__code__.replace(co_name=name, co_qualname=name)
-    own = types.FunctionType(code, call.__globals__, name, None, call.__closure__)
-    own.__kwdefaults__ = call.__kwdefaults__
-    return own
+    return types.FunctionType(code, call.__globals__, name, None, call.__closure__)
 
 
 def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Tensor]:
