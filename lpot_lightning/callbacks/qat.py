@@ -19,9 +19,8 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, quoted
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.quantization.backend import BACKENDS, Training
+from lpot_lightning.quantization.backend import BACKENDS, Training, find_backend
 from lpot_lightning.runs.options import Options
-from lpot_lightning.runs.quantize import find_backend
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
 from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
@@ -219,7 +218,7 @@ class QATCallback(TunedCallback):
     def _prepared(self, model: LightningModule, work: SessionWork) -> Training:
         say, feed = rank_zero_info, work.feed(calib="val", samples=FEW)
         options = Options(modules=self.modules, whole=False, ranks=work.ranks)
-        backend, avoid = find_backend(self.conf, say), self._now.avoid
+        backend, avoid = find_backend(for_training=True), self._now.avoid
         return prepare_training(model, backend, self.conf, feed, options, say, avoid=avoid)
 
     def _begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:

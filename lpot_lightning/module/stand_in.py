@@ -31,14 +31,24 @@ class StandIn:
     """What computes in place of a module's ``forward``.
 
     Args:
-        graph: takes and gives what ``forward`` does.
+        graph: takes and gives what ``forward`` does; its tensors are the model's from then on.
         shared: tensors of the graph that are the module's own, by name: the graph's, the module's.
         gone: names of the module's tensors that nobody needs any more.
+        forward: computes in place of ``graph``, which it calls or does not.
     """
 
-    graph: nn.Module
+    graph: nn.Module | None
     shared: Mapping[str, str] = field(default_factory=dict)
     gone: Collection[str] = ()
+    forward: Callable[..., Any] | None = None
+
+    @property
+    def computes(self) -> Callable[..., Any]:
+        """What ``forward`` of the module becomes."""
+        if self.forward is not None:
+            return self.forward
+        assert self.graph is not None
+        return self.graph.forward
 
 
 class Inside:
@@ -85,6 +95,16 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
         model.register_load_state_dict_pre_hook(_refuse_fp32)  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def computing(model: nn.Module, forwards: Mapping[str, Callable[..., Any]]) -> Iterator[nn.Module]:
+    """Let ``forwards`` compute for the modules at their paths, for the time of the ``with``."""
+    undo = let_compute(model, forwards)
+    try:
+        yield model
+    finally:
+        undo()
+
+
 def let_compute(model: nn.Module, forwards: Mapping[str, Callable[..., Any]]) -> Undo:
     """Let ``forwards`` compute for the modules at their paths, and return what ends it.
 
@@ -115,6 +135,7 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
     for path, part in parts.items():
         module = model.get_submodule(path)
         for ours, theirs in part.shared.items():
+            assert part.graph is not None
             _tie(part.graph, ours, module, theirs)
         for name in part.gone:
             where, _, last = name.rpartition(".")
@@ -122,8 +143,9 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
             layer = ".".join(piece for piece in (path, where) if piece)
             yield from _taken_out(owner, last, layer or type(model).__name__)
             yield _set(owner, {"forward": Inside(layer, path or type(model).__name__)})
-        yield from _registered(model, path, part.graph)
-        yield _set(module, {"forward": part.graph.forward})
+        if part.graph is not None:
+            yield from _registered(model, path, part.graph)
+        yield _set(module, {"forward": part.computes})
         if part.gone:
             yield _items_kept(module._forward_pre_hooks)
             _keep_only(module._forward_pre_hooks, other_hooks(module))

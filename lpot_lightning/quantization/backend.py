@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
@@ -43,7 +44,13 @@ class Prepared(Protocol):
         """The quantizable ops and what each can be."""
 
     def convert(self, recipe: Recipe) -> Mapping[str, StandIn]:
-        """Return the int8 parts by their path; parts without an int8 op are left out."""
+        """Return what stands in for parts by their path; without int8 ops it may be nothing."""
+
+    def graphs(self, model: nn.Module) -> Mapping[str, Callable[..., Any]]:
+        """Return what computes for modules of ``model`` over int8 parts, by path, the same always.
+
+        It is empty where the parts are graphs.
+        """
 
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
         """Return how much each int8 op of ``recipe`` hurts, alone."""
@@ -141,8 +148,8 @@ class Backend(Protocol):
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""
 
-    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
-        """Let graphs compute over int8 parts that are in place; return whether there are any."""
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
+        """Let graphs compute over int8 parts that are in place, where there are any."""
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""
@@ -151,7 +158,10 @@ class Backend(Protocol):
         """Put such a state into a model of the same structure, packed for ``engine``."""
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {
-    "pytorch_fx": FxBackend,
-    "pytorch": FxBackend,  # the eager flow is not built; FX takes models with stubs as they are
-}
+BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": OnednnBackend, "pytorch_fx": FxBackend}
+"""By the name that files have."""
+
+
+def find_backend(*, for_training: bool) -> Backend:
+    """Return the way to int8 for models as they are, or for a training for int8."""
+    return BACKENDS["pytorch_fx" if for_training else "onednn"]()

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
+from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.op_profile import OpProfile
+from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
+    Int8Form,
+    LayerForward,
     QuantizedLayer,
     kind_of_class,
     quantized,
@@ -59,6 +63,8 @@ class PreparedLayers:
         bits: int,
     ) -> None:
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
+        self._forwards = {path: LayerForward(layer, None) for path, layer in layers.items()}
+        self._captured: dict[str, Captured] | None = None
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
         self.excluded = excluded
         self.exact: dict[str, str] = {}
@@ -128,13 +134,29 @@ class PreparedLayers:
         )
 
     def convert(self, recipe: Recipe) -> dict[str, StandIn]:
-        """Return the int8 layers by path."""
+        """Return the int8 layers by path, and those in fp32: graphs are the same for all recipes.
+
+        What computes for a layer is one object for all of them, so that what an earlier call gave
+        computes as this recipe says.
+        """
         configs = recipe.as_mapping()
-        return {
-            path: StandIn(self._made(path, configs[path]), gone=self._gone(path))
-            for path in self._layers
-            if not configs[path].is_fp32
-        }
+        return {path: self._chosen(path, configs[path]) for path in self._layers}
+
+    def _chosen(self, path: str, config: OpConfig) -> StandIn:
+        forward = self._forwards[path]
+        forward.int8 = None if config.is_fp32 else self._made(path, config)
+        gone = () if config.is_fp32 else self._gone(path)
+        return StandIn(forward.int8, gone=gone, forward=forward)
+
+    def graphs(self, model: nn.Module) -> dict[str, Captured]:
+        """Return what computes over the layers of ``model`` where their calls can be captured.
+
+        It is the same for all recipes.
+        """
+        if self._captured is None:
+            roots = {path: model.get_submodule(path) for path in self._roots}
+            self._captured = {path: Captured(one, Program) for path, one in roots.items()}
+        return self._captured
 
     def _gone(self, path: str) -> tuple[str, ...]:
         """Return which tensors of a layer nobody needs any more."""
@@ -142,7 +164,7 @@ class PreparedLayers:
         own = dict(self._layers[path].layer.named_parameters(recurse=False))
         return tuple(name for name in ("weight", "bias") if name in own and not read)
 
-    def _made(self, path: str, config: OpConfig) -> nn.Module:
+    def _made(self, path: str, config: OpConfig) -> Int8Form:
         observed = self._layers[path]
         made = quantized(observed.layer, self._grid(observed, config))
         if isinstance(made, QuantizedLayer):

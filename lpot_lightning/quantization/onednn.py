@@ -12,10 +12,10 @@ from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
-from lpot_lightning.quantization.graph.fusing import Fused
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.layers import PreparedLayers
-from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+from lpot_lightning.quantization.program.program import Program
+from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
@@ -73,7 +73,8 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            found[path] = StandIn(quantized(layer, _grid_of(op, described)), gone=gone)
+            int8 = quantized(layer, _grid_of(op, described))
+            found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
@@ -96,12 +97,11 @@ class OnednnBackend:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"the weights do not fit the model: {reason}") from error
 
-    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
-        """Let graphs compute over the int8 layers of ``model``; return whether there are any."""
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
+        """Let graphs compute over the int8 layers of ``model``."""
         roots = {path: model.get_submodule(path) for path in _roots(described)}
-        forwards = {path: Captured(module, Fused) for path, module in roots.items()}
+        forwards = {path: Captured(module, Program) for path, module in roots.items()}
         let_compute(model, forwards)
-        return bool(forwards)
 
 
 def _roots(described: Mapping[str, Any]) -> Iterator[str]:

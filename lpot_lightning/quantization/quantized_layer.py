@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE, numbered
+from lpot_lightning.quantization.graph.ops import LAYER, named
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -67,6 +67,48 @@ def unquantizable(layer: nn.Module) -> str | None:
     return None
 
 
+class LayerForward:
+    """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
+
+    Graphs know it by its name, and compute what is chosen when they run.
+
+    Args:
+        layer: of a kind that ``kind_of`` knows; it holds this object, and is held by it.
+        int8: what computes for it; ``None`` lets it compute as its class does.
+    """
+
+    def __init__(self, layer: nn.Module, int8: Int8Form | None) -> None:
+        self.layer, self.int8 = layer, int8
+        self.name = named(self)
+        shape, transposed = layer.weight.shape, kind_of_class(type(layer)) == CONV1D  # type: ignore[union-attr]
+        self._outputs, self._dtype = shape[-1 if transposed else 0], layer.weight.dtype
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """Return the layer's output."""
+        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
+            return LAYER(input, self.name)
+        if self.int8 is not None:
+            given: Tensor = self.int8.forward(input)
+        else:
+            given = type(self.layer).forward(self.layer, input)
+        return given
+
+    def shaped(self, input: Tensor) -> Tensor:
+        """Return an empty tensor like the output, of which only shape and type are looked at."""
+        if isinstance(self.layer, nn.Embedding):
+            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=self._dtype)
+        if not isinstance(self.layer, CONVOLUTIONS):
+            return input.new_empty((*input.shape[:-1], self._outputs))
+        spatial = _places_after(self.layer, input.shape[-len(self.layer.stride) :])
+        batch = input.shape[: input.dim() - len(spatial) - 1]
+        return input.new_empty((*batch, self._outputs, *spatial))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy a name of its own."""
+        vars(self).update(state)
+        self.name = named(self)
+
+
 class QuantizedLayer(nn.Module):
     """Computes for a layer: quantizes its input, calls an int8 kernel, gives floats.
 
@@ -84,20 +126,12 @@ class QuantizedLayer(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.border, self.mode = border, mode
-        self._number = numbered(kernel)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output."""
         x = F.pad(input, self.border, self.mode) if self.border else input
-        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
-            return LAYER(QUANTIZE(x, self._number), self._number).to(input.dtype)
         found: Tensor = self.kernel(self.kernel.x.quantize(x))
         return found.to(input.dtype)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Give a copy a number of its own."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._number = numbered(self.kernel)
 
 
 class QuantizedEmbedding(nn.Module):
@@ -118,7 +152,11 @@ class QuantizedEmbedding(nn.Module):
         return found.to(self.dtype)
 
 
-def quantized(layer: nn.Module, x: Grid | None) -> nn.Module:
+Int8Form: TypeAlias = QuantizedLayer | QuantizedEmbedding
+"""What computes in int8 for one layer."""
+
+
+def quantized(layer: nn.Module, x: Grid | None) -> Int8Form:
     """Return what computes in int8 for ``layer``, of a kind that ``kind_of`` knows.
 
     Args:
@@ -150,3 +188,14 @@ def _quantized_conv(layer: Any, weight: Int8Weight, x: Grid) -> QuantizedLayer:
         return QuantizedLayer(kernel)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return QuantizedLayer(kernel, border, mode)
+
+
+def _places_after(layer: Any, sizes: Sequence[int]) -> list[int]:
+    """Return how many places a convolution gives along each spatial dimension."""
+    border, found = layer._reversed_padding_repeated_twice, []
+    for number, size in enumerate(sizes):
+        at = 2 * (len(sizes) - 1 - number)
+        padded = size + border[at] + border[at + 1]
+        reach = layer.dilation[number] * (layer.kernel_size[number] - 1)
+        found.append((padded - reach - 1) // layer.stride[number] + 1)
+    return found

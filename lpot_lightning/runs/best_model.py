@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.tune_config import heading, verdict
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
-from lpot_lightning.module.stand_in import StandIn, put, replaced
+from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
@@ -55,13 +52,12 @@ class Keeper:
         if self._saved != best.recipe:
             self._save(best)
         parts = job.prepared.convert(best.recipe)
-        described = job.prepared.describe(best.recipe)
-        speedup = self._speedup(parts, described)
+        graphs = job.prepared.graphs(job.model)
+        speedup = self._speedup(parts, graphs)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
-        put(job.model, {path: _unused(part) for path, part in parts.items()})
+        put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
+        let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
-        if job.backend.join(job.model, described):
-            job.feed.step_seconds(job.model)  # so that the first call of the user captures nothing
         wrong = set(job.prepared.excluded)
         result = TuningResult(
             status=outcome.status,
@@ -95,11 +91,12 @@ class Keeper:
             self._job.listener.say(f"the `{DEPLOY}` of another run is kept as `{kept}`")
         write_file(path, content)
 
-    def _speedup(self, parts: Mapping[str, StandIn], described: Mapping[str, Any]) -> float:
+    def _speedup(
+        self, parts: Mapping[str, StandIn], graphs: Mapping[str, Callable[..., Any]]
+    ) -> float:
         job = self._job
         job.listener.say("measuring the speed-up")
-        join = partial(job.backend.join, described=described)
-        speedup = measure_speedup(job.feed, job.model, parts, join)
+        speedup = measure_speedup(job.feed, job.model, parts, graphs)
         if speedup < 1:
             job.listener.say(
                 f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
@@ -137,13 +134,3 @@ class Keeper:
             **({"channels": job.options.channels} if job.options.channels else {}),
             "fp32_model": job.fp32,
         }
-
-
-def _unused(part: StandIn) -> StandIn:
-    """Return a copy that has seen no data.
-
-    An int8 convolution keeps what it has prepared for the first shape that it sees, and prepares
-    others anew in each call: a ResNet-50 judged on batches of 30 took ten times as long for one
-    image (torch 2.13, engine x86).
-    """
-    return replace(part, graph=copy.deepcopy(part.graph))

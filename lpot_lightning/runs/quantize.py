@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from time import monotonic
 from typing import Any
@@ -16,8 +16,8 @@ from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
-from lpot_lightning.module.stand_in import replaced
-from lpot_lightning.quantization.backend import BACKENDS, Backend, Prepared
+from lpot_lightning.module.stand_in import computing, replaced
+from lpot_lightning.quantization.backend import Backend, Prepared, find_backend
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.best_model import Keeper
 from lpot_lightning.runs.job import Job
@@ -37,17 +37,6 @@ from lpot_lightning.tuning.strategies.auto import most_trials
 from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
 from lpot_lightning.tuning.strategies.table import find_strategy
 from lpot_lightning.tuning.trial import Budget, Outcome, Trial
-
-
-def find_backend(conf: Conf, say: Callable[[str], None]) -> Backend:
-    """Return the backend of a conf, and say where a name stands for another one."""
-    backend = BACKENDS[conf.model.framework]()
-    if backend.name != conf.model.framework:
-        say(
-            f"`model.framework: {conf.model.framework}` is quantized by `{backend.name}`, which"
-            " takes models with and without QuantStub as they are"
-        )
-    return backend
 
 
 def quantize_model(
@@ -107,7 +96,7 @@ class _Run:
 
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
-        backend = find_backend(self.conf, say)
+        backend = find_backend(for_training=trained is not None)
         model, prepared = self._prepared(model, backend)
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
@@ -234,7 +223,8 @@ class _Run:
         if self.tried % COLLECT_EVERY == 0:
             gc.collect()  # graphs are cycles, and beside a large heap Python lets them wait long
         parts = self.ranks.together(lambda: job.prepared.convert(recipe))
-        with replaced(job.model, parts) as quantized:
+        graphs = job.prepared.graphs(job.model)
+        with replaced(job.model, parts), computing(job.model, graphs) as quantized:
             label = f"int8 trial {self.tried} of at most {self.most}"
             if in_full:
                 label = "the best-looking int8 model, in full"

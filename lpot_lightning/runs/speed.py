@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.copying import second_model
-from lpot_lightning.module.stand_in import StandIn, replaced
+from lpot_lightning.module.stand_in import StandIn, computing, replaced
 
 WARM_UP, LEAST, MOST, SECONDS = 1, 3, 31, 1.5
 
@@ -18,20 +19,19 @@ def measure_speedup(
     feed: Feed,
     model: nn.Module,
     parts: Mapping[str, StandIn],
-    join: Callable[[nn.Module], object] = lambda model: None,
+    graphs: Mapping[str, Callable[..., Any]] | None = None,
 ) -> float:
     """Return fp32 time over int8 time of one step: medians of interleaved runs.
 
     Args:
         feed: shows models data.
-        model: in fp32; a second one becomes int8, whose graphs stay as they are from run to run.
+        model: is int8 meanwhile; a second one stays fp32.
         parts: its int8 parts.
-        join: lets graphs compute over them.
+        graphs: what computes over them.
     """
-    int8 = second_model(model)
-    with replaced(int8, parts) as quantized:
-        join(quantized)
-        return ratio_of(lambda: feed.step_seconds(model), lambda: feed.step_seconds(quantized))
+    fp32 = second_model(model)
+    with replaced(model, parts), computing(model, graphs or {}) as int8:
+        return ratio_of(lambda: feed.step_seconds(fp32), lambda: feed.step_seconds(int8))
 
 
 def ratio_of(one: Callable[[], float], other: Callable[[], float]) -> float:

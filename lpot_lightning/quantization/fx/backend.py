@@ -176,9 +176,8 @@ class FxBackend:
             raise ArtifactError(f"op `{unknown[0]}` of the model is not in the tune config")
         return part
 
-    def join(self, model: nn.Module, described: Mapping[str, Any]) -> bool:
+    def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Do nothing: the parts are graphs."""
-        return False
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state as dense tensors."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
+
 from lpot_lightning.errors import in_short
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
@@ -216,6 +218,10 @@ class FxPrepared:
         self._take(self._trained)
         configs = {op: OpConfig.from_dict(one) for op, one in self._trained["op"].items()}
         return self.convert(Recipe.of(configs))
+
+    def graphs(self, model: nn.Module) -> dict[str, Callable[..., Any]]:
+        """Return nothing: the parts are graphs."""
+        return {}
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         """Return for each int8 op the error of its part's output with that op alone in int8."""

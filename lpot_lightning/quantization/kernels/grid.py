@@ -13,6 +13,9 @@ from lpot_lightning.errors import QuantizationError
 _LEAST_SCALE = 2.0**-100
 """Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""
 
+_WHOLE = 12582912.0
+"""1.5 * 2^23: its neighbours in float32 are the whole numbers around it, and its last byte is 0."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -68,9 +71,15 @@ class Grid:
         return torch.int8 if self.low < 0 else torch.uint8
 
     def quantize(self, values: Tensor) -> Tensor:
-        """Return the integers nearest to ``values``, ties to even; values beyond are clipped."""
-        steps = torch.round(values.float() * (1.0 / self.scale))
-        return steps.add_(self.zero_point).clamp_(self.low, self.high).to(self.dtype)
+        """Return the integers nearest to ``values``, ties to even; values beyond are clipped.
+
+        A float32 between 2^23 and 2^24 is a whole number whose last bits are its last byte: so an
+        addition rounds, and the byte is taken from the bits.
+        """
+        zero = _WHOLE + self.zero_point
+        steps = torch.add(torch.tensor(zero), values.float(), alpha=1.0 / self.scale)
+        steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)
+        return steps.view(torch.int32).to(self.dtype)
 
     def dequantize(self, integers: Tensor) -> Tensor:
         """Return the float32 values that ``integers`` stand for."""

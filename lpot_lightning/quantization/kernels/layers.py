@@ -20,6 +20,7 @@ LINEAR_POST_OPS = (
 )  # fmt: skip
 CONV_POST_OPS = ("none", "relu", "hardtanh", "hardswish", "swish")
 """Of one or two dimensions; oneDNN's three-dimensional one takes none (torch 2.13)."""
+SUM_POST_OPS = ("none", "relu")
 
 
 class Int8Layer(nn.Module):
@@ -35,6 +36,7 @@ class Int8Layer(nn.Module):
         post_op: the activation function.
 
     Attributes:
+        added: the grid of what is added, where that are integers.
         exact: whether plain torch computes in place of the kernel: right on any CPU, and slow.
     """
 
@@ -54,6 +56,7 @@ class Int8Layer(nn.Module):
         zeros = torch.zeros(len(weight.scales), dtype=torch.int32)
         self.register_buffer("zeros", zeros, persistent=False)
         self.x, self.out, self.post_op = x, out, post_op
+        self.added: Grid | None = None
         self.exact = False
         self._pack = Pack()
 
@@ -82,18 +85,18 @@ class Int8Layer(nn.Module):
 
         Args:
             x: integers, of the type of the grid.
-            other: floats of the shape of the result, which are added before the post op.
+            other: of the shape of the result, is added before the post op: floats, or integers on
+                the grid ``added``. A convolution may write its result there.
         """
         if self.exact or not self._has_kernel(x):
-            return arithmetic.finished(self._exact(x), self.out, self.post_op, other)
+            return arithmetic.finished(self._exact(x), self.out, self.post_op, self._floats(other))
         if self._fuses(other):
             return self._narrowed(self._kernel(x, self._scale, self.post_op, other))
         values = self._kernel(x, _FLOATS, NONE, None)
-        return arithmetic.finished(values, self.out, self.post_op, other)
+        return arithmetic.finished(values, self.out, self.post_op, self._floats(other))
 
-    def shaped(self, x: Tensor) -> Tensor:
-        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
-        raise NotImplementedError
+    def _floats(self, other: Tensor | None) -> Tensor | None:
+        return other if other is None or self.added is None else self.added.dequantize(other)
 
     def _narrowed(self, found: Tensor) -> Tensor:
         """Clip to a grid of fewer than 8 bits, which kernels know nothing of."""
@@ -135,13 +138,10 @@ class Int8Linear(Int8Layer):
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.linear(x, self.x, self.rounded)
 
-    def shaped(self, x: Tensor) -> Tensor:
-        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
-        return x.new_empty((*x.shape[:-1], len(self.weight)), dtype=self._scale[2])
-
     def _fuses(self, other: Tensor | None) -> bool:
-        name = self.post_op.name
-        return name in (self.post_ops if other is None else ("none", "relu"))
+        if other is None:
+            return self.post_op.name in self.post_ops
+        return self.added is None and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         pack = self._pack.of(self._packed, self.weight, self.scales)
@@ -193,26 +193,38 @@ class Int8Conv(Int8Layer):
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.conv(x, self.x, self.rounded, self.geometry)
 
-    def shaped(self, x: Tensor) -> Tensor:
-        """Return an empty tensor like the result of ``x``, of which only the shape is looked at."""
-        one, sizes = self.geometry, self.weight.shape[2:]
-        spatial = [
-            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for size, padding, dilation, kernel, stride in zip(
-                x.shape[-len(sizes) :], one.padding, one.dilation, sizes, one.stride, strict=True
-            )
-        ]
-        batch = x.shape[: x.dim() - len(sizes) - 1]
-        return x.new_empty((*batch, len(self.weight), *spatial), dtype=self._scale[2])
-
     def _has_kernel(self, x: Tensor) -> bool:
         return self.x.low >= 0 and super()._has_kernel(x)
+
+    def _fuses(self, other: Tensor | None) -> bool:
+        if other is None:
+            return self.post_op.name in self.post_ops
+        alike = (self.added is None) == (self.out is None)  # else oneDNN gives something else
+        batched = other.dim() == self.weight.dim() == 4
+        return alike and batched and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         batched = x if x.dim() == self.weight.dim() else x[None]  # oneDNN takes no single sample
         pack = self._pack.of(self._packed, self.weight, self.scales)
         given = self._widened(batched), self.x.scale, self.x.zero_point, pack, self.scales
         post = post_op.name, list(post_op.args), post_op.algorithm
+        if other is not None:
+            added = _FLOATS[:2] if self.added is None else (self.added.scale, self.added.zero_point)
+            laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
+            sum_up = _ONEDNN.qconv2d_pointwise.binary
+            total: Tensor = sum_up(
+                *given,
+                self.zeros,
+                laid,
+                self.bias,
+                *self._places,
+                *scale,
+                *added,
+                "sum",
+                1.0,
+                *post,
+            )
+            return total
         found: Tensor = _ONEDNN.qconv_pointwise(
             *given, self.zeros, self.bias, *self._places, *scale, *post
         )

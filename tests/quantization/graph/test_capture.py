@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import MOST, Captured
-from lpot_lightning.quantization.graph.fusing import Fused
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+from lpot_lightning.quantization.program.program import Program
+from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 SCALE = 2.0
 
@@ -199,12 +199,12 @@ def int8(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     model = kind().eval()
     for layer in [one for one in model.modules() if kind_of(one)]:
-        vars(layer)["forward"] = quantized(layer, Grid.over(-4, 4)).forward
+        vars(layer)["forward"] = LayerForward(layer, quantized(layer, Grid.over(-4, 4)))
     return model
 
 
 def captured(model: nn.Module) -> nn.Module:
-    vars(model)["forward"] = Captured(model, Fused)
+    vars(model)["forward"] = Captured(model, Program)
     return model
 
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import Captured
-from lpot_lightning.quantization.graph.fusing import Fused
-from lpot_lightning.quantization.graph.ops import LAYER, QUANTIZE
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
+from lpot_lightning.quantization.kernels.moving import Quantize
+from lpot_lightning.quantization.program.program import Program
+from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 
 class Block(nn.Module):
@@ -52,28 +53,33 @@ def int8(model: nn.Module) -> nn.Module:
     layers = {name: layer for name, layer in made.named_modules() if kind_of(layer)}
     put(
         made,
-        {
-            name: StandIn(quantized(layer, Grid.over(-3, 3)), gone=("weight", "bias"))
-            for name, layer in layers.items()
-        },
+        {name: part(layer) for name, layer in layers.items()},
     )
     return made
 
 
-def captured(model: nn.Module) -> tuple[nn.Module, list[Fused]]:
+def part(layer: nn.Module) -> StandIn:
+    form = quantized(layer, Grid.over(-3, 3))
+    return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
+
+
+def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
     made, graphs = copy.deepcopy(model), []
 
     def lower(graph, inputs):
-        graphs.append(Fused(graph, inputs))
+        graphs.append(Program(graph, inputs))
         return graphs[-1]
 
     vars(made)["forward"] = Captured(made, lower)
     return made, graphs
 
 
-def ops(fused: Fused) -> list[Any]:
-    nodes = fused._plan.graph.graph.nodes
-    return [node.target for node in nodes if node.op.startswith("call")]
+def ops(program: Program) -> list[Any]:
+    nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
+    steps = [program._plan.step(node) for node in nodes]
+    return [
+        node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
+    ]
 
 
 def shown(*shape: int) -> torch.Tensor:
@@ -89,7 +95,7 @@ def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:
     assert float((found - wanted).norm() / wanted.norm()) < 0.01
 
 
-WHOLE = [QUANTIZE, LAYER, LAYER]
+WHOLE = [Quantize, Int8Conv, Int8Conv]
 BETWEEN = {
     "nothing": (nn.Identity(), None, WHOLE),
     "relu": (nn.ReLU(), None, WHOLE),
@@ -107,7 +113,7 @@ BETWEEN = {
     "norm with negative weights": (nn.ReLU(), norm(negative=True), WHOLE),
     "method": (lambda x: x.relu(), norm(), WHOLE),
     "dropout": (nn.Sequential(nn.ReLU(), nn.Dropout(0.5)), None, None),
-    "sigmoid": (nn.Sigmoid(), norm(), [QUANTIZE, LAYER, torch.sigmoid, QUANTIZE, LAYER]),
+    "sigmoid": (nn.Sigmoid(), norm(), [Quantize, Int8Conv, torch.sigmoid, Quantize, Int8Conv]),
 }
 
 
@@ -144,7 +150,7 @@ def test_what_moves_values_moves_integers():
     layers = int8(Tokens())
     fused, graphs = captured(layers)
     assert_same(fused, layers, shown(2, 3, 6, 6))
-    assert ops(graphs[0]) == [QUANTIZE, LAYER, "flatten", "transpose", "contiguous", LAYER]
+    assert ops(graphs[0]) == [Quantize, Int8Conv, "flatten", "transpose", "contiguous", Int8Linear]
 
 
 def test_what_others_read_stays_floats():

@@ -1,0 +1,178 @@
+"""A captured graph on its way to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from lpot_lightning.quantization.graph.capture import constants
+from lpot_lightning.quantization.graph.ops import LAYER, layer_of
+from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.moving import Quantize
+from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
+
+MADE_BY = "lpot_made_by"
+"""Where a node says which pass made it."""
+
+
+class Unknown(Exception):
+    """A number is computed in the graph."""
+
+
+class Plan:
+    """A copy of a graph in which int8 layers are spelt out: quantize, kernel, floats.
+
+    Args:
+        graph: as it was captured; it is left as it is.
+        inputs: of its first call.
+
+    Attributes:
+        module: the new graph.
+        folded: which inputs are folded into kernels as tensors.
+        numbers: which are as numbers, attributes of modules for one.
+        sources: what stands for the layers, int8 or not.
+    """
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
+        self.module = fx.GraphModule(graph, graph.graph.__deepcopy__({}))
+        places = [node for node in self.graph.nodes if node.op == "placeholder"]
+        self.values = dict(zip(places, inputs, strict=True))
+        held = {node.name for node in constants(graph, inputs)}
+        self.constants = {node for node in places if node.name in held}
+        self.order = {node: number for number, node in enumerate(places)}
+        self.folded: list[int] = []
+        self.numbers: list[int] = []
+        self.sources: list[LayerForward] = []
+        self._drop_identities()
+        self._spell_out()
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The nodes of ``module``."""
+        return self.module.graph
+
+    def step(self, node: object) -> nn.Module | None:
+        """Return the step that ``node`` is, ``None`` for what is none of ours."""
+        if not isinstance(node, fx.Node) or node.op != "call_module":
+            return None
+        return self.module.get_submodule(str(node.target))
+
+    def steps(self, kind: type[nn.Module]) -> list[fx.Node]:
+        """Return the nodes whose step is of ``kind``, in their order."""
+        return [node for node in self.graph.nodes if isinstance(self.step(node), kind)]
+
+    def add(self, after: fx.Node, step: nn.Module, given: tuple[Any, ...], made_by: str) -> fx.Node:
+        """Insert ``step`` behind a node, and return its node."""
+        name = f"{type(step).__name__.lower()}_{len(self.module._modules)}"
+        self.module.add_submodule(name, step)
+        with self.graph.inserting_after(after):
+            node = self.graph.call_module(name, given)
+        node.meta = {MADE_BY: made_by}
+        return node
+
+    def number(self, given: Any) -> float:
+        """Return a number that is given to an op; one that a module holds is noted, and checked.
+
+        Dynamo passes an attribute that is a float as a tensor, since it may change.
+
+        Raises:
+            Unknown: if it is computed.
+        """
+        if not isinstance(given, fx.Node):
+            return float(given)
+        source = given.args[0] if given.target == "item" else None
+        if not isinstance(source, fx.Node) or source not in self.order:
+            raise Unknown
+        self.numbers.append(self.order[source])
+        return float(self.values[source])
+
+    def finish(self) -> Callable[..., Any]:
+        """Return what computes the graph."""
+        for node in reversed(self.graph.nodes):
+            if node.target == "item" and not node.users:
+                self.graph.erase_node(node)
+        self.graph.lint()
+        self.module.recompile()
+        self.module.delete_all_unused_submodules()
+        computes: Callable[..., Any] = self.module.forward
+        return computes
+
+    def _drop_identities(self) -> None:
+        for node in list(self.graph.nodes):
+            if _changes_nothing(node):
+                node.replace_all_uses_with(node.args[0])
+                self.graph.erase_node(node)
+
+    def _spell_out(self) -> None:
+        for node in list(self.graph.nodes):
+            if node.target is LAYER:
+                forward = layer_of(str(node.args[1]))
+                self.sources.append(forward)
+                if isinstance(forward.int8, QuantizedLayer):
+                    self._spell(node, forward.int8)
+
+    def _spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
+        for step in self._before(node, int8):
+            node.replace_input_with(node.args[0], step)
+        with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
+        with_floats.meta |= node.meta
+        dtype = dtype_of(node)
+        last = with_floats
+        if dtype not in (None, torch.float32):
+            with self.graph.inserting_after(last):
+                last = self.graph.call_method("to", (last, dtype))
+        node.replace_all_uses_with(last)
+        self.graph.erase_node(node)
+
+    def _before(self, node: fx.Node, int8: QuantizedLayer) -> Iterator[fx.Node]:
+        """Yield what stands before the kernel, each with the input of ``node`` as it is then."""
+        if int8.border:
+            with self.graph.inserting_before(node):
+                given = (node.args[0], list(int8.border), int8.mode)
+                yield self.graph.call_function(F.pad, given)
+        quantize = Quantize(int8.kernel.x)
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        step = self.add(node, quantize, (source,), "layer")
+        node.prepend(step)
+        yield step
+
+
+def dtype_of(node: fx.Node) -> torch.dtype | None:
+    """Return the type of what a captured node gives, ``None`` where that is not known."""
+    value = node.meta.get("example_value")
+    return value.dtype if isinstance(value, Tensor) else None
+
+
+def shape_of(node: fx.Node) -> tuple[str, ...] | None:
+    """Return the shape of what a captured node gives, its sizes as they are called."""
+    value = node.meta.get("example_value")
+    return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
+
+
+def only_user(node: fx.Node) -> fx.Node | None:
+    """Return who reads ``node``, if that is one."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def is_fresh(plan: Plan, node: fx.Node) -> bool:
+    """Whether a node gives memory of its own, which nobody but its readers knows."""
+    return isinstance(plan.step(node), nn.Module)
+
+
+def kernel_at(plan: Plan, node: object) -> Int8Layer | None:
+    """Return the kernel that ``node`` is."""
+    step = plan.step(node)
+    return step if isinstance(step, Int8Layer) else None
+
+
+def _changes_nothing(node: fx.Node) -> bool:
+    """Whether a node gives what it gets: dropout that is off, in a model that is judged."""
+    if node.target is not F.dropout or not isinstance(node.args[0], fx.Node):
+        return False
+    training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
+    return training is False

@@ -1,0 +1,113 @@
+"""The int8 program of one graph: what computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, fx
+
+from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.program.chains import lengthen
+from lpot_lightning.quantization.program.moves import quantize_sooner
+from lpot_lightning.quantization.program.plan import MADE_BY, Plan
+from lpot_lightning.quantization.program.streams import read_integers
+
+
+class Program:
+    """Computes a graph with what could be moved into its kernels.
+
+    What is folded are tensors of the user's modules and of the layers. When one of them is another
+    or has changed, or another int8 form of a layer was chosen, it is made again.
+
+    Args:
+        graph: as it was captured; it is left as it is.
+        inputs: of its first call.
+
+    Example::
+
+        vars(module)["forward"] = Captured(module, Program)
+    """
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
+        self._captured = graph
+        self._computes: Callable[..., Any]
+        self._make(inputs)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Return what the graph gives."""
+        if self._state(inputs) != self._seen:
+            self._make(inputs)
+        return self._computes(*inputs)
+
+    def simulated(self, *inputs: Any) -> Any:
+        """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
+        if self._state(inputs) != self._seen:
+            self._make(inputs)
+        with _exactly(self._plan):
+            return self._computes(*inputs)
+
+    @property
+    def graph(self) -> fx.Graph:
+        """Its steps."""
+        return self._plan.graph
+
+    @property
+    def code(self) -> str:
+        """The program as Python, a line a step, each with the pass that made it."""
+        lines = []
+        for node in self.graph.nodes:
+            if node.op in ("placeholder", "output"):
+                continue
+            step = self._plan.step(node)
+            what = _shown(node) if step is None else f"{type(step).__name__}({step.extra_repr()})"
+            given = ", ".join(map(str, node.args))
+            made_by = node.meta.get(MADE_BY, "captured")
+            lines.append(f"{node.name} = {what}({given})  # {made_by}")
+        return "\n".join(lines)
+
+    def _make(self, inputs: Sequence[Any]) -> None:
+        plan = Plan(self._captured, inputs)
+        for make in (quantize_sooner, read_integers, lengthen):
+            make(plan)
+        self._computes, self._plan = plan.finish(), plan
+        self._layers = [(forward, forward.int8) for forward in plan.sources]
+        self._tensors = [
+            one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
+        ]
+        self._seen = self._state(inputs)
+
+    def _state(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return what differs where the program is not that of now."""
+        if any(forward.int8 is not int8 for forward, int8 in self._layers):
+            return []
+        state: list[Any] = [float(inputs[place]) for place in self._plan.numbers]
+        for place in self._plan.folded:
+            state += _version(inputs[place])
+        for tensor in self._tensors:
+            state += _version(tensor)
+        return state
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+
+
+def _shown(node: fx.Node) -> str:
+    return (
+        node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", ""))
+    )
+
+
+@contextmanager
+def _exactly(plan: Plan) -> Iterator[None]:
+    kernels = [one for one in plan.module.modules() if isinstance(one, Int8Layer)]
+    before = [one.exact for one in kernels]
+    try:
+        for kernel in kernels:
+            kernel.exact = True
+        yield
+    finally:
+        for kernel, exact in zip(kernels, before, strict=True):
+            kernel.exact = exact
