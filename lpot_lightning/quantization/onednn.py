@@ -61,7 +61,7 @@ class OnednnBackend:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        roots = [path for path in roots_of(model, calls) if path not in layers]
+        roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
         bits = 8 if _has_vnni() else 7
         return PreparedLayers(layers, calls, excluded, roots, bits=bits)
 
@@ -107,6 +107,11 @@ class OnednnBackend:
 def _roots(described: Mapping[str, Any]) -> Iterator[str]:
     for part in described["parts"]:
         yield str(part["path"])
+
+
+def _holds(root: str, layers: Collection[str]) -> bool:
+    """Whether there are layers inside of the module at ``root``, which is none itself."""
+    return any(path.startswith(f"{root}." if root else "") and path != root for path in layers)
 
 
 def _why_not(module: nn.Module) -> str | None:

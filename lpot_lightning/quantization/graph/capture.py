@@ -60,7 +60,11 @@ class Captured:
         # sizes are symbols from the first call on: a graph is for batches of any size
         self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
-        self._config = dynamo.config.patch(skip_nnmodule_hook_guards=False, recompile_limit=MOST)
+        self._config = dynamo.config.patch(
+            skip_nnmodule_hook_guards=False,
+            recompile_limit=MOST,
+            allow_unspec_int_on_nn_module=True,  # modules that count their calls
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
