@@ -16,7 +16,7 @@ from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
@@ -116,8 +116,7 @@ class PreparedLayers:
         if not isinstance(made, QuantizedLayer):
             return None
         shapes = [_with_border(shape, made.border) for shape in layer.shapes]
-        batched = [one for shape in shapes for one in shapes_like(shape)]
-        return wrong_kernel(made.kernel, batched)
+        return wrong_for(made.kernel, shapes)
 
     @property
     def ops(self) -> tuple[Op, ...]:

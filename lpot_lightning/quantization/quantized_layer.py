@@ -80,8 +80,10 @@ class LayerForward:
     def __init__(self, layer: nn.Module, int8: Int8Form | None) -> None:
         self.layer, self.int8 = layer, int8
         self.name = named(self)
-        shape, transposed = layer.weight.shape, kind_of_class(type(layer)) == CONV1D  # type: ignore[union-attr]
-        self._outputs, self._dtype = shape[-1 if transposed else 0], layer.weight.dtype
+        weight: Any = layer.weight
+        transposed = kind_of_class(type(layer)) == CONV1D
+        self._outputs: int = weight.shape[1 if transposed else 0]
+        self._dtype: torch.dtype = weight.dtype
 
     def __call__(self, input: Tensor) -> Tensor:
         """Return the layer's output."""

@@ -14,7 +14,7 @@ from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.copying import other_types
 from lpot_lightning.module.stand_in import HELD, StandIn, replaced
-from lpot_lightning.quantization.backend import Backend, Prepared
+from lpot_lightning.quantization.backend import Backend, Prepared, TrainingBackend
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.tuning_result import by_reason
 
@@ -79,7 +79,11 @@ def prepare(
 
 
 def prepare_trained(
-    model: nn.Module, backend: Backend, feed: Feed, options: Options, state: Mapping[str, Any]
+    model: nn.Module,
+    backend: TrainingBackend,
+    feed: Feed,
+    options: Options,
+    state: Mapping[str, Any],
 ) -> tuple[nn.Module, Prepared]:
     """Find the parts of a trained ``model`` again, with the ranges of its training.
 
@@ -158,7 +162,8 @@ def called(model: nn.Module, feed: Feed) -> tuple[nn.Module, Mapping[int, Module
 def _not_everywhere(prepared: Prepared, ranks: Ranks, say: Say) -> set[str]:
     """Return the parts that are not the same in all processes: their data took other ways."""
     mine = {
-        path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
+        path: sorted(dict(part.graph.named_modules())) if part.graph else []
+        for path, part in prepared.observed.items()
     }
     everywhere = ranks.gather(mine)
     paths = {path for parts in everywhere for path in parts}

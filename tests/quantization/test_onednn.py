@@ -15,6 +15,7 @@ from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.layers import BIAS, PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
@@ -116,7 +117,7 @@ def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
     put(other, backend.rebuild(other, described))
     backend.fill(other, plain, described["engine"])
     if joined:
-        assert backend.join(other, described)
+        backend.join(other, described)
     with torch.no_grad():
         found, wanted = other(*BATCHES[1]), int8(*BATCHES[1])
     if joined:
@@ -208,6 +209,7 @@ def test_a_layer_of_later_batches_is_int8_as_well():
 
 
 def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
+    monkeypatch.setattr(proof, "_PROVED", {})
     kernel = Int8Conv._kernel
 
     def wrong(self, x, *given):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +23,8 @@ from lpot_lightning.quantization.program.plan import (
     kernel_at,
     only_user,
 )
+from lpot_lightning.quantization.program.post_ops import post_op_of
 from lpot_lightning.quantization.program.streams import addends
-
-_PLAIN_POST_OPS: dict[Any, PostOp] = {
-    F.relu: PostOp("relu"),
-    torch.relu: PostOp("relu"),
-    "relu": PostOp("relu"),
-    "relu_": PostOp("relu"),
-    F.relu6: PostOp("hardtanh", (0.0, 6.0)),
-    F.silu: PostOp("swish"),
-    F.hardswish: PostOp("hardswish"),
-    torch.tanh: PostOp("tanh"),
-    "tanh": PostOp("tanh"),
-}
 
 
 @dataclass
@@ -132,12 +121,12 @@ class _Lengthening:
 
     def _may_follow_sum(self, user: fx.Node) -> bool:
         after = only_user(user)
-        post_op = None if after is None else _post_op_of(after, self.plan.number)
+        post_op = None if after is None else post_op_of(after, self.plan.number)
         return post_op is None or post_op.name in SUM_POST_OPS
 
     def _activation(self) -> None:
         user = only_user(self.chain.last)
-        post_op = None if user is None else _post_op_of(user, self.plan.number)
+        post_op = None if user is None else post_op_of(user, self.plan.number)
         if user is not None and post_op is not None:
             self.chain.post_op = post_op
             self.chain.nodes.append(user)
@@ -181,30 +170,6 @@ _NORM_DEFAULTS = {"weight": None, "bias": None, "training": False, "momentum": 0
 
 def _arguments(node: fx.Node, names: Iterable[str]) -> dict[str, Any]:
     return {**_NORM_DEFAULTS, **dict(zip(names, node.args, strict=False)), **node.kwargs}
-
-
-def _post_op_of(node: fx.Node, number: Callable[[Any], float]) -> PostOp | None:
-    """Return the activation function that ``node`` is, if a kernel may have it."""
-    if node.target in _PLAIN_POST_OPS:
-        return _PLAIN_POST_OPS[node.target]
-    named = dict(zip(_NAMES.get(node.target, ()), node.args, strict=False)) | node.kwargs
-    try:
-        if node.target is F.hardtanh:
-            ends = named.get("min_val", -1.0), named.get("max_val", 1.0)
-            return PostOp("hardtanh", (number(ends[0]), number(ends[1])))
-        if node.target is F.leaky_relu:
-            return PostOp("leaky_relu", (number(named.get("negative_slope", 0.01)),))
-    except Unknown:
-        return None
-    if node.target in (F.gelu, torch._C._nn.gelu):
-        return PostOp("gelu", (), str(named.get("approximate", "none")))
-    return None
-
-
-_NAMES: dict[Any, tuple[str, ...]] = {
-    F.hardtanh: ("input", "min_val", "max_val"),
-    F.leaky_relu: ("input", "negative_slope"),
-}
 
 
 def _normed(

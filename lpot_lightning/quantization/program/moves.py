@@ -10,7 +10,7 @@ from torch import fx
 
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.moving import MaxPool, Quantize
-from lpot_lightning.quantization.program.plan import Plan
+from lpot_lightning.quantization.program.plan import Plan, Unknown
 
 _VIEWS = ("flatten", "view", "reshape", "permute", "transpose", "contiguous", "unflatten",
           "squeeze", "unsqueeze")  # fmt: skip
@@ -20,7 +20,12 @@ _MOVES = {
 }  # fmt: skip
 _MAY_VIEW = {*_MOVES, "chunk", "split", "unbind", "narrow", "select", "expand", "expand_as", "to",
              "detach", "view_as", "t", "swapaxes", "movedim", "getitem"}  # fmt: skip
-_POOLS = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+POOLS: dict[Any, int] = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+
+
+def quantize_once(plan: Plan) -> None:
+    """Let each value be quantized once."""
+    _merged(plan, mutated(plan))
 
 
 def quantize_sooner(plan: Plan) -> None:
@@ -113,8 +118,8 @@ def _raised(plan: Plan, quantize: fx.Node, changed: set[fx.Node]) -> list[fx.Nod
     if moved.target in _MOVES and not _names_floats(moved) and isinstance(before, fx.Node):
         sooner = [_sooner(plan, moved, before, grid)]
     elif moved.target in (torch.cat, torch.concat) and _are_nodes(before):
-        sooner = [_sooner(plan, moved, one, grid) for one in dict.fromkeys(before)]  # type: ignore[arg-type]
-    elif (pool := _pool(moved, grid)) is not None and isinstance(before, fx.Node):
+        sooner = [_sooner(plan, moved, one, grid) for one in _different(before)]
+    elif (pool := _pool(plan, moved, grid)) is not None and isinstance(before, fx.Node):
         sooner = [_sooner(plan, moved, before, grid)]
         pooled = plan.add(moved, pool, (sooner[0],), "moves")
         moved.replace_all_uses_with(pooled)
@@ -138,6 +143,10 @@ def _are_nodes(given: object) -> bool:
     return isinstance(given, list | tuple) and all(isinstance(one, fx.Node) for one in given)
 
 
+def _different(given: Any) -> list[fx.Node]:
+    return list(dict.fromkeys(given))
+
+
 def _names_floats(node: fx.Node) -> bool:
     """Whether an op that moves values also says of what type they are to be."""
     return any(isinstance(one, torch.dtype) for one in (*node.args, *node.kwargs.values()))
@@ -146,22 +155,25 @@ def _names_floats(node: fx.Node) -> bool:
 _POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
 
-def _pool(node: fx.Node, grid: Grid) -> MaxPool | None:
+def _pool(plan: Plan, node: fx.Node, grid: Grid) -> MaxPool | None:
     """Return the pool of integers that ``node`` is, if it is one that goes over whole windows."""
-    dims = _POOLS.get(node.target)  # type: ignore[call-overload]
+    dims = POOLS.get(node.target)
     if dims is None:
         return None
     given = dict(zip(_POOL, node.args, strict=False)) | node.kwargs
-    if given.get("dilation", 1) not in (1, (1,) * dims) or given.get("ceil_mode"):
+    if given.get("ceil_mode") or given.get("return_indices"):
         return None
-    size = given["kernel_size"]
-    sides = [size, given.get("stride") or size, given.get("padding", 0)]
-    lists = [(one,) * dims if isinstance(one, int) else one for one in sides]
-    known = all(map(_are_numbers, lists)) and any(one > 1 for one in lists[0])
-    if given.get("return_indices") or not known:
+    sides = [given["kernel_size"], given.get("stride"), given.get("padding", 0)]
+    sides[1] = sides[0] if sides[1] is None else sides[1]
+    try:
+        size, stride, padding, dilation = (
+            _of_each(plan.whole(one), dims) for one in (*sides, given.get("dilation", 1))
+        )
+    except Unknown:
         return None
-    return MaxPool(*lists, least=grid.low)
+    usual = dilation == (1,) * dims and any(one > 1 for one in size)
+    return MaxPool(size, stride, padding, grid.low) if usual else None
 
 
-def _are_numbers(given: object) -> bool:
-    return isinstance(given, list | tuple) and all(isinstance(one, int) for one in given)
+def _of_each(given: tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return given * dims if len(given) == 1 else given

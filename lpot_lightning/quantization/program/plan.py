@@ -90,10 +90,24 @@ class Plan:
         self.numbers.append(self.order[source])
         return float(self.values[source])
 
+    def whole(self, given: Any) -> tuple[int, ...]:
+        """Return whole numbers that are given to an op, as ``number`` does."""
+        each = given if isinstance(given, list | tuple) else (given,)
+        return tuple(self._whole(one) for one in each)
+
+    def _whole(self, given: Any) -> int:
+        if isinstance(given, int):
+            return given
+        value = self.values.get(given) if isinstance(given, fx.Node) else None
+        if not isinstance(value, int | torch.SymInt):
+            raise Unknown
+        self.numbers.append(self.order[given])
+        return int(value)
+
     def finish(self) -> Callable[..., Any]:
         """Return what computes the graph."""
         for node in reversed(self.graph.nodes):
-            if node.target == "item" and not node.users:
+            if not node.users and (node.target == "item" or self.step(node) is not None):
                 self.graph.erase_node(node)
         self.graph.lint()
         self.module.recompile()
@@ -117,7 +131,7 @@ class Plan:
 
     def _spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
         for step in self._before(node, int8):
-            node.replace_input_with(node.args[0], step)
+            node.args = step, *node.args[1:]
         with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
         with_floats.meta |= node.meta
         dtype = dtype_of(node)

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor, fx
 
 from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.pack import Shape
+from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.program.chains import lengthen
-from lpot_lightning.quantization.program.moves import quantize_sooner
+from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.plan import MADE_BY, Plan
 from lpot_lightning.quantization.program.streams import read_integers
 
@@ -39,7 +41,7 @@ class Program:
         """Return what the graph gives."""
         if self._state(inputs) != self._seen:
             self._make(inputs)
-        return self._computes(*inputs)
+        return self._computes(*inputs) if self._is_proved else self._proved(inputs)
 
     def simulated(self, *inputs: Any) -> Any:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
@@ -69,14 +71,29 @@ class Program:
 
     def _make(self, inputs: Sequence[Any]) -> None:
         plan = Plan(self._captured, inputs)
-        for make in (quantize_sooner, read_integers, lengthen):
+        for make in (quantize_once, read_integers, quantize_sooner, lengthen):
             make(plan)
         self._computes, self._plan = plan.finish(), plan
+        self._is_proved = False
         self._layers = [(forward, forward.int8) for forward in plan.sources]
         self._tensors = [
             one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
         ]
         self._seen = self._state(inputs)
+
+    def _proved(self, inputs: Sequence[Any]) -> Any:
+        """Return what the graph gives, once its kernels are proved for what this call shows them.
+
+        What a kernel gets wrong is left to plain arithmetic, alone.
+        """
+        kernels = [one for one in self._plan.module.modules() if isinstance(one, Int8Layer)]
+        with _shapes_seen(kernels) as seen:
+            found = self._computes(*inputs)
+        wrong = [one for one, shapes in seen.items() if not one.exact and wrong_for(one, shapes)]
+        for kernel in wrong:
+            kernel.exact = True
+        self._is_proved = True
+        return self._computes(*inputs) if wrong else found
 
     def _state(self, inputs: Sequence[Any]) -> list[Any]:
         """Return what differs where the program is not that of now."""
@@ -98,6 +115,21 @@ def _shown(node: fx.Node) -> str:
     return (
         node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", ""))
     )
+
+
+@contextmanager
+def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Shape]]]:
+    seen: dict[Int8Layer, list[Shape]] = {}
+
+    def see(kernel: Any, given: tuple[Tensor, ...]) -> None:
+        seen.setdefault(kernel, []).append(tuple(given[0].shape))
+
+    hooks = [kernel.register_forward_pre_hook(see) for kernel in kernels]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -6,12 +6,14 @@ import operator
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.kernels.moving import Dequantize, Quantize
-from lpot_lightning.quantization.program.moves import mutated
+from lpot_lightning.quantization.program.moves import POOLS, mutated
 from lpot_lightning.quantization.program.plan import Plan, kernel_at, only_user, shape_of
+from lpot_lightning.quantization.program.post_ops import post_op_of
 
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
@@ -55,13 +57,16 @@ def _read_integers(plan: Plan, node: fx.Node) -> None:
 
 def _comes_of_conv(plan: Plan, node: fx.Node) -> bool:
     """Whether a kernel of a convolution can give ``node``, with what comes after it."""
-    for _ in range(4):  # the kernel, a norm, a sum, an activation
-        if isinstance(kernel_at(plan, node), Int8Conv):
-            return True
+    while not isinstance(kernel_at(plan, node), Int8Conv):
         given = addends(node) or [one for one in node.args[:1] if isinstance(one, fx.Node)]
         before = [one for one in given if only_user(one) is node]
-        if not before:
+        if not before or not _may_follow(plan, node):
             return False
-        found = [one for one in before if not isinstance(plan.step(one), Dequantize)]
-        node = found[0] if found else before[0]
-    return False
+        kernels = [one for one in before if not isinstance(plan.step(one), Dequantize)]
+        node = kernels[0] if kernels else before[0]
+    return True
+
+
+def _may_follow(plan: Plan, node: fx.Node) -> bool:
+    known = node.target is F.batch_norm or node.target in POOLS or bool(addends(node))
+    return known or post_op_of(node, plan.number) is not None
