@@ -17,6 +17,7 @@ Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
 _FLOATS: Scale = (1.0, 0, torch.float32)
 _ONEDNN = torch.ops.onednn
+_LINEAR, _CONV = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qconv_pointwise.default
 LINEAR_POST_OPS = (
     "none", "relu", "hardtanh", "hardswish", "swish", "leaky_relu", "tanh", "gelu"
 )  # fmt: skip
@@ -61,6 +62,8 @@ class Int8Layer(nn.Module):
         self.added: Grid | None = None
         self.exact = False
         self._pack = Pack()
+        self._scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
+        self._is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 
     @property
     def rounded(self) -> Int8Weight:
@@ -84,12 +87,6 @@ class Int8Layer(nn.Module):
     def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
         return type(self)(weight, self.x, out, post_op)
 
-    @property
-    def _scale(self) -> Scale:
-        if self.out is None:
-            return _FLOATS
-        return self.out.scale, self.out.zero_point, self.out.dtype
-
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return the result of integers on the grid ``x``.
 
@@ -101,7 +98,9 @@ class Int8Layer(nn.Module):
         if self.exact or not self._has_kernel(x):
             return arithmetic.finished(self._exact(x), self.out, self.post_op, self._floats(other))
         if self._fuses(other):
-            return self._narrowed(self._kernel(x, self._scale, self.post_op, other))
+            found = self._kernel(x, self._scale, self.post_op, other)
+            out = self.out  # kernels know nothing of grids of fewer than 8 bits
+            return found.clamp_(out.low, out.high) if self._is_narrow and out else found
         values = self._kernel(x, _FLOATS, NONE, None)
         added = self._floats(other)
         values = values if added is None else values.add_(added)
@@ -109,13 +108,6 @@ class Int8Layer(nn.Module):
 
     def _floats(self, other: Tensor | None) -> Tensor | None:
         return other if other is None or self.added is None else self.added.dequantize(other)
-
-    def _narrowed(self, found: Tensor) -> Tensor:
-        """Clip to a grid of fewer than 8 bits, which kernels know nothing of."""
-        out = self.out
-        if out is None or (out.low, out.high) in ((0, 255), (-128, 127)):
-            return found
-        return found.clamp_(out.low, out.high)
 
     def _has_kernel(self, x: Tensor) -> bool:
         return x.numel() > 0 and x.device.type == "cpu"
@@ -156,15 +148,18 @@ class Int8Linear(Int8Layer):
         return self.added is None and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
-        pack = self._pack.of(self._packed, (), self.weight, self.scales)
-        given = x, self.x.scale, self.x.zero_point, pack, self.scales, self.zeros
-        post = post_op.name, list(post_op.args), post_op.algorithm
+        held: Any = self._buffers
+        grid = self.x
+        scales, bias = held["scales"], held["bias"]
+        pack = self._pack.of(self._packed, (), held["weight"], scales)
+        given = x, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        post = post_op.name, post_op.args, post_op.algorithm
         if other is None:
-            found: Tensor = _ONEDNN.qlinear_pointwise(*given, self.bias, *scale, *post)
+            found: Tensor = _LINEAR(*given, bias, *scale, *post)
         else:
             added = 1.0, 0, "add", 1.0
             kernel = _ONEDNN.qlinear_pointwise.binary
-            found = kernel(*given, other, self.bias, *scale, *added, *post)
+            found = kernel(*given, other, bias, *scale, *added, *post)
         return found
 
 
@@ -201,7 +196,8 @@ class Int8Conv(Int8Layer):
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
     def _packed(self, shape: Shape) -> Tensor:
-        weight, grid = self._widened(self.weight), self.x
+        weight, grid = self.weight, self.x
+        weight = weight.unsqueeze(2) if weight.dim() == 3 else weight
         packed: Tensor = _ONEDNN.qconv_prepack(
             weight, self.scales, grid.scale, grid.zero_point, *self._places, list(shape)
         )
@@ -222,19 +218,19 @@ class Int8Conv(Int8Layer):
         return integers and batched and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
-        batched = x if x.dim() == self.weight.dim() else x[None]  # oneDNN takes no single sample
-        batched = self._widened(batched)
-        pack = self._pack.of(self._packed, tuple(batched.shape), self.weight, self.scales)
-        given = batched, self.x.scale, self.x.zero_point, pack, self.scales
-        post = post_op.name, list(post_op.args), post_op.algorithm
+        held: Any = self._buffers
+        grid, dims = self.x, len(self.geometry.stride)
+        scales = held["scales"]
+        batched = x if x.dim() == dims + 2 else x[None]  # oneDNN takes no single sample
+        batched = batched.unsqueeze(2) if dims == 1 else batched  # else it does no post op
+        pack = self._pack.of(self._packed, tuple(batched.shape), held["weight"], scales)
+        given = batched, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        post = post_op.name, post_op.args, post_op.algorithm
         if other is not None:
             return self._added_up(given, scale, post, other)
-        found: Tensor = _ONEDNN.qconv_pointwise(
-            *given, self.zeros, self.bias, *self._places, *scale, *post
-        )
-        if self.weight.dim() == 3:
-            found = found.squeeze(2)
-        return found if x.dim() == self.weight.dim() else found[0]
+        found: Tensor = _CONV(*given, held["bias"], *self._places, *scale, *post)
+        found = found.squeeze(2) if dims == 1 else found
+        return found if x.dim() == dims + 2 else found[0]
 
     def _added_up(self, given: Any, scale: Scale, post: Any, other: Tensor) -> Tensor:
         grid = self.added
@@ -242,14 +238,8 @@ class Int8Conv(Int8Layer):
         laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
         added = grid.scale, grid.zero_point, "sum", 1.0
         kernel = _ONEDNN.qconv2d_pointwise.binary
-        found: Tensor = kernel(
-            *given, self.zeros, laid, self.bias, *self._places, *scale, *added, *post
-        )
+        found: Tensor = kernel(*given, laid, self.bias, *self._places, *scale, *added, *post)
         return found
-
-    def _widened(self, value: Tensor) -> Tensor:
-        """Return a tensor of one dimension as of two: oneDNN's kernels of one do no post op."""
-        return value.unsqueeze(2) if self.weight.dim() == 3 else value
 
 
 def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:
