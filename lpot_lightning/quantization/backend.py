@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
-from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
@@ -162,6 +161,12 @@ class TrainingBackend(Backend, Protocol):
         """Return the int8 parts of a trained model, as its training meant them to be."""
 
 
+def _onednn() -> Backend:
+    from lpot_lightning.quantization.onednn import OnednnBackend  # brings Dynamo, slow to import
+
+    return OnednnBackend()
+
+
 TRAINING_BACKENDS: dict[str, Callable[[], TrainingBackend]] = {"pytorch_fx": FxBackend}
-BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": OnednnBackend, **TRAINING_BACKENDS}
+BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": _onednn, **TRAINING_BACKENDS}
 """By the names that files have; so are those that can be trained for."""

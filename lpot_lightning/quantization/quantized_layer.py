@@ -85,8 +85,9 @@ class LayerForward:
         self._outputs: int = weight.shape[1 if transposed else 0]
         self._dtype: torch.dtype = weight.dtype
 
-    def __call__(self, input: Tensor) -> Tensor:
-        """Return the layer's output."""
+    def __call__(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        """Return the layer's output, whatever it calls its input."""
+        (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
             return LAYER(input, self.name)
         if self.int8 is not None:

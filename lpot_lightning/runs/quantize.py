@@ -17,8 +17,7 @@ from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.stand_in import computing, replaced
-from lpot_lightning.quantization.backend import TRAINING_BACKENDS, Backend, Prepared
-from lpot_lightning.quantization.onednn import OnednnBackend
+from lpot_lightning.quantization.backend import BACKENDS, TRAINING_BACKENDS, Backend, Prepared
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.best_model import Keeper
 from lpot_lightning.runs.job import Job
@@ -134,7 +133,7 @@ class _Run:
 
     def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared]:
         if self.trained is None:
-            backend = OnednnBackend()
+            backend = BACKENDS["onednn"]()
             return backend, *prepare(model, backend, self.feed, self.options, self.listener.say)
         state = self.trained.state
         trained = TRAINING_BACKENDS[state["backend"]]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import types
 from collections.abc import Callable, Sequence
@@ -55,6 +56,8 @@ class Captured:
 
     def __init__(self, module: nn.Module, lower: Lower) -> None:
         self._module, self._lower = module, lower
+        forward = types.MethodType(type(module).forward, module)
+        self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
@@ -106,11 +109,14 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     return types.FunctionType(code, call.__globals__, name, None, call.__closure__)
 
 
-def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Tensor]:
-    """Return the tensors that belong to modules, by the placeholder that stands for each."""
+def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
+    """Return the names of the placeholders that stand for tensors which belong to modules.
+
+    It can be told as long as a graph is being captured, and not later.
+    """
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
     return {
-        node: value
+        node.name
         for node, value in zip(places, inputs, strict=True)
         if isinstance(value, Tensor) and _is_held(node)
     }

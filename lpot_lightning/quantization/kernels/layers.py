@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.pack import Pack, Shape
+from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 Scale = tuple[float, int, torch.dtype]
@@ -135,7 +135,7 @@ class Int8Linear(Int8Layer):
 
     post_ops = LINEAR_POST_OPS
 
-    def _packed(self, _: Shape) -> Tensor:
+    def _packed(self, _: Sizes) -> Tensor:
         packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)  # one layout suits all shapes
         return packed
 
@@ -195,7 +195,7 @@ class Int8Conv(Int8Layer):
     def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
-    def _packed(self, shape: Shape) -> Tensor:
+    def _packed(self, shape: Sizes) -> Tensor:
         weight, grid = self.weight, self.x
         weight = weight.unsqueeze(2) if weight.dim() == 3 else weight
         packed: Tensor = _ONEDNN.qconv_prepack(

@@ -14,7 +14,7 @@ _References = tuple[weakref.ref[Tensor], ...]
 _State = tuple[int, ...]
 
 
-Shape = tuple[int, ...]
+Sizes = tuple[int, ...]
 MOST = 4
 """Packs of one weight; an input of a further shape takes the first, whose layout may not be its
 best: a ResNet's last convolutions took seven times as long by a pack for no shape (torch 2.13)."""
@@ -33,9 +33,9 @@ class Pack:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._made: tuple[_References, _State, dict[Shape, Tensor]] | None = None
+        self._made: tuple[_References, _State, dict[Sizes, Tensor]] | None = None
 
-    def of(self, prepare: Callable[[Shape], Tensor], shape: Shape, *weights: Tensor) -> Tensor:
+    def of(self, prepare: Callable[[Sizes], Tensor], shape: Sizes, *weights: Tensor) -> Tensor:
         """Return what ``prepare`` makes of ``weights`` as they are now, for inputs of ``shape``."""
         state, made = _state(weights), self._made
         if made is not None and made[1] == state and _are(made[0], weights):

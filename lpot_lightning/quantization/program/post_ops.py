@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from lpot_lightning.quantization.kernels.post_op import PostOp
-from lpot_lightning.quantization.program.plan import Unknown
+from lpot_lightning.quantization.program.draft import Unknown
 
 _PLAIN_POST_OPS: dict[Any, PostOp] = {
     F.relu: PostOp("relu"),

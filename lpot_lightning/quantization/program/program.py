@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from lpot_lightning.quantization.graph.capture import constants
 from lpot_lightning.quantization.kernels.layers import Int8Layer
-from lpot_lightning.quantization.kernels.pack import Shape
+from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.program.chains import lengthen
+from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
-from lpot_lightning.quantization.program.plan import MADE_BY, Plan
 from lpot_lightning.quantization.program.streams import read_integers
 
 
@@ -33,7 +34,7 @@ class Program:
     """
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
-        self._captured = graph
+        self._captured, self._held = graph, constants(graph, inputs)
         self._computes: Callable[..., Any]
         self._make(inputs)
 
@@ -47,13 +48,13 @@ class Program:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
         if self._state(inputs) != self._seen:
             self._make(inputs)
-        with _exactly(self._plan):
+        with _exactly(self._draft):
             return self._computes(*inputs)
 
     @property
     def graph(self) -> fx.Graph:
         """Its steps."""
-        return self._plan.graph
+        return self._draft.graph
 
     @property
     def code(self) -> str:
@@ -62,7 +63,7 @@ class Program:
         for node in self.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
-            step = self._plan.step(node)
+            step = self._draft.step(node)
             what = _shown(node) if step is None else f"{type(step).__name__}({step.extra_repr()})"
             given = ", ".join(map(str, node.args))
             made_by = node.meta.get(MADE_BY, "captured")
@@ -70,12 +71,12 @@ class Program:
         return "\n".join(lines)
 
     def _make(self, inputs: Sequence[Any]) -> None:
-        plan = Plan(self._captured, inputs)
+        draft = Drafted(self._captured, inputs, self._held)
         for make in (quantize_once, read_integers, quantize_sooner, lengthen):
-            make(plan)
-        self._computes, self._plan = plan.finish(), plan
+            make(draft)
+        self._computes, self._draft = draft.finish(), draft
         self._is_proved = False
-        self._layers = [(forward, forward.int8) for forward in plan.sources]
+        self._layers = [(forward, forward.int8) for forward in draft.sources]
         self._tensors = [
             one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
         ]
@@ -86,7 +87,7 @@ class Program:
 
         What a kernel gets wrong is left to plain arithmetic, alone.
         """
-        kernels = [one for one in self._plan.module.modules() if isinstance(one, Int8Layer)]
+        kernels = [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
         with _shapes_seen(kernels) as seen:
             found = self._computes(*inputs)
         wrong = [one for one, shapes in seen.items() if not one.exact and wrong_for(one, shapes)]
@@ -99,8 +100,8 @@ class Program:
         """Return what differs where the program is not that of now."""
         if any(forward.int8 is not int8 for forward, int8 in self._layers):
             return []
-        state: list[Any] = [float(inputs[place]) for place in self._plan.numbers]
-        for place in self._plan.folded:
+        state: list[Any] = [float(inputs[place]) for place in self._draft.numbers]
+        for place in self._draft.folded:
             state += _version(inputs[place])
         for tensor in self._tensors:
             state += _version(tensor)
@@ -118,8 +119,8 @@ def _shown(node: fx.Node) -> str:
 
 
 @contextmanager
-def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Shape]]]:
-    seen: dict[Int8Layer, list[Shape]] = {}
+def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Sizes]]]:
+    seen: dict[Int8Layer, list[Sizes]] = {}
 
     def see(kernel: Any, given: tuple[Tensor, ...]) -> None:
         seen.setdefault(kernel, []).append(tuple(given[0].shape))
@@ -133,8 +134,8 @@ def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[
 
 
 @contextmanager
-def _exactly(plan: Plan) -> Iterator[None]:
-    kernels = [one for one in plan.module.modules() if isinstance(one, Int8Layer)]
+def _exactly(draft: Drafted) -> Iterator[None]:
+    kernels = [one for one in draft.module.modules() if isinstance(one, Int8Layer)]
     before = [one.exact for one in kernels]
     try:
         for kernel in kernels:
