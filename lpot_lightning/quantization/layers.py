@@ -21,6 +21,7 @@ from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
+    TABLES,
     Int8Form,
     LayerForward,
     QuantizedLayer,
@@ -173,7 +174,7 @@ class PreparedLayers:
         return made
 
     def _grid(self, observed: ObservedLayer, config: OpConfig) -> Grid | None:
-        if isinstance(observed.layer, nn.Embedding):
+        if isinstance(observed.layer, TABLES):
             return None
         asked = config.activation
         return grid_for(observed.seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
@@ -253,7 +254,7 @@ def _unusable(layer: ObservedLayer) -> str | None:
         return why
     if layer.seen.refused:
         return layer.seen.refused
-    if not layer.seen.batches and not isinstance(layer.layer, nn.Embedding):
+    if not layer.seen.batches and not isinstance(layer.layer, TABLES):
         return "saw no calibration data"
     return None
 

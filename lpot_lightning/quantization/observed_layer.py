@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpot_lightning.quantization.quantized_layer import TABLES
 from lpot_lightning.quantization.ranges.histogram import Histogram
 
 
@@ -45,7 +46,7 @@ class ObservedLayer(nn.Module):
         if self.awake:
             self.called = True
             given = args[0] if args else next(iter(kwargs.values()), None)
-            if isinstance(given, Tensor) and not isinstance(self.layer, nn.Embedding):
+            if isinstance(given, Tensor) and not isinstance(self.layer, TABLES):
                 self._count_in(given)
         return type(self.layer).forward(self.layer, *args, **kwargs)
 

@@ -25,7 +25,6 @@ _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.LayerNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
     (nn.GroupNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
     (nn.RMSNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.EmbeddingBag, "bags of a table are summed in floats"),
 )
 _ITS_OWN = "its `forward` computes with its weights by itself"
 
@@ -54,7 +53,7 @@ class OnednnBackend:
         """
         del whole, for_training
         layers, excluded = {}, {}
-        for path, module in model.named_modules():
+        for path, module in _python_modules(model):
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
             elif kind_of(module) is not None:
@@ -109,12 +108,24 @@ def _roots(described: Mapping[str, Any]) -> Iterator[str]:
         yield str(part["path"])
 
 
+def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield all modules but what is in one of TorchScript, which no Python reaches into."""
+    inside: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            inside.append(path)
+        if not any(path.startswith(f"{script}.") for script in inside):
+            yield path, module
+
+
 def _holds(root: str, layers: Collection[str]) -> bool:
     """Whether there are layers inside of the module at ``root``, which is none itself."""
     return any(path.startswith(f"{root}." if root else "") and path != root for path in layers)
 
 
 def _why_not(module: nn.Module) -> str | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "was scripted by `torch.jit`"
     own = list(module.parameters(recurse=False))
     if not own:
         return None
