@@ -13,6 +13,7 @@ from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.proof import saturates
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
@@ -61,7 +62,7 @@ class OnednnBackend:
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
         roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
-        bits = 8 if _has_vnni() else 7
+        bits = 7 if saturates() else 8
         return PreparedLayers(layers, calls, excluded, roots, bits=bits)
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
@@ -151,11 +152,6 @@ def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None
         return None
     high = 127 if described["reduce_range"] else 255
     return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
-
-
-def _has_vnni() -> bool:
-    """Whether products of 8 bits are added up without saturation."""
-    return bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
 
 
 def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:

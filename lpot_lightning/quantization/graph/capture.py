@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+import logging
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import torch
 import torch._dynamo as dynamo
 from torch import Tensor, fx, nn
 
+from lpot_lightning.errors import in_short
+
+_LOG = logging.getLogger(__name__)
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
 _NAMES = itertools.count(1)
@@ -27,11 +31,27 @@ class Counts:
 
     Args:
         calls: all of them.
-        by_graph: those in which at least one graph computed.
+        by_graph: those in which at least one graph computed; in the others each layer did alone.
     """
 
     calls: int = 0
     by_graph: int = 0
+
+    @property
+    def by_layers(self) -> int:
+        """Calls that ran as they are written, with layers that are int8 by themselves."""
+        return self.calls - self.by_graph
+
+
+def counts_of(model: nn.Module) -> dict[str, Counts]:
+    """Return how the calls of each module that graphs may compute for were computed so far.
+
+    Example::
+
+        sum(one.by_graph for one in counts_of(result.model).values())
+    """
+    found = {path: vars(one).get("forward") for path, one in model.named_modules()}
+    return {path: one.counts for path, one in found.items() if isinstance(one, Captured)}
 
 
 class Captured:
@@ -62,6 +82,7 @@ class Captured:
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
         self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
+        self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False,
@@ -73,13 +94,17 @@ class Captured:
         """Return what ``forward`` gives."""
         self.counts.calls += 1
         before = self._hits
-        with self._config:
+        with self._config, self._limit:
             found = self._compiled(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        compute = self._lower(graph, inputs)
+        try:
+            compute = self._lower(graph, inputs)
+        except Exception as error:  # a graph that nobody has thought of
+            _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
+            compute = graph.forward
 
         def counted(*given: Any) -> Any:
             self._hits += 1
@@ -87,9 +112,44 @@ class Captured:
 
         return counted
 
+    @property
+    def _name(self) -> str:
+        return type(self._module).__name__
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         """Return one for the copy of the module, which captures anew."""
         return Captured(copy.deepcopy(self._module, memo), self._lower)
+
+
+class _Limit(logging.Filter):
+    """Says in our words, once, that a module has no room for more graphs."""
+
+    _LOGGER = logging.getLogger("torch._dynamo.convert_frame")
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self._module, self._is_told = module, False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep Dynamo's own words back."""
+        if "recompile_limit" not in record.getMessage():
+            return True
+        if not self._is_told:
+            _LOG.warning(
+                "`%s` was called in more than %d ways: others are computed layer by layer",
+                self._module,
+                MOST,
+            )
+        self._is_told = True
+        return False
+
+    def __enter__(self) -> None:
+        """Listen."""
+        self._LOGGER.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._LOGGER.removeFilter(self)
 
 
 def _own_forward(module: nn.Module) -> Callable[..., Any]:
