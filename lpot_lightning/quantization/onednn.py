@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.fusing import Fused
@@ -140,11 +140,3 @@ def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None
 def _has_vnni() -> bool:
     """Whether products of 8 bits are added up without saturation."""
     return bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
-
-
-def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
-    """Yield the modules that are called from outside of all others."""
-    for path, module in model.named_modules():
-        seen = calls.get(id(module))
-        if seen is not None and seen.count and any(not above for above in seen.above):
-            yield path
