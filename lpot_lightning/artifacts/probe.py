@@ -19,9 +19,11 @@ from lpot_lightning.module.plain_tree import from_plain
 
 PREFIX = ".probe."
 """Of the tensors of a probe; no module has an empty name, so no `state_dict` has such a one."""
-TOLERANCE, MOST_TOLERANCE = 0.02, 0.2
-"""Relative error that is let pass. Kernels of other engines and CPUs round single integers
-otherwise, which is 0.001 to 0.01 of an output; where a net enlarges it, `_NUDGE` shows."""
+TOLERANCE, BLIND_TOLERANCE, MOST_TOLERANCE = 0.02, 0.05, 0.2
+"""Relative error that is let pass. Kernels of other engines round single integers otherwise: of
+qnnpack and x86 (torch 2.13) the answers differ by up to 0.005 in convolutions, 0.011 in a transformer
+of four layers, fbgemm's and onednn's in nothing. How much a net enlarges it is seen by nudging its
+input; where that is integers only, it is not seen."""
 _NUDGE, _TIMES = 1 / 256, 3
 _STEADY, _TINY = 1e-3, 1e-6
 
@@ -134,6 +136,8 @@ def _tolerance(
         raise _NotStored(
             "it answers one call in two ways: it draws random numbers, or goes by what it saw"
         )
+    if not any(one.is_floating_point() for one in given):
+        return BLIND_TOLERANCE
     moved = distance(_answer(module, described, [_nudged(one) for one in given]), answer)
     if _TIMES * moved > MOST_TOLERANCE:
         raise _NotStored("its answer goes by single integer steps of its input")
