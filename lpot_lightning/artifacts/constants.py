@@ -134,7 +134,7 @@ def other_classes(model: nn.Module, modules: Mapping[str, Any]) -> list[str]:
     """Return for people which modules of ``model`` are of another class than in ``modules``."""
     here = {path: type(module).__name__ for path, module in model.named_modules()}
     return [
-        f"`{path or kind}` is a `{kind}` and was a `{modules[path].get('class')}`"
+        f"{f'`{path}`' if path else 'it'} is a `{kind}` and was a `{modules[path].get('class')}`"
         for path, kind in here.items()
         if path in modules and modules[path].get("class") != kind
     ]

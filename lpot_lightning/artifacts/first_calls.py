@@ -15,7 +15,8 @@ from lpot_lightning.module.plain_tree import NotPlain, to_plain
 MAX_BYTES = 1 << 20
 """Of the tensors of one call and its answer."""
 _MOST_ROOTS = 8
-_SAMPLES = (8, 1)
+_FEW, _SHARE, _LEAST = 8, 32, 16 << 10
+"""A few samples tell more than one; they may have a 32nd of the model's bytes, or 16 KiB."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ def first_calls(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> tuple[Fir
         calls: of its modules.
     """
     modules = dict(model.named_modules())
-    roots = list(roots_of(model, calls))
-    return tuple(_first_call(path, calls[id(modules[path])]) for path in roots[:_MOST_ROOTS])
+    few = max(_LEAST, bytes_of([*model.parameters(), *model.buffers()]) // _SHARE)
+    roots = list(roots_of(model, calls))[:_MOST_ROOTS]
+    return tuple(_first_call(path, calls[id(modules[path])], few) for path in roots)
 
 
-def _first_call(path: str, seen: ModuleCalls) -> FirstCall:
+def _first_call(path: str, seen: ModuleCalls, few: int) -> FirstCall:
     tensors: list[Tensor] = []
 
     def number_of(tensor: Tensor) -> int:
@@ -59,7 +61,7 @@ def _first_call(path: str, seen: ModuleCalls) -> FirstCall:
         kwargs = {name: to_plain(one, number_of) for name, one in seen.kwargs.items()}
     except NotPlain as error:
         return FirstCall(path, refused=f"it is called with {error}")
-    tries = tuple(_small(tensors))
+    tries = tuple(_small(tensors, few))
     refused = "" if tries else "its call is too large"
     return FirstCall(path, {"args": args, "kwargs": kwargs}, tries, refused)
 
@@ -75,13 +77,15 @@ def _own(tensor: Tensor) -> Tensor:
         return tensor.detach().as_subclass(Tensor)
 
 
-def _small(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+def _small(tensors: Sequence[Tensor], few: int) -> Iterator[tuple[Tensor, ...]]:
     """Yield copies of a call in the lengths that are small enough: a few samples, one, all."""
     lengths = {len(one) if one.dim() else -1 for one in tensors}
     (whole,) = lengths if len(lengths) == 1 else {-1}
-    for length in (*(one for one in _SAMPLES if one < whole), None):
-        cut = [one[:length] if length is not None else one for one in tensors]
-        if bytes_of(cut) <= MAX_BYTES:
+    for length, most in ((_FEW, few), (1, MAX_BYTES), (None, MAX_BYTES)):
+        if length is not None and length >= whole:
+            continue
+        cut = tensors if length is None else [one[:length] for one in tensors]
+        if bytes_of(cut) <= most:
             yield tuple(one.cpu().clone() for one in cut)
 
 

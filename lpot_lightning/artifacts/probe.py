@@ -21,9 +21,9 @@ PREFIX = ".probe."
 """Of the tensors of a probe; no module has an empty name, so no `state_dict` has such a one."""
 TOLERANCE, BLIND_TOLERANCE, MOST_TOLERANCE = 0.02, 0.05, 0.2
 """Relative error that is let pass. Kernels of other engines round single integers otherwise: of
-qnnpack and x86 (torch 2.13) the answers differ by up to 0.005 in convolutions, 0.011 in a transformer
-of four layers, fbgemm's and onednn's in nothing. How much a net enlarges it is seen by nudging its
-input; where that is integers only, it is not seen."""
+qnnpack and x86 (torch 2.13) the answers differ by up to 0.005 in convolutions, 0.011 in four
+transformer layers, those of fbgemm and onednn in nothing. How much a net enlarges it is seen by
+nudging its input, where that is not integers only."""
 _NUDGE, _TIMES = 1 / 256, 3
 _STEADY, _TINY = 1e-3, 1e-6
 
