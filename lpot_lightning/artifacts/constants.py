@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.plain_tree import NotPlain, from_plain, to_plain
@@ -39,6 +40,11 @@ class Difference:
     name: str
     stored: Any
     found: str
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds a text: more than a number it may be of a place, as a folder is."""
+        return any(isinstance(leaf, str) for leaf in pytree.tree_leaves(self.stored))
 
     def __str__(self) -> str:
         return f"`{_dotted(self.path, self.name)}` = {self.stored!r} (here {self.found})"
@@ -118,7 +124,7 @@ def differences(model: nn.Module, modules: Mapping[str, Any]) -> list[Difference
 
 def _own(module: nn.Module, name: str) -> Any:
     """Return the plain value of an attribute, of a class as well; no code of the user's runs."""
-    if any(name in vars(module)[held] for held in _NO_PLACE):
+    if any(name in (vars(module).get(held) or ()) for held in _NO_PLACE):
         return _NOT_PLAIN
     own = inspect.getattr_static(module, name, _ABSENT)
     return own if own is _ABSENT or _plain(own) is not _NOT_PLAIN else _NOT_PLAIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -124,8 +124,9 @@ def _proved(
 ) -> Model:
     """Return the model that answers as the files say.
 
-    Plain attributes that are not as they were when the model was quantized are set where the model
-    is nearer to it with them, or where no answer could be stored.
+    Plain attributes that are not as they were when the model was quantized are set where it is
+    nearer to that one with them, or where no answer could be stored; texts where numbers are not
+    enough.
 
     Args:
         configure: checked.
@@ -133,24 +134,33 @@ def _proved(
         model: left as it is.
         made: a copy of it, which may be changed.
     """
+    probe = configure["probe"]
+    silent = [root for root, held in probe.items() if isinstance(held, str)]
     unlike = differences(made, configure["modules"])
-    unasked = [one for one in unlike if _is_unasked(one.path, configure["probe"])]
-    best = _attempt(configure, plain, made, unasked)
-    if best.off and len(unlike) > len(unasked):
-        other = _attempt(configure, plain, _copied(configure, model), unlike)
-        best = other if other.off < best.off / 2 else best  # threads, too, move last bits
+    always = [one for one in unlike if _is_in(one.path, silent)]
+    asked = [one for one in unlike if _is_in(one.path, probe)]
+    best = _attempt(configure, plain, made, always)
+    for some in ([one for one in asked if one in always or not one.is_text], asked):
+        if best.off and len(some) > len(best.given):
+            other = _attempt(configure, plain, _copied(configure, model), some)
+            best = other if other.off < best.off / 2 else best  # threads, too, move last bits
     if best.made is None or best.error is not None:
         raise best.error or ArtifactError("no model was made")
-    if best.given:
-        what = ", ".join(map(str, best.given))
-        _LOG.warning("set on the restored model, as when it was quantized: %s", what)
+    _tell(best.given, [one for one in unlike if not _is_in(one.path, probe)])
     return best.made
 
 
-def _is_unasked(path: str, probe: Mapping[str, Any]) -> bool:
-    """Whether a module answers to no stored call: it is in one of which none could be stored."""
-    silent = [root for root, held in probe.items() if isinstance(held, str)]
-    return not probe or any(f"{path}.".startswith(f"{root}.") or not root for root in silent)
+def _is_in(path: str, roots: Iterable[str]) -> bool:
+    return any(not root or f"{path}.".startswith(f"{root}.") for root in roots)
+
+
+def _tell(given: Sequence[Difference], left: Sequence[Difference]) -> None:
+    if given:
+        what = ", ".join(map(str, given))
+        _LOG.warning("set on the restored model, as when it was quantized: %s", what)
+    if left:
+        what = ", ".join(map(str, left))
+        _LOG.info("not as when the model was quantized, and left as it is: %s", what)
 
 
 def _attempt(

@@ -1,6 +1,7 @@
 """A model that is restored answers as the one that was quantized, or is refused."""
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -127,6 +128,47 @@ def test_another_function_is_refused_and_named(tmp_path, backend, act):
     assert str(caught.value).startswith(f"`{tmp_path / storage.CONFIGURE}`: ")
     if "computes something else" in str(caught.value):
         assert f"`body.1` is a `{kind}` and was a `LeakyReLU`" in str(caught.value)
+
+
+class Placed(Net):
+    """Has a text that counts where a number is not enough."""
+
+    def forward(self, x):
+        return super().forward(x) * (2 if self.mode == "double" else 1)
+
+
+def test_a_text_is_set_only_where_numbers_are_not_enough(tmp_path):
+    written(tmp_path, Placed(mode="double", data="/then"))
+    assert load(tmp_path, Placed(mode="double", data="/now", temperature=2.0)).data == "/now"
+    assert load(tmp_path, Placed(mode="once", data="/now")).mode == "double"
+
+
+class Around(nn.Module):
+    """Is not called itself: its step calls the net."""
+
+    def __init__(self, **given):
+        super().__init__()
+        vars(self).update(given)
+        self.net = Net()
+
+    def forward(self, x):
+        raise NotImplementedError
+
+
+def test_what_no_call_of_the_step_reaches_is_left_and_it_is_said(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "lpot_lightning")
+    model = Around(rate=0.1).eval()
+    with torch.no_grad(), recorded(model) as calls:
+        X(model.net)
+    found = BACKEND.prepare(model, calls, whole=False)
+    with replaced(model, found.observed) as observed:
+        X(observed.net)
+    found.settle()
+    save(tmp_path, model, found, calls=calls)
+    assert load(tmp_path, Around(rate=0.5)).rate == 0.5
+    assert told(caplog) == [
+        "not as when the model was quantized, and left as it is: `rate` = 0.1 (here 0.5)"
+    ]
 
 
 class Minus(Net):
