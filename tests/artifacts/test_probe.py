@@ -1,6 +1,7 @@
 """A stored call and its answer: what has one, and who answers it."""
 
 import dataclasses
+import warnings
 from collections import UserDict
 
 import pytest
@@ -126,6 +127,23 @@ def test_random_numbers_modes_gradients_and_inputs_are_left_alone():
     assert torch.is_grad_enabled()
     assert all(torch.equal(one, tensors[name]) for name, one in stored.items())
     assert not any(one.requires_grad for one in tensors.values())
+
+
+def test_a_call_is_one_of_evaluation_whatever_is_on_around_it():
+    def forward(m, x):
+        warnings.warn("old", stacklevel=1)
+        assert not torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        return x * torch.rand(()).round(decimals=4) ** 0
+
+    model = Made(forward)
+    with recorded(model) as calls, torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        model(X)
+    before = torch.get_rng_state()
+    with torch.autocast("cpu"), torch.enable_grad():
+        probe, tensors = answered(model, first_calls(model, calls))
+    assert isinstance(probe[""], dict), probe
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_where_nothing_can_be_nudged_more_is_let_pass():

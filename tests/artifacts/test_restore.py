@@ -238,6 +238,10 @@ def argument(configure, weights):
     configure["probe"][""]["args"] = [{"tensor": 7}]
 
 
+def tolerance(configure, weights):
+    configure["probe"][""]["tolerance"] = 9.0
+
+
 def constant(configure, weights):
     configure["modules"][""]["constants"]["_modules"] = 3
 
@@ -249,6 +253,7 @@ FORGED = {
     no_answer: "the answer of `probe.` is missing",
     other_answer: "computes something else",
     argument: "is no value of a file of ours",
+    tolerance: "`probe.` needs `tolerance`, above 0 and up to 0.2",
     constant: "names `_modules`",
 }
 

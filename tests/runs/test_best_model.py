@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from plain_scenes import APPROACHES, Net, corners, net, quantization
+from torch import nn
 
 import lpot_lightning
 from lpot_lightning.artifacts import storage
@@ -59,3 +60,24 @@ def test_the_users_model_and_random_numbers_are_left_alone(tmp_path):
     quantization(tmp_path)(model)
     assert (model.training, model.seen) == (True, before["seen"])
     assert torch.equal(numbers, torch.get_rng_state())
+
+
+class Centred(nn.Module):
+    """Keeps what it saw first, as no plain attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.first = net(), None
+
+    def forward(self, x):
+        if self.first is None:
+            self.first = 100 * x.mean()
+        assert x.sum() < 1e9  # no graph goes by values
+        return self.net(x - self.first)
+
+
+def test_what_judging_leaves_in_a_model_is_in_no_file(tmp_path):
+    quantization(tmp_path)(Centred())
+    files = tmp_path / storage.CONFIGURE, tmp_path / storage.WEIGHTS
+    assert isinstance(yaml.safe_load(files[0].read_text())["probe"][""], dict)
+    assert lpot_lightning.load(*files, Centred()).first is None
