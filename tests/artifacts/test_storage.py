@@ -366,6 +366,16 @@ def test_an_lpot_file_of_the_same_name_is_written_over_and_its_weights_kept(scen
     assert (tmp_path / "best_model_weights.1.pt").read_bytes() == b"old"
 
 
+def test_a_model_of_an_older_format_is_written_over_as_ours(saved, scene, caplog):
+    model, batch, found = scene
+    path = saved / storage.CONFIGURE
+    path.write_text(path.read_text().replace(configure_file.FORMAT, "lpot_lightning/1"))
+    int8 = save(saved, model, found, recipe_of(found, 0))
+    assert same(batch(load(saved, model)), batch(int8))
+    assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_weights_that_no_configuration_names_are_kept_and_it_is_said(saved, scene, caplog, alone):
     model, batch, found = scene
