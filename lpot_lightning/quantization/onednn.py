@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -152,11 +152,3 @@ def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None
         return None
     high = 127 if described["reduce_range"] else 255
     return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
-
-
-def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
-    """Yield the modules that are called from outside of all others."""
-    for path, module in model.named_modules():
-        seen = calls.get(id(module))
-        if seen is not None and seen.count and any(not above for above in seen.above):
-            yield path

@@ -47,7 +47,7 @@ def wrong_kernel(layer: Int8Layer, shapes: Iterable[Sequence[int]]) -> str | Non
 def saturates() -> bool:
     """Whether sums of products of 8 bits are cut here, as on CPUs without VNNI; 7 bits fit then.
 
-    It is tried, and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN from what that has.
+    It is tried and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN to less.
     """
     weight = Int8Weight(torch.full((16, 64), 127, dtype=torch.int8), torch.full((16,), 0.01))
     return wrong_kernel(Int8Linear(weight, Grid(1.0)), [(4, 64)]) is not None
