@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
+from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -73,7 +74,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(op, described))
+            int8 = quantized(layer, _grid_of(path, op, described))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found
 
@@ -83,19 +84,21 @@ class OnednnBackend:
         return {name: one for name, one in state.items() if isinstance(one, Tensor)}
 
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
-        """Put such a state into a model of the same structure."""
+        """Put such a state into a model of the same structure.
+
+        Raises:
+            ArtifactError: naming the first tensor that does not fit.
+        """
         del engine
         for name, module in model.named_modules():
             bias = f"{name}.bias"
             if name.endswith(f"{HELD}.kernel") and bias in plain and module.bias is None:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
+        check_names_and_shapes(plain, self.to_plain(model))
+        check_scales(plain, {name for name in plain if name.endswith(f"{HELD}.kernel.scales")})
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
-        try:
-            nn.Module.load_state_dict(model, {**plain, **extra})
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ArtifactError(f"the weights do not fit the model: {reason}") from error
+        nn.Module.load_state_dict(model, {**plain, **extra})
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
@@ -146,9 +149,12 @@ def _layer_at(model: nn.Module, path: str) -> nn.Module:
     return layer
 
 
-def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
+def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
     activation = op["activation"]
     if "scale" not in activation:
         return None
     high = 127 if described["reduce_range"] else 255
-    return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
+    try:
+        return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
+    except (TypeError, ValueError, QuantizationError) as error:
+        raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
