@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.functions.owners import may_own, owner_of, rebuilt
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.layers import PreparedLayers
@@ -27,7 +28,6 @@ _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.RMSNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
     (nn.EmbeddingBag, "bags of a table are summed in floats"),
 )
-_ITS_OWN = "its `forward` computes with its weights by itself"
 
 
 class OnednnBackend:
@@ -53,7 +53,7 @@ class OnednnBackend:
             whole: is of no use here, and so is ``for_training``.
         """
         del whole, for_training
-        layers, excluded = {}, {}
+        layers, owners, excluded = {}, {}, {}
         for path, module in model.named_modules():
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
@@ -61,21 +61,27 @@ class OnednnBackend:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
+            elif may_own(module):
+                owners[path] = module
+        roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
         bits = 8 if _has_vnni() else 7
-        return PreparedLayers(layers, calls, excluded, roots, bits=bits)
+        order = [path for path, _ in model.named_modules()]
+        return PreparedLayers(layers, calls, excluded, roots, bits=bits, owners=owners, order=order)
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
-        found = {}
+        found, functions = {}, {}
         for path, op in described["op"].items():
             if op["activation"].get("dtype") == "fp32":
+                continue
+            if "function" in op:
+                functions[path] = op["function"], _grid_of(op, described)
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
             int8 = quantized(layer, _grid_of(op, described))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
-        return found
+        return found | rebuilt(model, functions)
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state; its tensors are plain ones."""
@@ -87,7 +93,12 @@ class OnednnBackend:
         del engine
         for name, module in model.named_modules():
             bias = f"{name}.bias"
-            if name.endswith(f"{HELD}.kernel") and bias in plain and module.bias is None:
+            if (
+                HELD in name.split(".")
+                and name.endswith(".kernel")
+                and bias in plain
+                and module.bias is None
+            ):
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
@@ -100,7 +111,7 @@ class OnednnBackend:
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
         roots = {path: model.get_submodule(path) for path in _roots(described)}
-        forwards = {path: Captured(module, Program) for path, module in roots.items()}
+        forwards = {path: Captured(one, Program, owner_of(one)) for path, one in roots.items()}
         let_compute(model, forwards)
 
 
@@ -109,19 +120,18 @@ def _roots(described: Mapping[str, Any]) -> Iterator[str]:
         yield str(part["path"])
 
 
-def _holds(root: str, layers: Collection[str]) -> bool:
-    """Whether there are layers inside of the module at ``root``, which is none itself."""
-    return any(path.startswith(f"{root}." if root else "") and path != root for path in layers)
+def _holds(root: str, layers: Collection[str], owners: Collection[str]) -> bool:
+    """Whether there is something to compute at ``root``, which is no layer itself."""
+    inside = f"{root}." if root else ""
+    others = (path for path in (*layers, *owners) if path != root)
+    return root in owners or any(path.startswith(inside) for path in others)
 
 
 def _why_not(module: nn.Module) -> str | None:
     own = list(module.parameters(recurse=False))
     if not own:
         return None
-    for kind, why in _OTHERS:
-        if isinstance(module, kind):
-            return why
-    return _ITS_OWN if any(one.dim() > 1 for one in own) else None
+    return next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
 
 
 def _layer_at(model: nn.Module, path: str) -> nn.Module:

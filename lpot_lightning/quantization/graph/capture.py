@@ -44,6 +44,7 @@ class Captured:
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
         lower: see there.
+        forward: computes for ``forward`` in place of the class's own.
 
     Attributes:
         counts: how calls were computed so far.
@@ -53,12 +54,15 @@ class Captured:
         vars(module)["forward"] = Captured(module, lower)
     """
 
-    def __init__(self, module: nn.Module, lower: Lower) -> None:
-        self._module, self._lower = module, lower
+    def __init__(
+        self, module: nn.Module, lower: Lower, forward: Callable[..., Any] | None = None
+    ) -> None:
+        self._module, self._lower, self._forward = module, lower, forward
         self.counts = Counts()
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
-        self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
+        own = _own_forward(module, forward)
+        self._compiled = torch.compile(own, backend=self._computed, dynamic=True)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False,
@@ -86,10 +90,11 @@ class Captured:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         """Return one for the copy of the module, which captures anew."""
-        return Captured(copy.deepcopy(self._module, memo), self._lower)
+        module, forward = copy.deepcopy((self._module, self._forward), memo)
+        return Captured(module, self._lower, forward)
 
 
-def _own_forward(module: nn.Module) -> Callable[..., Any]:
+def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:
     """Return what calls the ``forward`` of the class of ``module``, with code of its own.
 
     Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
@@ -99,6 +104,8 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     forward = type(module).forward
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if given is not None:
+            return given(*args, **kwargs)
         return forward(module, *args, **kwargs)
 
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
@@ -118,6 +125,16 @@ def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Ten
 
 def _is_held(node: fx.Node) -> bool:
     """Whether a module holds the tensor as a parameter or buffer, by where Dynamo found it."""
-    found = node.meta.get("grapharg")
-    source = "" if found is None else str(found.source.name)
+    source = _source(node)
     return "._parameters[" in source or "._buffers[" in source
+
+
+def is_of_module(node: fx.Node) -> bool:
+    """Whether an input of a graph is an attribute of a module, or of something that one has."""
+    source = _source(node)
+    return source.startswith(("L['self'].", "L['module'].")) or "._modules[" in source
+
+
+def _source(node: fx.Node) -> str:
+    found = node.meta.get("grapharg")
+    return "" if found is None else str(found.source.name)

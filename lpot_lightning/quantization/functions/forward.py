@@ -1,0 +1,176 @@
+"""A module that computes with its own weights, with functions of it in int8."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.functions.observed import own_tensors
+from lpot_lightning.quantization.functions.watching import Naming
+from lpot_lightning.quantization.graph.ops import named
+from lpot_lightning.quantization.graph.weight_calls import WeightCall
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+
+_A_STEP = 0.501
+"""How far, in steps, a weight may be from what it was rounded to: half of one, and what a computed
+one differs by from machine to machine."""
+
+
+class QuantizedFunction(nn.Module):
+    """Computes for a function that a weight goes into, in those calls that have that weight.
+
+    Args:
+        layer: what computes.
+        bias: of the calls; ``layer`` may have another one, corrected.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, layer: QuantizedLayer, bias: Tensor | None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        self._weights, self._biases = _Known(), _Known()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the function gives."""
+        found: Tensor = self.layer(input)
+        return found
+
+    def is_of(self, weight: Tensor, bias: Tensor | None) -> bool:
+        """Whether ``weight`` is what was rounded, and ``bias`` what it came with."""
+        if (bias is None) != (self.bias is None):
+            return False
+        return self._weights.are(weight, self._rounds) and (
+            bias is None or self._biases.are(bias, self._is_bias)
+        )
+
+    def _rounds(self, weight: Tensor) -> bool:
+        rounded = self.layer.kernel.rounded
+        if weight.shape != rounded.values.shape:
+            return False
+        scales = rounded.scales.view(-1, *[1] * (weight.dim() - 1))
+        off = (weight.detach().float() - rounded.dequantize()).abs()
+        return bool((off <= _A_STEP * scales).all())
+
+    def _is_bias(self, bias: Tensor) -> bool:
+        own = self.bias
+        return (
+            own is not None
+            and own.shape == bias.shape
+            and torch.allclose(own.float(), bias.detach().float(), rtol=1e-4, atol=1e-6)
+        )
+
+
+class _Known:
+    """A tensor that was looked at: itself, or a copy of one that is computed in each call.
+
+    A copy of this object begins empty.
+    """
+
+    def __init__(self) -> None:
+        self._itself: tuple[weakref.ref[Tensor], tuple[int, int]] | None = None
+        self._copy: Tensor | None = None
+
+    def are(self, tensor: Tensor, looked: Callable[[Tensor], bool]) -> bool:
+        """Whether ``tensor`` is that one, as it was; else what ``looked`` says of it."""
+        itself, copy = self._itself, self._copy
+        if itself is not None and itself[0]() is tensor and itself[1] == _state(tensor):
+            return True
+        if copy is not None and copy.dtype == tensor.dtype and torch.equal(copy, tensor):
+            return True
+        if not looked(tensor):
+            return False
+        if isinstance(tensor, nn.Parameter) and not tensor.is_inference():
+            self._itself = weakref.ref(tensor), _state(tensor)
+        else:
+            self._copy = tensor.detach().clone()
+        return True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Known:
+        """Return an empty one."""
+        return _Known()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a pickle hold an empty one."""
+        return _Known, ()
+
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), tensor._version
+
+
+class FunctionOp:
+    """What was chosen last for one function of a module.
+
+    Args:
+        geometry: as ``WeightCall`` has it.
+
+    Attributes:
+        int8: what computes; ``None`` lets the function do it.
+    """
+
+    def __init__(self, geometry: tuple[str, tuple[int, ...], str]) -> None:
+        self.geometry = geometry
+        self.int8: QuantizedFunction | None = None
+
+    def is_of(self, call: WeightCall) -> bool:
+        """Whether the int8 form computes what ``call`` asks for."""
+        return (
+            self.int8 is not None
+            and call.geometry == self.geometry
+            and self.int8.is_of(call.weight, call.bias)
+        )
+
+
+class OwnerForward:
+    """What the ``forward`` of a module is whose functions may be int8.
+
+    The module's own ``forward`` runs, whatever it does; a call of a function goes by the weight
+    that it gets: where that was quantized int8 computes, else the function itself.
+
+    Args:
+        owner: it holds this object, and is held by it.
+        lent: names of modules inside whose weights it uses.
+
+    Attributes:
+        ops: the functions by their name.
+    """
+
+    def __init__(self, owner: nn.Module, lent: Sequence[str] = ()) -> None:
+        self.owner, self._lent = owner, tuple(lent)
+        self.ops: dict[str, FunctionOp] = {}
+        self.name = named(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the module gives."""
+        with Naming(self.name):
+            return type(self.owner).forward(self.owner, *args, **kwargs)
+
+    def function(self, call: WeightCall) -> Tensor:
+        """Return what a function gives that was called in the module's ``forward``."""
+        int8 = self.form_of(call)
+        return call.computed() if int8 is None else int8(call.x)
+
+    def form_of(self, call: WeightCall) -> QuantizedFunction | None:
+        """Return what computes in int8 for a call, ``None`` if nothing does."""
+        if isinstance(call.weight, nn.Parameter) and not self._is_own(call.weight):
+            return None  # a layer inside has its own form, or is to stay in fp32
+        return next((op.int8 for op in self.ops.values() if op.is_of(call)), None)
+
+    def _is_own(self, weight: Tensor) -> bool:
+        lent = [self.owner.get_submodule(name) for name in self._lent]
+        return any(one is weight for one in own_tensors(self.owner, lent))
+
+    def forms(self) -> Mapping[str, QuantizedFunction]:
+        """Return the int8 forms by the names of their ops."""
+        return {name: op.int8 for name, op in self.ops.items() if op.int8 is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy a name of its own."""
+        vars(self).update(state)
+        self.name = named(self)

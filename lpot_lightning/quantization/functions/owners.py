@@ -1,0 +1,250 @@
+"""The modules of a model that compute with their own weights, from data to int8 and to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.quantization.functions.forward import (
+    FunctionOp,
+    OwnerForward,
+    QuantizedFunction,
+)
+from lpot_lightning.quantization.functions.observed import ObservedOwner, own_tensors
+from lpot_lightning.quantization.graph.weight_calls import layer_like
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.observed_layer import ObservedLayer
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer, kind_of, quantized
+
+SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
+_MOST_NUMBERS = 2**31
+_NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
+"""Modules whose ``forward`` gives no weight to a function."""
+Found = Callable[[str, ObservedLayer, Tensor], None]
+
+
+class Owners:
+    """Modules that compute with their own weights, by path, watched.
+
+    Args:
+        modules: they hold tensors, and their ``forward`` is that of their class.
+        calls: of each module, in a dry run.
+        found: is told of each function that an own weight goes into: its name, what counts its
+            inputs, and the first of these.
+
+    Example::
+
+        owners = Owners({"stem": net.stem}, calls, ops.__setitem__)
+        owners.observed["stem"](batch)  # now there is `stem#conv2d_0`
+    """
+
+    def __init__(
+        self, modules: Mapping[str, nn.Module], calls: Mapping[int, ModuleCalls], found: Found
+    ) -> None:
+        self._modules = dict(modules)
+        self._lent = {path: list(_lent(one, calls)) for path, one in modules.items()}
+        self._forwards: dict[str, OwnerForward] = {}
+        self._unlike: set[str] = set()
+        self.observed = {
+            path: ObservedOwner(one, self._lent_by(path), _named_after(path, found))
+            for path, one in modules.items()
+        }
+
+    def _lent_by(self, path: str) -> list[nn.Module]:
+        return [self._modules[path].get_submodule(name) for name in self._lent[path]]
+
+    def refused(self) -> dict[str, str]:
+        """Return why functions cannot be int8 by which weight they get, by their names."""
+        found = {
+            name_of(path, name): why
+            for path, owner in self.observed.items()
+            for name, why in owner.refused.items()
+        }
+        return {**found, **dict.fromkeys(self._unlike, SOME_ONLY)}
+
+    def signatures(self) -> dict[str, list[Any]]:
+        """Return what each function is, as plain values: the same in all processes, or no op."""
+        return {
+            name_of(path, name): [*call.geometry, list(call.weight.shape), call.bias is not None,
+                                  sorted(self._names(path, owner.sources(name)))]
+            for path, owner in self.observed.items()
+            for name, call in owner.ops.items()
+        }  # fmt: skip
+
+    def agree(self, seen: Sequence[Mapping[str, list[Any]]]) -> None:
+        """Leave out what is not the same in all processes, whose ``signatures`` these are."""
+        names = {name for one in seen for name in one}
+        self._unlike = {n for n in names if any(one.get(n) != seen[0].get(n) for one in seen)}
+
+    def _names(self, path: str, sources: Iterable[int]) -> Iterator[str]:
+        wanted = set(sources)
+        for where in ("", *self._lent[path]):
+            held = self._modules[path].get_submodule(where)
+            for name, one in (*held._parameters.items(), *held._buffers.items()):
+                if id(one) in wanted:
+                    yield f"{where}.{name}" if where else name
+
+    def takes(self, layer: nn.Module) -> bool:
+        """Whether functions of modules around ``layer``, which nobody calls, use its weight."""
+        weight = id(getattr(layer, "weight", None))
+        return any(
+            weight in owner.sources(name)
+            for path, owner in self.observed.items()
+            for name in owner.ops
+            if any(one is layer for one in self._lent_by(path))
+        )
+
+    def left(self) -> dict[str, str]:
+        """Return which weights of the modules go into no function that can be int8, and why."""
+        found = {}
+        for path, owner in self.observed.items():
+            used = {one for name in owner.ops for one in owner.sources(name)}
+            own = self._modules[path]._parameters.items()
+            names = [name for name, one in own if one is not None and id(one) not in used
+                     and one.dim() > 1]  # fmt: skip
+            if names:
+                found[path] = _told(names) if owner.calls else "saw no calibration data"
+        return found
+
+    def chosen(self, forms: Mapping[str, QuantizedLayer]) -> dict[str, StandIn]:
+        """Return what computes for the modules that have functions, by path.
+
+        Args:
+            forms: what computes in int8, by the names of the functions; the others are fp32.
+        """
+        return {
+            path: self._chosen(path, owner, forms)
+            for path, owner in self.observed.items()
+            if owner.ops
+        }
+
+    def _chosen(
+        self, path: str, owner: ObservedOwner, forms: Mapping[str, QuantizedLayer]
+    ) -> StandIn:
+        forward = self.forward_of(path)
+        assert forward is not None
+        for name, call in owner.ops.items():
+            form = forms.get(name_of(path, name))
+            forward.ops[name].int8 = None if form is None else QuantizedFunction(form, call.bias)
+        return stand_in(forward)
+
+    def forward_of(self, path: str) -> OwnerForward | None:
+        """Return what computes for the module at ``path``: one object, whatever is chosen."""
+        owner = self.observed.get(path)
+        if owner is None or not owner.ops:
+            return None
+        if path not in self._forwards:
+            made = OwnerForward(self._modules[path], self._lent[path])
+            made.ops = {name: FunctionOp(call.geometry) for name, call in owner.ops.items()}
+            self._forwards[path] = made
+        return self._forwards[path]
+
+    def described(self, op: str) -> dict[str, Any]:
+        """Return what ``rebuilt`` needs of a function, besides its config."""
+        path, _, name = op.rpartition("#")
+        call = self.observed[path].ops[name]
+        return {
+            "numbers": list(call.numbers),
+            "padding": call.padding,
+            "shape": list(call.weight.shape),
+            "bias": call.bias is not None,
+            "lent": list(self._lent[path]),
+        }
+
+
+def name_of(path: str, function: str) -> str:
+    """Return the name of a function as an op."""
+    return f"{path}#{function}"
+
+
+def stand_in(forward: OwnerForward) -> StandIn:
+    """Return what lets ``forward`` compute for its module, which goes on to hold its weights."""
+    forms: dict[str, nn.Module] = dict(forward.forms())
+    return StandIn(nn.ModuleDict(forms) if forms else None, forward=forward)
+
+
+def rebuilt(
+    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid]]
+) -> dict[str, StandIn]:
+    """Return the int8 functions of a tune config, to be filled with tensors.
+
+    Args:
+        model: as the quantized one was.
+        ops: by name, what ``Owners.described`` gave, and the grid of the input.
+
+    Raises:
+        ArtifactError: if the model has no such module, or these are no shapes.
+    """
+    forwards: dict[str, OwnerForward] = {}
+    for op, (described, grid) in ops.items():
+        path, _, name = op.rpartition("#")
+        if path not in forwards:
+            forwards[path] = OwnerForward(_owner_at(model, path), described["lent"])
+        forwards[path].ops[name] = _rebuilt(op, name, described, grid)
+    return {path: stand_in(forward) for path, forward in forwards.items()}
+
+
+def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid) -> FunctionOp:
+    function = name.rpartition("_")[0]
+    numbers, shape = tuple(described["numbers"]), described["shape"]
+    size = 1
+    for one in shape:
+        size *= one
+    if not 0 < size < _MOST_NUMBERS:
+        raise ArtifactError(f"`{op}` has a weight of {shape}, which is no shape of one")
+    geometry = function, numbers, str(described["padding"])
+    layer = layer_like(geometry, shape, bias=described["bias"]).to_empty(device="cpu")
+    for one in layer.parameters():
+        one.detach().zero_()
+    made = FunctionOp(geometry)
+    form = quantized(layer, grid)
+    assert isinstance(form, QuantizedLayer)
+    bias: Any = layer.bias
+    made.int8 = QuantizedFunction(form, bias)
+    return made
+
+
+def _owner_at(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
+
+
+def _named_after(path: str, found: Found) -> Found:
+    return lambda name, seen, x: found(name_of(path, name), seen, x)
+
+
+def _lent(owner: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
+    """Yield the modules inside that give their weights away: tables, and what nobody calls."""
+    for name, one in owner.named_modules():
+        called = id(one) in calls and calls[id(one)].count
+        tensors = any(True for _ in own_tensors(one, ()))
+        if name and tensors and kind_of(one) and (isinstance(one, nn.Embedding) or not called):
+            yield name
+
+
+def _told(names: Sequence[str]) -> str:
+    quoted = ", ".join(f"`{one}`" for one in names)
+    return f"{quoted} {'goes' if len(names) == 1 else 'go'} into no `F.linear` or convolution"
+
+
+def may_own(module: nn.Module) -> bool:
+    """Whether a module, which is no layer, may compute with weights in a ``forward`` of its own."""
+    if "forward" in vars(module) or isinstance(module, _NEVER):
+        return False
+    lent = (one for one in module.modules() if isinstance(one, nn.Embedding))
+    return any(one.dim() > 1 for one in own_tensors(module, list(lent)))
+
+
+def owner_of(module: nn.Module) -> OwnerForward | None:
+    """Return what computes the functions of a module, where that was put in place."""
+    found = vars(module).get("forward")
+    return found if isinstance(found, OwnerForward) else None
