@@ -30,7 +30,7 @@ class Constants:
 
         constants = Constants(layer.parameters())
         scaled = layer.weight * 2
-        constants.note(torch.mul, (layer.weight, 2), {}, scaled)
+        constants.note(torch.mul, (layer.weight, 2), scaled)
         constants.sources(scaled)  # {id(layer.weight)}
     """
 
@@ -41,10 +41,9 @@ class Constants:
         """Return the ids of what ``tensor`` is made of; of data it is made if there are none."""
         return self._known.get(id(tensor), (None, frozenset[int]()))[1]
 
-    def note(self, func: Callable[..., Any], args: Any, kwargs: Any, found: Any) -> None:
-        """Take in that ``func`` made ``found``."""
-        given = tensors_in((args, kwargs))
-        known = [self.sources(one) for one in given]
+    def note(self, func: Callable[..., Any], given: Any, found: Any) -> None:
+        """Take in that ``func`` made ``found`` of what it was given."""
+        known = [self.sources(one) for one in tensors_in(given)]
         fixed = bool(known) and all(known) and func.__name__ not in _RANDOM
         for one in tensors_in(found):
             if fixed:

@@ -97,12 +97,12 @@ class PreparedLayers:
         """Let data through that the calibration is not to count."""
         watched = [part.graph for part in self.observed.values()]
         for one in watched:
-            one.awake = False  # type: ignore[union-attr, assignment]
+            one.awake = False  # type: ignore[union-attr]
         try:
             yield
         finally:
             for one in watched:
-                one.awake = True  # type: ignore[union-attr, assignment]
+                one.awake = True  # type: ignore[union-attr]
 
     def statistics(self) -> dict[str, Any]:
         """Return what was seen, as plain values."""

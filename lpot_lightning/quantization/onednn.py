@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
-from lpot_lightning.quantization.functions.owners import may_own, owner_of, rebuilt
+from lpot_lightning.quantization.floats import NORMS, in_floats
+from lpot_lightning.quantization.functions.owners import may_own, own_ids, owner_of, rebuilt
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.layers import PreparedLayers
@@ -22,10 +23,10 @@ _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
     (nn.RNNBase, "recurrent layers keep their state in floating point"),
     (nn.RNNCellBase, "recurrent layers keep their state in floating point"),
-    (nn.modules.batchnorm._NormBase, "is folded into the layer before it, or computed in floats"),
-    (nn.LayerNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.GroupNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.RMSNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
+    (nn.modules.instancenorm._InstanceNorm, NORMS),
+    (nn.LayerNorm, NORMS),
+    (nn.GroupNorm, NORMS),
+    (nn.RMSNorm, NORMS),
     (nn.EmbeddingBag, "bags of a table are summed in floats"),
 )
 
@@ -65,6 +66,8 @@ class OnednnBackend:
                 owners[path] = module
         roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
         bits = 8 if _has_vnni() else 7
+        own = {path: own_ids(one, calls) for path, one in owners.items()}
+        excluded |= in_floats(model, calls, {*layers, *excluded}, own)
         order = [path for path, _ in model.named_modules()]
         return PreparedLayers(layers, calls, excluded, roots, bits=bits, owners=owners, order=order)
 

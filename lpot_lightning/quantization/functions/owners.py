@@ -171,7 +171,7 @@ def stand_in(forward: OwnerForward) -> StandIn:
 
 
 def rebuilt(
-    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid]]
+    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]]
 ) -> dict[str, StandIn]:
     """Return the int8 functions of a tune config, to be filled with tensors.
 
@@ -191,7 +191,7 @@ def rebuilt(
     return {path: stand_in(forward) for path, forward in forwards.items()}
 
 
-def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid) -> FunctionOp:
+def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
     function = name.rpartition("_")[0]
     numbers, shape = tuple(described["numbers"]), described["shape"]
     size = 1
@@ -233,7 +233,8 @@ def _lent(owner: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
 
 def _told(names: Sequence[str]) -> str:
     quoted = ", ".join(f"`{one}`" for one in names)
-    return f"{quoted} {'goes' if len(names) == 1 else 'go'} into no `F.linear` or convolution"
+    verb = "goes" if len(names) == 1 else "go"
+    return f"{quoted} {verb} into no weight of an `F.linear` or convolution that stays the same"
 
 
 def may_own(module: nn.Module) -> bool:
@@ -242,6 +243,12 @@ def may_own(module: nn.Module) -> bool:
         return False
     lent = (one for one in module.modules() if isinstance(one, nn.Embedding))
     return any(one.dim() > 1 for one in own_tensors(module, list(lent)))
+
+
+def own_ids(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> set[int]:
+    """Return the ids of the tensors whose functions in ``module`` may be ops."""
+    lent = [module.get_submodule(name) for name in _lent(module, calls)]
+    return set(map(id, own_tensors(module, lent)))
 
 
 def owner_of(module: nn.Module) -> OwnerForward | None:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lpot_lightning.module.attention import OPENED
 from lpot_lightning.module.constants import Constants
-from lpot_lightning.quantization.functions.attention import OPENED
 from lpot_lightning.quantization.graph.ops import FUNCTION
 from lpot_lightning.quantization.graph.weight_calls import FUNCTIONS, WeightCall, arguments
 
@@ -84,7 +84,7 @@ class Watching(TorchFunctionMode):
             found = self._weighted(FUNCTIONS[func], args, kwargs)
         else:
             found = func(*args, **kwargs)
-        self._own.note(func, args, kwargs, found)
+        self._own.note(func, (args, kwargs), found)
         return found
 
     def _weighted(self, function: str, args: Any, kwargs: Any) -> Tensor:

@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,8 +27,8 @@ def _in_projection_packed(
     if k is v and q is k:
         return _parts(F.linear(q, weight, bias), 3)
     if k is v:
-        weights = weight.split([width, width * 2])
-        biases = (None, None) if bias is None else bias.split([width, width * 2])
+        weights = torch.split(weight, [width, width * 2])
+        biases = (None, None) if bias is None else torch.split(bias, [width, width * 2])
         return [F.linear(q, weights[0], biases[0]), *_parts(F.linear(k, weights[1], biases[1]), 2)]
     weights = weight.chunk(3)
     biases = (None, None, None) if bias is None else bias.chunk(3)
