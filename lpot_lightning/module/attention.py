@@ -26,13 +26,13 @@ def _in_projection_packed(
     width = q.size(-1)
     if k is v and q is k:
         return _parts(F.linear(q, weight, bias), 3)
-    if k is v:
-        weights = torch.split(weight, [width, width * 2])
-        biases = (None, None) if bias is None else torch.split(bias, [width, width * 2])
-        return [F.linear(q, weights[0], biases[0]), *_parts(F.linear(k, weights[1], biases[1]), 2)]
-    weights = weight.chunk(3)
-    biases = (None, None, None) if bias is None else bias.chunk(3)
-    return [F.linear(x, weights[n], biases[n]) for n, x in enumerate((q, k, v))]
+    sizes = [width, width * 2] if k is v else [width] * 3
+    weights = torch.split(weight, sizes)
+    biases: list[Tensor | None] = (
+        [None] * len(sizes) if bias is None else [*torch.split(bias, sizes)]
+    )
+    projected = [F.linear((q, k, v)[n], one, biases[n]) for n, one in enumerate(weights)]
+    return [projected[0], *_parts(projected[1], 2)] if k is v else projected
 
 
 def _parts(projected: Tensor, number: int) -> list[Tensor]:

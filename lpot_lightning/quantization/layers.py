@@ -54,6 +54,7 @@ class PreparedLayers:
         bits: 8, or 7 where kernels saturate.
         owners: modules that compute with their own weights, by path.
         order: the paths of all, in the order of the model.
+        shared: ids of tensors that more than one module has.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class PreparedLayers:
         bits: int,
         owners: Mapping[str, nn.Module],
         order: Sequence[str],
+        shared: Collection[int] = (),
     ) -> None:
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
-        self._owners = Owners(owners, calls, self._found)
+        self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
         self._forwards = {path: LayerForward(layer, None) for path, layer in layers.items()}
         self._captured: dict[str, Captured] | None = None
@@ -274,10 +276,10 @@ class PreparedLayers:
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
             ],
-            "op": {path: self._described(path, config) for path, config in recipe.ops},
+            "op": {path: self._described(path, config, recipe) for path, config in recipe.ops},
         }
 
-    def _described(self, path: str, config: OpConfig) -> dict[str, Any]:
+    def _described(self, path: str, config: OpConfig, recipe: Recipe) -> dict[str, Any]:
         layer = self._layers[path]
         found = {"kind": _kind(layer), **config.to_dict()}
         if config.is_fp32:
@@ -285,7 +287,7 @@ class PreparedLayers:
         if path in self._forwards:
             found["gone"] = list(self._gone(path))
         else:
-            found["function"] = self._owners.described(path)
+            found["function"] = self._owners.described(path, recipe.int8_ops)
         grid = self._grid(layer, config)
         if grid is not None:
             found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.floats import NORMS, in_floats
 from lpot_lightning.quantization.functions.owners import may_own, own_ids, owner_of, rebuilt
+from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.layers import PreparedLayers
@@ -69,7 +71,16 @@ class OnednnBackend:
         own = {path: own_ids(one, calls) for path, one in owners.items()}
         excluded |= in_floats(model, calls, {*layers, *excluded}, own)
         order = [path for path, _ in model.named_modules()]
-        return PreparedLayers(layers, calls, excluded, roots, bits=bits, owners=owners, order=order)
+        return PreparedLayers(
+            layers,
+            calls,
+            excluded,
+            roots,
+            bits=bits,
+            owners=owners,
+            order=order,
+            shared=_shared(model),
+        )
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
@@ -87,9 +98,10 @@ class OnednnBackend:
         return found | rebuilt(model, functions)
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the whole state; its tensors are plain ones."""
-        state = nn.Module.state_dict(model)
-        return {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        """Return the whole state, but for weights that their int8 forms stand for."""
+        state, left = nn.Module.state_dict(model), set(stored_weights(model))
+        tensors = {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        return {name: one for name, one in tensors.items() if name not in left}
 
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
         """Put such a state into a model of the same structure."""
@@ -106,7 +118,7 @@ class OnednnBackend:
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
         try:
-            nn.Module.load_state_dict(model, {**plain, **extra})
+            nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"the weights do not fit the model: {reason}") from error
@@ -128,6 +140,12 @@ def _holds(root: str, layers: Collection[str], owners: Collection[str]) -> bool:
     inside = f"{root}." if root else ""
     others = (path for path in (*layers, *owners) if path != root)
     return root in owners or any(path.startswith(inside) for path in others)
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that more than one module has."""
+    held = [id(one) for module in model.modules() for one in module._parameters.values()]
+    return {one for one, number in Counter(held).items() if number > 1}
 
 
 def _why_not(module: nn.Module) -> str | None:

@@ -112,10 +112,12 @@ class FunctionOp:
 
     Attributes:
         int8: what computes; ``None`` lets the function do it.
+        stored: the parameter of the module that int8 calls need no other values of than its own.
     """
 
     def __init__(self, geometry: tuple[str, tuple[int, ...], str]) -> None:
         self.geometry = geometry
+        self.stored = ""
         self.int8: QuantizedFunction | None = None
 
     def is_of(self, call: WeightCall) -> bool:
@@ -165,6 +167,10 @@ class OwnerForward:
     def _is_own(self, weight: Tensor) -> bool:
         lent = [self.owner.get_submodule(name) for name in self._lent]
         return any(one is weight for one in own_tensors(self.owner, lent))
+
+    def stored(self) -> Mapping[str, str]:
+        """Return the parameters that int8 forms stand for in files, by the names of their ops."""
+        return {name: op.stored for name, op in self.ops.items() if op.int8 and op.stored}
 
     def forms(self) -> Mapping[str, QuantizedFunction]:
         """Return the int8 forms by the names of their ops."""

@@ -63,6 +63,7 @@ class ObservedOwner(nn.Module):
         awake: whether what passes counts.
         calls: how often the module was called while awake.
         refused: why ops of it cannot be int8, by their names.
+        used: ids of own tensors that went elsewhere than into ops as their weight.
     """
 
     def __init__(self, owner: nn.Module, lent: Sequence[nn.Module], found: Found) -> None:
@@ -71,6 +72,7 @@ class ObservedOwner(nn.Module):
         self.awake = True
         self.refused: dict[str, str] = {}
         self.calls = 0
+        self.used: set[int] = set()
         self._ops: list[_Op] = []
 
     @property
@@ -91,8 +93,11 @@ class ObservedOwner(nn.Module):
         def took(call: WeightCall, sources: frozenset[int]) -> None:
             self._took(call, sources, before)
 
-        with Watching(Constants(own_tensors(owner, lent)), took):
-            return type(owner).forward(owner, *args, **kwargs)
+        own = list(own_tensors(owner, lent))
+        with Watching(Constants(own), took) as watching:
+            found = type(owner).forward(owner, *args, **kwargs)
+        self.used |= watching.used & set(map(id, own))
+        return found
 
     def _took(self, call: WeightCall, sources: frozenset[int], before: int) -> None:
         """Count a call in; ops from ``before`` on were found in this call of the module."""

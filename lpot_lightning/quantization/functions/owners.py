@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Owners:
         calls: of each module, in a dry run.
         found: is told of each function that an own weight goes into: its name, what counts its
             inputs, and the first of these.
+        shared: ids of tensors that more than one module has.
 
     Example::
 
@@ -46,8 +47,13 @@ class Owners:
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], calls: Mapping[int, ModuleCalls], found: Found
+        self,
+        modules: Mapping[str, nn.Module],
+        calls: Mapping[int, ModuleCalls],
+        found: Found,
+        shared: Collection[int] = (),
     ) -> None:
+        self._calls, self._shared = calls, frozenset(shared)
         self._modules = dict(modules)
         self._lent = {path: list(_lent(one, calls)) for path, one in modules.items()}
         self._forwards: dict[str, OwnerForward] = {}
@@ -110,7 +116,8 @@ class Owners:
             names = [name for name, one in own if one is not None and id(one) not in used
                      and one.dim() > 1]  # fmt: skip
             if names:
-                found[path] = _told(names) if owner.calls else "saw no calibration data"
+                name = path or type(self._modules[path]).__name__
+                found[name] = _told(names) if owner.calls else "saw no calibration data"
         return found
 
     def chosen(self, forms: Mapping[str, QuantizedLayer]) -> dict[str, StandIn]:
@@ -130,10 +137,37 @@ class Owners:
     ) -> StandIn:
         forward = self.forward_of(path)
         assert forward is not None
+        stored = self._stored(path, forms)
         for name, call in owner.ops.items():
             form = forms.get(name_of(path, name))
             forward.ops[name].int8 = None if form is None else QuantizedFunction(form, call.bias)
+            forward.ops[name].stored = stored.get(name, "")
         return stand_in(forward)
+
+    def _stored(self, path: str, int8: Collection[str]) -> dict[str, str]:
+        """Return which parameter the int8 form of a function can stand for in files, by op.
+
+        It is one that goes as it is into functions that are all int8, and nowhere else.
+        """
+        owner = self.observed[path]
+        names = {id(one): name for name, one in self._parameters(path).items()}
+        floats = [call.weight for op, call in owner.ops.items() if name_of(path, op) not in int8]
+        for one in (*map(id, floats), *owner.used, *self._shared):
+            names.pop(one, None)
+        weights = {op: id(call.weight) for op, call in owner.ops.items()}
+        return {op: names.pop(one) for op, one in weights.items() if one in names}
+
+    def _parameters(self, path: str) -> dict[str, Tensor]:
+        """Return the parameters that nobody reads but the module, by their names in it."""
+        found: dict[str, Tensor] = {}
+        for where in ("", *self._lent[path]):
+            holder = self._modules[path].get_submodule(where)
+            read = self._calls.get(id(holder), ModuleCalls()).read
+            if not isinstance(holder, nn.Embedding):
+                for name, one in holder._parameters.items():
+                    if one is not None and (where or name not in read):
+                        found[f"{where}.{name}" if where else name] = one
+        return found
 
     def forward_of(self, path: str) -> OwnerForward | None:
         """Return what computes for the module at ``path``: one object, whatever is chosen."""
@@ -146,8 +180,13 @@ class Owners:
             self._forwards[path] = made
         return self._forwards[path]
 
-    def described(self, op: str) -> dict[str, Any]:
-        """Return what ``rebuilt`` needs of a function, besides its config."""
+    def described(self, op: str, int8: Collection[str]) -> dict[str, Any]:
+        """Return what ``rebuilt`` needs of a function, besides its config.
+
+        Args:
+            op: its name.
+            int8: the ops that are int8.
+        """
         path, _, name = op.rpartition("#")
         call = self.observed[path].ops[name]
         return {
@@ -156,6 +195,7 @@ class Owners:
             "shape": list(call.weight.shape),
             "bias": call.bias is not None,
             "lent": list(self._lent[path]),
+            "stored": self._stored(path, int8).get(name, ""),
         }
 
 
@@ -204,6 +244,7 @@ def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None
     for one in layer.parameters():
         one.detach().zero_()
     made = FunctionOp(geometry)
+    made.stored = str(described["stored"])
     form = quantized(layer, grid)
     assert isinstance(form, QuantizedLayer)
     bias: Any = layer.bias

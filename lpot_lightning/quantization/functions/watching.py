@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lpot_lightning.module.attention import OPENED
-from lpot_lightning.module.constants import Constants
+from lpot_lightning.module.constants import Constants, tensors_in
+from lpot_lightning.module.placeholder import asks_for_values
 from lpot_lightning.quantization.graph.ops import FUNCTION
 from lpot_lightning.quantization.graph.weight_calls import FUNCTIONS, WeightCall, arguments
 
@@ -69,10 +70,14 @@ class Watching(TorchFunctionMode):
     Args:
         own: the tensors.
         took: is told.
+
+    Attributes:
+        used: ids of what functions got, besides weights that ``took`` was told of.
     """
 
     def __init__(self, own: Constants, took: Took) -> None:
         self._own, self._took = own, took
+        self.used: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute a function, and tell of it."""
@@ -84,14 +89,21 @@ class Watching(TorchFunctionMode):
             found = self._weighted(FUNCTIONS[func], args, kwargs)
         else:
             found = func(*args, **kwargs)
+            self._note_use(func, (args, kwargs), found)
         self._own.note(func, (args, kwargs), found)
         return found
+
+    def _note_use(self, func: Any, given: Any, found: Any) -> None:
+        if asks_for_values(func):  # a cast to the same type gives the weight itself
+            self.used.update(id(one) for one in tensors_in(given) if one is not found)
 
     def _weighted(self, function: str, args: Any, kwargs: Any) -> Tensor:
         x, weight, bias, numbers, padding = arguments(function, args, kwargs)
         call = WeightCall(function, x, weight, bias, tuple(map(int, numbers)), padding)
         sources = self._own.sources(weight)
+        self.used.add(id(x))
         if not sources or (bias is not None and not self._own.sources(bias)):
+            self.used.add(id(weight))
             return call.computed()
         self._took(call, sources)
         with hidden():

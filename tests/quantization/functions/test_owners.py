@@ -382,6 +382,29 @@ def test_a_forward_that_cannot_be_captured_whole():
             torch.testing.assert_close(model(tokens(1)), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_files_hold_the_int8_form_alone_of_a_weight_that_goes_into_functions_alone(name):
+    model, data = model_of(name)
+    prepared = calibrated(model, data)
+    int8 = made(model, prepared, all_int8(prepared))
+    kept = {key for key in OnednnBackend().to_plain(int8) if key in dict(model.named_parameters())}
+    weights = {key for key in kept if key.endswith("weight") and "lpot_int8" not in key}
+    wanted = {"standardized": {"0.weight"}, "chunks": {"0.weight"}, "tied": {"0.table.weight"}}
+    assert weights == wanted.get(name, set())
+
+
+def test_files_hold_a_weight_that_something_else_needs():
+    class Penalty(Casting):
+        def forward(self, x):
+            return super().forward(x) + self.weight.square().mean()
+
+    model = nn.Sequential(Penalty(8, 8), Twice(8, 8)).eval()
+    prepared = calibrated(model, tokens)
+    recipe = all_int8(prepared, **{"1#linear_1": FP32})
+    plain = OnednnBackend().to_plain(made(model, prepared, recipe))
+    assert {"0.weight", "1.weight"} <= set(plain)
+
+
 def test_copies_compute_for_themselves():
     model, data = model_of("casting")
     prepared = calibrated(model, data)
