@@ -25,7 +25,7 @@ LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d", "addmm"))
 """The functions that layers with a weight are."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FunctionCall:
     """Calls of one function at one place, in a dry run.
 
@@ -108,7 +108,7 @@ class FunctionCalls(TorchFunctionMode):
         number = self._numbers[-1][key]
         self._numbers[-1][key] += 1
         calls = self.found[self._running[-1]]
-        return calls.setdefault((*key, number), FunctionCall(name, sources))
+        return calls.setdefault((*key, number), FunctionCall(function=name, sources=sources))
 
 
 def _name(func: Any) -> str:

@@ -34,7 +34,7 @@ class QuantizedFunction(nn.Module):
         super().__init__()
         self.layer = layer
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
-        self._weights, self._biases = _Known(), _Known()
+        self._weights, self._biases = _LookedAt(), _LookedAt()
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the function gives."""
@@ -66,7 +66,7 @@ class QuantizedFunction(nn.Module):
         )
 
 
-class _Known:
+class _LookedAt:
     """A tensor that was looked at: itself, or a copy of one that is computed in each call.
 
     A copy of this object begins empty.
@@ -91,13 +91,13 @@ class _Known:
             self._copy = tensor.detach().clone()
         return True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Known:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _LookedAt:
         """Return an empty one."""
-        return _Known()
+        return _LookedAt()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a pickle hold an empty one."""
-        return _Known, ()
+        return _LookedAt, ()
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:

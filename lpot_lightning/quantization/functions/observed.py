@@ -15,7 +15,7 @@ from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 
 CHANGES = "its weight is another one in other calls"
-Found = Callable[[str, ObservedLayer, Tensor], None]
+Tells = Callable[[str, ObservedLayer, Tensor], None]
 """Takes the name of a new op, what counts its inputs, and the first of them."""
 
 
@@ -66,7 +66,7 @@ class ObservedOwner(nn.Module):
         used: ids of own tensors that went elsewhere than into ops as their weight.
     """
 
-    def __init__(self, owner: nn.Module, lent: Sequence[nn.Module], found: Found) -> None:
+    def __init__(self, owner: nn.Module, lent: Sequence[nn.Module], found: Tells) -> None:
         super().__init__()
         self._held = (owner, tuple(lent), found)
         self.awake = True

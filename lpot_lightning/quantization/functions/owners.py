@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,17 +17,15 @@ from lpot_lightning.quantization.functions.forward import (
     OwnerForward,
     QuantizedFunction,
 )
-from lpot_lightning.quantization.functions.observed import ObservedOwner, own_tensors
+from lpot_lightning.quantization.functions.observed import ObservedOwner, Tells, own_tensors
 from lpot_lightning.quantization.graph.weight_calls import layer_like
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer, kind_of, quantized
 
 SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
 _MOST_NUMBERS = 2**31
 _NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
 """Modules whose ``forward`` gives no weight to a function."""
-Found = Callable[[str, ObservedLayer, Tensor], None]
 
 
 class Owners:
@@ -50,7 +48,7 @@ class Owners:
         self,
         modules: Mapping[str, nn.Module],
         calls: Mapping[int, ModuleCalls],
-        found: Found,
+        found: Tells,
         shared: Collection[int] = (),
     ) -> None:
         self._calls, self._shared = calls, frozenset(shared)
@@ -259,7 +257,7 @@ def _owner_at(model: nn.Module, path: str) -> nn.Module:
         raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
 
 
-def _named_after(path: str, found: Found) -> Found:
+def _named_after(path: str, found: Tells) -> Tells:
     return lambda name, seen, x: found(name_of(path, name), seen, x)
 
 

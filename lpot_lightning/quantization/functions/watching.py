@@ -99,7 +99,14 @@ class Watching(TorchFunctionMode):
 
     def _weighted(self, function: str, args: Any, kwargs: Any) -> Tensor:
         x, weight, bias, numbers, padding = arguments(function, args, kwargs)
-        call = WeightCall(function, x, weight, bias, tuple(map(int, numbers)), padding)
+        call = WeightCall(
+            function=function,
+            x=x,
+            weight=weight,
+            bias=bias,
+            numbers=tuple(map(int, numbers)),
+            padding=padding,
+        )
         sources = self._own.sources(weight)
         self.used.add(id(x))
         if not sources or (bias is not None and not self._own.sources(bias)):

@@ -53,7 +53,9 @@ def _function(
     x: Tensor, weight: Tensor, bias: Tensor | None, numbers: Sequence[int], call: str
 ) -> Tensor:
     owner, function, padding = call.split(":")
-    asked = WeightCall(function, x, weight, bias, tuple(numbers), padding)
+    asked = WeightCall(
+        function=function, x=x, weight=weight, bias=bias, numbers=tuple(numbers), padding=padding
+    )
     found: Tensor = _LAYERS[owner].function(asked)
     return found
 

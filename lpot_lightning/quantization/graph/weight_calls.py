@@ -24,11 +24,11 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "conv2d": nn.Conv2d,
     "conv3d": nn.Conv3d,
 }
-Given = tuple[Tensor, Tensor, Tensor | None, list[int], str]
+Arguments = tuple[Tensor, Tensor, Tensor | None, list[int], str]
 """Input, weight, bias; stride, padding, dilation and groups as one list; a padding by its name."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class WeightCall:
     """One call of one of ``FUNCTIONS``.
 
@@ -88,7 +88,7 @@ def layer_like(
     )  # fmt: skip
 
 
-def arguments(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Given:
+def arguments(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Arguments:
     """Return what one of ``FUNCTIONS`` is called with, in one form."""
     if function == "linear":
         return _of_linear(*args, **kwargs)
@@ -127,7 +127,7 @@ def _thirds(numbers: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
     )
 
 
-def _of_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Given:
+def _of_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Arguments:
     return input, weight, bias, [], ""
 
 
@@ -140,7 +140,7 @@ def _of_conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Given:
+) -> Arguments:
     named = isinstance(padding, str)
     inside = [0] * dims if named else _each(padding, dims)
     numbers = [*_each(stride, dims), *inside, *_each(dilation, dims), groups]

@@ -29,11 +29,11 @@ def spell_functions(plan: Plan) -> None:
     """
     for node in list(plan.graph.nodes):
         if node.target is FUNCTION:
-            _Function(plan, node).spell()
+            _Spelling(plan, node).spell()
 
 
-class _Function:
-    """One of them."""
+class _Spelling:
+    """Of one of them."""
 
     def __init__(self, plan: Plan, node: fx.Node) -> None:
         self.plan, self.node = plan, node
@@ -56,7 +56,14 @@ class _Function:
         plan.folded += values.tensors
         plan.numbers += values.numbers
         # of the input nothing is looked at, and its values are not known here
-        call = WeightCall(self.function, weight, weight, bias, tuple(numbers), self.padding)
+        call = WeightCall(
+            function=self.function,
+            x=weight,
+            weight=weight,
+            bias=bias,
+            numbers=tuple(numbers),
+            padding=self.padding,
+        )
         form = self.owner.form_of(call)
         if form is None:
             self._as_it_was()
