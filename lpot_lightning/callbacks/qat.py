@@ -19,7 +19,8 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, quoted
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.quantization.backend import BACKENDS, Training, find_backend
+from lpot_lightning.quantization.backend import TRAINING_BACKENDS, Training
+from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
@@ -121,7 +122,7 @@ class QATCallback(TunedCallback):
             elif self.baseline is None:
                 fit.start = work.judge(self.monitor).evaluate(model, "baseline").accuracy
             if fit.saved is not None and goes_on:
-                backend = BACKENDS[fit.saved["training"]["backend"]]()
+                backend = TRAINING_BACKENDS[fit.saved["training"]["backend"]]()
                 training = backend.training_of(model, fit.saved["training"])
             else:
                 training = self._prepared(model, work)
@@ -218,7 +219,7 @@ class QATCallback(TunedCallback):
     def _prepared(self, model: LightningModule, work: SessionWork) -> Training:
         say, feed = rank_zero_info, work.feed(calib="val", samples=FEW)
         options = Options(modules=self.modules, whole=False, ranks=work.ranks)
-        backend, avoid = find_backend(for_training=True), self._now.avoid
+        backend, avoid = FxBackend(), self._now.avoid
         return prepare_training(model, backend, self.conf, feed, options, say, avoid=avoid)
 
     def _begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:

@@ -18,7 +18,7 @@ from lpot_lightning.lpot.q_func import train_by
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.copying import second_model
-from lpot_lightning.quantization.backend import find_backend
+from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
@@ -73,7 +73,7 @@ class _PlainQuantization:
         """Train a copy of the model with rounding, then quantize it."""
         model, data, conf, say = self._sources.model, self._data(FEW), self._conf, _LOG.info
         runner, copied = self._runner(model, data), second_model(model)
-        backend = find_backend(for_training=True)
+        backend = FxBackend()
         training = prepare_training(copied, backend, conf, runner, self._options, say)
         start = runner.evaluate(copied, "baseline").accuracy
         if not isfinite(start):

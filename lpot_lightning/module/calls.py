@@ -17,8 +17,10 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.module.fast_path import ways_around
 from lpot_lightning.module.function_calls import FunctionCall, FunctionCalls
 from lpot_lightning.module.placeholder import asks_for_values
+from lpot_lightning.module.plain_tree import NotPlain, to_plain
 
 Scalar = bool | int | float | str | None
+_SIGNATURES = 32
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,7 @@ class ModuleCalls:
         read: names of its parameters whose values code outside of its own ``forward`` used.
         seconds: of all calls.
         functions: what its ``forward`` calls that is no module.
+        signatures: of the calls from outside of all modules, each that differs once.
     """
 
     args: tuple[Any, ...] = ()
@@ -43,6 +46,7 @@ class ModuleCalls:
     read: set[str] = field(default_factory=set)
     seconds: float = 0.0
     functions: Mapping[tuple[str, bool, int], FunctionCall] = field(default_factory=dict)
+    signatures: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def same_shape(self) -> bool:
@@ -98,6 +102,8 @@ class _DryRun:
             found.count += 1
             found.fixed.append(fixed_arguments(forward, args, kwargs))
             found.above.append(frozenset(self._running))
+            if not self._running:
+                _note_signature(found.signatures, args, kwargs)
             found.functions = self.functions.found[id(module)]
             self._running.append(id(module))
             self.functions.called()
@@ -116,6 +122,39 @@ class _DryRun:
         if self._running and self._running[-1] == id(module):
             return None
         return lambda: self.calls.setdefault(id(module), ModuleCalls()).read.add(name)
+
+
+def _note_signature(
+    known: list[dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    found = signature_of(args, kwargs)
+    if found not in known and len(known) < _SIGNATURES:
+        known.append(found)
+
+
+def signature_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a module is called, in plain values: types and ranks of tensors, and the others.
+
+    Example::
+
+        signature_of((torch.ones(2, 3),), {"mask": None})
+        # {"args": [{"tensor": {"dtype": "float32", "rank": 2}}], "kwargs": {"mask": None}}
+    """
+    return {
+        "args": [_signed(one) for one in args],
+        "kwargs": {name: _signed(one) for name, one in kwargs.items()},
+    }
+
+
+def _signed(value: object) -> Any:
+    try:
+        return to_plain(value, _kind)
+    except NotPlain:
+        return {"object": type(value).__name__}
+
+
+def _kind(value: Tensor) -> dict[str, Any]:
+    return {"dtype": str(value.dtype).removeprefix("torch."), "rank": value.dim()}
 
 
 class _WatchedTensors(dict[str, Any]):
@@ -210,3 +249,11 @@ def entered_only_through_forward(module: nn.Module, calls: Mapping[int, ModuleCa
     return all(
         id(module) in above for part in inside if part in calls for above in calls[part].above
     )
+
+
+def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
+    """Yield the paths of the modules that are called from outside of all others."""
+    for path, module in model.named_modules():
+        seen = calls.get(id(module))
+        if seen is not None and seen.count and any(not above for above in seen.above):
+            yield path

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.fx.backend import FxBackend
-from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
@@ -67,9 +66,6 @@ class Prepared(Protocol):
 
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""
-
-    def training(self, recipe: Recipe) -> Training:
-        """Return how the model is trained to be what ``recipe`` says."""
 
 
 class Training(Protocol):
@@ -129,21 +125,10 @@ class Backend(Protocol):
     ) -> Prepared:
         """Find the parts that can be quantized and observe them; ``model`` is left as it is.
 
-        Modules whose paths are in ``avoid`` are no parts; what they hold may be. The model itself
-        is one only if ``whole``, or where most of its layers are its own. For a training the parts
-        have to be the same in training mode.
+        Modules whose paths are in ``avoid`` are no parts; what they hold may be. Where parts are
+        graphs the model itself is one only if ``whole``, or where most of its layers are its own;
+        for a training they have to be the same in training mode.
         """
-
-    def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> Training:
-        """Return the training that ``state`` was taken of, ready to go on."""
-
-    def trained(
-        self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]
-    ) -> Prepared:
-        """Return the parts of a trained model, with the ranges that its training came to."""
-
-    def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, StandIn]:
-        """Return the int8 parts of a trained model, as its training meant them to be."""
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return int8 parts of the right structure, to be filled with tensors."""
@@ -158,10 +143,30 @@ class Backend(Protocol):
         """Put such a state into a model of the same structure, packed for ``engine``."""
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": OnednnBackend, "pytorch_fx": FxBackend}
-"""By the name that files have."""
+class TrainingBackend(Backend, Protocol):
+    """A way to int8 that models may be trained for."""
+
+    def training(self, prepared: Any, recipe: Recipe) -> Training:
+        """Return how a model, ``prepared`` by this backend, is trained to be ``recipe``."""
+
+    def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> Training:
+        """Return the training that ``state`` was taken of, ready to go on."""
+
+    def trained(
+        self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]
+    ) -> Prepared:
+        """Return the parts of a trained model, with the ranges that its training came to."""
+
+    def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, StandIn]:
+        """Return the int8 parts of a trained model, as its training meant them to be."""
 
 
-def find_backend(*, for_training: bool) -> Backend:
-    """Return the way to int8 for models as they are, or for a training for int8."""
-    return BACKENDS["pytorch_fx" if for_training else "onednn"]()
+def _onednn() -> Backend:
+    from lpot_lightning.quantization.onednn import OnednnBackend  # brings Dynamo, slow to import
+
+    return OnednnBackend()
+
+
+TRAINING_BACKENDS: dict[str, Callable[[], TrainingBackend]] = {"pytorch_fx": FxBackend}
+BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": _onednn, **TRAINING_BACKENDS}
+"""By the names that files have; so are those that can be trained for."""

@@ -17,11 +17,12 @@ from lpot_lightning.quantization.capability import configs_of
 from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
+    TABLES,
     Int8Form,
     LayerForward,
     QuantizedLayer,
@@ -158,8 +159,7 @@ class PreparedLayers:
         if not isinstance(made, QuantizedLayer):
             return None
         shapes = [_with_border(shape, made.border) for shape in layer.shapes]
-        batched = [one for shape in shapes for one in shapes_like(shape)]
-        return wrong_kernel(made.kernel, batched)
+        return wrong_for(made.kernel, shapes)
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -222,7 +222,7 @@ class PreparedLayers:
         return made
 
     def _grid(self, observed: ObservedLayer, config: OpConfig) -> Grid | None:
-        if isinstance(observed.layer, nn.Embedding):
+        if isinstance(observed.layer, TABLES):
             return None
         asked = config.activation
         return grid_for(observed.seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
@@ -305,7 +305,7 @@ def _unusable(layer: ObservedLayer) -> str | None:
         return why
     if layer.seen.refused:
         return layer.seen.refused
-    if not layer.seen.batches and not isinstance(layer.layer, nn.Embedding):
+    if not layer.seen.batches and not isinstance(layer.layer, TABLES):
         return "saw no calibration data"
     return None
 

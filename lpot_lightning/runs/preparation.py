@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.copying import other_types
 from lpot_lightning.module.stand_in import HELD, StandIn, replaced
-from lpot_lightning.quantization.backend import Backend, Prepared
+from lpot_lightning.quantization.backend import Backend, Prepared, TrainingBackend
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.tuning_result import by_reason
 
@@ -30,7 +31,7 @@ def prepare(
     *,
     for_training: bool = False,
     avoid: Collection[str] = (),
-) -> tuple[nn.Module, Prepared]:
+) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
     Args:
@@ -43,7 +44,7 @@ def prepare(
         avoid: paths of modules that may be no parts; what they hold may.
 
     Returns:
-        the model to go on with, and its parts.
+        the model to go on with, its parts, and what it is known by in its files.
 
     Raises:
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
@@ -54,6 +55,7 @@ def prepare(
     avoid = set(avoid)
     while True:
         model, calls = called(model, feed)
+        traits = Traits.of(model, calls)
         prepared = ranks.together(
             partial(
                 backend.prepare,
@@ -75,19 +77,24 @@ def prepare(
             f"no op of `{type(model).__name__}` can be quantized"
             f" ({reasons or 'it has no Linear, Conv or Embedding'})"
         )
-    return model, prepared
+    return model, prepared, traits
 
 
 def prepare_trained(
-    model: nn.Module, backend: Backend, feed: Feed, options: Options, state: Mapping[str, Any]
-) -> tuple[nn.Module, Prepared]:
+    model: nn.Module,
+    backend: TrainingBackend,
+    feed: Feed,
+    options: Options,
+    state: Mapping[str, Any],
+) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of a trained ``model`` again, with the ranges of its training.
 
     Raises:
         ArtifactError: if ``state`` is of another model.
     """
     model, calls = called(model, feed)
-    return model, options.ranks.together(lambda: backend.trained(model, calls, state))
+    traits = Traits.of(model, calls)
+    return model, options.ranks.together(lambda: backend.trained(model, calls, state)), traits
 
 
 def settle(prepared: Prepared, ranks: Ranks) -> None:
@@ -158,7 +165,8 @@ def called(model: nn.Module, feed: Feed) -> tuple[nn.Module, Mapping[int, Module
 def _not_everywhere(prepared: Prepared, ranks: Ranks, say: Say) -> set[str]:
     """Return the parts that are not the same in all processes: their data took other ways."""
     mine = {
-        path: sorted(dict(part.graph.named_modules())) for path, part in prepared.observed.items()
+        path: sorted(dict(part.graph.named_modules())) if part.graph else []
+        for path, part in prepared.observed.items()
     }
     everywhere = ranks.gather(mine)
     paths = {path for parts in everywhere for path in parts}

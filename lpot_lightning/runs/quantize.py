@@ -11,13 +11,14 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.conf.schema import Conf, StrategyConf
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.stand_in import computing, replaced
-from lpot_lightning.quantization.backend import Backend, Prepared, find_backend
+from lpot_lightning.quantization.backend import BACKENDS, TRAINING_BACKENDS, Backend, Prepared
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.best_model import Keeper
 from lpot_lightning.runs.job import Job
@@ -96,8 +97,7 @@ class _Run:
 
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
-        backend = find_backend(for_training=trained is not None)
-        model, prepared = self._prepared(model, backend)
+        backend, model, prepared, traits = self._prepared(model)
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
@@ -123,6 +123,7 @@ class _Run:
             baseline=baseline,
             criterion=criterion,
             trained=trained,
+            traits=traits,
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))
@@ -132,10 +133,13 @@ class _Run:
         keeper, ranker = Keeper(job), Ranker(job, space, history)
         return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
 
-    def _prepared(self, model: nn.Module, backend: Backend) -> tuple[nn.Module, Prepared]:
+    def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared, Traits]:
         if self.trained is None:
-            return prepare(model, backend, self.feed, self.options, self.listener.say)
-        return prepare_trained(model, backend, self.feed, self.options, self.trained.state)
+            backend = BACKENDS["onednn"]()
+            return backend, *prepare(model, backend, self.feed, self.options, self.listener.say)
+        state = self.trained.state
+        trained = TRAINING_BACKENDS[state["backend"]]()
+        return trained, *prepare_trained(model, trained, self.feed, self.options, state)
 
     def _space(self, prepared: Prepared) -> Space:
         return space_of(prepared, self.conf, self.options.modules)

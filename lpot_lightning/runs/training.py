@@ -9,7 +9,7 @@ from torch import nn
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import QuantizationError, quoted
 from lpot_lightning.judging.protocols import Feed
-from lpot_lightning.quantization.backend import Backend, Training
+from lpot_lightning.quantization.backend import Training, TrainingBackend
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.op_selection import space_of
 from lpot_lightning.runs.options import Options
@@ -23,7 +23,7 @@ FEW = 32
 
 def prepare_training(
     model: nn.Module,
-    backend: Backend,
+    backend: TrainingBackend,
     conf: Conf,
     feed: Feed,
     options: Options,
@@ -48,13 +48,13 @@ def prepare_training(
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
         ConfError: if nothing is left to be int8.
     """
-    model, prepared = prepare(model, backend, feed, options, say, for_training=True, avoid=avoid)
+    model, prepared, _ = prepare(model, backend, feed, options, say, for_training=True, avoid=avoid)
     space_of(prepared, conf, options.modules)  # names that match nothing are told here
     calibrate(model, prepared, feed, options.ranks, say)
     space = space_of(prepared, conf, options.modules)
     for note in space.notes:
         say(note)
-    return prepared.training(_first_recipe(space, conf))
+    return backend.training(prepared, _first_recipe(space, conf))
 
 
 def _first_recipe(space: Space, conf: Conf) -> Recipe:

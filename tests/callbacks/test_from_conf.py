@@ -50,9 +50,13 @@ def fit(*callbacks: Any, folder: Path | None = None, **given: Any) -> ConvLit:
 
 
 def int8_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    graph = model.get_submodule("lpot_int8")
-    found = {name: getattr(one, "weight", None) for name, one in graph.named_modules()}
-    return {name: weight().dequantize() for name, weight in found.items() if callable(weight)}
+    found = {name: one for name, one in model.named_modules() if name.endswith("lpot_int8.kernel")}
+    if found:
+        path = ".lpot_int8.kernel"
+        return {name.removesuffix(path): one.weight.float() for name, one in found.items()}
+    graph = model.get_submodule("lpot_int8")  # of torch.ao
+    trained = {name: getattr(one, "weight", None) for name, one in graph.named_modules()}
+    return {name: weight().dequantize() for name, weight in trained.items() if callable(weight)}
 
 
 @pytest.mark.parametrize("approach", [PTQ, QAT])

@@ -15,6 +15,7 @@ from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.layers import BIAS, PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
@@ -116,7 +117,7 @@ def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
     put(other, backend.rebuild(other, described))
     backend.fill(other, plain, described["engine"])
     if joined:
-        assert backend.join(other, described)
+        backend.join(other, described)
     with torch.no_grad():
         found, wanted = other(*BATCHES[1]), int8(*BATCHES[1])
     if joined:
@@ -124,6 +125,48 @@ def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
         assert other.forward.counts.by_graph == 1
     else:
         assert torch.equal(found, wanted)
+
+
+FORGED = {
+    "missing": (None, "tensor `mix.lpot_int8.kernel.weight` is missing"),
+    "shape": (lambda one: one[:1], "is int8[1, 8], but this model has int8[8, 8]"),
+    "type": (lambda one: one.float(), "is float32[8, 8]"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_tensors_are_refused_by_name(name):
+    change, words = FORGED[name]
+    refused(words, "mix.lpot_int8.kernel.weight", change)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_forged_scale_is_refused(value):
+    words = "holds a scale that is not finite and positive"
+    refused(words, "mix.lpot_int8.kernel.scales", lambda one: one.fill_(value))
+
+
+def refused(words: str, name: str, change: Any) -> None:
+    prepared = calibrated(net())
+    recipe = all_int8(prepared)
+    backend, made = OnednnBackend(), net()
+    plain = backend.to_plain(converted(net(), prepared, recipe))
+    forged = {**plain, name: change(plain[name].clone())} if change else dict(plain)
+    if not change:
+        del forged[name]
+    put(made, backend.rebuild(made, prepared.describe(recipe)))
+    with pytest.raises(ArtifactError) as told:
+        backend.fill(made, forged, "onednn")
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize("forged", [{"scale": 0.0}, {"scale": "x"}, {"zero_point": 999}])
+def test_a_forged_range_is_refused_by_the_name_of_its_op(forged):
+    prepared = calibrated(net())
+    described = prepared.describe(all_int8(prepared))
+    described["op"]["mix"]["activation"] |= forged
+    with pytest.raises(ArtifactError, match="op `mix` of the tune config"):
+        OnednnBackend().rebuild(net(), described)
 
 
 def test_what_a_module_saves_besides_tensors_stays_its_own():
@@ -148,7 +191,7 @@ def test_what_a_module_saves_besides_tensors_stays_its_own():
     backend.fill(other, plain, described["engine"])
     assert other.kept == "another"
     del plain["norm.weight"]
-    with pytest.raises(ArtifactError, match="the weights do not fit the model: .*Missing key"):
+    with pytest.raises(ArtifactError, match="tensor `norm.weight` is missing"):
         backend.fill(other, plain, described["engine"])
 
 
@@ -208,6 +251,7 @@ def test_a_layer_of_later_batches_is_int8_as_well():
 
 
 def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
+    monkeypatch.setattr(proof, "_PROVED", {})
     kernel = Int8Conv._kernel
 
     def wrong(self, x, *given):
@@ -223,7 +267,7 @@ def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
 
 
 def test_without_vnni_activations_keep_to_seven_bits(monkeypatch):
-    monkeypatch.setattr(onednn, "_has_vnni", lambda: False)
+    monkeypatch.setattr(onednn, "saturates", lambda: True)
     model = net()
     prepared = calibrated(model)
     recipe = all_int8(prepared)

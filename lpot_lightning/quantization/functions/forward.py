@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.observed import own_tensors
 from lpot_lightning.quantization.functions.watching import Naming
 from lpot_lightning.quantization.graph.ops import named
@@ -180,3 +181,15 @@ class OwnerForward:
         """Give a copy a name of its own."""
         vars(self).update(state)
         self.name = named(self)
+
+
+def stand_in(forward: OwnerForward) -> StandIn:
+    """Return what lets ``forward`` compute for its module, which goes on to hold its weights."""
+    forms: dict[str, nn.Module] = dict(forward.forms())
+    return StandIn(nn.ModuleDict(forms) if forms else None, forward=forward)
+
+
+def owner_of(module: nn.Module) -> OwnerForward | None:
+    """Return what computes the functions of a module, where that was put in place."""
+    found = vars(module).get("forward")
+    return found if isinstance(found, OwnerForward) else None

@@ -9,21 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.forward import (
     FunctionOp,
     OwnerForward,
     QuantizedFunction,
+    stand_in,
 )
 from lpot_lightning.quantization.functions.observed import ObservedOwner, Tells, own_tensors
-from lpot_lightning.quantization.graph.weight_calls import layer_like
-from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import QuantizedLayer, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import TABLES, QuantizedLayer, kind_of
 
 SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
-_MOST_NUMBERS = 2**31
 _NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
 """Modules whose ``forward`` gives no weight to a function."""
 
@@ -161,7 +158,7 @@ class Owners:
         for where in ("", *self._lent[path]):
             holder = self._modules[path].get_submodule(where)
             read = self._calls.get(id(holder), ModuleCalls()).read
-            if not isinstance(holder, nn.Embedding):
+            if not isinstance(holder, TABLES):
                 for name, one in holder._parameters.items():
                     if one is not None and (where or name not in read):
                         found[f"{where}.{name}" if where else name] = one
@@ -202,61 +199,6 @@ def name_of(path: str, function: str) -> str:
     return f"{path}#{function}"
 
 
-def stand_in(forward: OwnerForward) -> StandIn:
-    """Return what lets ``forward`` compute for its module, which goes on to hold its weights."""
-    forms: dict[str, nn.Module] = dict(forward.forms())
-    return StandIn(nn.ModuleDict(forms) if forms else None, forward=forward)
-
-
-def rebuilt(
-    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]]
-) -> dict[str, StandIn]:
-    """Return the int8 functions of a tune config, to be filled with tensors.
-
-    Args:
-        model: as the quantized one was.
-        ops: by name, what ``Owners.described`` gave, and the grid of the input.
-
-    Raises:
-        ArtifactError: if the model has no such module, or these are no shapes.
-    """
-    forwards: dict[str, OwnerForward] = {}
-    for op, (described, grid) in ops.items():
-        path, _, name = op.rpartition("#")
-        if path not in forwards:
-            forwards[path] = OwnerForward(_owner_at(model, path), described["lent"])
-        forwards[path].ops[name] = _rebuilt(op, name, described, grid)
-    return {path: stand_in(forward) for path, forward in forwards.items()}
-
-
-def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
-    function = name.rpartition("_")[0]
-    numbers, shape = tuple(described["numbers"]), described["shape"]
-    size = 1
-    for one in shape:
-        size *= one
-    if not 0 < size < _MOST_NUMBERS:
-        raise ArtifactError(f"`{op}` has a weight of {shape}, which is no shape of one")
-    geometry = function, numbers, str(described["padding"])
-    layer = layer_like(geometry, shape, bias=described["bias"]).to_empty(device="cpu")
-    for one in layer.parameters():
-        one.detach().zero_()
-    made = FunctionOp(geometry)
-    made.stored = str(described["stored"])
-    form = quantized(layer, grid)
-    assert isinstance(form, QuantizedLayer)
-    bias: Any = layer.bias
-    made.int8 = QuantizedFunction(form, bias)
-    return made
-
-
-def _owner_at(model: nn.Module, path: str) -> nn.Module:
-    try:
-        return model.get_submodule(path)
-    except AttributeError as error:
-        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
-
-
 def _named_after(path: str, found: Tells) -> Tells:
     return lambda name, seen, x: found(name_of(path, name), seen, x)
 
@@ -266,7 +208,7 @@ def _lent(owner: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
     for name, one in owner.named_modules():
         called = id(one) in calls and calls[id(one)].count
         tensors = any(True for _ in own_tensors(one, ()))
-        if name and tensors and kind_of(one) and (isinstance(one, nn.Embedding) or not called):
+        if name and tensors and kind_of(one) and (isinstance(one, TABLES) or not called):
             yield name
 
 
@@ -280,7 +222,7 @@ def may_own(module: nn.Module) -> bool:
     """Whether a module, which is no layer, may compute with weights in a ``forward`` of its own."""
     if "forward" in vars(module) or isinstance(module, _NEVER):
         return False
-    lent = (one for one in module.modules() if isinstance(one, nn.Embedding))
+    lent = (one for one in module.modules() if isinstance(one, TABLES))
     return any(one.dim() > 1 for one in own_tensors(module, list(lent)))
 
 
@@ -288,9 +230,3 @@ def own_ids(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> set[int]:
     """Return the ids of the tensors whose functions in ``module`` may be ops."""
     lent = [module.get_submodule(name) for name in _lent(module, calls)]
     return set(map(id, own_tensors(module, lent)))
-
-
-def owner_of(module: nn.Module) -> OwnerForward | None:
-    """Return what computes the functions of a module, where that was put in place."""
-    found = vars(module).get("forward")
-    return found if isinstance(found, OwnerForward) else None

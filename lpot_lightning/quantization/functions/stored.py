@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from lpot_lightning.module.stand_in import HELD
-from lpot_lightning.quantization.functions.forward import OwnerForward
+from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 
 
@@ -34,8 +34,8 @@ def restored(model: nn.Module, plain: Mapping[str, Tensor]) -> dict[str, Tensor]
 def _stored(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the name of each weight, and that of its kernel."""
     for path, module in model.named_modules():
-        forward = vars(module).get("forward")
-        if isinstance(forward, OwnerForward):
+        forward = owner_of(module)
+        if forward is not None:
             own = f"{path}." if path else ""
             for op, name in forward.stored().items():
                 yield f"{own}{name}", f"{own}{HELD}.{op}.layer.kernel"

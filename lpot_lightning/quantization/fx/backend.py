@@ -19,7 +19,7 @@ from lpot_lightning.quantization.fx.search import Search
 from lpot_lightning.quantization.fx.spec import PartSpec
 from lpot_lightning.quantization.fx.trace import NotTraceable
 from lpot_lightning.quantization.fx.training import FxTraining, check_state
-from lpot_lightning.recipe import OpConfig
+from lpot_lightning.recipe import OpConfig, Recipe
 
 
 class FxBackend:
@@ -61,6 +61,15 @@ class FxBackend:
             reduce_range=reduce_range,
             for_training=for_training,
         )
+
+    def training(self, prepared: FxPrepared, recipe: Recipe) -> FxTraining:
+        """Return how a model is trained to be what ``recipe`` says.
+
+        Args:
+            prepared: by ``prepare``, for a training.
+            recipe: of its ops.
+        """
+        return prepared.training(recipe)
 
     def trained(
         self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]

@@ -165,6 +165,7 @@ class FxPrepared:
             return {op: why for op, config in choice.items() if not config.is_fp32}
         if converted is None:
             return {}
+        assert converted.graph is not None
         wrong = check_kernels(part, converted.graph, calls.args, calls.kwargs)
         return {op: why for op, why in wrong.items() if why and not choice[op].is_fp32}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
+import logging
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import torch
 import torch._dynamo as dynamo
 from torch import Tensor, fx, nn
 
+from lpot_lightning.errors import in_short
+
+_LOG = logging.getLogger(__name__)
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
 _NAMES = itertools.count(1)
@@ -26,11 +31,27 @@ class Counts:
 
     Args:
         calls: all of them.
-        by_graph: those in which at least one graph computed.
+        by_graph: those in which at least one graph computed; in the others each layer did alone.
     """
 
     calls: int = 0
     by_graph: int = 0
+
+    @property
+    def by_layers(self) -> int:
+        """Calls that ran as they are written, with layers that are int8 by themselves."""
+        return self.calls - self.by_graph
+
+
+def counts_of(model: nn.Module) -> dict[str, Counts]:
+    """Return how the calls of each module that graphs may compute for were computed so far.
+
+    Example::
+
+        sum(one.by_graph for one in counts_of(result.model).values())
+    """
+    found = {path: vars(one).get("forward") for path, one in model.named_modules()}
+    return {path: one.counts for path, one in found.items() if isinstance(one, Captured)}
 
 
 class Captured:
@@ -44,7 +65,7 @@ class Captured:
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
         lower: see there.
-        forward: computes for ``forward`` in place of the class's own.
+        given: computes for the class's ``forward``, which it calls.
 
     Attributes:
         counts: how calls were computed so far.
@@ -55,14 +76,17 @@ class Captured:
     """
 
     def __init__(
-        self, module: nn.Module, lower: Lower, forward: Callable[..., Any] | None = None
+        self, module: nn.Module, lower: Lower, given: Callable[..., Any] | None = None
     ) -> None:
-        self._module, self._lower, self._forward = module, lower, forward
+        self._module, self._lower, self._given = module, lower, given
+        forward = types.MethodType(type(module).forward, module)
+        self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
-        own = _own_forward(module, forward)
+        own = _own_forward(module, given)
         self._compiled = torch.compile(own, backend=self._computed, dynamic=True)
+        self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False,
@@ -74,13 +98,17 @@ class Captured:
         """Return what ``forward`` gives."""
         self.counts.calls += 1
         before = self._hits
-        with self._config:
+        with self._config, self._limit:
             found = self._compiled(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        compute = self._lower(graph, inputs)
+        try:
+            compute = self._lower(graph, inputs)
+        except Exception as error:  # a graph that nobody has thought of
+            _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
+            compute = graph.forward
 
         def counted(*given: Any) -> Any:
             self._hits += 1
@@ -88,10 +116,45 @@ class Captured:
 
         return counted
 
+    @property
+    def _name(self) -> str:
+        return type(self._module).__name__
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         """Return one for the copy of the module, which captures anew."""
-        module, forward = copy.deepcopy((self._module, self._forward), memo)
-        return Captured(module, self._lower, forward)
+        module, given = copy.deepcopy((self._module, self._given), memo)
+        return Captured(module, self._lower, given)
+
+
+class _Limit(logging.Filter):
+    """Says in our words, once, that a module has no room for more graphs."""
+
+    _LOGGER = logging.getLogger("torch._dynamo.convert_frame")
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self._module, self._is_told = module, False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep Dynamo's own words back."""
+        if "recompile_limit" not in record.getMessage():
+            return True
+        if not self._is_told:
+            _LOG.warning(
+                "`%s` was called in more than %d ways: others are computed layer by layer",
+                self._module,
+                MOST,
+            )
+        self._is_told = True
+        return False
+
+    def __enter__(self) -> None:
+        """Listen."""
+        self._LOGGER.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._LOGGER.removeFilter(self)
 
 
 def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -113,11 +176,14 @@ def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callabl
     return types.FunctionType(code, call.__globals__, name, None, call.__closure__)
 
 
-def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Tensor]:
-    """Return the tensors that belong to modules, by the placeholder that stands for each."""
+def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
+    """Return the names of the placeholders that stand for tensors which belong to modules.
+
+    It can be told as long as a graph is being captured, and not later.
+    """
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
     return {
-        node: value
+        node.name
         for node, value in zip(places, inputs, strict=True)
         if isinstance(value, Tensor) and _is_held(node)
     }
@@ -129,9 +195,13 @@ def _is_held(node: fx.Node) -> bool:
     return "._parameters[" in source or "._buffers[" in source
 
 
-def is_of_module(node: fx.Node) -> bool:
-    """Whether an input of a graph is an attribute of a module, or of something that one has."""
-    source = _source(node)
+def attributes(graph: fx.GraphModule) -> set[str]:
+    """Return the names of the placeholders that stand for what modules have, as ``constants``."""
+    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    return {node.name for node in places if _is_attribute(_source(node))}
+
+
+def _is_attribute(source: str) -> bool:
     return source.startswith(("L['self'].", "L['module'].")) or "._modules[" in source
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.pack import Pack
+from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
 _FLOATS: Scale = (1.0, 0, torch.float32)
 _ONEDNN = torch.ops.onednn
+_LINEAR, _CONV = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qconv_pointwise.default
 LINEAR_POST_OPS = (
     "none", "relu", "hardtanh", "hardswish", "swish", "leaky_relu", "tanh", "gelu"
 )  # fmt: skip
@@ -59,26 +62,30 @@ class Int8Layer(nn.Module):
         self.added: Grid | None = None
         self.exact = False
         self._pack = Pack()
+        self._scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
+        self._is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 
     @property
     def rounded(self) -> Int8Weight:
         """The weight as it is now."""
         return Int8Weight(self.weight, self.scales, self.bias)
 
-    def like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What decides by which code oneDNN computes, as far as that is known."""
+        grids = [one and (one.zero_point, one.low, one.high) for one in (self.x, self.out)]
+        return type(self), self.weight.shape, *grids, self.post_op, self.added is None
+
+    def like(
+        self, weight: Int8Weight, out: Grid | None, post_op: PostOp | None = None
+    ) -> Int8Layer:
         """Return another one for the same input, by the kernel or by plain torch as this one."""
-        made = self._like(weight, out, post_op)
+        made = self._like(weight, out, self.post_op if post_op is None else post_op)
         made.exact = self.exact
         return made
 
     def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
         return type(self)(weight, self.x, out, post_op)
-
-    @property
-    def _scale(self) -> Scale:
-        if self.out is None:
-            return _FLOATS
-        return self.out.scale, self.out.zero_point, self.out.dtype
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return the result of integers on the grid ``x``.
@@ -91,19 +98,16 @@ class Int8Layer(nn.Module):
         if self.exact or not self._has_kernel(x):
             return arithmetic.finished(self._exact(x), self.out, self.post_op, self._floats(other))
         if self._fuses(other):
-            return self._narrowed(self._kernel(x, self._scale, self.post_op, other))
+            found = self._kernel(x, self._scale, self.post_op, other)
+            out = self.out  # kernels know nothing of grids of fewer than 8 bits
+            return found.clamp_(out.low, out.high) if self._is_narrow and out else found
         values = self._kernel(x, _FLOATS, NONE, None)
-        return arithmetic.finished(values, self.out, self.post_op, self._floats(other))
+        added = self._floats(other)
+        values = values if added is None else values.add_(added)
+        return arithmetic.finished(values, self.out, self.post_op)
 
     def _floats(self, other: Tensor | None) -> Tensor | None:
         return other if other is None or self.added is None else self.added.dequantize(other)
-
-    def _narrowed(self, found: Tensor) -> Tensor:
-        """Clip to a grid of fewer than 8 bits, which kernels know nothing of."""
-        out = self.out
-        if out is None or (out.low, out.high) in ((0, 255), (-128, 127)):
-            return found
-        return found.clamp_(out.low, out.high)
 
     def _has_kernel(self, x: Tensor) -> bool:
         return x.numel() > 0 and x.device.type == "cpu"
@@ -131,8 +135,8 @@ class Int8Linear(Int8Layer):
 
     post_ops = LINEAR_POST_OPS
 
-    def _packed(self) -> Tensor:
-        packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)
+    def _packed(self, _: Sizes) -> Tensor:
+        packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)  # one layout suits all shapes
         return packed
 
     def _exact(self, x: Tensor) -> Tensor:
@@ -144,15 +148,18 @@ class Int8Linear(Int8Layer):
         return self.added is None and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
-        pack = self._pack.of(self._packed, self.weight, self.scales)
-        given = x, self.x.scale, self.x.zero_point, pack, self.scales, self.zeros
-        post = post_op.name, list(post_op.args), post_op.algorithm
+        held: Any = self._buffers
+        grid = self.x
+        scales, bias = held["scales"], held["bias"]
+        pack = self._pack.of(self._packed, (), held["weight"], scales)
+        given = x, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        post = post_op.name, post_op.args, post_op.algorithm
         if other is None:
-            found: Tensor = _ONEDNN.qlinear_pointwise(*given, self.bias, *scale, *post)
+            found: Tensor = _LINEAR(*given, bias, *scale, *post)
         else:
             added = 1.0, 0, "add", 1.0
             kernel = _ONEDNN.qlinear_pointwise.binary
-            found = kernel(*given, other, self.bias, *scale, *added, *post)
+            found = kernel(*given, other, bias, *scale, *added, *post)
         return found
 
 
@@ -180,13 +187,19 @@ class Int8Conv(Int8Layer):
         self.post_ops = CONV_POST_OPS if len(geometry.stride) < 3 else ("none",)
         self._places = _places(geometry)
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What decides by which code oneDNN computes, as far as that is known."""
+        return *super().kind, self.geometry
+
     def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
-    def _packed(self) -> Tensor:
-        weight, grid = self._widened(self.weight), self.x
+    def _packed(self, shape: Sizes) -> Tensor:
+        weight, grid = self.weight, self.x
+        weight = weight.unsqueeze(2) if weight.dim() == 3 else weight
         packed: Tensor = _ONEDNN.qconv_prepack(
-            weight, self.scales, grid.scale, grid.zero_point, *self._places, None
+            weight, self.scales, grid.scale, grid.zero_point, *self._places, list(shape)
         )
         return packed
 
@@ -199,42 +212,34 @@ class Int8Conv(Int8Layer):
     def _fuses(self, other: Tensor | None) -> bool:
         if other is None:
             return self.post_op.name in self.post_ops
-        alike = (self.added is None) == (self.out is None)  # else oneDNN gives something else
+        # oneDNN gives something else for floats and integers, and is slow for floats (torch 2.13)
+        integers = self.added is not None and self.out is not None
         batched = other.dim() == self.weight.dim() == 4
-        return alike and batched and self.post_op.name in SUM_POST_OPS
+        return integers and batched and self.post_op.name in SUM_POST_OPS
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
-        batched = x if x.dim() == self.weight.dim() else x[None]  # oneDNN takes no single sample
-        pack = self._pack.of(self._packed, self.weight, self.scales)
-        given = self._widened(batched), self.x.scale, self.x.zero_point, pack, self.scales
-        post = post_op.name, list(post_op.args), post_op.algorithm
+        held: Any = self._buffers
+        grid, dims = self.x, len(self.geometry.stride)
+        scales = held["scales"]
+        batched = x if x.dim() == dims + 2 else x[None]  # oneDNN takes no single sample
+        batched = batched.unsqueeze(2) if dims == 1 else batched  # else it does no post op
+        pack = self._pack.of(self._packed, tuple(batched.shape), held["weight"], scales)
+        given = batched, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        post = post_op.name, post_op.args, post_op.algorithm
         if other is not None:
-            added = _FLOATS[:2] if self.added is None else (self.added.scale, self.added.zero_point)
-            laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
-            sum_up = _ONEDNN.qconv2d_pointwise.binary
-            total: Tensor = sum_up(
-                *given,
-                self.zeros,
-                laid,
-                self.bias,
-                *self._places,
-                *scale,
-                *added,
-                "sum",
-                1.0,
-                *post,
-            )
-            return total
-        found: Tensor = _ONEDNN.qconv_pointwise(
-            *given, self.zeros, self.bias, *self._places, *scale, *post
-        )
-        if self.weight.dim() == 3:
-            found = found.squeeze(2)
-        return found if batched is x else found[0]
+            return self._added_up(given, scale, post, other)
+        found: Tensor = _CONV(*given, held["bias"], *self._places, *scale, *post)
+        found = found.squeeze(2) if dims == 1 else found
+        return found if x.dim() == dims + 2 else found[0]
 
-    def _widened(self, value: Tensor) -> Tensor:
-        """Return a tensor of one dimension as of two: oneDNN's kernels of one do no post op."""
-        return value.unsqueeze(2) if self.weight.dim() == 3 else value
+    def _added_up(self, given: Any, scale: Scale, post: Any, other: Tensor) -> Tensor:
+        grid = self.added
+        assert grid is not None
+        laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
+        added = grid.scale, grid.zero_point, "sum", 1.0
+        kernel = _ONEDNN.qconv2d_pointwise.binary
+        found: Tensor = kernel(*given, laid, self.bias, *self._places, *scale, *added, *post)
+        return found
 
 
 def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:

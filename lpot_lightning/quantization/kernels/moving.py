@@ -1,4 +1,4 @@
-"""Steps of a program that are no layer: floats to integers, back, and the greatest of neighbours."""
+"""Steps of a program that are no layer: to integers and back, and the greatest of neighbours."""
 
 from __future__ import annotations
 

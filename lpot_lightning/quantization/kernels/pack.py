@@ -10,6 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+_References = tuple[weakref.ref[Tensor], ...]
+_State = tuple[int, ...]
+
+
+Sizes = tuple[int, ...]
+MOST = 4
+"""Packs of one weight; an input of a further shape takes the first, whose layout may not be its
+best: a ResNet's last convolutions took seven times as long by a pack for no shape (torch 2.13)."""
+
 
 class Pack:
     """What a kernel has prepared of a weight; made again when that is another or has changed.
@@ -19,21 +28,26 @@ class Pack:
 
     Example::
 
-        pack.of(lambda: torch.ops.onednn.qlinear_prepack(weight, None), weight)
+        pack.of(lambda shape: torch.ops.onednn.qlinear_prepack(weight, shape), x.shape, weight)
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._made: tuple[tuple[weakref.ref[Tensor], ...], tuple[int, ...], Tensor] | None = None
+        self._made: tuple[_References, _State, dict[Sizes, Tensor]] | None = None
 
-    def of(self, prepare: Callable[[], Tensor], *weights: Tensor) -> Tensor:
-        """Return what ``prepare`` makes of ``weights`` as they are now."""
+    def of(self, prepare: Callable[[Sizes], Tensor], shape: Sizes, *weights: Tensor) -> Tensor:
+        """Return what ``prepare`` makes of ``weights`` as they are now, for inputs of ``shape``."""
         state, made = _state(weights), self._made
         if made is not None and made[1] == state and _are(made[0], weights):
-            return made[2]
+            packed = made[2].get(shape)
+            if packed is not None:
+                return packed
+            if len(made[2]) >= MOST:
+                return next(iter(made[2].values()))
         with self._lock:
-            packed = prepare()
-            self._made = tuple(map(weakref.ref, weights)), state, packed
+            known = made[2] if made is not None and made[1] == state else {}
+            packed = prepare(shape)
+            self._made = tuple(map(weakref.ref, weights)), state, {**known, shape: packed}
         return packed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Pack:

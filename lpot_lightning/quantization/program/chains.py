@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,30 +15,19 @@ from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import SUM_POST_OPS, Int8Conv, Int8Layer
 from lpot_lightning.quantization.kernels.moving import Dequantize, Quantize
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
-from lpot_lightning.quantization.program.moves import mutated
-from lpot_lightning.quantization.program.plan import (
-    Plan,
+from lpot_lightning.quantization.program.draft import (
+    Drafted,
     Unknown,
     is_fresh,
     kernel_at,
     only_user,
 )
+from lpot_lightning.quantization.program.moves import mutated
+from lpot_lightning.quantization.program.post_ops import post_op_of
 from lpot_lightning.quantization.program.streams import addends
 
-_PLAIN_POST_OPS: dict[Any, PostOp] = {
-    F.relu: PostOp("relu"),
-    torch.relu: PostOp("relu"),
-    "relu": PostOp("relu"),
-    "relu_": PostOp("relu"),
-    F.relu6: PostOp("hardtanh", (0.0, 6.0)),
-    F.silu: PostOp("swish"),
-    F.hardswish: PostOp("hardswish"),
-    torch.tanh: PostOp("tanh"),
-    "tanh": PostOp("tanh"),
-}
 
-
-@dataclass
+@dataclass(kw_only=True)
 class _Chain:
     """A layer, and the ops after it that its kernel can do."""
 
@@ -54,21 +43,21 @@ class _Chain:
         return self.nodes[-1]
 
 
-def lengthen(plan: Plan) -> None:
+def lengthen(draft: Drafted) -> None:
     """Let the kernel of each layer do what follows it."""
-    changed = mutated(plan)
-    for node in plan.steps(Int8Layer):
+    changed = mutated(draft)
+    for node in draft.steps(Int8Layer):
         if node not in changed:
-            _Lengthening(plan, node).go()
+            _Lengthening(draft, node).go()
 
 
 class _Lengthening:
-    """One layer of a plan."""
+    """One layer of a draft."""
 
-    def __init__(self, plan: Plan, node: fx.Node) -> None:
-        layer = kernel_at(plan, node)
+    def __init__(self, draft: Drafted, node: fx.Node) -> None:
+        layer = kernel_at(draft, node)
         assert layer is not None
-        self.plan, self.chain = plan, _Chain(layer, layer.rounded, [node])
+        self.draft, self.chain = draft, _Chain(layer=layer, weight=layer.rounded, nodes=[node])
 
     def go(self) -> None:
         chain, first = self.chain, self.chain.nodes[0]
@@ -79,13 +68,13 @@ class _Lengthening:
             return
         made = chain.layer.like(chain.weight, out, chain.post_op)
         given = first.args[0], *self._added(made)
-        new = self.plan.add(chain.last, made, given, "chains")
+        new = self.draft.add(chain.last, made, given, "chains")
         new.meta |= {"example_value": chain.last.meta.get("example_value")}
         readers = [] if out is None else list(chain.last.users)
         for reader in readers or [chain.last]:
             reader.replace_all_uses_with(new, lambda user: user is not new)
         for gone in (*readers, *reversed(chain.nodes)):
-            self.plan.graph.erase_node(gone)
+            self.draft.graph.erase_node(gone)
 
     def _cast(self) -> None:
         user = only_user(self.chain.last)
@@ -94,7 +83,7 @@ class _Lengthening:
 
     def _norm(self) -> None:
         """Fold a BatchNorm in eval mode into the scales: what the integers are stays."""
-        chain, plan = self.chain, self.plan
+        chain, draft = self.chain, self.draft
         user = only_user(chain.last)
         if user is None or user.target is not F.batch_norm:
             return
@@ -104,15 +93,15 @@ class _Lengthening:
         channels_second = isinstance(chain.layer, Int8Conv) or (
             isinstance(value, Tensor) and value.dim() == 2
         )
-        known = all(one is None or one in plan.constants for one in tensors)
+        known = all(one is None or one in draft.constants for one in tensors)
         if given["training"] or None in tensors[:2] or not known or not channels_second:
             return
         try:
-            eps = plan.number(given["eps"])
+            eps = draft.number(given["eps"])
         except Unknown:
             return
-        plan.folded += [plan.order[one] for one in tensors if one is not None]
-        mean, variance, weight, bias = (plan.values[one] if one else None for one in tensors)
+        draft.folded += [draft.order[one] for one in tensors if one is not None]
+        mean, variance, weight, bias = (draft.values[one] if one else None for one in tensors)
         chain.weight = _normed(chain.weight, mean, variance, weight, bias, eps)
         chain.nodes.append(user)
 
@@ -124,7 +113,7 @@ class _Lengthening:
         if user is None or len(others) != 1:
             return
         into = not isinstance(self.chain.layer, Int8Conv) or (
-            is_fresh(self.plan, others[0]) and only_user(others[0]) is user
+            is_fresh(self.draft, others[0]) and only_user(others[0]) is user
         )
         if into and self._may_follow_sum(user):
             self.chain.other = others[0]
@@ -132,12 +121,12 @@ class _Lengthening:
 
     def _may_follow_sum(self, user: fx.Node) -> bool:
         after = only_user(user)
-        post_op = None if after is None else _post_op_of(after, self.plan.number)
+        post_op = None if after is None else post_op_of(after, self.draft.number)
         return post_op is None or post_op.name in SUM_POST_OPS
 
     def _activation(self) -> None:
         user = only_user(self.chain.last)
-        post_op = None if user is None else _post_op_of(user, self.plan.number)
+        post_op = None if user is None else post_op_of(user, self.draft.number)
         if user is not None and post_op is not None:
             self.chain.post_op = post_op
             self.chain.nodes.append(user)
@@ -147,15 +136,15 @@ class _Lengthening:
         other = self.chain.other
         if other is None:
             return ()
-        floats = self.plan.step(other)
+        floats = self.draft.step(other)
         if not isinstance(floats, Dequantize) or not isinstance(made, Int8Conv) or not made.out:
             return (other,)
         made.added = floats.grid
         source = other.args[0]
         assert isinstance(source, fx.Node)
-        if not is_fresh(self.plan, source) or not self._is_last_reader(source):
-            with self.plan.graph.inserting_before(other):
-                source = self.plan.graph.call_method("clone", (source,))
+        if not is_fresh(self.draft, source) or not self._is_last_reader(source):
+            with self.draft.graph.inserting_before(other):
+                source = self.draft.graph.call_method("clone", (source,))
         return (source,)
 
     def _is_last_reader(self, source: fx.Node) -> bool:
@@ -170,7 +159,7 @@ class _Lengthening:
 
     def _grid_after(self, node: fx.Node) -> Grid | None:
         """Return the grid that all who read ``node`` quantize to, if they all do."""
-        steps = [self.plan.step(user) for user in node.users]
+        steps = [self.draft.step(user) for user in node.users]
         grids = {step.grid if isinstance(step, Quantize) else None for step in steps}
         return grids.pop() if len(grids) == 1 else None
 
@@ -181,30 +170,6 @@ _NORM_DEFAULTS = {"weight": None, "bias": None, "training": False, "momentum": 0
 
 def _arguments(node: fx.Node, names: Iterable[str]) -> dict[str, Any]:
     return {**_NORM_DEFAULTS, **dict(zip(names, node.args, strict=False)), **node.kwargs}
-
-
-def _post_op_of(node: fx.Node, number: Callable[[Any], float]) -> PostOp | None:
-    """Return the activation function that ``node`` is, if a kernel may have it."""
-    if node.target in _PLAIN_POST_OPS:
-        return _PLAIN_POST_OPS[node.target]
-    named = dict(zip(_NAMES.get(node.target, ()), node.args, strict=False)) | node.kwargs
-    try:
-        if node.target is F.hardtanh:
-            ends = named.get("min_val", -1.0), named.get("max_val", 1.0)
-            return PostOp("hardtanh", (number(ends[0]), number(ends[1])))
-        if node.target is F.leaky_relu:
-            return PostOp("leaky_relu", (number(named.get("negative_slope", 0.01)),))
-    except Unknown:
-        return None
-    if node.target in (F.gelu, torch._C._nn.gelu):
-        return PostOp("gelu", (), str(named.get("approximate", "none")))
-    return None
-
-
-_NAMES: dict[Any, tuple[str, ...]] = {
-    F.hardtanh: ("input", "min_val", "max_val"),
-    F.leaky_relu: ("input", "negative_slope"),
-}
 
 
 def _normed(

@@ -10,7 +10,7 @@ from torch import fx
 
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.moving import MaxPool, Quantize
-from lpot_lightning.quantization.program.plan import Plan
+from lpot_lightning.quantization.program.draft import Drafted, Unknown
 
 _VIEWS = ("flatten", "view", "reshape", "permute", "transpose", "contiguous", "unflatten",
           "squeeze", "unsqueeze")  # fmt: skip
@@ -20,22 +20,27 @@ _MOVES = {
 }  # fmt: skip
 _MAY_VIEW = {*_MOVES, "chunk", "split", "unbind", "narrow", "select", "expand", "expand_as", "to",
              "detach", "view_as", "t", "swapaxes", "movedim", "getitem"}  # fmt: skip
-_POOLS = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+POOLS: dict[Any, int] = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
 
 
-def quantize_sooner(plan: Plan) -> None:
+def quantize_once(draft: Drafted) -> None:
+    """Let each value be quantized once."""
+    _merged(draft, mutated(draft))
+
+
+def quantize_sooner(draft: Drafted) -> None:
     """Let each value be quantized once, and before what only moves it."""
-    changed = mutated(plan)
-    waiting = _merged(plan, changed)
+    changed = mutated(draft)
+    waiting = _merged(draft, changed)
     while waiting:
-        sooner = [one for node in waiting for one in _raised(plan, node, changed)]
-        waiting = _merged(plan, changed) if sooner else []
+        sooner = [one for node in waiting for one in _raised(draft, node, changed)]
+        waiting = _merged(draft, changed) if sooner else []
 
 
-def mutated(plan: Plan) -> set[fx.Node]:
+def mutated(draft: Drafted) -> set[fx.Node]:
     """Return the nodes whose memory is written to while others may still read it."""
     found: set[fx.Node] = set()
-    for node in plan.graph.nodes:
+    for node in draft.graph.nodes:
         if writes(node) and isinstance(node.args[0], fx.Node):
             family = _family(node.args[0])
             if any(len(one.users) > 1 for one in family):
@@ -82,54 +87,54 @@ def _children(node: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _merged(plan: Plan, changed: set[fx.Node]) -> list[fx.Node]:
+def _merged(draft: Drafted, changed: set[fx.Node]) -> list[fx.Node]:
     """Let values that are quantized twice on one grid be so once; return what quantizes."""
     known: dict[tuple[Any, Grid], fx.Node] = {}
     left = []
-    for node in plan.steps(Quantize):
+    for node in draft.steps(Quantize):
         source = node.args[0]
-        key = source, _grid(plan, node)
+        key = source, _grid(draft, node)
         if source in changed or key not in known:
             known[key] = node
             left.append(node)
         else:
             node.replace_all_uses_with(known[key])
-            plan.graph.erase_node(node)
+            draft.graph.erase_node(node)
     return left
 
 
-def _grid(plan: Plan, node: fx.Node) -> Grid:
-    step = plan.step(node)
+def _grid(draft: Drafted, node: fx.Node) -> Grid:
+    step = draft.step(node)
     assert isinstance(step, Quantize)
     return step.grid
 
 
-def _raised(plan: Plan, quantize: fx.Node, changed: set[fx.Node]) -> list[fx.Node]:
+def _raised(draft: Drafted, quantize: fx.Node, changed: set[fx.Node]) -> list[fx.Node]:
     """Quantize what comes before; return what quantizes then, nothing where that cannot be."""
     moved = quantize.args[0]
     assert isinstance(moved, fx.Node)
     if len(moved.users) > 1 or moved in changed or not moved.args:
         return []
-    grid, before = _grid(plan, quantize), moved.args[0]
+    grid, before = _grid(draft, quantize), moved.args[0]
     if moved.target in _MOVES and not _names_floats(moved) and isinstance(before, fx.Node):
-        sooner = [_sooner(plan, moved, before, grid)]
+        sooner = [_sooner(draft, moved, before, grid)]
     elif moved.target in (torch.cat, torch.concat) and _are_nodes(before):
-        sooner = [_sooner(plan, moved, one, grid) for one in dict.fromkeys(before)]  # type: ignore[arg-type]
-    elif (pool := _pool(moved, grid)) is not None and isinstance(before, fx.Node):
-        sooner = [_sooner(plan, moved, before, grid)]
-        pooled = plan.add(moved, pool, (sooner[0],), "moves")
+        sooner = [_sooner(draft, moved, one, grid) for one in _different(before)]
+    elif (pool := _pool(draft, moved, grid)) is not None and isinstance(before, fx.Node):
+        sooner = [_sooner(draft, moved, before, grid)]
+        pooled = draft.add(moved, pool, (sooner[0],), "moves")
         moved.replace_all_uses_with(pooled)
-        plan.graph.erase_node(moved)
+        draft.graph.erase_node(moved)
         moved = pooled
     else:
         return []
     quantize.replace_all_uses_with(moved)
-    plan.graph.erase_node(quantize)
+    draft.graph.erase_node(quantize)
     return sooner
 
 
-def _sooner(plan: Plan, moved: fx.Node, source: fx.Node, grid: Grid) -> fx.Node:
-    made = plan.add(moved, Quantize(grid), (source,), "moves")
+def _sooner(draft: Drafted, moved: fx.Node, source: fx.Node, grid: Grid) -> fx.Node:
+    made = draft.add(moved, Quantize(grid), (source,), "moves")
     moved.prepend(made)
     moved.replace_input_with(source, made)
     return made
@@ -137,6 +142,10 @@ def _sooner(plan: Plan, moved: fx.Node, source: fx.Node, grid: Grid) -> fx.Node:
 
 def _are_nodes(given: object) -> bool:
     return isinstance(given, list | tuple) and all(isinstance(one, fx.Node) for one in given)
+
+
+def _different(given: Any) -> list[fx.Node]:
+    return list(dict.fromkeys(given))
 
 
 def _names_floats(node: fx.Node) -> bool:
@@ -147,22 +156,25 @@ def _names_floats(node: fx.Node) -> bool:
 _POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
 
-def _pool(node: fx.Node, grid: Grid) -> MaxPool | None:
+def _pool(draft: Drafted, node: fx.Node, grid: Grid) -> MaxPool | None:
     """Return the pool of integers that ``node`` is, if it is one that goes over whole windows."""
-    dims = _POOLS.get(node.target)  # type: ignore[call-overload]
+    dims = POOLS.get(node.target)
     if dims is None:
         return None
     given = dict(zip(_POOL, node.args, strict=False)) | node.kwargs
-    if given.get("dilation", 1) not in (1, (1,) * dims) or given.get("ceil_mode"):
+    if given.get("ceil_mode") or given.get("return_indices"):
         return None
-    size = given["kernel_size"]
-    sides = [size, given.get("stride") or size, given.get("padding", 0)]
-    lists = [(one,) * dims if isinstance(one, int) else one for one in sides]
-    known = all(map(_are_numbers, lists)) and any(one > 1 for one in lists[0])
-    if given.get("return_indices") or not known:
+    sides = [given["kernel_size"], given.get("stride"), given.get("padding", 0)]
+    sides[1] = sides[0] if sides[1] is None else sides[1]
+    try:
+        size, stride, padding, dilation = (
+            _of_each(draft.whole(one), dims) for one in (*sides, given.get("dilation", 1))
+        )
+    except Unknown:
         return None
-    return MaxPool(*lists, least=grid.low)
+    usual = dilation == (1,) * dims and any(one > 1 for one in size)
+    return MaxPool(size, stride, padding, grid.low) if usual else None
 
 
-def _are_numbers(given: object) -> bool:
-    return isinstance(given, list | tuple) and all(isinstance(one, int) for one in given)
+def _of_each(given: tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return given * dims if len(given) == 1 else given

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from lpot_lightning.quantization.graph.capture import attributes, constants
 from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.pack import Sizes
+from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.program.chains import lengthen
+from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.functions import spell_functions
-from lpot_lightning.quantization.program.moves import quantize_sooner
-from lpot_lightning.quantization.program.plan import MADE_BY, Plan
+from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.streams import read_integers
 
 
@@ -32,7 +35,8 @@ class Program:
     """
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
-        self._captured = graph
+        self._captured, self._held = graph, constants(graph, inputs)
+        self._attributes = attributes(graph)
         self._computes: Callable[..., Any]
         self._make(inputs)
 
@@ -40,19 +44,19 @@ class Program:
         """Return what the graph gives."""
         if self._state(inputs) != self._seen:
             self._make(inputs)
-        return self._computes(*inputs)
+        return self._computes(*inputs) if self._is_proved else self._proved(inputs)
 
     def simulated(self, *inputs: Any) -> Any:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
         if self._state(inputs) != self._seen:
             self._make(inputs)
-        with _exactly(self._plan):
+        with _exactly(self._draft):
             return self._computes(*inputs)
 
     @property
     def graph(self) -> fx.Graph:
         """Its steps."""
-        return self._plan.graph
+        return self._draft.graph
 
     @property
     def code(self) -> str:
@@ -61,7 +65,7 @@ class Program:
         for node in self.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
-            step = self._plan.step(node)
+            step = self._draft.step(node)
             what = _shown(node) if step is None else f"{type(step).__name__}({step.extra_repr()})"
             given = ", ".join(map(str, node.args))
             made_by = node.meta.get(MADE_BY, "captured")
@@ -69,22 +73,38 @@ class Program:
         return "\n".join(lines)
 
     def _make(self, inputs: Sequence[Any]) -> None:
-        plan = Plan(self._captured, inputs)
-        for make in (spell_functions, quantize_sooner, read_integers, lengthen):
-            make(plan)
-        self._computes, self._plan = plan.finish(), plan
-        self._layers = [(forward, forward.int8) for forward in plan.sources]
+        draft = Drafted(self._captured, inputs, self._held)
+        spell_functions(draft, self._attributes)
+        for make in (quantize_once, read_integers, quantize_sooner, lengthen):
+            make(draft)
+        self._computes, self._draft = draft.finish(), draft
+        self._is_proved = False
+        self._layers = [(forward, forward.int8) for forward in draft.sources]
         self._tensors = [
             one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
         ]
         self._seen = self._state(inputs)
 
+    def _proved(self, inputs: Sequence[Any]) -> Any:
+        """Return what the graph gives, once its kernels are proved for what this call shows them.
+
+        What a kernel gets wrong is left to plain arithmetic, alone.
+        """
+        kernels = [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
+        with _shapes_seen(kernels) as seen:
+            found = self._computes(*inputs)
+        wrong = [one for one, shapes in seen.items() if not one.exact and wrong_for(one, shapes)]
+        for kernel in wrong:
+            kernel.exact = True
+        self._is_proved = True
+        return self._computes(*inputs) if wrong else found
+
     def _state(self, inputs: Sequence[Any]) -> list[Any]:
         """Return what differs where the program is not that of now."""
         if any(forward.int8 is not int8 for forward, int8 in self._layers):
             return []
-        state: list[Any] = [float(inputs[place]) for place in self._plan.numbers]
-        for place in self._plan.folded:
+        state: list[Any] = [float(inputs[place]) for place in self._draft.numbers]
+        for place in self._draft.folded:
             state += _version(inputs[place])
         for tensor in self._tensors:
             state += _version(tensor)
@@ -102,8 +122,23 @@ def _shown(node: fx.Node) -> str:
 
 
 @contextmanager
-def _exactly(plan: Plan) -> Iterator[None]:
-    kernels = [one for one in plan.module.modules() if isinstance(one, Int8Layer)]
+def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Sizes]]]:
+    seen: dict[Int8Layer, list[Sizes]] = {}
+
+    def see(kernel: Any, given: tuple[Tensor, ...]) -> None:
+        seen.setdefault(kernel, []).append(tuple(given[0].shape))
+
+    hooks = [kernel.register_forward_pre_hook(see) for kernel in kernels]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _exactly(draft: Drafted) -> Iterator[None]:
+    kernels = [one for one in draft.module.modules() if isinstance(one, Int8Layer)]
     before = [one.exact for one in kernels]
     try:
         for kernel in kernels:

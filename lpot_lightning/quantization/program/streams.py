@@ -6,27 +6,29 @@ import operator
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.kernels.moving import Dequantize, Quantize
-from lpot_lightning.quantization.program.moves import mutated
-from lpot_lightning.quantization.program.plan import Plan, kernel_at, only_user, shape_of
+from lpot_lightning.quantization.program.draft import Drafted, kernel_at, only_user, shape_of
+from lpot_lightning.quantization.program.moves import POOLS, mutated
+from lpot_lightning.quantization.program.post_ops import post_op_of
 
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
-def read_integers(plan: Plan) -> None:
+def read_integers(draft: Drafted) -> None:
     """Let sums read what the layers beside them read: a value that convolutions make is then
     needed as integers only.
 
     It is so for a value that one grid quantizes and that nobody reads besides but sums: the stream
     of a residual net. What is added differs from the floats by the rounding of that grid.
     """
-    changed = mutated(plan)
-    for node in list(plan.graph.nodes):
-        if node not in changed and _comes_of_conv(plan, node):
-            _read_integers(plan, node)
+    changed = mutated(draft)
+    for node in list(draft.graph.nodes):
+        if node not in changed and _comes_of_conv(draft, node):
+            _read_integers(draft, node)
 
 
 def addends(node: fx.Node) -> Sequence[fx.Node]:
@@ -37,31 +39,34 @@ def addends(node: fx.Node) -> Sequence[fx.Node]:
     return given if node.target in _SUMS and alike and plain else ()
 
 
-def _read_integers(plan: Plan, node: fx.Node) -> None:
-    quantizes = [user for user in node.users if isinstance(plan.step(user), Quantize)]
+def _read_integers(draft: Drafted, node: fx.Node) -> None:
+    quantizes = [user for user in node.users if isinstance(draft.step(user), Quantize)]
     others = [user for user in node.users if user not in quantizes]
     if len(quantizes) != 1 or not others or not all(map(addends, others)):
         return
     (quantize,) = quantizes
-    step = plan.step(quantize)
+    step = draft.step(quantize)
     assert isinstance(step, Quantize)
     node.append(quantize)
     for user in others:
-        floats = plan.add(quantize, Dequantize(step.grid), (quantize,), "streams")
+        floats = draft.add(quantize, Dequantize(step.grid), (quantize,), "streams")
         floats.meta |= {"example_value": node.meta.get("example_value")}
         user.prepend(floats)
         user.replace_input_with(node, floats)
 
 
-def _comes_of_conv(plan: Plan, node: fx.Node) -> bool:
+def _comes_of_conv(draft: Drafted, node: fx.Node) -> bool:
     """Whether a kernel of a convolution can give ``node``, with what comes after it."""
-    for _ in range(4):  # the kernel, a norm, a sum, an activation
-        if isinstance(kernel_at(plan, node), Int8Conv):
-            return True
+    while not isinstance(kernel_at(draft, node), Int8Conv):
         given = addends(node) or [one for one in node.args[:1] if isinstance(one, fx.Node)]
         before = [one for one in given if only_user(one) is node]
-        if not before:
+        if not before or not _may_follow(draft, node):
             return False
-        found = [one for one in before if not isinstance(plan.step(one), Dequantize)]
-        node = found[0] if found else before[0]
-    return False
+        kernels = [one for one in before if not isinstance(draft.step(one), Dequantize)]
+        node = kernels[0] if kernels else before[0]
+    return True
+
+
+def _may_follow(draft: Drafted, node: fx.Node) -> bool:
+    known = node.target is F.batch_norm or node.target in POOLS or bool(addends(node))
+    return known or post_op_of(node, draft.number) is not None

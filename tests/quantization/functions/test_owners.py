@@ -362,7 +362,7 @@ def test_norm_and_activation_behind_it_move_into_its_kernel():
         graphs[""]._lower = lambda *given: programs.append(lower(*given)) or programs[-1]
         with computing(model, graphs):
             model(image(1))
-    steps = [programs[0]._plan.step(node) for node in programs[0].graph.nodes]
+    steps = [programs[0]._draft.step(node) for node in programs[0].graph.nodes]
     assert [type(step) for step in steps if isinstance(step, Int8Layer)] == [Int8Conv, Int8Conv]
     assert "batch_norm" not in programs[0].code
     assert "silu" not in programs[0].code

@@ -76,7 +76,7 @@ def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
 
 def ops(program: Program) -> list[Any]:
     nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
-    steps = [program._plan.step(node) for node in nodes]
+    steps = [program._draft.step(node) for node in nodes]
     return [
         node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
-from lpot_lightning.quantization.graph.capture import constants
 from lpot_lightning.quantization.graph.ops import LAYER, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Quantize
@@ -24,12 +23,13 @@ class Unknown(Exception):
     """A number is computed in the graph."""
 
 
-class Plan:
+class Drafted:
     """A copy of a graph in which int8 layers are spelt out: quantize, kernel, floats.
 
     Args:
         graph: as it was captured; it is left as it is.
-        inputs: of its first call.
+        inputs: of a call.
+        held: names of the placeholders for tensors that belong to modules.
 
     Attributes:
         module: the new graph.
@@ -38,11 +38,10 @@ class Plan:
         sources: what stands for the layers, int8 or not.
     """
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any], held: Collection[str]) -> None:
         self.module = fx.GraphModule(graph, graph.graph.__deepcopy__({}))
         places = [node for node in self.graph.nodes if node.op == "placeholder"]
         self.values = dict(zip(places, inputs, strict=True))
-        held = {node.name for node in constants(graph, inputs)}
         self.constants = {node for node in places if node.name in held}
         self.order = {node: number for number, node in enumerate(places)}
         self.folded: list[int] = []
@@ -91,10 +90,24 @@ class Plan:
         self.numbers.append(self.order[source])
         return float(self.values[source])
 
+    def whole(self, given: Any) -> tuple[int, ...]:
+        """Return whole numbers that are given to an op, as ``number`` does."""
+        each = given if isinstance(given, list | tuple) else (given,)
+        return tuple(self._whole(one) for one in each)
+
+    def _whole(self, given: Any) -> int:
+        if isinstance(given, int):
+            return given
+        value = self.values.get(given) if isinstance(given, fx.Node) else None
+        if not isinstance(value, int | torch.SymInt):
+            raise Unknown
+        self.numbers.append(self.order[given])
+        return int(value)
+
     def finish(self) -> Callable[..., Any]:
         """Return what computes the graph."""
         for node in reversed(self.graph.nodes):
-            if node.target == "item" and not node.users:
+            if not node.users and (node.target == "item" or self.step(node) is not None):
                 self.graph.erase_node(node)
         self.graph.lint()
         self.module.recompile()
@@ -119,7 +132,7 @@ class Plan:
     def spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
         """Let the steps of an int8 layer stand where ``node`` does, whose first input is its."""
         for step in self._before(node, int8):
-            node.replace_input_with(node.args[0], step)
+            node.args = step, *node.args[1:]
         with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
         with_floats.meta |= node.meta
         dtype = dtype_of(node)
@@ -161,14 +174,14 @@ def only_user(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def is_fresh(plan: Plan, node: fx.Node) -> bool:
+def is_fresh(draft: Drafted, node: fx.Node) -> bool:
     """Whether a node gives memory of its own, which nobody but its readers knows."""
-    return isinstance(plan.step(node), nn.Module)
+    return isinstance(draft.step(node), nn.Module)
 
 
-def kernel_at(plan: Plan, node: object) -> Int8Layer | None:
+def kernel_at(draft: Drafted, node: object) -> Int8Layer | None:
     """Return the kernel that ``node`` is."""
-    step = plan.step(node)
+    step = draft.step(node)
     return step if isinstance(step, Int8Layer) else None
 
 
