@@ -39,9 +39,10 @@ _MAY_FUSE = frozenset(
 )
 _MOVE = frozenset(
     ("flatten", "view", "reshape", "permute", "transpose", "contiguous", "unflatten", "squeeze",
-     "unsqueeze", "max_pool1d", "max_pool2d", "max_pool3d", "dropout", "embedding", "getitem")
+     "unsqueeze", "pad", "cat", "max_pool1d", "max_pool2d", "max_pool3d", "dropout", "embedding",
+     "getitem")
 )  # fmt: skip
-"""What moves integers where it moves floats, or has an int8 form as a layer."""
+"""What only moves values, or has an int8 form as a layer."""
 
 
 def in_floats(

@@ -202,7 +202,8 @@ def attributes(graph: fx.GraphModule) -> set[str]:
 
 
 def _is_attribute(source: str) -> bool:
-    return source.startswith(("L['self'].", "L['module'].")) or "._modules[" in source
+    """Whether a source begins with a module: that of a frame, or those that ``_own_forward`` has."""
+    return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
 
 
 def _source(node: fx.Node) -> str:
