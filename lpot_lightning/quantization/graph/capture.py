@@ -202,7 +202,7 @@ def attributes(graph: fx.GraphModule) -> set[str]:
 
 
 def _is_attribute(source: str) -> bool:
-    """Whether a source begins with a module: that of a frame, or those that ``_own_forward`` has."""
+    """Whether a source begins with a module: one of a frame, or those of ``_own_forward``."""
     return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
 
 
