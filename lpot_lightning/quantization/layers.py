@@ -185,7 +185,7 @@ class PreparedLayers:
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
         int8 = [op for op in recipe.int8_ops if op not in found]
         forms = {op: self._made(op, configs[op]) for op in int8}
-        return found | self._owners.chosen(forms)  # type: ignore[arg-type]
+        return found | self._owners.chosen(forms, _as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
@@ -287,11 +287,17 @@ class PreparedLayers:
         if path in self._forwards:
             found["gone"] = list(self._gone(path))
         else:
-            found["function"] = self._owners.described(path, recipe.int8_ops)
+            found["function"] = self._owners.described(path, _as_they_are(recipe))
         grid = self._grid(layer, config)
         if grid is not None:
             found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
         return found
+
+
+def _as_they_are(recipe: Recipe) -> set[str]:
+    """Return the int8 ops whose weights nothing is done to before they are rounded."""
+    plain = {op for op, config in recipe.ops if set(config.corrections) <= {BIAS}}
+    return plain - set(recipe.fp32_ops)
 
 
 def _kind(layer: ObservedLayer) -> str:

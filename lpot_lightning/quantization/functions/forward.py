@@ -16,24 +16,31 @@ from lpot_lightning.quantization.graph.ops import named
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 
-_A_STEP = 0.501
-"""How far, in steps, a weight may be from what it was rounded to: half of one, and what a computed
-one differs by from machine to machine."""
+_PROBES, _SEED = 4, 1978
+_ROUNDED, _ALIKE = 0.501, 1e-3
+"""How far, in steps, a weight may be from what it was rounded to; and, as a share of its rows, from
+what it was. Half a step is rounding; a computed one differs a little from machine to machine."""
 
 
 class QuantizedFunction(nn.Module):
     """Computes for a function that a weight goes into, in those calls that have that weight.
 
+    The weight is known by products with a few vectors, whatever was done to it before it was
+    rounded.
+
     Args:
         layer: what computes.
+        weight: of the calls, outputs first.
         bias: of the calls; ``layer`` may have another one, corrected.
     """
 
+    sketch: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: QuantizedLayer, bias: Tensor | None) -> None:
+    def __init__(self, layer: QuantizedLayer, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.layer = layer
+        self.register_buffer("sketch", _sketch(weight))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self._weights, self._biases = _LookedAt(), _LookedAt()
 
@@ -46,17 +53,23 @@ class QuantizedFunction(nn.Module):
         """Whether ``weight`` is what was rounded, and ``bias`` what it came with."""
         if (bias is None) != (self.bias is None):
             return False
-        return self._weights.are(weight, self._rounds) and (
+        return self._weights.are(weight, self._is_weight) and (
             bias is None or self._biases.are(bias, self._is_bias)
         )
 
-    def _rounds(self, weight: Tensor) -> bool:
-        rounded = self.layer.kernel.rounded
-        if weight.shape != rounded.values.shape:
+    def _is_weight(self, weight: Tensor) -> bool:
+        if weight.shape != self.layer.kernel.weight.shape:
             return False
+        off = (_sketch(weight) - self.sketch).abs()
+        size = weight.detach().float().flatten(1).norm(dim=1, keepdim=True)
+        return bool((off <= _ALIKE * size).all()) or self._rounds(weight)
+
+    def _rounds(self, weight: Tensor) -> bool:
+        """Whether ``weight`` is what the integers stand for, as in a model that was loaded."""
+        rounded = self.layer.kernel.rounded
         scales = rounded.scales.view(-1, *[1] * (weight.dim() - 1))
         off = (weight.detach().float() - rounded.dequantize()).abs()
-        return bool((off <= _A_STEP * scales).all())
+        return bool((off <= _ROUNDED * scales).all())
 
     def _is_bias(self, bias: Tensor) -> bool:
         own = self.bias
@@ -65,6 +78,13 @@ class QuantizedFunction(nn.Module):
             and own.shape == bias.shape
             and torch.allclose(own.float(), bias.detach().float(), rtol=1e-4, atol=1e-6)
         )
+
+
+def _sketch(weight: Tensor) -> Tensor:
+    """Return products of each row with a few vectors, always the same: other rows have others."""
+    flat = weight.detach().float().flatten(1)
+    draw = torch.Generator().manual_seed(_SEED)
+    return flat @ torch.randn(flat.shape[1], _PROBES, generator=draw)
 
 
 class _LookedAt:

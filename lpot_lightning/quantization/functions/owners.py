@@ -115,38 +115,45 @@ class Owners:
                 found[name] = _told(names) if owner.calls else "saw no calibration data"
         return found
 
-    def chosen(self, forms: Mapping[str, QuantizedLayer]) -> dict[str, StandIn]:
+    def chosen(
+        self, forms: Mapping[str, QuantizedLayer], as_they_are: Collection[str]
+    ) -> dict[str, StandIn]:
         """Return what computes for the modules that have functions, by path.
 
         Args:
             forms: what computes in int8, by the names of the functions; the others are fp32.
+            as_they_are: the int8 ops whose weights are rounded as they are.
         """
         return {
-            path: self._chosen(path, owner, forms)
+            path: self._chosen(path, forms, as_they_are)
             for path, owner in self.observed.items()
             if owner.ops
         }
 
     def _chosen(
-        self, path: str, owner: ObservedOwner, forms: Mapping[str, QuantizedLayer]
+        self, path: str, forms: Mapping[str, QuantizedLayer], as_they_are: Collection[str]
     ) -> StandIn:
         forward = self.forward_of(path)
         assert forward is not None
-        stored = self._stored(path, forms)
-        for name, call in owner.ops.items():
+        stored = self._stored(path, as_they_are)
+        for name, call in self.observed[path].ops.items():
             form = forms.get(name_of(path, name))
-            forward.ops[name].int8 = None if form is None else QuantizedFunction(form, call.bias)
+            forward.ops[name].int8 = (
+                None if form is None else QuantizedFunction(form, call.weight, call.bias)
+            )
             forward.ops[name].stored = stored.get(name, "")
         return stand_in(forward)
 
-    def _stored(self, path: str, int8: Collection[str]) -> dict[str, str]:
+    def _stored(self, path: str, as_they_are: Collection[str]) -> dict[str, str]:
         """Return which parameter the int8 form of a function can stand for in files, by op.
 
         It is one that goes as it is into functions that are all int8, and nowhere else.
         """
         owner = self.observed[path]
         names = {id(one): name for name, one in self._parameters(path).items()}
-        floats = [call.weight for op, call in owner.ops.items() if name_of(path, op) not in int8]
+        floats = [
+            call.weight for op, call in owner.ops.items() if name_of(path, op) not in as_they_are
+        ]
         for one in (*map(id, floats), *owner.used, *self._shared):
             names.pop(one, None)
         weights = {op: id(call.weight) for op, call in owner.ops.items()}
@@ -175,12 +182,12 @@ class Owners:
             self._forwards[path] = made
         return self._forwards[path]
 
-    def described(self, op: str, int8: Collection[str]) -> dict[str, Any]:
+    def described(self, op: str, as_they_are: Collection[str]) -> dict[str, Any]:
         """Return what ``rebuilt`` needs of a function, besides its config.
 
         Args:
             op: its name.
-            int8: the ops that are int8.
+            as_they_are: as in ``chosen``.
         """
         path, _, name = op.rpartition("#")
         call = self.observed[path].ops[name]
@@ -190,7 +197,7 @@ class Owners:
             "shape": list(call.weight.shape),
             "bias": call.bias is not None,
             "lent": list(self._lent[path]),
-            "stored": self._stored(path, int8).get(name, ""),
+            "stored": self._stored(path, as_they_are).get(name, ""),
         }
 
 

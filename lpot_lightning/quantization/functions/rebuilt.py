@@ -59,8 +59,9 @@ def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None
     made.stored = str(described["stored"])
     form = quantized(layer, grid)
     assert isinstance(form, QuantizedLayer)
+    weight: Any = layer.weight
     bias: Any = layer.bias
-    made.int8 = QuantizedFunction(form, bias)
+    made.int8 = QuantizedFunction(form, weight, bias)
     return made
 
 

@@ -244,6 +244,17 @@ def test_a_call_with_other_weights_computes_in_floats(name):
     assert float((found - wanted).norm() / wanted.norm()) > 0.3
 
 
+@pytest.mark.parametrize("factor", [1 + 1e-6, 1.01])
+def test_a_weight_is_known_by_its_values(factor, monkeypatch):
+    model, data = model_of("standardized")
+    prepared = calibrated(model, data)
+    int8 = made(model, prepared, all_int8(prepared))
+    form = int8[0].lpot_int8["conv2d_0"]
+    form.layer.kernel.scales.mul_(1.3)  # as a correction of the weight does
+    weight = prepared._layers["0#conv2d_0"].layer.weight
+    assert form.is_of(weight * factor, model[0].bias) == (factor < 1.001)
+
+
 def test_another_stride_computes_in_floats():
     model, data = model_of("padding")
     fp32, prepared = second_model(model), calibrated(model, data)
