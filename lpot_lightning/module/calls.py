@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.module.fast_path import ways_around
+from lpot_lightning.module.function_calls import FunctionCall, FunctionCalls
 from lpot_lightning.module.placeholder import asks_for_values
 from lpot_lightning.module.plain_tree import NotPlain, to_plain
 
@@ -31,6 +33,8 @@ class ModuleCalls:
         fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
         read: names of its parameters whose values code outside of its own ``forward`` used.
+        seconds: of all calls.
+        functions: what its ``forward`` calls that is no module.
         signatures: of the calls from outside of all modules, each that differs once.
     """
 
@@ -40,6 +44,8 @@ class ModuleCalls:
     fixed: list[dict[str, Scalar]] = field(default_factory=list)
     above: list[frozenset[int]] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    functions: Mapping[tuple[str, bool, int], FunctionCall] = field(default_factory=dict)
     signatures: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -62,21 +68,24 @@ def recorded(model: nn.Module) -> Iterator[dict[int, ModuleCalls]]:
             model(batch)
         calls[id(model.head)].args
     """
-    run = _DryRun()
+    run = _DryRun(model)
     with ExitStack() as undo:
         for module in list(model.modules()):
             if not isinstance(module, torch.jit.ScriptModule):
                 undo.enter_context(_held(module, ways_around(module)))
                 undo.enter_context(_held(module, run.watched(module)))
+        undo.enter_context(run.functions)
         yield run.calls
 
 
 class _DryRun:
     """What is known of a dry run while it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.calls: dict[int, ModuleCalls] = {}
         self._running: list[int] = []
+        held = [*model.parameters(), *model.buffers()]
+        self.functions = FunctionCalls(self._running, held, _real_ones)
 
     def watched(self, module: nn.Module) -> dict[str, Any]:
         """Return what stands in ``module``'s own attributes while it is watched."""
@@ -95,10 +104,15 @@ class _DryRun:
             found.above.append(frozenset(self._running))
             if not self._running:
                 _note_signature(found.signatures, args, kwargs)
+            found.functions = self.functions.found[id(module)]
             self._running.append(id(module))
+            self.functions.called()
+            started = perf_counter()
             try:
                 return forward(*args, **kwargs)
             finally:
+                found.seconds += perf_counter() - started
+                self.functions.returned()
                 self._running.pop()
 
         return noted
@@ -195,6 +209,10 @@ class _WatchedTensor(Tensor):
 
         args, kwargs = pytree.tree_map(real, (args, kwargs or {}))
         return func(*args, **kwargs)
+
+
+def _real_ones(given: Any) -> Any:
+    return pytree.tree_map(lambda one: getattr(one, "_real", one), given)
 
 
 @contextmanager

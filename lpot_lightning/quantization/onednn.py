@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.floats import NORMS, in_floats
+from lpot_lightning.quantization.functions.forward import owner_of
+from lpot_lightning.quantization.functions.owners import may_own, own_ids
+from lpot_lightning.quantization.functions.rebuilt import rebuilt
+from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import saturates
@@ -23,12 +29,11 @@ _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
     (nn.RNNBase, "recurrent layers keep their state in floating point"),
     (nn.RNNCellBase, "recurrent layers keep their state in floating point"),
-    (nn.modules.batchnorm._NormBase, "is folded into the layer before it, or computed in floats"),
-    (nn.LayerNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.GroupNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.RMSNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
+    (nn.modules.instancenorm._InstanceNorm, NORMS),
+    (nn.LayerNorm, NORMS),
+    (nn.GroupNorm, NORMS),
+    (nn.RMSNorm, NORMS),
 )
-_ITS_OWN = "its `forward` computes with its weights by itself"
 
 
 class OnednnBackend:
@@ -54,7 +59,7 @@ class OnednnBackend:
             whole: is of no use here, and so is ``for_training``.
         """
         del whole, for_training
-        layers, excluded = {}, {}
+        layers, owners, excluded = {}, {}, {}
         for path, module in _python_modules(model):
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
@@ -62,26 +67,43 @@ class OnednnBackend:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
+            elif may_own(module):
+                owners[path] = module
+        own = {path: own_ids(one, calls) for path, one in owners.items()}
+        excluded |= in_floats(model, calls, {*layers, *excluded}, own)
+        roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
         bits = 7 if saturates() else 8
-        return PreparedLayers(layers, calls, excluded, roots, bits=bits)
+        return PreparedLayers(
+            layers,
+            calls,
+            excluded,
+            roots,
+            bits=bits,
+            owners=owners,
+            order=[path for path, _ in model.named_modules()],
+            shared=_shared(model),
+        )
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
-        found = {}
+        found, functions = {}, {}
         for path, op in described["op"].items():
             if op["activation"].get("dtype") == "fp32":
+                continue
+            if "function" in op:
+                functions[path] = op["function"], _grid_of(path, op, described)
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
             int8 = quantized(layer, _grid_of(path, op, described))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
-        return found
+        return found | rebuilt(model, functions)
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the whole state; its tensors are plain ones."""
-        state = nn.Module.state_dict(model)
-        return {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        """Return the whole state, but for weights that their int8 forms stand for."""
+        state, left = nn.Module.state_dict(model), set(stored_weights(model))
+        tensors = {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        return {name: one for name, one in tensors.items() if name not in left}
 
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
         """Put such a state into a model of the same structure.
@@ -92,18 +114,19 @@ class OnednnBackend:
         del engine
         for name, module in model.named_modules():
             bias = f"{name}.bias"
-            if name.endswith(f"{HELD}.kernel") and bias in plain and module.bias is None:
+            ours = HELD in name.split(".") and name.endswith(".kernel")
+            if ours and bias in plain and module.bias is None:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
         check_names_and_shapes(plain, self.to_plain(model))
-        check_scales(plain, {name for name in plain if name.endswith(f"{HELD}.kernel.scales")})
+        check_scales(plain, {name for name in plain if _is_scale(name)})
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
-        nn.Module.load_state_dict(model, {**plain, **extra})
+        nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
         roots = {path: model.get_submodule(path) for path in _roots(described)}
-        forwards = {path: Captured(module, Program) for path, module in roots.items()}
+        forwards = {path: Captured(one, Program, owner_of(one)) for path, one in roots.items()}
         let_compute(model, forwards)
 
 
@@ -122,9 +145,21 @@ def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
-def _holds(root: str, layers: Collection[str]) -> bool:
-    """Whether there are layers inside of the module at ``root``, which is none itself."""
-    return any(path.startswith(f"{root}." if root else "") and path != root for path in layers)
+def _is_scale(name: str) -> bool:
+    return HELD in name.split(".") and name.endswith(".kernel.scales")
+
+
+def _holds(root: str, layers: Collection[str], owners: Collection[str]) -> bool:
+    """Whether there is something to compute at ``root``, which is no layer itself."""
+    inside = f"{root}." if root else ""
+    others = (path for path in (*layers, *owners) if path != root)
+    return root in owners or any(path.startswith(inside) for path in others)
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that more than one module has."""
+    held = [id(one) for module in model.modules() for one in module._parameters.values()]
+    return {one for one, number in Counter(held).items() if number > 1}
 
 
 def _why_not(module: nn.Module) -> str | None:
@@ -133,10 +168,7 @@ def _why_not(module: nn.Module) -> str | None:
     own = list(module.parameters(recurse=False))
     if not own:
         return None
-    for kind, why in _OTHERS:
-        if isinstance(module, kind):
-            return why
-    return _ITS_OWN if any(one.dim() > 1 for one in own) else None
+    return next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
 
 
 def _layer_at(model: nn.Module, path: str) -> nn.Module:

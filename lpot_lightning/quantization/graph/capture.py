@@ -65,6 +65,7 @@ class Captured:
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
         lower: see there.
+        given: computes for the class's ``forward``, which it calls.
 
     Attributes:
         counts: how calls were computed so far.
@@ -74,14 +75,17 @@ class Captured:
         vars(module)["forward"] = Captured(module, lower)
     """
 
-    def __init__(self, module: nn.Module, lower: Lower) -> None:
-        self._module, self._lower = module, lower
+    def __init__(
+        self, module: nn.Module, lower: Lower, given: Callable[..., Any] | None = None
+    ) -> None:
+        self._module, self._lower, self._given = module, lower, given
         forward = types.MethodType(type(module).forward, module)
         self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
-        self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
+        own = _own_forward(module, given)
+        self._compiled = torch.compile(own, backend=self._computed, dynamic=True)
         self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
@@ -118,7 +122,8 @@ class Captured:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         """Return one for the copy of the module, which captures anew."""
-        return Captured(copy.deepcopy(self._module, memo), self._lower)
+        module, given = copy.deepcopy((self._module, self._given), memo)
+        return Captured(module, self._lower, given)
 
 
 class _Limit(logging.Filter):
@@ -152,7 +157,7 @@ class _Limit(logging.Filter):
         self._LOGGER.removeFilter(self)
 
 
-def _own_forward(module: nn.Module) -> Callable[..., Any]:
+def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:
     """Return what calls the ``forward`` of the class of ``module``, with code of its own.
 
     Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
@@ -162,6 +167,8 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     forward = type(module).forward
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if given is not None:
+            return given(*args, **kwargs)
         return forward(module, *args, **kwargs)
 
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
@@ -184,6 +191,21 @@ def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
 
 def _is_held(node: fx.Node) -> bool:
     """Whether a module holds the tensor as a parameter or buffer, by where Dynamo found it."""
-    found = node.meta.get("grapharg")
-    source = "" if found is None else str(found.source.name)
+    source = _source(node)
     return "._parameters[" in source or "._buffers[" in source
+
+
+def attributes(graph: fx.GraphModule) -> set[str]:
+    """Return the names of the placeholders that stand for what modules have, as ``constants``."""
+    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    return {node.name for node in places if _is_attribute(_source(node))}
+
+
+def _is_attribute(source: str) -> bool:
+    """Whether a source begins with a module: one of a frame, or those of ``_own_forward``."""
+    return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
+
+
+def _source(node: fx.Node) -> str:
+    found = node.meta.get("grapharg")
+    return "" if found is None else str(found.source.name)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.ops import LAYER, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Quantize
@@ -45,7 +46,7 @@ class Drafted:
         self.order = {node: number for number, node in enumerate(places)}
         self.folded: list[int] = []
         self.numbers: list[int] = []
-        self.sources: list[LayerForward] = []
+        self.sources: list[LayerForward | FunctionOp] = []
         self._drop_identities()
         self._spell_out()
 
@@ -126,9 +127,10 @@ class Drafted:
                 forward = layer_of(str(node.args[1]))
                 self.sources.append(forward)
                 if isinstance(forward.int8, QuantizedLayer):
-                    self._spell(node, forward.int8)
+                    self.spell(node, forward.int8)
 
-    def _spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
+    def spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
+        """Let the steps of an int8 layer stand where ``node`` does, whose first input is its."""
         for step in self._before(node, int8):
             node.args = step, *node.args[1:]
         with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
