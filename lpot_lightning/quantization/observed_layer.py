@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ class ObservedLayer(nn.Module):
     Attributes:
         awake: whether what passes counts.
         seen: the values of the input.
+        ends: the least and the greatest value of each channel of the input, float64; ``None`` where
+            nothing was seen.
         called: whether the layer was called while awake, whatever it got.
         shapes: of inputs, each once; a few of them.
     """
@@ -32,6 +35,7 @@ class ObservedLayer(nn.Module):
         self.called = False
         self.seen = Histogram()
         self.shapes: list[tuple[int, ...]] = []
+        self.ends: tuple[Tensor, Tensor] | None = None
         self._sums: Tensor | None = None
         self._count = 0
 
@@ -44,8 +48,8 @@ class ObservedLayer(nn.Module):
         """Return what the layer gives."""
         if self.awake:
             self.called = True
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            if isinstance(given, Tensor) and not isinstance(self.layer, nn.Embedding):
+            given = input_of(args, kwargs)
+            if given is not None and not isinstance(self.layer, nn.Embedding):
                 self._count_in(given)
         return type(self.layer).forward(self.layer, *args, **kwargs)
 
@@ -58,9 +62,12 @@ class ObservedLayer(nn.Module):
             return
         dim = _channel_dim(self.layer, x)
         others = [one for one in range(x.dim()) if one != dim]
-        with torch.no_grad():
-            sums = x.detach().double().sum(others) if others else x.detach().double()
+        values = x.detach() if others else x.detach()[None]
+        others = others or [0]
+        sums = values.sum(others, dtype=torch.float64)
         self._sums = sums if self._sums is None else self._sums + sums
+        ends = values.amin(others).double(), values.amax(others).double()
+        self.ends = ends if self.ends is None else _widest([self.ends, ends])
         self._count += x.numel() // x.shape[dim]
 
     @property
@@ -75,6 +82,7 @@ class ObservedLayer(nn.Module):
             "called": self.called,
             "sums": None if self._sums is None else self._sums.tolist(),
             "count": self._count,
+            "ends": None if self.ends is None else [one.tolist() for one in self.ends],
         }
 
     def merge(self, seen: list[dict[str, Any]]) -> None:
@@ -84,6 +92,19 @@ class ObservedLayer(nn.Module):
         sums = [torch.tensor(one["sums"], dtype=torch.float64) for one in seen if one["count"]]
         self._sums = torch.stack(sums).sum(0) if sums else None
         self._count = sum(one["count"] for one in seen)
+        ends = [torch.tensor(one["ends"], dtype=torch.float64) for one in seen if one["count"]]
+        self.ends = _widest(ends) if ends else None
+
+
+def input_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return the tensor that a layer is called with."""
+    given = args[0] if args else next(iter(kwargs.values()), None)
+    return given if isinstance(given, Tensor) else None
+
+
+def _widest(ends: Iterable[Sequence[Tensor] | Tensor]) -> tuple[Tensor, Tensor]:
+    least, greatest = zip(*ends, strict=True)
+    return torch.stack(least).amin(0), torch.stack(greatest).amax(0)
 
 
 def _channel_dim(layer: nn.Module, x: Tensor) -> int:

@@ -11,11 +11,17 @@ from torch import Tensor, nn
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.corrections import EQUALIZATION
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import (
+    LayerForward,
+    channels_of,
+    kind_of,
+    quantized,
+)
 
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
@@ -73,7 +79,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(op, described))
+            int8 = quantized(layer, _grid_of(op, described), factors=_factors_of(op, layer))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found
 
@@ -140,6 +146,11 @@ def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None
         return None
     high = 127 if described["reduce_range"] else 255
     return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
+
+
+def _factors_of(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
+    """Return a place for the factors of an equalized layer, which are in the state."""
+    return torch.ones(channels_of(layer)) if EQUALIZATION in op.get("corrections", ()) else None
 
 
 def _has_vnni() -> bool:

@@ -16,7 +16,8 @@ from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
 from lpot_lightning.quantization.kernels.layers import Int8Conv
-from lpot_lightning.quantization.layers import BIAS, PreparedLayers
+from lpot_lightning.quantization.corrections import BIAS
+from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
 from lpot_lightning.runs.preparation import int8_in

@@ -20,7 +20,7 @@ _MOVES = {
 }  # fmt: skip
 _MAY_VIEW = {*_MOVES, "chunk", "split", "unbind", "narrow", "select", "expand", "expand_as", "to",
              "detach", "view_as", "t", "swapaxes", "movedim", "getitem"}  # fmt: skip
-_POOLS = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+POOLS = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
 
 
 def quantize_sooner(plan: Plan) -> None:
@@ -148,7 +148,7 @@ _POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "
 
 def _pool(node: fx.Node, grid: Grid) -> MaxPool | None:
     """Return the pool of integers that ``node`` is, if it is one that goes over whole windows."""
-    dims = _POOLS.get(node.target)  # type: ignore[call-overload]
+    dims = POOLS.get(node.target)  # type: ignore[call-overload]
     if dims is None:
         return None
     given = dict(zip(_POOL, node.args, strict=False)) | node.kwargs

@@ -12,6 +12,7 @@ from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.moves import quantize_sooner
 from lpot_lightning.quantization.program.plan import MADE_BY, Plan
+from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.streams import read_integers
 
 
@@ -69,7 +70,7 @@ class Program:
 
     def _make(self, inputs: Sequence[Any]) -> None:
         plan = Plan(self._captured, inputs)
-        for make in (quantize_sooner, read_integers, lengthen):
+        for make in (divide_sooner, quantize_sooner, read_integers, lengthen):
             make(plan)
         self._computes, self._plan = plan.finish(), plan
         self._layers = [(forward, forward.int8) for forward in plan.sources]
