@@ -15,6 +15,7 @@ from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
+from lpot_lightning.quantization.damage import Damage
 from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -50,7 +51,8 @@ class PreparedLayers:
         layers: by path, of a kind that has an int8 form.
         calls: of each module, in a dry run.
         excluded: what has weights and is no op, with the reason.
-        roots: the modules that are called from outside of all others: graphs are made of them.
+        roots: by path, the modules that are called from outside of all others: graphs are made of
+            them, and errors measured at their outputs.
         bits: 8, or 7 where kernels saturate.
     """
 
@@ -59,7 +61,7 @@ class PreparedLayers:
         layers: Mapping[str, nn.Module],
         calls: Mapping[int, ModuleCalls],
         excluded: dict[str, str],
-        roots: Sequence[str],
+        roots: Mapping[str, nn.Module],
         *,
         bits: int,
     ) -> None:
@@ -69,7 +71,9 @@ class PreparedLayers:
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
         self.excluded = excluded
         self.exact: dict[str, str] = {}
-        self._bits, self._roots = bits, roots
+        self._bits, self._roots = bits, tuple(roots)
+        called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
+        self._damage = Damage(roots, called, layers)
         self._wrong: dict[str, str] = {}
         self._equalizations: dict[str, Equalization] = {}
         self._measured = 0.0
@@ -196,8 +200,14 @@ class PreparedLayers:
         return grid_for(seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
-        """Return for each int8 op the error of its own output, on the batch of the dry run."""
-        return [(op, self.error(recipe, [op])) for op in recipe.int8_ops]
+        """Return for each int8 op the error of what the model gives, on the batch of the dry run.
+
+        Where that does not say anything, since the batch takes another way for one, it is the error
+        of the op's own output.
+        """
+        configs = recipe.as_mapping()
+        found = self._damage.of((op, self._made(op, configs[op])) for op in recipe.int8_ops)
+        return [(op, found[op] or self.error(recipe, [op])) for op in recipe.int8_ops]
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
         """Return the sum of the errors that ``ops`` make, each where it stands.
@@ -220,7 +230,7 @@ class PreparedLayers:
     @property
     def forwards(self) -> float:
         """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
-        return self._measured
+        return self._measured + self._damage.forwards
 
     def profile(self) -> dict[str, OpProfile]:
         """Return what each op costs in floating point, on the batch of the dry run."""

@@ -67,7 +67,11 @@ class OnednnBackend:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
+        roots = {
+            path: model.get_submodule(path)
+            for path in roots_of(model, calls)
+            if _holds(path, layers)
+        }
         bits = 8 if _has_vnni() else 7
         return PreparedLayers(layers, calls, excluded, roots, bits=bits)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import fx
@@ -37,7 +39,8 @@ def fits(divide: Divide, layer: Int8Layer) -> bool:
 
 def _place(plan: Plan, node: fx.Node, changed: set[fx.Node]) -> fx.Node | None:
     """Return behind what the channels can be divided as well, ``None`` if behind no kernel."""
-    divide, source, reader = plan.step(node), node.args[0], node
+    divide, reader = plan.step(node), node
+    source: Any = node.args[0]
     assert isinstance(divide, Divide)
     while isinstance(source, fx.Node) and only_user(source) is reader and source not in changed:
         if _gives(plan, source, divide):
