@@ -67,7 +67,7 @@ def factors_of(weight: Tensor, sizes: Tensor) -> Tensor:
 
     Example::
 
-        factors_of(torch.ones(1, 1, 2, 1), torch.tensor([4.0, 0.25]))  # [4, 0.25]
+        factors_of(torch.ones(1, 1, 2, 1), torch.tensor([4.0, 0.25]))  # [2, 0.5]
     """
     largest = weight.detach().double().abs().amax(3)
     sizes = sizes.double()

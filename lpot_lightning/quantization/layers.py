@@ -128,7 +128,8 @@ class PreparedLayers:
         made = self._made(path, configs_of(_kind(layer))[0])
         if not isinstance(made, QuantizedLayer):
             return None
-        shapes = [_with_border(shape, made.border) for shape in layer.shapes]
+        dims = made.kernel.weight.dim()
+        shapes = [_with_border(_batched(shape, dims), made.border) for shape in layer.shapes]
         batched = [one for shape in shapes for one in shapes_like(shape)]
         return wrong_kernel(made.kernel, batched)
 
@@ -288,6 +289,10 @@ def _unusable(layer: ObservedLayer) -> str | None:
 def _weight_bytes(layer: nn.Module) -> int:
     tensors: list[Tensor | None] = [getattr(layer, name, None) for name in ("weight", "bias")]
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
+
+
+def _batched(shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return shape if len(shape) >= dims else (1, *shape)
 
 
 def _with_border(shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[int, ...]:
