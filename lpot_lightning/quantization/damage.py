@@ -15,7 +15,7 @@ from lpot_lightning.module.untouched import as_before, at_rest
 from lpot_lightning.quantization.quantized_layer import Int8Form
 
 
-class Damage:
+class RootErrors:
     """Measures on one call of each root: a module that is called from outside of all others.
 
     Args:

@@ -15,7 +15,7 @@ from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
-from lpot_lightning.quantization.damage import Damage
+from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -73,7 +73,7 @@ class PreparedLayers:
         self.exact: dict[str, str] = {}
         self._bits, self._roots = bits, tuple(roots)
         called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
-        self._damage = Damage(roots, called, layers)
+        self._damage = RootErrors(roots, called, layers)
         self._wrong: dict[str, str] = {}
         self._equalizations: dict[str, Equalization] = {}
         self._measured = 0.0
@@ -128,10 +128,8 @@ class PreparedLayers:
         made = self._made(path, configs_of(_kind(layer))[0])
         if not isinstance(made, QuantizedLayer):
             return None
-        dims = made.kernel.weight.dim()
-        shapes = [_with_border(_batched(shape, dims), made.border) for shape in layer.shapes]
-        batched = [one for shape in shapes for one in shapes_like(shape)]
-        return wrong_kernel(made.kernel, batched)
+        shapes = [one for shape in layer.shapes for one in shapes_like(made.kernel_shape(shape))]
+        return wrong_kernel(made.kernel, shapes)
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -289,14 +287,3 @@ def _unusable(layer: ObservedLayer) -> str | None:
 def _weight_bytes(layer: nn.Module) -> int:
     tensors: list[Tensor | None] = [getattr(layer, name, None) for name in ("weight", "bias")]
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
-
-
-def _batched(shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
-    return shape if len(shape) >= dims else (1, *shape)
-
-
-def _with_border(shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = list(shape)
-    for number in range(len(border) // 2):
-        sizes[-1 - number] += border[2 * number] + border[2 * number + 1]
-    return tuple(sizes)

@@ -148,6 +148,13 @@ class QuantizedLayer(nn.Module):
         found: Tensor = self.kernel(self.kernel.x.quantize(x))
         return found.to(input.dtype)
 
+    def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that the kernel gets for an input of ``shape``, with a batch."""
+        sizes = [1, *shape] if len(shape) < self.kernel.weight.dim() else [*shape]
+        for number in range(len(self.border) // 2):
+            sizes[-1 - number] += self.border[2 * number] + self.border[2 * number + 1]
+        return tuple(sizes)
+
 
 class QuantizedEmbedding(nn.Module):
     """Computes for an embedding: takes rows of 8 bits and gives them as floats.

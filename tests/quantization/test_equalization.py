@@ -56,6 +56,7 @@ def test_channels_that_differ_by_orders_are_held_as_well_as_others(name):
     model, batches = uneven(name)
     prepared = calibrated(model, *batches)
     assert EQUALIZATION in prepared.ops[0].corrections
+    assert not prepared.exact
     plain = error_with(model, prepared, batches[1])
     equalized = error_with(model, prepared, batches[1], EQUALIZATION)
     assert plain > 5 * equalized
