@@ -13,6 +13,7 @@ from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.corrections import EQUALIZATION
 from lpot_lightning.quantization.floats import NORMS, in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
@@ -23,7 +24,12 @@ from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import saturates
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import (
+    LayerForward,
+    channels_of,
+    kind_of,
+    quantized,
+)
 
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
@@ -71,7 +77,11 @@ class OnednnBackend:
                 owners[path] = module
         own = {path: own_ids(one, calls) for path, one in owners.items()}
         excluded |= in_floats(model, calls, {*layers, *excluded}, own)
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
+        roots = {
+            path: model.get_submodule(path)
+            for path in roots_of(model, calls)
+            if _holds(path, layers, owners)
+        }
         bits = 7 if saturates() else 8
         return PreparedLayers(
             layers,
@@ -95,7 +105,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(path, op, described))
+            int8 = quantized(layer, _grid_of(path, op, described), factors=_factors_of(op, layer))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found | rebuilt(model, functions)
 
@@ -190,3 +200,8 @@ def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> 
         return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
     except (TypeError, ValueError, QuantizationError) as error:
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
+
+
+def _factors_of(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
+    """Return a place for the factors of an equalized layer, which are in the state."""
+    return torch.ones(channels_of(layer)) if EQUALIZATION in op.get("corrections", ()) else None

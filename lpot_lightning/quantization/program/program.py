@@ -16,6 +16,7 @@ from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
+from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.streams import read_integers
 
 
@@ -75,7 +76,7 @@ class Program:
     def _make(self, inputs: Sequence[Any]) -> None:
         draft = Drafted(self._captured, inputs, self._held)
         spell_functions(draft, self._attributes)
-        for make in (quantize_once, read_integers, quantize_sooner, lengthen):
+        for make in (divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen):
             make(draft)
         self._computes, self._draft = draft.finish(), draft
         self._is_proved = False

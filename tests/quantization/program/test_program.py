@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
-from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
-from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 
@@ -63,36 +62,8 @@ def part(layer: nn.Module) -> StandIn:
     return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
 
 
-def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
-    made, graphs = copy.deepcopy(model), []
-
-    def lower(graph, inputs):
-        graphs.append(Program(graph, inputs))
-        return graphs[-1]
-
-    vars(made)["forward"] = Captured(made, lower)
-    return made, graphs
-
-
-def ops(program: Program) -> list[Any]:
-    nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
-    steps = [program._draft.step(node) for node in nodes]
-    return [
-        node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
-    ]
-
-
 def shown(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-
-
-def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:
-    """Integers may be one step beside, where roundings are done in another order."""
-    with torch.no_grad():
-        found, wanted = fused(*inputs), layers(*inputs)
-    beside = (found - wanted).abs() > 1e-5 * wanted.abs().max()
-    assert float(beside.float().mean()) < 0.01
-    assert float((found - wanted).norm() / wanted.norm()) < 0.01
 
 
 WHOLE = [Quantize, Int8Conv, Int8Conv]
