@@ -50,7 +50,7 @@ def test_auto_repairs_what_can_be_repaired_and_leaves_nothing_in_fp32(tmp_path: 
     assert {one.op for one in result.repairs} == FRAGILE
     assert any("cross_layer_equalization" in line for line in said)
     found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
-    assert found["op"]["narrow"]["corrections"] == ["cross_layer_equalization"]
+    assert found["op"]["narrow"]["corrections"][0] == "cross_layer_equalization"
     restored = lpot_lightning.load(
         tmp_path / "best_configure.yaml", tmp_path / "best_model_weights.pt", model
     )
