@@ -77,6 +77,7 @@ class PreparedLayers:
         self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
         self._forwards = {path: LayerForward(layer, None) for path, layer in layers.items()}
+        self._forms: dict[str, tuple[OpConfig, Int8Form]] = {}
         self._captured: dict[str, Captured] | None = None
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
         self.excluded = excluded
@@ -202,14 +203,21 @@ class PreparedLayers:
         configs = recipe.as_mapping()
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
         int8 = [op for op in recipe.int8_ops if op not in found]
-        forms = {op: self._made(op, configs[op]) for op in int8}
+        forms = {op: self._kept(op, configs[op]) for op in int8}
         return found | self._owners.chosen(forms, _as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
-        forward.int8 = None if config.is_fp32 else self._made(path, config)
+        forward.int8 = None if config.is_fp32 else self._kept(path, config)
         gone = () if config.is_fp32 else self._gone(path)
         return StandIn(forward.int8, gone=gone, forward=forward)
+
+    def _kept(self, path: str, config: OpConfig) -> Int8Form:
+        """Return what computes in int8 for an op; the last one is kept, with what it has packed."""
+        known = self._forms.get(path)
+        if known is None or known[0] != config:
+            known = self._forms[path] = config, self._made(path, config)
+        return known[1]
 
     def graphs(self, model: nn.Module) -> dict[str, Captured]:
         """Return what computes over the layers of ``model`` where their calls can be captured.

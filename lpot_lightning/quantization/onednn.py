@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -21,7 +22,8 @@ from lpot_lightning.quantization.functions.rebuilt import rebuilt
 from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import saturates
+from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.proof import saturates, usual_shapes, wrong_kernel
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
@@ -31,6 +33,7 @@ from lpot_lightning.quantization.quantized_layer import (
     quantized,
 )
 
+_LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
     (nn.RNNBase, "recurrent layers keep their state in floating point"),
@@ -132,6 +135,7 @@ class OnednnBackend:
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
         nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
+        _prove(model)
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
@@ -143,6 +147,17 @@ class OnednnBackend:
 def _roots(described: Mapping[str, Any]) -> Iterator[str]:
     for part in described["parts"]:
         yield str(part["path"])
+
+
+def _prove(model: nn.Module) -> None:
+    """Leave kernels that are wrong here, where the files have come to, to plain arithmetic."""
+    for path, layer in model.named_modules():
+        if isinstance(layer, Int8Layer):
+            reason = wrong_kernel(layer, usual_shapes(layer))
+            layer.exact = reason is not None
+            if layer.exact:
+                op = path.removesuffix(f".{HELD}.kernel")
+                _LOG.warning("`%s` is int8 by plain arithmetic, which is slow: %s", op, reason)
 
 
 def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

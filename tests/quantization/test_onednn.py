@@ -342,3 +342,26 @@ def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
         prepared.settle()
         assert prepared.excluded == {"0": why}
     assert OnednnBackend().prepare(nn.Sequential(nn.ReLU(), nn.PReLU()), {}).excluded == {}
+
+
+def test_kernels_are_proved_where_the_files_come_to(monkeypatch, caplog):
+    prepared = calibrated(net())
+    recipe = all_int8(prepared)
+    backend, plain = OnednnBackend(), None
+    plain = backend.to_plain(converted(net(), prepared, recipe))
+    kernel = Int8Conv._kernel
+
+    def wrong(self, x, *given):
+        return kernel(self, x, *given) + (self.geometry.groups > 1)
+
+    monkeypatch.setattr(proof, "_PROVED", {})
+    monkeypatch.setattr(Int8Conv, "_kernel", wrong)
+    made = net()
+    put(made, backend.rebuild(made, prepared.describe(recipe)))
+    backend.fill(made, plain, "onednn")
+    assert [one.exact for one in (made.conv.lpot_int8.kernel, made.deep.lpot_int8.kernel)] == [
+        False,
+        True,
+    ]
+    assert "`deep` is int8 by plain arithmetic, which is slow: its int8 kernel is" in caplog.text
+    assert error(made, net()) < 0.03

@@ -12,6 +12,7 @@ from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
+from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
@@ -184,3 +185,49 @@ def test_a_copy_folds_its_own():
         copied.second.lpot_int8.kernel.weight.zero_()
     assert torch.equal(fused(x), before)
     assert not torch.equal(copied(x), before)
+
+
+def test_it_is_simulated_by_plain_arithmetic():
+    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    x = shown(2, 3, 7, 7)
+    with torch.no_grad():
+        found = fused(x)
+    (program,) = graphs
+    given = []
+    program._computes, computes = (
+        lambda *inputs: given.append(inputs) or computes(*inputs),
+        (program._computes),
+    )
+    with torch.no_grad():
+        fused(x)
+        torch.testing.assert_close(program.simulated(*given[0])[0], found, rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_shown_as_python_with_what_made_each_step():
+    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    with torch.no_grad():
+        fused(shown(2, 3, 7, 7))
+    lines = graphs[0].code.split("\n")
+    assert len(lines) == 3
+    assert "Quantize(0..255 * 0.02353 around 128)" in lines[0]
+    assert "Int8Conv([6, 3, 3, 3], " in lines[1]
+    assert lines[1].endswith("# chains")
+    assert ", relu)" in lines[1]
+    assert lines[2].endswith("# layer")
+
+
+def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypatch, caplog):
+    layers = int8(Block(nn.ReLU(), norm()))
+    kernel = Int8Conv._kernel
+
+    def wrong(self, x, scale, post_op, other):
+        found = kernel(self, x, scale, post_op, other)
+        return found + 1 if post_op.name == "relu" else found
+
+    monkeypatch.setattr(proof, "_PROVED", {})
+    monkeypatch.setattr(Int8Conv, "_kernel", wrong)
+    fused, graphs = captured(layers)
+    assert_same(fused, layers, shown(2, 3, 7, 7))
+    steps = [graphs[0]._draft.step(node) for node in graphs[0].graph.nodes]
+    assert [one.exact for one in steps if isinstance(one, Int8Conv)] == [True, False]
+    assert "takes the place of a step: its int8 kernel is wrong" in caplog.text
