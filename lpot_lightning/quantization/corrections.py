@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,10 +12,20 @@ from lpot_lightning.quantization.equalization import Equalization, by_groups
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.observed_layer import ObservedLayer
-from lpot_lightning.quantization.quantized_layer import Int8Form, quantized, weight_of
+from lpot_lightning.quantization.quantized_layer import Int8Form, channels_of, quantized, weight_of
 from lpot_lightning.recipe import CORRECTIONS, OpConfig
 
 EQUALIZATION, WEIGHT, BIAS = CORRECTIONS
+
+
+def factors_to_fill(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
+    """Return a place for the factors of an equalized layer, which are in the state.
+
+    Args:
+        op: as a tune config has it.
+        layer: that it is of.
+    """
+    return torch.ones(channels_of(layer)) if EQUALIZATION in op.get("corrections", ()) else None
 
 
 def corrected(

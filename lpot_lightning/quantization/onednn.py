@@ -14,7 +14,7 @@ from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
-from lpot_lightning.quantization.corrections import EQUALIZATION
+from lpot_lightning.quantization.corrections import factors_to_fill
 from lpot_lightning.quantization.floats import NORMS, in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
@@ -28,7 +28,6 @@ from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
     LayerForward,
-    channels_of,
     kind_of,
     quantized,
 )
@@ -104,11 +103,13 @@ class OnednnBackend:
             if op["activation"].get("dtype") == "fp32":
                 continue
             if "function" in op:
-                functions[path] = op["function"], _grid_of(path, op, described)
+                functions[path] = op, _grid_of(path, op, described)
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(path, op, described), factors=_factors_of(op, layer))
+            int8 = quantized(
+                layer, _grid_of(path, op, described), factors=factors_to_fill(op, layer)
+            )
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found | rebuilt(model, functions)
 
@@ -215,8 +216,3 @@ def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> 
         return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
     except (TypeError, ValueError, QuantizationError) as error:
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
-
-
-def _factors_of(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
-    """Return a place for the factors of an equalized layer, which are in the state."""
-    return torch.ones(channels_of(layer)) if EQUALIZATION in op.get("corrections", ()) else None

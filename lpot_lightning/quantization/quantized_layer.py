@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -41,7 +42,7 @@ def kind_of(layer: nn.Module) -> str | None:
 
 def kind_of_class(kind: type[nn.Module]) -> str | None:
     """Return what kind of layer the ``forward`` of a class is, whoever computes for its objects."""
-    forward = kind.forward
+    forward = inspect.getattr_static(kind, "forward", None)  # TorchScript's cannot be asked for
     own = getattr(forward, "__module__", ""), getattr(forward, "__qualname__", "")
     return _FORWARDS.get(forward) or _NAMED.get(own)
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.quantization.corrections import factors_to_fill
 from lpot_lightning.quantization.functions.forward import (
     FunctionOp,
     OwnerForward,
@@ -29,22 +30,22 @@ def rebuilt(
 
     Args:
         model: as the quantized one was.
-        ops: by name, what ``Owners.described`` gave, and the grid of the input.
+        ops: by name, what the tune config says of each, and the grid of its input.
 
     Raises:
         ArtifactError: if the model has no such module, or these are no shapes.
     """
     forwards: dict[str, OwnerForward] = {}
-    for op, (described, grid) in ops.items():
+    for op, (said, grid) in ops.items():
         path, _, name = op.rpartition("#")
         if path not in forwards:
-            forwards[path] = OwnerForward(_owner_at(model, path), described["lent"])
-        forwards[path].ops[name] = _rebuilt(op, name, described, grid)
+            forwards[path] = OwnerForward(_owner_at(model, path), said["function"]["lent"])
+        forwards[path].ops[name] = _rebuilt(op, name, said, grid)
     return {path: stand_in(forward) for path, forward in forwards.items()}
 
 
-def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
-    function = name.rpartition("_")[0]
+def _rebuilt(op: str, name: str, said: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
+    described, function = said["function"], name.rpartition("_")[0]
     numbers, shape = tuple(described["numbers"]), described["shape"]
     size = 1
     for one in shape:
@@ -57,7 +58,7 @@ def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None
         one.detach().zero_()
     made = FunctionOp(geometry)
     made.stored = str(described["stored"])
-    form = quantized(layer, grid)
+    form = quantized(layer, grid, factors=factors_to_fill(said, layer))
     assert isinstance(form, QuantizedLayer)
     weight: Any = layer.weight
     bias: Any = layer.bias

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -175,11 +176,21 @@ def test_functions_are_int8_and_the_module_is_left_alone(name, monkeypatch):
     assert len(run) == len(ops)
 
 
+def all_corrected(prepared):
+    """Return all in int8, with all that may be done to weights and inputs before."""
+    configs = {
+        op.name: dataclasses.replace(op.configs[0], corrections=op.corrections)
+        for op in prepared.ops
+    }
+    return Recipe.of(configs)
+
+
+@pytest.mark.parametrize("recipe_of", [all_int8, all_corrected])
 @pytest.mark.parametrize("name", MODULES)
-def test_graphs_compute_the_same_by_kernels(name):
+def test_graphs_compute_the_same_by_kernels(name, recipe_of):
     model, data = model_of(name)
     prepared = calibrated(model, data)
-    recipe = all_int8(prepared)
+    recipe = recipe_of(prepared)
     with replaced(model, prepared.convert(recipe)):
         with torch.no_grad():
             wanted = model(data(1))
@@ -190,11 +201,12 @@ def test_graphs_compute_the_same_by_kernels(name):
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("recipe_of", [all_int8, all_corrected])
 @pytest.mark.parametrize("name", MODULES)
-def test_files_give_the_same_model_whatever_weights_it_comes_with(name, monkeypatch):
+def test_files_give_the_same_model_whatever_weights_it_comes_with(name, recipe_of, monkeypatch):
     model, data = model_of(name)
     prepared, backend = calibrated(model, data), OnednnBackend()
-    recipe = all_int8(prepared)
+    recipe = recipe_of(prepared)
     described, int8 = prepared.describe(recipe), made(model, prepared, recipe)
     plain = {key: value.clone() for key, value in backend.to_plain(int8).items()}
     torch.manual_seed(7)
