@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import itertools
 import types
@@ -12,7 +11,10 @@ from typing import Any
 
 import torch
 import torch._dynamo as dynamo
+import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
+
+from lpot_lightning.quantization.graph.tracing import Sizes, paused, resumed
 
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
@@ -40,7 +42,10 @@ class Captured:
     Python runs first: a call that no graph was made for is captured anew, by PyTorch's Dynamo, with
     the module's own ``forward`` and everything that it reads as the guard: arguments and their
     types and ranks, attributes, entries of dicts, globals, hooks, modes. What cannot be captured
-    runs as it is written, and so do calls of more than ``MOST`` kinds.
+    runs as it is written, and so do calls of more than ``MOST`` kinds. ``torch.jit.trace`` records
+    the graph of a call, where it is one, and else the ``forward`` as it is written.
+
+    A copy, one that was pickled too, captures anew.
 
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
@@ -62,6 +67,9 @@ class Captured:
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
         self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
+        self._whole = torch.compile(
+            _own_forward(module), backend=self._recorded, dynamic=True, fullgraph=True
+        )
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False,
@@ -71,6 +79,8 @@ class Captured:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
+        if torch.jit.is_tracing():
+            return self._traced(*args, **kwargs)
         self.counts.calls += 1
         before = self._hits
         with self._config:
@@ -87,9 +97,42 @@ class Captured:
 
         return counted
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
-        """Return one for the copy of the module, which captures anew."""
-        return Captured(copy.deepcopy(self._module, memo), self._lower)
+    def _traced(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what ``forward`` gives, so that a trace holds it for sizes of all kinds."""
+        exact = dynamo.config.patch(specialize_float=True, allow_unspec_int_on_nn_module=False)
+        any_size = symbols.patch(use_duck_shape=False, backed_size_oblivious=True)
+        try:
+            with paused(), self._config, exact, any_size:
+                return self._whole(*args, **kwargs)
+        except (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit):
+            return type(self._module).forward(self._module, *args, **kwargs)
+
+    def _recorded(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        """Return what computes a graph a first time for itself, and then for the trace."""
+        compute, sizes = self._lower(graph, inputs), Sizes(graph, inputs)
+        held = constants(graph, inputs)
+        places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        own = [node.name in held for node in places]
+
+        def recorded(*given: Any) -> Any:
+            compute(*map(_copied_unless, own, given))
+            with resumed():
+                return compute(*sizes.recorded(given))
+
+        return recorded
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it was made of."""
+        return {"module": self._module, "lower": self._lower}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it, of a module that may still be empty: it is held by that."""
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def _copied_unless(held: bool, value: Any) -> Any:
+    """Return an input, a tensor of the caller as a copy: a graph may write to it."""
+    return value.clone() if isinstance(value, Tensor) and not held else value
 
 
 def _own_forward(module: nn.Module) -> Callable[..., Any]:

@@ -77,8 +77,10 @@ class Grid:
         addition rounds, and the byte is taken from the bits.
         """
         zero = _WHOLE + self.zero_point
-        steps = torch.add(torch.tensor(zero), values.float(), alpha=1.0 / self.scale)
+        steps = torch.add(torch.scalar_tensor(zero), values.float(), alpha=1.0 / self.scale)
         steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)
+        if torch.jit.is_tracing():  # a trace with a view of another type is refused (torch 2.13)
+            return (steps - _WHOLE).to(self.dtype)
         return steps.view(torch.int32).to(self.dtype)
 
     def dequantize(self, integers: Tensor) -> Tensor:

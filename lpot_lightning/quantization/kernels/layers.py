@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,12 +13,14 @@ from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Wei
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+from lpot_lightning.quantization.kernels.recorded import recorded
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
 _FLOATS: Scale = (1.0, 0, torch.float32)
 _ONEDNN = torch.ops.onednn
 _LINEAR, _CONV = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qconv_pointwise.default
+_is_tracing = torch._C._is_tracing  # `torch.jit.is_tracing` asks more, each time
 LINEAR_POST_OPS = (
     "none", "relu", "hardtanh", "hardswish", "swish", "leaky_relu", "tanh", "gelu"
 )  # fmt: skip
@@ -110,11 +113,24 @@ class Int8Layer(nn.Module):
         return other if other is None or self.added is None else self.added.dequantize(other)
 
     def _has_kernel(self, x: Tensor) -> bool:
-        return x.numel() > 0 and x.device.type == "cpu"
+        return x.device.type == "cpu" and (_is_tracing() or x.numel() > 0)
 
     def _fuses(self, other: Tensor | None) -> bool:
         """Return whether the kernel itself adds ``other``, and does the post op."""
         return other is None and self.post_op.name in self.post_ops
+
+    def _prepared(self, shape: Sizes) -> Tensor:
+        """Return the weight for inputs of ``shape``; what is recorded packs it by itself."""
+        held: Any = self._buffers
+        if _is_tracing():
+            return self._as_kernels_want()
+        return self._pack.of(self._packed, shape, held["weight"], held["scales"])
+
+    def _as_kernels_want(self) -> Tensor:
+        return self.weight
+
+    def _packed(self, shape: Sizes) -> Tensor:
+        raise NotImplementedError
 
     def _exact(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -149,16 +165,14 @@ class Int8Linear(Int8Layer):
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         held: Any = self._buffers
-        grid = self.x
-        scales, bias = held["scales"], held["bias"]
-        pack = self._pack.of(self._packed, (), held["weight"], scales)
-        given = x, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        grid, bias = self.x, held["bias"]
+        given = x, grid.scale, grid.zero_point, self._prepared(()), held["scales"], held["zeros"]
         post = post_op.name, post_op.args, post_op.algorithm
         if other is None:
-            found: Tensor = _LINEAR(*given, bias, *scale, *post)
+            found: Tensor = _called(_LINEAR)(*given, bias, *scale, *post)
         else:
             added = 1.0, 0, "add", 1.0
-            kernel = _ONEDNN.qlinear_pointwise.binary
+            kernel = _called(_ONEDNN.qlinear_pointwise.binary)
             found = kernel(*given, other, bias, *scale, *added, *post)
         return found
 
@@ -196,12 +210,14 @@ class Int8Conv(Int8Layer):
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
     def _packed(self, shape: Sizes) -> Tensor:
-        weight, grid = self.weight, self.x
-        weight = weight.unsqueeze(2) if weight.dim() == 3 else weight
+        weight, grid = self._as_kernels_want(), self.x
         packed: Tensor = _ONEDNN.qconv_prepack(
             weight, self.scales, grid.scale, grid.zero_point, *self._places, list(shape)
         )
         return packed
+
+    def _as_kernels_want(self) -> Tensor:
+        return self.weight.unsqueeze(2) if self.weight.dim() == 3 else self.weight
 
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.conv(x, self.x, self.rounded, self.geometry)
@@ -220,15 +236,14 @@ class Int8Conv(Int8Layer):
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         held: Any = self._buffers
         grid, dims = self.x, len(self.geometry.stride)
-        scales = held["scales"]
         batched = x if x.dim() == dims + 2 else x[None]  # oneDNN takes no single sample
         batched = batched.unsqueeze(2) if dims == 1 else batched  # else it does no post op
-        pack = self._pack.of(self._packed, tuple(batched.shape), held["weight"], scales)
-        given = batched, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        weight = self._prepared(tuple(batched.shape))
+        given = batched, grid.scale, grid.zero_point, weight, held["scales"], held["zeros"]
         post = post_op.name, post_op.args, post_op.algorithm
         if other is not None:
             return self._added_up(given, scale, post, other)
-        found: Tensor = _CONV(*given, held["bias"], *self._places, *scale, *post)
+        found: Tensor = _called(_CONV)(*given, held["bias"], *self._places, *scale, *post)
         found = found.squeeze(2) if dims == 1 else found
         return found if x.dim() == dims + 2 else found[0]
 
@@ -237,9 +252,14 @@ class Int8Conv(Int8Layer):
         assert grid is not None
         laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
         added = grid.scale, grid.zero_point, "sum", 1.0
-        kernel = _ONEDNN.qconv2d_pointwise.binary
+        kernel = _called(_ONEDNN.qconv2d_pointwise.binary)
         found: Tensor = kernel(*given, laid, self.bias, *self._places, *scale, *added, *post)
         return found
+
+
+def _called(kernel: Any) -> Callable[..., Tensor]:
+    """Return ``kernel``, or what records it."""
+    return recorded(kernel) if _is_tracing() else kernel
 
 
 def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:

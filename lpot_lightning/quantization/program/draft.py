@@ -127,6 +127,8 @@ class Drafted:
                 self.sources.append(forward)
                 if isinstance(forward.int8, QuantizedLayer):
                     self._spell(node, forward.int8)
+                else:
+                    node.target = _call  # a trace that is saved can hold no op of ours
 
     def _spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
         for step in self._before(node, int8):
@@ -153,6 +155,12 @@ class Drafted:
         step = self.add(node, quantize, (source,), "layer")
         node.prepend(step)
         yield step
+
+
+def _call(x: Tensor, name: str) -> Tensor:
+    """Return the output of a layer."""
+    found: Tensor = layer_of(name)(x)
+    return found
 
 
 def dtype_of(node: fx.Node) -> torch.dtype | None:

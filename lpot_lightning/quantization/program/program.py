@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from lpot_lightning.quantization.graph.capture import constants
+from lpot_lightning.quantization.graph.tracing import paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.proof import wrong_for
@@ -97,7 +98,11 @@ class Program:
         return self._computes(*inputs) if wrong else found
 
     def _state(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return what differs where the program is not that of now."""
+        """Return what differs where the program is not that of now; no trace holds the question."""
+        with paused():
+            return self._versions(inputs)
+
+    def _versions(self, inputs: Sequence[Any]) -> list[Any]:
         if any(forward.int8 is not int8 for forward, int8 in self._layers):
             return []
         state: list[Any] = [float(inputs[place]) for place in self._draft.numbers]

@@ -1,0 +1,74 @@
+"""While `torch.jit.trace` records: a pause, and what it may record of a graph."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+_PAUSED = threading.local()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Let nothing be recorded in this thread."""
+    state = torch._C._get_tracing_state()
+    if state is None:
+        yield
+        return
+    _PAUSED.state = state
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def resumed() -> Iterator[None]:
+    """Let all be recorded again, inside of a pause."""
+    torch._C._set_tracing_state(_PAUSED.state)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+
+
+class Sizes:
+    """Where the sizes are that a graph takes as numbers: a trace is to ask its inputs for them.
+
+    Args:
+        graph: as it was captured.
+        inputs: of its first call.
+    """
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
+        shapes = list(_shapes(graph))
+        known = {
+            str(size): (number, dim)
+            for number, shape in reversed(list(enumerate(shapes)))
+            for dim, size in reversed(list(enumerate(shape)))
+        }
+        self._asked = {
+            number: known[str(value)]
+            for number, value in enumerate(inputs)
+            if isinstance(value, torch.SymInt) and str(value) in known
+        }
+
+    def recorded(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return ``inputs``, sizes among them as what a tracer follows."""
+        given = list(inputs)
+        for number, (source, dim) in self._asked.items():
+            given[number] = given[source].size(dim)
+        return given
+
+
+def _shapes(graph: fx.GraphModule) -> Iterator[Sequence[Any]]:
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            value = node.meta.get("example_value")
+            yield value.shape if isinstance(value, Tensor) else ()
