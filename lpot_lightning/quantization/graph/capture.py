@@ -6,6 +6,7 @@ import inspect
 import itertools
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,19 @@ import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.graph.tracing import Sizes, paused, resumed
+from lpot_lightning.quantization.kernels.recorded import is_tracing
 
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
 _NAMES = itertools.count(1)
 MOST = 16
 """Graphs of one module; calls of more kinds go the module's own way."""
+_FIXED: dict[str, Any] = {"specialize_float": True, "allow_unspec_int_on_nn_module": False}
+_ANY_SIZE = {"use_duck_shape": False, "backed_size_oblivious": True}
+"""In a trace numbers are those of the moment, and sizes are any: also one that is 1, or that of
+another by chance."""
+_NO_GRAPH = dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit
+_OF_VALUES = {"item", "tolist", torch.ops.aten._assert_scalar.default}
 
 
 @dataclass
@@ -79,7 +87,7 @@ class Captured:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
-        if torch.jit.is_tracing():
+        if is_tracing():
             return self._traced(*args, **kwargs)
         self.counts.calls += 1
         before = self._hits
@@ -98,23 +106,25 @@ class Captured:
         return counted
 
     def _traced(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what ``forward`` gives, so that a trace holds it for sizes of all kinds."""
-        exact = dynamo.config.patch(specialize_float=True, allow_unspec_int_on_nn_module=False)
-        any_size = symbols.patch(use_duck_shape=False, backed_size_oblivious=True)
-        try:
-            with paused(), self._config, exact, any_size:
-                return self._whole(*args, **kwargs)
-        except (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit):
-            return type(self._module).forward(self._module, *args, **kwargs)
+        """Return what ``forward`` gives, so that a trace holds it for inputs of any size."""
+        before, any_size = self._hits, symbols.patch(**_ANY_SIZE)  # type: ignore[attr-defined]
+        with suppress(*_NO_GRAPH), paused(), self._config, any_size, dynamo.config.patch(**_FIXED):
+            found = self._whole(*args, **kwargs)
+            if self._hits > before:
+                return found
+        return type(self._module).forward(self._module, *args, **kwargs)
 
     def _recorded(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         """Return what computes a graph a first time for itself, and then for the trace."""
+        if any(node.target in _OF_VALUES for node in graph.graph.nodes):
+            raise NotImplementedError("a trace holds no numbers that are computed")
         compute, sizes = self._lower(graph, inputs), Sizes(graph, inputs)
         held = constants(graph, inputs)
         places = [node for node in graph.graph.nodes if node.op == "placeholder"]
         own = [node.name in held for node in places]
 
         def recorded(*given: Any) -> Any:
+            self._hits += 1
             compute(*map(_copied_unless, own, given))
             with resumed():
                 return compute(*sizes.recorded(given))

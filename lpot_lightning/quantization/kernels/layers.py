@@ -13,14 +13,13 @@ from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Wei
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
-from lpot_lightning.quantization.kernels.recorded import recorded
+from lpot_lightning.quantization.kernels.recorded import is_tracing, recorded
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
 _FLOATS: Scale = (1.0, 0, torch.float32)
 _ONEDNN = torch.ops.onednn
 _LINEAR, _CONV = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qconv_pointwise.default
-_is_tracing = torch._C._is_tracing  # `torch.jit.is_tracing` asks more, each time
 LINEAR_POST_OPS = (
     "none", "relu", "hardtanh", "hardswish", "swish", "leaky_relu", "tanh", "gelu"
 )  # fmt: skip
@@ -113,7 +112,7 @@ class Int8Layer(nn.Module):
         return other if other is None or self.added is None else self.added.dequantize(other)
 
     def _has_kernel(self, x: Tensor) -> bool:
-        return x.device.type == "cpu" and (_is_tracing() or x.numel() > 0)
+        return x.device.type == "cpu" and (is_tracing() or x.numel() > 0)
 
     def _fuses(self, other: Tensor | None) -> bool:
         """Return whether the kernel itself adds ``other``, and does the post op."""
@@ -122,7 +121,7 @@ class Int8Layer(nn.Module):
     def _prepared(self, shape: Sizes) -> Tensor:
         """Return the weight for inputs of ``shape``; what is recorded packs it by itself."""
         held: Any = self._buffers
-        if _is_tracing():
+        if is_tracing():
             return self._as_kernels_want()
         return self._pack.of(self._packed, shape, held["weight"], held["scales"])
 
@@ -259,7 +258,7 @@ class Int8Conv(Int8Layer):
 
 def _called(kernel: Any) -> Callable[..., Tensor]:
     """Return ``kernel``, or what records it."""
-    return recorded(kernel) if _is_tracing() else kernel
+    return recorded(kernel) if is_tracing() else kernel
 
 
 def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:

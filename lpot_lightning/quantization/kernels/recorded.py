@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+is_tracing: Callable[[], bool] = torch._C._is_tracing
+"""Whether a trace is being made in this thread; ``torch.jit.is_tracing`` asks more, each time."""
 _ONEDNN = torch.ops.onednn
 _X = "%x : Tensor, %x_scale : float, %x_zero : int"
 _WEIGHT = "%weight : Tensor, %scales : Tensor, %zeros : Tensor"
@@ -61,7 +63,8 @@ def _function(kernel: Any, count: int) -> Callable[..., Tensor]:
 
 def _text(kernel: Any, args: list[str]) -> str:
     given = ", ".join(_GIVEN[kernel])
-    passed = ", ".join(one.partition(" ")[0] for one in given.split(", "))
+    names = [one.partition(" ")[0] for one in given.split(", ")]
+    passed = ", ".join(names).replace("%weight", "%pack")
     taken = "".join(f", {one} : float" for one in args)
     return f"""
 graph({given}, %post_op : str{taken}, %algorithm : str):
@@ -69,6 +72,6 @@ graph({given}, %post_op : str{taken}, %algorithm : str):
   %shape : int[] = aten::size(%x)
   %pack : Tensor = {_PACK_CONV if _PLACES in given else _PACK_LINEAR}
   %args : Scalar?[] = prim::ListConstruct({", ".join(args)})
-  %found : Tensor = {kernel._schema.name}({passed.replace("%weight", "%pack")}, %post_op, %args, %algorithm)
+  %found : Tensor = {kernel._schema.name}({passed}, %post_op, %args, %algorithm)
   return (%found)
 """
