@@ -15,8 +15,7 @@ import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
-from lpot_lightning.quantization.graph.tracing import Sizes, paused, resumed
-from lpot_lightning.quantization.kernels.recorded import is_tracing
+from lpot_lightning.quantization.graph.tracing import Sizes, is_tracing, paused, resumed
 
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+is_tracing: Callable[[], bool] = torch._C._is_tracing
+"""Whether a trace is being made in this thread; ``torch.jit.is_tracing`` asks more, each time."""
 _PAUSED = threading.local()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.quantization.kernels.recorded import is_tracing
+from lpot_lightning.quantization.graph.tracing import is_tracing
 
 _LEAST_SCALE = 2.0**-100
 """Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpot_lightning.quantization.graph.tracing import is_tracing
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
-from lpot_lightning.quantization.kernels.recorded import is_tracing, recorded
+from lpot_lightning.quantization.kernels.recorded import recorded
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-is_tracing: Callable[[], bool] = torch._C._is_tracing
-"""Whether a trace is being made in this thread; ``torch.jit.is_tracing`` asks more, each time."""
+from lpot_lightning.quantization.graph.tracing import paused
+
 _ONEDNN = torch.ops.onednn
 _X = "%x : Tensor, %x_scale : float, %x_zero : int"
 _WEIGHT = "%weight : Tensor, %scales : Tensor, %zeros : Tensor"
@@ -39,6 +39,7 @@ def recorded(kernel: Any) -> Callable[..., Tensor]:
     """Return a function that calls ``kernel`` and can stand in a trace.
 
     It takes what the kernel takes, but the weight before it is packed: a file cannot hold a pack.
+    Each call packs it; what is packed are constants, so that who loads the file can do it once.
     A tracer refuses lists of numbers that may be missing, as kernels take them for post ops
     (torch 2.13); a script function may pass one, and is made of its intermediate form, since the
     language has no word for that type.
@@ -46,7 +47,9 @@ def recorded(kernel: Any) -> Callable[..., Tensor]:
 
     def call(*given: Any) -> Tensor:
         *first, args, algorithm = given
-        found: Tensor = _function(kernel, len(args))(*first, *args, algorithm)
+        with paused():
+            shape = list(given[0].shape)  # numbers: a tracer gives tensors for them
+        found: Tensor = _function(kernel, len(args))(shape, *first, *args, algorithm)
         return found
 
     return call
@@ -67,9 +70,8 @@ def _text(kernel: Any, args: list[str]) -> str:
     passed = ", ".join(names).replace("%weight", "%pack")
     taken = "".join(f", {one} : float" for one in args)
     return f"""
-graph({given}, %post_op : str{taken}, %algorithm : str):
+graph(%shape : int[], {given}, %post_op : str{taken}, %algorithm : str):
   %none : NoneType = prim::Constant()
-  %shape : int[] = aten::size(%x)
   %pack : Tensor = {_PACK_CONV if _PLACES in given else _PACK_LINEAR}
   %args : Scalar?[] = prim::ListConstruct({", ".join(args)})
   %found : Tensor = {kernel._schema.name}({passed}, %post_op, %args, %algorithm)
