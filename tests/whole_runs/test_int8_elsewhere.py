@@ -1,0 +1,130 @@
+"""An int8 model as a pickle, in other processes, and as TorchScript."""
+
+from __future__ import annotations
+
+import copy
+import io
+import multiprocessing
+import os
+import pickle
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from plain_scenes import APPROACHES, QAT, corners, net, quantization
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lpot_lightning.errors import QuantizationError
+
+IMAGES = corners(40, seed=1).tensors[0]
+
+
+def answer(model: nn.Module, images: Tensor = IMAGES) -> Tensor:
+    with torch.no_grad():
+        return model(images)
+
+
+class Answers(Dataset):
+    """Asks an int8 model in a worker of a loader."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, place: int) -> tuple[int, Tensor]:
+        return os.getpid(), answer(self.model, IMAGES[place : place + 1])[0]
+
+
+class Lit(LightningModule):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_a_pickle_gives_the_same_answers(quantized, called):
+    _, int8 = quantized
+    before = answer(int8) if called else None
+    file = io.BytesIO()
+    torch.save(int8, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=False)
+    for again in (saved, pickle.loads(pickle.dumps(int8)), copy.deepcopy(saved)):  # noqa: S301
+        assert torch.equal(answer(again), answer(int8) if before is None else before)
+        assert again.forward.counts.by_graph == 1
+        assert again.head.weight.shape == (4, 128)
+        with pytest.raises(QuantizationError, match="weights of `head` are int8 now"):
+            again.head.weight.sum()
+
+
+def test_an_int8_file_is_small(quantized):
+    fp32, int8 = quantized
+    sizes = [sum(one.nbytes for one in model.state_dict().values()) for model in quantized]
+    assert len(pickle.dumps(int8)) < sizes[1] + 40_000
+    assert not any(
+        one.dtype == torch.float32 and one.dim() > 1 for one in int8.state_dict().values()
+    )
+
+
+def test_what_was_trained_for_int8_is_not_pickled(workspace):
+    with pytest.raises(QuantizationError, match="^an int8 model cannot be pickled"):
+        pickle.dumps(quantization(workspace, QAT)(net()))
+    assert APPROACHES[1] == QAT
+
+
+@pytest.mark.usefixtures("warm_processes")
+@pytest.mark.parametrize("way", ["spawn", "fork"])
+def test_workers_of_a_loader_have_it(quantized, way):
+    _, int8 = quantized
+    wanted = torch.cat([answer(int8, one[None]) for one in IMAGES])
+    loader = DataLoader(
+        Answers(int8), batch_size=20, num_workers=1, multiprocessing_context=way, timeout=100
+    )
+    processes, found = zip(*loader, strict=True)
+    assert os.getpid() not in torch.cat(processes)
+    assert torch.equal(torch.cat(found), wanted)
+
+
+def _answer(model: nn.Module) -> Tensor:
+    return answer(model)
+
+
+@pytest.mark.usefixtures("warm_processes")
+def test_a_process_that_is_spawned_has_it(quantized):
+    _, int8 = quantized
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert torch.equal(pool.apply(_answer, (int8,)), answer(int8))
+
+
+def traced(model: nn.Module, images: Tensor, again: int = 1) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        return [torch.jit.trace(model, images) for _ in range(again)][-1]
+
+
+@pytest.mark.parametrize("images", [IMAGES[:1], IMAGES[:8]], ids=["one", "some"])
+def test_a_trace_gives_the_same_answers(quantized, images):
+    _, int8 = quantized
+    for model in (int8, pickle.loads(pickle.dumps(int8))):  # noqa: S301
+        assert torch.equal(answer(traced(model, images)), answer(int8))
+
+
+def test_a_module_is_traced_as_often_as_one_likes(quantized):
+    _, int8 = quantized
+    assert torch.equal(answer(traced(int8, IMAGES[:2], again=20)), answer(int8))
+
+
+def test_lightning_traces_it(quantized):
+    model = Lit(quantized[1]).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*to_torchscript")
+        trace = model.to_torchscript(method="trace", example_inputs=IMAGES[:2])
+    assert torch.equal(answer(trace), answer(model))
