@@ -15,7 +15,7 @@ import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
-from lpot_lightning.quantization.graph.tracing import Sizes, is_tracing, paused, resumed
+from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
@@ -117,7 +117,7 @@ class Captured:
         """Return what computes a graph a first time for itself, and then for the trace."""
         if any(node.target in _OF_VALUES for node in graph.graph.nodes):
             raise NotImplementedError("a trace holds no numbers that are computed")
-        compute, sizes = self._lower(graph, inputs), Sizes(graph, inputs)
+        compute, sizes = self._lower(graph, inputs), AskedSizes(graph, inputs)
         held = constants(graph, inputs)
         places = [node for node in graph.graph.nodes if node.op == "placeholder"]
         own = [node.name in held for node in places]

@@ -40,7 +40,7 @@ def resumed() -> Iterator[None]:
         torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
 
 
-class Sizes:
+class AskedSizes:
     """Where the sizes are that a graph takes as numbers: a trace is to ask its inputs for them.
 
     Args:
