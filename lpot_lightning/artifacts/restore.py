@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.constants import (
+    Difference,
+    differences,
+    other_classes,
+    set_constants,
+)
+from lpot_lightning.artifacts.probe import Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import expanded
@@ -16,8 +25,11 @@ from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
+from lpot_lightning.quantization.backend import BACKENDS
 
+_LOG = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
+_SHOWN = 6
 
 
 def load(
@@ -29,6 +41,9 @@ def load(
     and dtypes, scales, and that ``model`` is of the structure that was quantized. Nothing is
     recomputed: int8 weights, biases and fallback layers are those of the file. Where channels were
     cut out, they are cut out of a copy of ``model``, without the library that found them.
+
+    The restored model is asked what the quantized one was asked, and has to answer the same. Plain
+    attributes, as a ``temperature`` that was set after training, are set where it takes them.
 
     Args:
         tune_cfg_file: ``best_configure.yaml``, or ``pruned_configure.yaml``.
@@ -67,19 +82,115 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
         model: as its class makes it; it is left as it is.
 
     Raises:
-        ArtifactError: if the model is of another structure, or the tensors do not fit it.
+        ArtifactError: if the model is of another structure, computes something else, or the tensors
+            do not fit it.
     """
+    made = _copied(configure, model)
+    check_fingerprint(configure["fp32_model"], fingerprint(made))
+    check_hash(configure, plain)
+    if configure.get("approach") == PRUNING:
+        return _pruned(plain, made)
+    int8 = _proved(configure, plain, model, made)
+    BACKENDS[configure["backend"]]().join(int8, configure)
+    return int8
+
+
+def _copied(configure: Mapping[str, Any], model: Model) -> Model:
     made = second_model(model)
     if "channels" in configure:
         cut(made, ChannelPlan.from_dict(configure["channels"]))
-    if configure.get("approach") == PRUNING:
-        return _pruned(configure, plain, made)
-    return storage.rebuild(configure, plain, made)
+    return made
 
 
-def _pruned(configure: Mapping[str, Any], plain: Mapping[str, Tensor], made: Model) -> Model:
-    check_fingerprint(configure["fp32_model"], fingerprint(made))
-    check_hash(configure, plain)
+@dataclass(frozen=True)
+class _Attempt(Generic[Model]):
+    """A model that was restored, or why it could not be.
+
+    Args:
+        made: the model.
+        error: what is wrong with it; ``None`` where it answers as the one that was quantized.
+        off: how far its answers are from those of the files, infinite without a model.
+        given: the attributes of the files that were set on it.
+    """
+
+    made: Model | None
+    error: ArtifactError | None
+    off: float
+    given: Sequence[Difference] = ()
+
+
+def _proved(
+    configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Model, made: Model
+) -> Model:
+    """Return the model that answers as the files say.
+
+    Plain attributes that are not as they were when the model was quantized are set where it is
+    nearer to that one with them, or where no answer could be stored; texts where numbers are not
+    enough.
+
+    Args:
+        configure: checked.
+        plain: all tensors of the files.
+        model: left as it is.
+        made: a copy of it, which may be changed.
+    """
+    probe = configure["probe"]
+    silent = [root for root, held in probe.items() if isinstance(held, str)]
+    unlike = differences(made, configure["modules"])
+    always = [one for one in unlike if _is_in(one.path, silent)]
+    asked = [one for one in unlike if _is_in(one.path, probe)]
+    best = _attempt(configure, plain, made, always)
+    for some in ([one for one in asked if one in always or not one.is_text], asked):
+        if best.off and len(some) > len(best.given):
+            other = _attempt(configure, plain, _copied(configure, model), some)
+            best = other if other.off < best.off / 2 else best  # threads, too, move last bits
+    if best.made is None or best.error is not None:
+        raise best.error or ArtifactError("no model was made")
+    _tell(best.given, [one for one in unlike if not _is_in(one.path, probe)])
+    return best.made
+
+
+def _is_in(path: str, roots: Iterable[str]) -> bool:
+    return any(not root or f"{path}.".startswith(f"{root}.") for root in roots)
+
+
+def _tell(given: Sequence[Difference], left: Sequence[Difference]) -> None:
+    if given:
+        what = ", ".join(map(str, given))
+        _LOG.warning("set on the restored model, as when it was quantized: %s", what)
+    if left:
+        what = ", ".join(map(str, left))
+        _LOG.info("not as when the model was quantized, and left as it is: %s", what)
+
+
+def _attempt(
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    made: Model,
+    unlike: Sequence[Difference],
+) -> _Attempt[Model]:
+    set_constants(made, unlike)
+    try:
+        made = storage.rebuild(configure, plain, made)
+        answers = ask(second_model(made), configure["probe"], plain)
+    except ArtifactError as error:
+        return _Attempt(None, error, float("inf"))
+    worst = max(answers, key=lambda one: one.off, default=None)
+    if worst is None or worst.off <= 1:
+        return _Attempt(made, None, 0.0 if worst is None else worst.off, unlike)
+    return _Attempt(made, _another(worst, made, configure["modules"]), worst.off, unlike)
+
+
+def _another(worst: Answer, made: nn.Module, modules: Mapping[str, Any]) -> ArtifactError:
+    unlike = [str(one) for one in differences(made, modules)] + other_classes(made, modules)
+    what = f": {', '.join(unlike[:_SHOWN])}" if unlike else ""
+    return ArtifactError(
+        "the model computes something else than the one that was quantized: of a call that the"
+        f" files hold, {worst.told}{what}; make the model as it was made then"
+    )
+
+
+def _pruned(plain: Mapping[str, Tensor], made: Model) -> Model:
     try:
         made.load_state_dict(dict(plain))
     except RuntimeError as error:

@@ -18,11 +18,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.tune_config import (
     FORMAT,
     MAX_BYTES,
     check_hash,
-    parse_configure,
+    hash_in,
     seal,
 )
 from lpot_lightning.errors import ArtifactError, in_short
@@ -81,15 +82,8 @@ def save(
         ArtifactError: if a file cannot be written; what was there before still loads.
     """
     content = to_bytes(dict(plain))
-    complete = {
-        "format": FORMAT,
-        **configure,
-        "weights": {
-            "file": names.weights,
-            "sha256": sha256(content),
-            "content": seal(configure, plain),
-        },
-    }
+    complete = {"format": FORMAT, **configure, "weights": {"file": names.weights}}
+    complete["weights"] |= {"sha256": sha256(content), "content": seal(complete, plain)}
     _keep_previous(folder, names)
     write_file(folder / names.weights, content)
     save_configure(folder / names.configure, complete)
@@ -155,10 +149,7 @@ def _named(configure: Path) -> str | None:
     if not os.path.lexists(configure):
         return None
     content = read_file(configure, MAX_BYTES)
-    try:
-        return str(parse_configure(content, configure)["weights"]["sha256"])
-    except ArtifactError:
-        return None
+    return hash_in(content)
 
 
 def _content_of(path: Path) -> bytes:
@@ -307,11 +298,11 @@ def _check_stored(found: Mapping[str, Tensor], name: str) -> None:
 
 
 def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored: Model) -> Model:
-    """Return ``restored`` with int8 parts, filled with ``plain``.
+    """Return ``restored`` with int8 parts, filled with ``plain``; graphs are not joined yet.
 
     Args:
         configure: checked.
-        plain: the tensors of the int8 model.
+        plain: the tensors of the int8 model, and those of its probe.
         restored: an fp32 model of our own; it is changed.
 
     Raises:
@@ -328,6 +319,6 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored:
         reason = in_short(error)
         raise ArtifactError(f"the model cannot be rebuilt from it: {reason}") from error
     put(restored, parts)
-    backend.fill(restored, plain, configure["engine"])
-    backend.join(restored, configure)
+    own = {name: one for name, one in plain.items() if not name.startswith(PREFIX)}
+    backend.fill(restored, own, configure["engine"])
     return restored.requires_grad_(False).eval()

@@ -9,6 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lpot_lightning.artifacts.constants import check_modules
+from lpot_lightning.artifacts.probe import check_probe
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, did_you_mean, in_short
 from lpot_lightning.machine.files import read_file
@@ -19,7 +21,7 @@ from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.version import VERSION
 
 OURS = "lpot_lightning/"
-FORMAT = f"{OURS}1"
+FORMAT = f"{OURS}2"
 MAX_BYTES = 16 << 20
 """Of a tune config: that of 2,000 ops, with the channels that were cut, has 1 MB."""
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -28,12 +30,18 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "reduce_range": bool,
     "parts": list,
     "op": dict,
+    "modules": dict,
+    "signatures": dict,
+    "probe": dict,
     "fp32_model": dict,
     "weights": dict,
 }
 _PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": dict}
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
-_SEALED = ("backend", "parts", "op", "fp32_model", "channels")
+_NOT_SEALED = ("sha256", "content")
+"""Of ``weights``: the hash of the file, and the seal itself."""
+RUNGS = {"int8": (8,), "fp32": (32,)}
+"""What an op can be, from the fastest to the slowest, and in how many bits."""
 PRUNING = "pruning"
 """The ``approach`` of a model that was pruned and is still fp32."""
 
@@ -58,6 +66,24 @@ def verdict(monitor: str, criterion: Criterion, baseline: float, **found: Any) -
         "baseline": baseline,
         **found,
     }
+
+
+def with_rungs(ops: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ``op`` of a tune config, each with its ``rung`` and ``bits``.
+
+    Args:
+        ops: as a backend describes them.
+
+    Example::
+
+        with_rungs({"fc": {"activation": {"dtype": "fp32"}}})["fc"]["bits"]  # 32
+    """
+    return {name: {**_rung_of(op), **op} for name, op in ops.items()}
+
+
+def _rung_of(op: Mapping[str, Any]) -> dict[str, Any]:
+    rung = "fp32" if op["activation"].get("dtype") == "fp32" else "int8"
+    return {"rung": rung, "bits": RUNGS[rung][0]}
 
 
 def read_configure(path: Path) -> dict[str, Any]:
@@ -87,24 +113,24 @@ def parse_configure(content: bytes, path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], found)
 
 
+def hash_in(content: bytes) -> str | None:
+    """Return the hash of the weights that a file names, of whatever version of ours it is."""
+    try:
+        found = read_plain_yaml(content)
+        ours = str(found["format"]).startswith(OURS)
+        named = found["weights"]["sha256"]
+    except Exception:  # PyYAML's five kinds, and what is no mapping or another one
+        return None
+    return named if ours and isinstance(named, str) else None
+
+
 def check_configure(found: object) -> None:
     """Raise ``ArtifactError`` unless ``found`` has the fields that ``rebuild`` reads."""
     try:
         check_plain(found)  # one of a checkpoint came by no YAML
     except TooMuch as error:
         raise ArtifactError(f"the tune config is not what was written: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        came = found.get("format") if isinstance(found, dict) else None
-        came = came if isinstance(came, str) else type(found).__name__
-        if came.startswith(OURS):
-            raise ArtifactError(
-                f"`format` is `{came[:60]}`, this version reads `{FORMAT}`: it is of"
-                " another version of lpot_lightning: load it by that, or quantize the model again"
-            )
-        raise ArtifactError(
-            f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
-            " file cannot be read: quantize the model again"
-        )
+    found = _of_this_format(found)
     pruned = found.get("approach") == PRUNING
     for field, kind in (_PRUNED if pruned else _FIELDS).items():
         if not isinstance(found.get(field), kind):
@@ -124,6 +150,44 @@ def check_configure(found: object) -> None:
     for name, op in found["op"].items():
         if not isinstance(op, dict) or not isinstance(op.get("activation"), dict):
             raise ArtifactError(f"op `{name}` needs `activation`")
+        _check_rung(name, op)
+    check_modules(found["modules"])
+    check_probe(found["probe"])
+
+
+def _of_this_format(found: object) -> dict[str, Any]:
+    came = found.get("format") if isinstance(found, dict) else None
+    if isinstance(found, dict) and came == FORMAT:
+        return found
+    came = came if isinstance(came, str) else type(found).__name__
+    if came.startswith(OURS):
+        raise ArtifactError(
+            f"`format` is `{came[:60]}`, this version reads `{FORMAT}`: quantize the model again,"
+            " or load it by the version of lpot_lightning that wrote it"
+        )
+    raise ArtifactError(
+        f"`format` is `{came}`, this version reads `{FORMAT}`; an LPOT or Neural Compressor"
+        " file cannot be read: quantize the model again"
+    )
+
+
+def _check_rung(name: object, op: Mapping[str, Any]) -> None:
+    """Raise ``ArtifactError`` where an op is something that this version cannot compute."""
+    rung, bits = op.get("rung"), op.get("bits")
+    if not isinstance(rung, str) or rung not in RUNGS:
+        raise ArtifactError(
+            f"op `{name}` has `rung: {_shown(rung)}`, this version has"
+            f" {', '.join(f'`{one}`' for one in RUNGS)}: update lpot_lightning"
+        )
+    if type(bits) is not int or bits not in RUNGS[rung]:
+        raise ArtifactError(
+            f"op `{name}` has `bits: {_shown(bits)}`, this version has"
+            f" {', '.join(f'`{one}`' for one in RUNGS[rung])} for `{rung}`: update lpot_lightning"
+        )
+
+
+def _shown(value: object) -> str:
+    return str(value)[:60]
 
 
 def _fits(plain: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
@@ -136,12 +200,21 @@ def check_hash(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> Non
     """Raise ``ArtifactError`` unless the tensors are those that the tune config was written for."""
     if configure["weights"].get("content") != seal(configure, plain):
         raise ArtifactError(
-            f"one of {', '.join(f'`{field}`' for field in _SEALED)}, or an int8 tensor, is not what"
-            " was written: the file is damaged, was edited, or belongs to other weights"
+            "the tune config, or an int8 tensor, is not what was written: the file is damaged, was"
+            " edited, or belongs to other weights"
         )
 
 
 def seal(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> str:
-    """Return a hash over all that decides what the restored model computes."""
-    sealed = {field: configure[field] for field in _SEALED if field in configure}
-    return content_hash([sealed, dict(plain)])
+    """Return a hash over all of a tune config, but for its hashes, and over all tensors."""
+    weights = {
+        name: value for name, value in configure["weights"].items() if name not in _NOT_SEALED
+    }
+    return content_hash([_as_read({**configure, "weights": weights}), dict(plain)])
+
+
+def _as_read(value: Any) -> Any:
+    """Return plain values as YAML gives them back, which has no tuples."""
+    if isinstance(value, dict):
+        return {key: _as_read(one) for key, one in value.items()}
+    return [_as_read(one) for one in value] if isinstance(value, list | tuple) else value

@@ -169,9 +169,8 @@ def _ops(ops: Mapping[str, Any]) -> str:
 
 def _op(name: str, op: Mapping[str, Any]) -> list[str]:
     activation, weight = op["activation"], op.get("weight")
-    fp32 = activation.get("dtype") == "fp32"
-    row = [str(name), str(op.get("kind", "")), "fp32" if fp32 else "int8"]
-    if fp32:
+    row = [str(name), str(op.get("kind", "")), str(op["rung"])]
+    if op["rung"] == "fp32":
         return row
     scale = activation.get("scale")
     shown = f"{scale:.3g}" if isinstance(scale, float) else "-"

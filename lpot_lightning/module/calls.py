@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.module.fast_path import ways_around
+from lpot_lightning.module.function_calls import FunctionCall, FunctionCalls
 from lpot_lightning.module.placeholder import asks_for_values
+from lpot_lightning.module.plain_tree import NotPlain, to_plain
 
 Scalar = bool | int | float | str | None
+_SIGNATURES = 32
 
 
 @dataclass(kw_only=True)
@@ -29,6 +33,9 @@ class ModuleCalls:
         fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
         read: names of its parameters whose values code outside of its own ``forward`` used.
+        seconds: of all calls.
+        functions: what its ``forward`` calls that is no module.
+        signatures: of the calls from outside of all modules, each that differs once.
     """
 
     args: tuple[Any, ...] = ()
@@ -37,6 +44,9 @@ class ModuleCalls:
     fixed: list[dict[str, Scalar]] = field(default_factory=list)
     above: list[frozenset[int]] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    functions: Mapping[tuple[str, bool, int], FunctionCall] = field(default_factory=dict)
+    signatures: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def same_shape(self) -> bool:
@@ -58,21 +68,24 @@ def recorded(model: nn.Module) -> Iterator[dict[int, ModuleCalls]]:
             model(batch)
         calls[id(model.head)].args
     """
-    run = _DryRun()
+    run = _DryRun(model)
     with ExitStack() as undo:
         for module in list(model.modules()):
             if not isinstance(module, torch.jit.ScriptModule):
                 undo.enter_context(_held(module, ways_around(module)))
                 undo.enter_context(_held(module, run.watched(module)))
+        undo.enter_context(run.functions)
         yield run.calls
 
 
 class _DryRun:
     """What is known of a dry run while it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.calls: dict[int, ModuleCalls] = {}
         self._running: list[int] = []
+        held = [*model.parameters(), *model.buffers()]
+        self.functions = FunctionCalls(self._running, held, _real_ones)
 
     def watched(self, module: nn.Module) -> dict[str, Any]:
         """Return what stands in ``module``'s own attributes while it is watched."""
@@ -89,10 +102,17 @@ class _DryRun:
             found.count += 1
             found.fixed.append(fixed_arguments(forward, args, kwargs))
             found.above.append(frozenset(self._running))
+            if not self._running:
+                _note_signature(found.signatures, args, kwargs)
+            found.functions = self.functions.found[id(module)]
             self._running.append(id(module))
+            self.functions.called()
+            started = perf_counter()
             try:
                 return forward(*args, **kwargs)
             finally:
+                found.seconds += perf_counter() - started
+                self.functions.returned()
                 self._running.pop()
 
         return noted
@@ -102,6 +122,39 @@ class _DryRun:
         if self._running and self._running[-1] == id(module):
             return None
         return lambda: self.calls.setdefault(id(module), ModuleCalls()).read.add(name)
+
+
+def _note_signature(
+    known: list[dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    found = signature_of(args, kwargs)
+    if found not in known and len(known) < _SIGNATURES:
+        known.append(found)
+
+
+def signature_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a module is called, in plain values: types and ranks of tensors, and the others.
+
+    Example::
+
+        signature_of((torch.ones(2, 3),), {"mask": None})
+        # {"args": [{"tensor": {"dtype": "float32", "rank": 2}}], "kwargs": {"mask": None}}
+    """
+    return {
+        "args": [_signed(one) for one in args],
+        "kwargs": {name: _signed(one) for name, one in kwargs.items()},
+    }
+
+
+def _signed(value: object) -> Any:
+    try:
+        return to_plain(value, _kind)
+    except NotPlain:
+        return {"object": type(value).__name__}
+
+
+def _kind(value: Tensor) -> dict[str, Any]:
+    return {"dtype": str(value.dtype).removeprefix("torch."), "rank": value.dim()}
 
 
 class _WatchedTensors(dict[str, Any]):
@@ -158,6 +211,10 @@ class _WatchedTensor(Tensor):
         return func(*args, **kwargs)
 
 
+def _real_ones(given: Any) -> Any:
+    return pytree.tree_map(lambda one: getattr(one, "_real", one), given)
+
+
 @contextmanager
 def _held(module: nn.Module, attributes: Mapping[str, Any]) -> Iterator[None]:
     """Let ``module`` itself have ``attributes`` for the time of the ``with``."""
@@ -192,3 +249,11 @@ def entered_only_through_forward(module: nn.Module, calls: Mapping[int, ModuleCa
     return all(
         id(module) in above for part in inside if part in calls for above in calls[part].above
     )
+
+
+def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
+    """Yield the paths of the modules that are called from outside of all others."""
+    for path, module in model.named_modules():
+        seen = calls.get(id(module))
+        if seen is not None and seen.count and any(not above for above in seen.above):
+            yield path

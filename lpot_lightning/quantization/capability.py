@@ -23,7 +23,7 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
     asymmetric or symmetric, range by ``kl`` or ``minmax``), one for tables. ``percentile`` is not
     LPOT's and comes after.
     """
-    if kind == "Embedding":
+    if kind in ("Embedding", "EmbeddingBag"):
         return (EMBEDDING, FP32)
     weight = TensorConfig("int8", "sym", "per_channel", "minmax")
     return (*(OpConfig(activation, weight) for activation in ACTIVATIONS), FP32)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
+from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import wrong_for
@@ -21,6 +22,7 @@ from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
+    TABLES,
     Int8Form,
     LayerForward,
     QuantizedLayer,
@@ -51,6 +53,9 @@ class PreparedLayers:
         excluded: what has weights and is no op, with the reason.
         roots: the modules that are called from outside of all others: graphs are made of them.
         bits: 8, or 7 where kernels saturate.
+        owners: modules that compute with their own weights, by path.
+        order: the paths of all, in the order of the model.
+        shared: ids of tensors that more than one module has.
     """
 
     def __init__(
@@ -61,8 +66,13 @@ class PreparedLayers:
         roots: Sequence[str],
         *,
         bits: int,
+        owners: Mapping[str, nn.Module],
+        order: Sequence[str],
+        shared: Collection[int] = (),
     ) -> None:
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
+        self._owners = Owners(owners, calls, self._found, shared)
+        self._order = {path: number for number, path in enumerate(order)}
         self._forwards = {path: LayerForward(layer, None) for path, layer in layers.items()}
         self._captured: dict[str, Captured] | None = None
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
@@ -70,43 +80,76 @@ class PreparedLayers:
         self.exact: dict[str, str] = {}
         self._bits, self._roots = bits, roots
         self._wrong: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._measured = 0.0
 
     @property
     def observed(self) -> dict[str, StandIn]:
-        """The watched layers by their path."""
-        return {path: StandIn(layer) for path, layer in self._layers.items()}
+        """The watched layers, and modules with functions that have weights, by their path."""
+        layers = {path: self._layers[path] for path in self._forwards}
+        return {
+            path: StandIn(one) for path, one in (*layers.items(), *self._owners.observed.items())
+        }
+
+    def _found(self, name: str, seen: ObservedLayer, x: Tensor) -> None:
+        """Take a function with a weight in as one of the layers."""
+        self._layers[name], self._calls[name] = seen, ModuleCalls(args=(x,), count=1)
 
     @contextmanager
     def asleep(self) -> Iterator[None]:
         """Let data through that the calibration is not to count."""
-        for layer in self._layers.values():
-            layer.awake = False
+        watched = [part.graph for part in self.observed.values()]
+        for one in watched:
+            one.awake = False  # type: ignore[union-attr]
         try:
             yield
         finally:
-            for layer in self._layers.values():
-                layer.awake = True
+            for one in watched:
+                one.awake = True  # type: ignore[union-attr]
 
-    def statistics(self) -> list[dict[str, Any]]:
+    def statistics(self) -> dict[str, Any]:
         """Return what was seen, as plain values."""
-        return [layer.statistics() for layer in self._layers.values()]
+        layers = {path: layer.statistics() for path, layer in self._layers.items()}
+        owners = self._owners
+        return {"layers": layers, "what": owners.signatures(), "refused": owners.refused()}
 
-    def merge(self, seen: Sequence[list[dict[str, Any]]]) -> None:
+    def merge(self, seen: Sequence[dict[str, Any]]) -> None:
         """Take what all processes saw, the own part included, in place of the own part."""
-        for number, layer in enumerate(self._layers.values()):
-            layer.merge([one[number] for one in seen])
+        self._owners.agree([one["what"] for one in seen])
+        self._refused = {name: why for one in seen for name, why in one["refused"].items()}
+        for path, layer in self._layers.items():
+            layer.merge([one["layers"][path] for one in seen if path in one["layers"]])
 
     def settle(self, agreed: Callable[[Verdict], Verdict] = _own) -> None:
         """End the calibration; what saw no data, or what 8 bits cannot hold, stays fp32.
 
         A kernel that is wrong on this machine leaves its op to plain arithmetic, alone.
         """
-        wrong = {path: why for path, one in self._layers.items() if (why := _unusable(one))}
+        self._sort_out()
+        refused = self._refused
+        unusable = {path: _unusable(one) for path, one in self._layers.items()}
+        wrong = {path: why for path, why in {**unusable, **refused}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
         self._wrong, self.exact = agreed((wrong, exact))
         self.excluded.update(self._wrong)
+
+    def _sort_out(self) -> None:
+        """Put functions where their modules stand, and leave out what others compute with."""
+        self._refused |= self._owners.refused()
+        uncalled = [path for path in self._forwards if not self._layers[path].called]
+        taken = {path for path in uncalled if self._owners.takes(self._layers[path].layer)}
+        unlike = {name for name, why in self._refused.items() if why == SOME_ONLY}
+        names = [path for path in self._layers if path not in taken | unlike]
+        self._layers = {path: self._layers[path] for path in sorted(names, key=self._place)}
+        for path in taken:
+            del self._forwards[path]
+        self.excluded.update(self._owners.left() | dict.fromkeys(unlike, SOME_ONLY))
+
+    def _place(self, op: str) -> tuple[int, str, int]:
+        path, _, function = op.partition("#")
+        name, _, number = function.rpartition("_")
+        return self._order[path], name, int(number or 0)
 
     def _disproved(self, path: str) -> str | None:
         layer = self._layers[path]
@@ -139,7 +182,10 @@ class PreparedLayers:
         computes as this recipe says.
         """
         configs = recipe.as_mapping()
-        return {path: self._chosen(path, configs[path]) for path in self._layers}
+        found = {path: self._chosen(path, configs[path]) for path in self._forwards}
+        int8 = [op for op in recipe.int8_ops if op not in found]
+        forms = {op: self._made(op, configs[op]) for op in int8}
+        return found | self._owners.chosen(forms, _as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
@@ -154,7 +200,10 @@ class PreparedLayers:
         """
         if self._captured is None:
             roots = {path: model.get_submodule(path) for path in self._roots}
-            self._captured = {path: Captured(one, Program) for path, one in roots.items()}
+            self._captured = {
+                path: Captured(one, Program, self._owners.forward_of(path))
+                for path, one in roots.items()
+            }
         return self._captured
 
     def _gone(self, path: str) -> tuple[str, ...]:
@@ -173,7 +222,7 @@ class PreparedLayers:
         return made
 
     def _grid(self, observed: ObservedLayer, config: OpConfig) -> Grid | None:
-        if isinstance(observed.layer, nn.Embedding):
+        if isinstance(observed.layer, TABLES):
             return None
         asked = config.activation
         return grid_for(observed.seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
@@ -227,19 +276,28 @@ class PreparedLayers:
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
             ],
-            "op": {path: self._described(path, config) for path, config in recipe.ops},
+            "op": {path: self._described(path, config, recipe) for path, config in recipe.ops},
         }
 
-    def _described(self, path: str, config: OpConfig) -> dict[str, Any]:
+    def _described(self, path: str, config: OpConfig, recipe: Recipe) -> dict[str, Any]:
         layer = self._layers[path]
         found = {"kind": _kind(layer), **config.to_dict()}
         if config.is_fp32:
             return found
-        found["gone"] = list(self._gone(path))
+        if path in self._forwards:
+            found["gone"] = list(self._gone(path))
+        else:
+            found["function"] = self._owners.described(path, _as_they_are(recipe))
         grid = self._grid(layer, config)
         if grid is not None:
             found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
         return found
+
+
+def _as_they_are(recipe: Recipe) -> set[str]:
+    """Return the int8 ops whose weights nothing is done to before they are rounded."""
+    plain = {op for op, config in recipe.ops if set(config.corrections) <= {BIAS}}
+    return plain - set(recipe.fp32_ops)
 
 
 def _kind(layer: ObservedLayer) -> str:
@@ -253,7 +311,7 @@ def _unusable(layer: ObservedLayer) -> str | None:
         return why
     if layer.seen.refused:
         return layer.seen.refused
-    if not layer.seen.batches and not isinstance(layer.layer, nn.Embedding):
+    if not layer.seen.batches and not isinstance(layer.layer, TABLES):
         return "saw no calibration data"
     return None
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpot_lightning.quantization.functions.watching import hidden
+from lpot_lightning.quantization.quantized_layer import TABLES
 from lpot_lightning.quantization.ranges.histogram import Histogram
 
 
@@ -43,11 +45,15 @@ class ObservedLayer(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the layer gives."""
         if self.awake:
-            self.called = True
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            if isinstance(given, Tensor) and not isinstance(self.layer, nn.Embedding):
-                self._count_in(given)
-        return type(self.layer).forward(self.layer, *args, **kwargs)
+            self.count(args[0] if args else next(iter(kwargs.values()), None))
+        with hidden():
+            return type(self.layer).forward(self.layer, *args, **kwargs)
+
+    def count(self, given: object) -> None:
+        """Take in what the layer is called with."""
+        self.called = True
+        if isinstance(given, Tensor) and not isinstance(self.layer, TABLES):
+            self._count_in(given)
 
     def _count_in(self, x: Tensor) -> None:
         self.seen.count(x)

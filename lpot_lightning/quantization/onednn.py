@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.errors import ArtifactError, QuantizationError
+from lpot_lightning.module.calls import ModuleCalls, roots_of
+from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.floats import NORMS, in_floats
+from lpot_lightning.quantization.functions.forward import owner_of
+from lpot_lightning.quantization.functions.owners import may_own, own_ids
+from lpot_lightning.quantization.functions.rebuilt import rebuilt
+from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.proof import saturates
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
@@ -21,13 +29,11 @@ _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
     (nn.RNNBase, "recurrent layers keep their state in floating point"),
     (nn.RNNCellBase, "recurrent layers keep their state in floating point"),
-    (nn.modules.batchnorm._NormBase, "is folded into the layer before it, or computed in floats"),
-    (nn.LayerNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.GroupNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.RMSNorm, "norms stay floats: int8 costs them accuracy and wins no time"),
-    (nn.EmbeddingBag, "bags of a table are summed in floats"),
+    (nn.modules.instancenorm._InstanceNorm, NORMS),
+    (nn.LayerNorm, NORMS),
+    (nn.GroupNorm, NORMS),
+    (nn.RMSNorm, NORMS),
 )
-_ITS_OWN = "its `forward` computes with its weights by itself"
 
 
 class OnednnBackend:
@@ -53,54 +59,74 @@ class OnednnBackend:
             whole: is of no use here, and so is ``for_training``.
         """
         del whole, for_training
-        layers, excluded = {}, {}
-        for path, module in model.named_modules():
+        layers, owners, excluded = {}, {}, {}
+        for path, module in _python_modules(model):
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
             elif kind_of(module) is not None:
                 layers[path] = module
             elif why := _why_not(module):
                 excluded[path or type(module).__name__] = why
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers)]
-        bits = 8 if _has_vnni() else 7
-        return PreparedLayers(layers, calls, excluded, roots, bits=bits)
+            elif may_own(module):
+                owners[path] = module
+        own = {path: own_ids(one, calls) for path, one in owners.items()}
+        excluded |= in_floats(model, calls, {*layers, *excluded}, own)
+        roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
+        bits = 7 if saturates() else 8
+        return PreparedLayers(
+            layers,
+            calls,
+            excluded,
+            roots,
+            bits=bits,
+            owners=owners,
+            order=[path for path, _ in model.named_modules()],
+            shared=_shared(model),
+        )
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
-        found = {}
+        found, functions = {}, {}
         for path, op in described["op"].items():
             if op["activation"].get("dtype") == "fp32":
                 continue
+            if "function" in op:
+                functions[path] = op["function"], _grid_of(path, op, described)
+                continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(op, described))
+            int8 = quantized(layer, _grid_of(path, op, described))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
-        return found
+        return found | rebuilt(model, functions)
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the whole state; its tensors are plain ones."""
-        state = nn.Module.state_dict(model)
-        return {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        """Return the whole state, but for weights that their int8 forms stand for."""
+        state, left = nn.Module.state_dict(model), set(stored_weights(model))
+        tensors = {name: one for name, one in state.items() if isinstance(one, Tensor)}
+        return {name: one for name, one in tensors.items() if name not in left}
 
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
-        """Put such a state into a model of the same structure."""
+        """Put such a state into a model of the same structure.
+
+        Raises:
+            ArtifactError: naming the first tensor that does not fit.
+        """
         del engine
         for name, module in model.named_modules():
             bias = f"{name}.bias"
-            if name.endswith(f"{HELD}.kernel") and bias in plain and module.bias is None:
+            ours = HELD in name.split(".") and name.endswith(".kernel")
+            if ours and bias in plain and module.bias is None:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
+        check_names_and_shapes(plain, self.to_plain(model))
+        check_scales(plain, {name for name in plain if _is_scale(name)})
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
-        try:
-            nn.Module.load_state_dict(model, {**plain, **extra})
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ArtifactError(f"the weights do not fit the model: {reason}") from error
+        nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
         roots = {path: model.get_submodule(path) for path in _roots(described)}
-        forwards = {path: Captured(module, Program) for path, module in roots.items()}
+        forwards = {path: Captured(one, Program, owner_of(one)) for path, one in roots.items()}
         let_compute(model, forwards)
 
 
@@ -109,19 +135,40 @@ def _roots(described: Mapping[str, Any]) -> Iterator[str]:
         yield str(part["path"])
 
 
-def _holds(root: str, layers: Collection[str]) -> bool:
-    """Whether there are layers inside of the module at ``root``, which is none itself."""
-    return any(path.startswith(f"{root}." if root else "") and path != root for path in layers)
+def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield all modules but what is in one of TorchScript, which no Python reaches into."""
+    inside: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            inside.append(path)
+        if not any(path.startswith(f"{script}.") for script in inside):
+            yield path, module
+
+
+def _is_scale(name: str) -> bool:
+    return HELD in name.split(".") and name.endswith(".kernel.scales")
+
+
+def _holds(root: str, layers: Collection[str], owners: Collection[str]) -> bool:
+    """Whether there is something to compute at ``root``, which is no layer itself."""
+    inside = f"{root}." if root else ""
+    others = (path for path in (*layers, *owners) if path != root)
+    return root in owners or any(path.startswith(inside) for path in others)
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that more than one module has."""
+    held = [id(one) for module in model.modules() for one in module._parameters.values()]
+    return {one for one, number in Counter(held).items() if number > 1}
 
 
 def _why_not(module: nn.Module) -> str | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "was scripted by `torch.jit`"
     own = list(module.parameters(recurse=False))
     if not own:
         return None
-    for kind, why in _OTHERS:
-        if isinstance(module, kind):
-            return why
-    return _ITS_OWN if any(one.dim() > 1 for one in own) else None
+    return next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
 
 
 def _layer_at(model: nn.Module, path: str) -> nn.Module:
@@ -134,22 +181,12 @@ def _layer_at(model: nn.Module, path: str) -> nn.Module:
     return layer
 
 
-def _grid_of(op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
+def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
     activation = op["activation"]
     if "scale" not in activation:
         return None
     high = 127 if described["reduce_range"] else 255
-    return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
-
-
-def _has_vnni() -> bool:
-    """Whether products of 8 bits are added up without saturation."""
-    return bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
-
-
-def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
-    """Yield the modules that are called from outside of all others."""
-    for path, module in model.named_modules():
-        seen = calls.get(id(module))
-        if seen is not None and seen.count and any(not above for above in seen.above):
-            yield path
+    try:
+        return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
+    except (TypeError, ValueError, QuantizationError) as error:
+        raise ArtifactError(f"op `{path}` of the tune config: {error}") from error

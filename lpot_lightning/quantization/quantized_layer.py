@@ -15,6 +15,7 @@ from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 
+TABLES = (nn.Embedding, nn.EmbeddingBag)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Linear.forward: "Linear",
@@ -22,6 +23,7 @@ _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Conv2d.forward: "Conv2d",
     nn.Conv3d.forward: "Conv3d",
     nn.Embedding.forward: "Embedding",
+    nn.EmbeddingBag.forward: "EmbeddingBag",
 }
 CONV1D = "Conv1D"
 """A linear layer of transformers whose weight has its inputs first."""
@@ -52,7 +54,7 @@ def weight_of(layer: nn.Module) -> Tensor:
 
 def unquantizable(layer: nn.Module) -> str | None:
     """Return why a layer of a known kind has no int8 form, ``None`` if it has one."""
-    if isinstance(layer, nn.Embedding):
+    if isinstance(layer, TABLES):
         if layer.max_norm is not None:
             return "`max_norm` changes its weight when it is called"
         if layer.embedding_dim == 0:
@@ -85,15 +87,20 @@ class LayerForward:
         self._outputs: int = weight.shape[1 if transposed else 0]
         self._dtype: torch.dtype = weight.dtype
 
-    def __call__(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output, whatever it calls its input."""
+        if isinstance(self.layer, nn.EmbeddingBag):  # which takes more than one tensor
+            return self._computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
             return LAYER(input, self.name)
+        return self._computed(input)
+
+    def _computed(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.int8 is not None:
-            given: Tensor = self.int8.forward(input)
+            given: Tensor = self.int8.forward(*args, **kwargs)
         else:
-            given = type(self.layer).forward(self.layer, input)
+            given = type(self.layer).forward(self.layer, *args, **kwargs)
         return given
 
     def shaped(self, input: Tensor) -> Tensor:
@@ -155,7 +162,44 @@ class QuantizedEmbedding(nn.Module):
         return found.to(self.dtype)
 
 
-Int8Form: TypeAlias = QuantizedLayer | QuantizedEmbedding
+class QuantizedEmbeddingBag(nn.Module):
+    """Computes for an embedding bag: takes rows of 8 bits and puts them together as floats.
+
+    Args:
+        kernel: holds the rows.
+        layer: whose settings these are; it is not held.
+    """
+
+    def __init__(self, kernel: Int8Embedding, layer: nn.EmbeddingBag) -> None:
+        super().__init__()
+        self.kernel, self.dtype = kernel, layer.weight.dtype
+        self.mode, self.padding_idx = layer.mode, layer.padding_idx
+        self.include_last_offset = layer.include_last_offset
+
+    def forward(
+        self,
+        input: Tensor,
+        offsets: Tensor | None = None,
+        per_sample_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return one row a bag, as ``nn.EmbeddingBag`` does."""
+        rows: Tensor = self.kernel(input.reshape(-1)).to(self.dtype)
+        places = torch.arange(1, rows.shape[0] + 1).view(input.shape)
+        if self.padding_idx is not None:  # its places stand for a row before all others
+            places = places.where(input != self.padding_idx, 0)
+        rows = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
+        return F.embedding_bag(
+            places,
+            rows,
+            offsets if offsets is None else offsets.to(places.dtype),
+            mode=self.mode,
+            per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
+            padding_idx=None if self.padding_idx is None else 0,
+        )
+
+
+Int8Form: TypeAlias = QuantizedLayer | QuantizedEmbedding | QuantizedEmbeddingBag
 """What computes in int8 for one layer."""
 
 
@@ -173,6 +217,8 @@ def quantized(layer: nn.Module, x: Grid | None) -> Int8Form:
     """
     if isinstance(layer, nn.Embedding):
         return QuantizedEmbedding(Int8Embedding.of(layer.weight), layer.weight.dtype)
+    if isinstance(layer, nn.EmbeddingBag):
+        return QuantizedEmbeddingBag(Int8Embedding.of(layer.weight), layer)
     assert x is not None
     weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
     if isinstance(layer, CONVOLUTIONS):

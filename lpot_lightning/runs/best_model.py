@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from lpot_lightning.artifacts import storage
-from lpot_lightning.artifacts.tune_config import heading, verdict
+from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
@@ -105,20 +107,27 @@ class Keeper:
         return speedup
 
     def _save(self, trial: Trial) -> None:
-        self._job.ranks.on_zero(lambda: self._write(trial))
+        if self._job.options.workspace.folder is not None:
+            fresh = self._job.feed.fresh()  # of all processes: nothing has been left in it yet
+            self._job.ranks.on_zero(lambda: self._write(trial, fresh))
         self._saved = trial.recipe
 
-    def _write(self, trial: Trial) -> None:
+    def _write(self, trial: Trial, fresh: nn.Module) -> None:
         job = self._job
         if job.folder is None:
             return
-        with replaced(job.model, job.prepared.convert(trial.recipe)) as quantized:
+        parts = job.prepared.convert(trial.recipe)
+        with replaced(job.model, parts) as quantized:
             plain = job.backend.to_plain(quantized)
-        written = storage.save(job.folder, self._configure(trial), plain)
+        put(fresh, parts)
+        traits, probe = job.traits.described(fresh)
+        plain |= probe
+        written = storage.save(job.folder, self._configure(trial) | traits, plain)
         job.listener.saved(written, plain)
 
     def _configure(self, trial: Trial) -> dict[str, Any]:
         job = self._job
+        described = job.prepared.describe(trial.recipe)
         return {
             "backend": job.backend.name,
             **heading(job.conf, job.conf.quantization.approach),
@@ -130,7 +139,8 @@ class Keeper:
                 met=trial.accepted,
             ),
             **({} if job.trained else {"calibration": {"samples": job.feed.samples}}),
-            **job.prepared.describe(trial.recipe),
+            **described,
+            "op": with_rungs(described["op"]),
             **({"channels": job.options.channels} if job.options.channels else {}),
             "fp32_model": job.fp32,
         }

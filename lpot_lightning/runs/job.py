@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.judging.protocols import Feed, Monitor
 from lpot_lightning.machine.ranks import Ranks
@@ -33,6 +34,7 @@ class Job:
         baseline: accuracy of the fp32 model.
         criterion: how much of it may be lost.
         trained: what a training for int8 came to, where there was one.
+        traits: what the model is known by in its files, besides its tensors.
     """
 
     conf: Conf
@@ -46,6 +48,7 @@ class Job:
     baseline: float
     criterion: Criterion
     trained: Trained | None = None
+    traits: Traits = Traits()
 
     @property
     def ranks(self) -> Ranks:

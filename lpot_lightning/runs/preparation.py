@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
@@ -30,7 +31,7 @@ def prepare(
     *,
     for_training: bool = False,
     avoid: Collection[str] = (),
-) -> tuple[nn.Module, Prepared]:
+) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
     Args:
@@ -43,7 +44,7 @@ def prepare(
         avoid: paths of modules that may be no parts; what they hold may.
 
     Returns:
-        the model to go on with, and its parts.
+        the model to go on with, its parts, and what it is known by in its files.
 
     Raises:
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
@@ -54,6 +55,7 @@ def prepare(
     avoid = set(avoid)
     while True:
         model, calls = called(model, feed)
+        traits = Traits.of(model, calls)
         prepared = ranks.together(
             partial(
                 backend.prepare,
@@ -75,7 +77,7 @@ def prepare(
             f"no op of `{type(model).__name__}` can be quantized"
             f" ({reasons or 'it has no Linear, Conv or Embedding'})"
         )
-    return model, prepared
+    return model, prepared, traits
 
 
 def prepare_trained(
@@ -84,14 +86,15 @@ def prepare_trained(
     feed: Feed,
     options: Options,
     state: Mapping[str, Any],
-) -> tuple[nn.Module, Prepared]:
+) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of a trained ``model`` again, with the ranges of its training.
 
     Raises:
         ArtifactError: if ``state`` is of another model.
     """
     model, calls = called(model, feed)
-    return model, options.ranks.together(lambda: backend.trained(model, calls, state))
+    traits = Traits.of(model, calls)
+    return model, options.ranks.together(lambda: backend.trained(model, calls, state)), traits
 
 
 def settle(prepared: Prepared, ranks: Ranks) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.conf.schema import Conf, StrategyConf
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
@@ -96,7 +97,7 @@ class _Run:
 
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
-        backend, model, prepared = self._prepared(model)
+        backend, model, prepared, traits = self._prepared(model)
         self._space(prepared)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
@@ -122,6 +123,7 @@ class _Run:
             baseline=baseline,
             criterion=criterion,
             trained=trained,
+            traits=traits,
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))
@@ -131,7 +133,7 @@ class _Run:
         keeper, ranker = Keeper(job), Ranker(job, space, history)
         return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
 
-    def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared]:
+    def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared, Traits]:
         if self.trained is None:
             backend = BACKENDS["onednn"]()
             return backend, *prepare(model, backend, self.feed, self.options, self.listener.say)

@@ -48,7 +48,7 @@ def prepare_training(
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
         ConfError: if nothing is left to be int8.
     """
-    model, prepared = prepare(model, backend, feed, options, say, for_training=True, avoid=avoid)
+    model, prepared, _ = prepare(model, backend, feed, options, say, for_training=True, avoid=avoid)
     space_of(prepared, conf, options.modules)  # names that match nothing are told here
     calibrate(model, prepared, feed, options.ranks, say)
     space = space_of(prepared, conf, options.modules)

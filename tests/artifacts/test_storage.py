@@ -279,8 +279,8 @@ def test_a_pickled_payload_is_refused_and_not_run(saved, scene, monkeypatch):
         "", "[]", "3", "null", "text", "{", "a: [", "- a\n b: c", "\x00", "a: !!bool x", "!!int ''",
         "a: !!timestamp x", "a: 2001-99-99", "? {a: b}\n: c", "[" * 3000, "&a [*a]",
         "op:\n  !!python/tuple [conv1, Conv2d]: {}", "a: !!python/object/apply:os.system [ls]",
-        "a: !!python/name:os.system", "format: lpot_lightning/2", "format: [lpot_lightning/1]",
-        "format: lpot_lightning/1", "format: lpot_lightning/1\nbackend: 3",
+        "a: !!python/name:os.system", "format: lpot_lightning/3", "format: [lpot_lightning/2]",
+        "format: lpot_lightning/2", "format: lpot_lightning/2\nbackend: 3",
         "a: &a [x]\nb: &b [*a,*a]\nformat: [*b,*b]",
     ],
 )  # fmt: skip
@@ -366,6 +366,16 @@ def test_an_lpot_file_of_the_same_name_is_written_over_and_its_weights_kept(scen
     assert (tmp_path / "best_model_weights.1.pt").read_bytes() == b"old"
 
 
+def test_a_model_of_an_older_format_is_written_over_as_ours(saved, scene, caplog):
+    model, batch, found = scene
+    path = saved / storage.CONFIGURE
+    path.write_text(path.read_text().replace(configure_file.FORMAT, "lpot_lightning/1"))
+    int8 = save(saved, model, found, recipe_of(found, 0))
+    assert same(batch(load(saved, model)), batch(int8))
+    assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_weights_that_no_configuration_names_are_kept_and_it_is_said(saved, scene, caplog, alone):
     model, batch, found = scene
@@ -403,7 +413,7 @@ LAUGHS = "z0: &z0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         LAUGHS,
         "fixed: &a {b: *a}\n",
         f"deep: {'[' * 500}{']' * 500}\n",
-        "format: lpot_lightning/1\n",
+        "format: lpot_lightning/2\n",
         "number: 1" + ":1" * 500_000 + "\n",
         "#" * (17 << 20),
     ],
@@ -417,9 +427,10 @@ def test_a_yaml_that_grows_is_refused_at_once(saved, scene, text):
     assert time.process_time() - begun < 1
 
 
-def test_another_version_of_ours_is_not_called_lpot(saved, scene):
-    rewrite(saved, lambda c: c.update(format="lpot_lightning/2"))
-    refused(saved, scene[0], "is of another version of lpot_lightning")
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_of_ours_is_not_called_lpot(saved, scene, version):
+    rewrite(saved, lambda c: c.update(format=f"lpot_lightning/{version}"))
+    refused(saved, scene[0], "quantize the model again, or load it by the version", "that wrote it")
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lpot_lightning.artifacts.storage import save_configure
+from lpot_lightning.artifacts.tune_config import with_rungs
 from lpot_lightning.commands.main import main
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.recipe import FP32, OpConfig, Recipe, TensorConfig
@@ -28,9 +29,10 @@ OPS = {
 }
 OPS["net.0"]["activation"]["scale"] = 0.0262399
 CONFIGURE = {
-    "format": "lpot_lightning/1", "backend": "pytorch_fx", "engine": "x86", "reduce_range": False,
+    "format": "lpot_lightning/2", "backend": "pytorch_fx", "engine": "x86", "reduce_range": False,
     "accuracy": {"monitor": "acc", "baseline": 0.93, "int8": 0.925, "met": True},
-    "parts": [], "op": OPS, "fp32_model": {}, "weights": {"sha256": "0"},
+    "parts": [], "op": with_rungs(OPS), "fp32_model": {}, "weights": {"sha256": "0"},
+    "modules": {}, "signatures": {}, "probe": {},
 }  # fmt: skip
 RESULT = {
     "status": "met", "monitor": "acc",
@@ -165,7 +167,7 @@ DAMAGE = {
     ),
     "LPOT's configure": (
         lambda f: damaged(f, "best_configure.yaml", b"approach: static"),
-        "/best_configure.yaml`: `format` is `dict`, this version reads `lpot_lightning/1`",
+        "/best_configure.yaml`: `format` is `dict`, this version reads `lpot_lightning/2`",
     ),
 }
 

@@ -153,8 +153,7 @@ def test_the_manual_way(example: Any, model: nn.Module, data: Path) -> None:
     assert type(stubbed.layer1[0].conv1).__name__ == "ConvReLU2d"
     by_hand = example.usages.own_function(stubbed, conf(example, data, "resnest.yaml"), data, SIZE)
     check(by_hand)
-    assert "layer1.0#add_0" in by_hand.result.int8_ops
-    assert len(by_hand.result.int8_ops) == 29  # as many as without stubs
+    assert len(by_hand.result.int8_ops) == 21  # as many as without stubs
 
 
 def test_split_attention(example: Any, data: Path, tmp_path, monkeypatch) -> None:
@@ -173,9 +172,7 @@ def test_split_attention(example: Any, data: Path, tmp_path, monkeypatch) -> Non
         list(zip(images, expected.argmax(1), strict=True)), batch_size=50
     )
     int8 = quantization(net, q_dataloader=calibrated, eval_dataloader=calibrated)
-    assert {"layer1.0.conv2.conv", "layer1.0.conv2#mul_0", "layer1.0.conv2#add_0"} <= set(
-        quantization.result.int8_ops
-    )
+    assert {"layer1.0.conv2.conv", "layer1.0.conv3"} <= set(quantization.result.int8_ops)
     with torch.no_grad():
         error = int8(images) - expected
     assert float(error.norm() / (expected - expected.mean(0)).norm()) < 1
@@ -186,6 +183,6 @@ def test_the_program(tmp_path: Path) -> None:
     program += ["--size", "32", "--images", "16", "--epochs", "1"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    row = r"\| resnet18_ptq \| [01]\.\d+ \| [01]\.\d+ \| (met|not_met) \| \d+ of 29 \| "
+    row = r"\| resnet18_ptq \| [01]\.\d+ \| [01]\.\d+ \| (met|not_met) \| \d+ of 21 \| "
     assert re.search(row + r"[\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+x \|", done.stdout), done.stdout
     assert (tmp_path / "lpot_workspace" / "weights" / "resnet18.pt").is_file()

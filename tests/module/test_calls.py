@@ -9,6 +9,8 @@ from lpot_lightning.module.calls import (
     entered_only_through_forward,
     fixed_arguments,
     recorded,
+    roots_of,
+    signature_of,
 )
 
 
@@ -59,6 +61,39 @@ def test_reaching_past_a_forward_is_told():
     assert not entered_only_through_forward(net, calls)
     assert entered_only_through_forward(past, calls)
     assert not entered_only_through_forward(nn.Linear(1, 1), calls)
+
+
+def test_each_way_in_which_a_model_is_called_from_outside_is_noted_once():
+    net = nn.Linear(8, 2)
+    model = Made(lambda m, x: m.net(x["x"]), net=net)
+    with recorded(model) as calls, torch.no_grad():
+        for size in (1, 2):
+            model({"x": torch.ones(size, 8), "how": None})
+        model({"x": torch.ones(8)})
+        model.net(torch.ones(8))
+    tensor = {"tensor": {"dtype": "float32", "rank": 2}}
+    flat = {"tensor": {"dtype": "float32", "rank": 1}}
+    assert calls[id(model)].signatures == [
+        {"args": [{"dict": [["x", tensor], ["how", None]]}], "kwargs": {}},
+        {"args": [{"dict": [["x", flat]]}], "kwargs": {}},
+    ]
+    assert calls[id(net)].signatures == [{"args": [flat], "kwargs": {}}]
+    assert list(roots_of(model, calls)) == ["", "net"]
+
+
+def test_what_is_no_plain_value_is_named_by_its_class():
+    assert signature_of((object(),), {"y": 3}) == {
+        "args": [{"object": "object"}],
+        "kwargs": {"y": 3},
+    }
+
+
+def test_signatures_without_end_are_cut_short():
+    model = nn.Identity()
+    with recorded(model) as calls:
+        for number in range(100):
+            model(number)
+    assert len(calls[id(model)].signatures) == 32
 
 
 def test_the_model_is_left_without_hooks_even_on_an_error():

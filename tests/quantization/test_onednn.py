@@ -87,7 +87,7 @@ def test_all_layers_are_int8_and_the_model_is_left_alone():
     before = copy.deepcopy(model.state_dict())
     prepared = calibrated(model)
     assert [op.name for op in prepared.ops] == ["conv", "deep", "table", "mix", "head"]
-    assert set(prepared.excluded) == {"norm", "layer_norm"}
+    assert set(prepared.excluded) == {"layer_norm"}
     int8 = converted(model, prepared, all_int8(prepared))
     assert 0 < error(int8, model) < 0.03
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
@@ -127,6 +127,48 @@ def test_files_give_the_same_model_whatever_weights_it_comes_with(joined):
         assert torch.equal(found, wanted)
 
 
+FORGED = {
+    "missing": (None, "tensor `mix.lpot_int8.kernel.weight` is missing"),
+    "shape": (lambda one: one[:1], "is int8[1, 8], but this model has int8[8, 8]"),
+    "type": (lambda one: one.float(), "is float32[8, 8]"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_tensors_are_refused_by_name(name):
+    change, words = FORGED[name]
+    refused(words, "mix.lpot_int8.kernel.weight", change)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_forged_scale_is_refused(value):
+    words = "holds a scale that is not finite and positive"
+    refused(words, "mix.lpot_int8.kernel.scales", lambda one: one.fill_(value))
+
+
+def refused(words: str, name: str, change: Any) -> None:
+    prepared = calibrated(net())
+    recipe = all_int8(prepared)
+    backend, made = OnednnBackend(), net()
+    plain = backend.to_plain(converted(net(), prepared, recipe))
+    forged = {**plain, name: change(plain[name].clone())} if change else dict(plain)
+    if not change:
+        del forged[name]
+    put(made, backend.rebuild(made, prepared.describe(recipe)))
+    with pytest.raises(ArtifactError) as told:
+        backend.fill(made, forged, "onednn")
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize("forged", [{"scale": 0.0}, {"scale": "x"}, {"zero_point": 999}])
+def test_a_forged_range_is_refused_by_the_name_of_its_op(forged):
+    prepared = calibrated(net())
+    described = prepared.describe(all_int8(prepared))
+    described["op"]["mix"]["activation"] |= forged
+    with pytest.raises(ArtifactError, match="op `mix` of the tune config"):
+        OnednnBackend().rebuild(net(), described)
+
+
 def test_what_a_module_saves_besides_tensors_stays_its_own():
     class Extra(Net):
         kept = "own"
@@ -149,7 +191,7 @@ def test_what_a_module_saves_besides_tensors_stays_its_own():
     backend.fill(other, plain, described["engine"])
     assert other.kept == "another"
     del plain["norm.weight"]
-    with pytest.raises(ArtifactError, match="the weights do not fit the model: .*Missing key"):
+    with pytest.raises(ArtifactError, match="tensor `norm.weight` is missing"):
         backend.fill(other, plain, described["engine"])
 
 
@@ -225,7 +267,7 @@ def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
 
 
 def test_without_vnni_activations_keep_to_seven_bits(monkeypatch):
-    monkeypatch.setattr(onednn, "_has_vnni", lambda: False)
+    monkeypatch.setattr(onednn, "saturates", lambda: True)
     model = net()
     prepared = calibrated(model)
     recipe = all_int8(prepared)
@@ -291,8 +333,10 @@ def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
         nn.ConvTranspose2d(3, 3, 2): "oneDNN has no int8 kernel for transposed convolutions",
         nn.GRU(3, 3): "recurrent layers keep their state in floating point",
         nn.GroupNorm(1, 3): "norms stay floats: int8 costs them accuracy and wins no time",
-        Own(): "its `forward` computes with its weights by itself",
+        Own(): "saw no calibration data",
     }
     for module, why in told.items():
-        assert OnednnBackend().prepare(nn.Sequential(module), {}).excluded == {"0": why}
+        prepared = OnednnBackend().prepare(nn.Sequential(module), {})
+        prepared.settle()
+        assert prepared.excluded == {"0": why}
     assert OnednnBackend().prepare(nn.Sequential(nn.ReLU(), nn.PReLU()), {}).excluded == {}

@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import kind_of, quantized, unquantizable
+from lpot_lightning.quantization.quantized_layer import (
+    LayerForward,
+    kind_of,
+    quantized,
+    unquantizable,
+)
 
 X = Grid.over(-4, 4)
 
@@ -106,3 +111,23 @@ def test_why_a_layer_has_no_form_is_told():
     }
     for why, layer in said.items():
         assert unquantizable(layer) == why
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding", [None, 3])
+def test_a_bag_of_rows_is_that_of_the_layer(mode, padding):
+    layer = nn.EmbeddingBag(20, 6, mode=mode, padding_idx=padding)
+    int8 = LayerForward(layer, quantized(layer, None))
+    ids = torch.tensor([3, 4, 5, 3, 3, 19, 0, 3])
+    assert (int8(ids.view(2, 4)) - layer(ids.view(2, 4))).abs().max() < 0.05
+    offsets = torch.tensor([0, 3, 3, 5], dtype=torch.int32)
+    assert (int8(ids, offsets=offsets) - layer(ids, offsets=offsets.long())).abs().max() < 0.05
+    assert torch.equal(LayerForward(layer, None)(ids, offsets.long()), layer(ids, offsets.long()))
+
+
+def test_bags_weigh_their_rows():
+    layer = nn.EmbeddingBag(20, 6, mode="sum", include_last_offset=True)
+    int8, ids = LayerForward(layer, quantized(layer, None)), torch.arange(8)
+    given = ids, torch.tensor([0, 3, 8]), torch.rand(8)
+    assert int8(*given).shape == (2, 6)
+    assert (int8(*given) - layer(*given)).abs().max() < 0.05

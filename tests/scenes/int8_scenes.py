@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 
 from lpot_lightning import load as restore
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.traits import Traits
+from lpot_lightning.artifacts.tune_config import with_rungs
 from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import content_hash, fingerprint
@@ -79,16 +81,20 @@ def quantized(model, *batches):
     return converted(model, calibrated(model, *batches))
 
 
-def save(folder: Path, model, found, recipe=None):
-    """Write both files and return the int8 model that they hold."""
+def save(folder: Path, model, found, recipe=None, calls=None):
+    """Write both files and return the int8 model that they hold; ``calls`` gives it a probe."""
     recipe = recipe or all_int8(found)
     int8 = converted(model, found, recipe)
+    described = found.describe(recipe)
+    traits, probe = Traits.of(model, calls or {}).described(second_model(int8))
     configure = {
         "backend": BACKEND.name,
-        **found.describe(recipe),
+        **described,
+        "op": with_rungs(described["op"]),
+        **traits,
         "fp32_model": fingerprint(model),
     }
-    storage.save(folder, configure, BACKEND.to_plain(int8))
+    storage.save(folder, configure, BACKEND.to_plain(int8) | probe)
     return int8
 
 

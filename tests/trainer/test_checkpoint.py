@@ -175,6 +175,44 @@ def test_one_file_gives_the_fp32_model_to_lightning_and_int8_to_us(callback, wor
     assert torch.equal(lpot_lightning.load(*two, fp32)(x), int8(x))
 
 
+class Sharp(Lit):
+    """Has a number that no checkpoint has, and sets it when it was trained."""
+
+    def __init__(self, sign=1):
+        super().__init__()
+        self.temperature, self.sign = 1.0, sign
+
+    def forward(self, x):
+        return self.sign * self.net(x) / self.temperature
+
+    def validation_step(self, batch, batch_idx):
+        self.acc(self(batch[0]), batch[1])
+        self.log("val_acc", self.acc)
+
+    def on_train_end(self):
+        self.temperature = 0.25
+
+
+class Minus(Sharp):
+    def forward(self, x):
+        return -super().forward(x)
+
+
+def test_a_number_that_was_set_after_training_travels_with_the_checkpoint(callback, workspace):
+    quantization, x = callback(), points(8).tensors[0]
+    fitted(quantization, Sharp(), max_epochs=1)
+    again = load_from_checkpoint(Sharp, workspace / FILE)
+    assert again.temperature == 0.25
+    assert torch.equal(again(x), quantization.result.model(x))
+
+
+def test_a_class_that_computes_something_else_is_refused(callback, workspace):
+    fitted(callback(), Sharp(), max_epochs=1)
+    told = r"`.*best_quantized\.ckpt`: the model computes something else .* it is a `Minus`"
+    with pytest.raises(ArtifactError, match=told):
+        load_from_checkpoint(Minus, workspace / FILE)
+
+
 def test_hyperparameters_come_back_and_can_be_overridden(callback, workspace):
     fitted(callback(), Lit(lr=0.25))
     assert lpot_lightning.load_from_checkpoint(Lit, workspace / FILE).hparams.lr == 0.25

@@ -356,7 +356,7 @@ def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(callback):
     module = Lit()
     with torch.no_grad():
         module.net[0].weight[0, 0] = float("nan")
-    with pytest.raises(DataError, match="an activation is not finite") as told:
+    with pytest.raises(QuantizationError, match=r"net\.0: its weight is not finite") as told:
         trainer(callback()).fit(module, train_loader(), val_loader())
     assert "fails on a batch" not in str(told.value)
 

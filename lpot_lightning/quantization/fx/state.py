@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 
 _DTYPES = {torch.qint8: torch.int8, torch.quint8: torch.uint8, torch.qint32: torch.int32}
 _SCALE, _ZERO_POINT = re.compile(r"_scale_\d+$"), re.compile(r"_zero_point_\d+$")
@@ -76,30 +77,14 @@ def check_plain(plain: Mapping[str, Tensor], module: nn.Module) -> None:
     """
     expected = to_plain(module)
     scales, zero_points = _qparams(module, expected)
-    for name in (*expected, *plain):
-        if name not in plain:
-            raise ArtifactError(f"tensor `{name}` is missing")
-        if name not in expected:
-            raise ArtifactError(f"tensor `{name}` is unknown to this model")
-        _check_tensor(name, plain[name], expected[name])
-    for name in scales:
-        if not bool((torch.isfinite(plain[name]) & (plain[name] > 0)).all()):
-            raise ArtifactError(f"tensor `{name}` holds a scale that is not finite and positive")
+    check_names_and_shapes(plain, expected)
+    check_scales(plain, scales)
     for name in {f"{scale.removesuffix('scale')}axis" for scale in scales} & expected.keys():
         if not torch.equal(plain[name], expected[name]):
             raise ArtifactError(f"tensor `{name}` is {plain[name]}, must be {expected[name]}")
     for name in zero_points:
         if not _in_range(plain[name]):
             raise ArtifactError(f"tensor `{name}` holds a zero point outside of 8 bits")
-
-
-def _check_tensor(name: str, found: Tensor, expected: Tensor) -> None:
-    if not isinstance(found, Tensor) or found.layout is not torch.strided:
-        raise ArtifactError(f"`{name}` is no dense tensor")
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        raise ArtifactError(
-            f"tensor `{name}` is {_shown(found)}, but this model has {_shown(expected)}"
-        )
 
 
 def _qparams(module: nn.Module, expected: Mapping[str, Tensor]) -> tuple[set[str], set[str]]:
@@ -123,10 +108,6 @@ def _in_range(found: Tensor) -> bool:
     if found.is_floating_point():  # embeddings hold theirs as a real number
         return bool(torch.isfinite(found).all())
     return bool(((found >= -128) & (found <= 255)).all())
-
-
-def _shown(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
 def fill(module: nn.Module, plain: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import types
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,8 +16,10 @@ import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
+from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
+_LOG = logging.getLogger(__name__)
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
 _NAMES = itertools.count(1)
@@ -36,11 +39,27 @@ class Counts:
 
     Args:
         calls: all of them.
-        by_graph: those in which at least one graph computed.
+        by_graph: those in which at least one graph computed; in the others each layer did alone.
     """
 
     calls: int = 0
     by_graph: int = 0
+
+    @property
+    def by_layers(self) -> int:
+        """Calls that ran as they are written, with layers that are int8 by themselves."""
+        return self.calls - self.by_graph
+
+
+def counts_of(model: nn.Module) -> dict[str, Counts]:
+    """Return how the calls of each module that graphs may compute for were computed so far.
+
+    Example::
+
+        sum(one.by_graph for one in counts_of(result.model).values())
+    """
+    found = {path: vars(one).get("forward") for path, one in model.named_modules()}
+    return {path: one.counts for path, one in found.items() if isinstance(one, Captured)}
 
 
 class Captured:
@@ -57,6 +76,7 @@ class Captured:
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
         lower: see there.
+        given: computes for the class's ``forward``, which it calls.
 
     Attributes:
         counts: how calls were computed so far.
@@ -66,17 +86,22 @@ class Captured:
         vars(module)["forward"] = Captured(module, lower)
     """
 
-    def __init__(self, module: nn.Module, lower: Lower) -> None:
-        self._module, self._lower = module, lower
+    def __init__(
+        self, module: nn.Module, lower: Lower, given: Callable[..., Any] | None = None
+    ) -> None:
+        self._module, self._lower, self._given = module, lower, given
         forward = types.MethodType(type(module).forward, module)
         self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
-        self._compiled = torch.compile(_own_forward(module), backend=self._computed, dynamic=True)
+        own = _own_forward(module, given)
+        self._compiled = torch.compile(own, backend=self._computed, dynamic=True)
+        self._written = _own_forward(module, given)
         self._whole = torch.compile(
-            _own_forward(module), backend=self._recorded, dynamic=True, fullgraph=True
+            self._written, backend=self._recorded, dynamic=True, fullgraph=True
         )
+        self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
             skip_nnmodule_hook_guards=False,
@@ -90,13 +115,17 @@ class Captured:
             return self._traced(*args, **kwargs)
         self.counts.calls += 1
         before = self._hits
-        with self._config:
+        with self._config, self._limit:
             found = self._compiled(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        compute = self._lower(graph, inputs)
+        try:
+            compute = self._lower(graph, inputs)
+        except Exception as error:  # a graph that nobody has thought of
+            _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
+            compute = graph.forward
 
         def counted(*given: Any) -> Any:
             self._hits += 1
@@ -111,7 +140,7 @@ class Captured:
             found = self._whole(*args, **kwargs)
             if self._hits > before:
                 return found
-        return type(self._module).forward(self._module, *args, **kwargs)
+        return self._written(*args, **kwargs)
 
     def _recorded(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         """Return what computes a graph a first time for itself, and then for the trace."""
@@ -130,9 +159,13 @@ class Captured:
 
         return recorded
 
+    @property
+    def _name(self) -> str:
+        return type(self._module).__name__
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made of."""
-        return {"module": self._module, "lower": self._lower}
+        return {"module": self._module, "lower": self._lower, "given": self._given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it, of a module that may still be empty: it is held by that."""
@@ -144,7 +177,38 @@ def _copied_unless(held: bool, value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) and not held else value
 
 
-def _own_forward(module: nn.Module) -> Callable[..., Any]:
+class _Limit(logging.Filter):
+    """Says in our words, once, that a module has no room for more graphs."""
+
+    _LOGGER = logging.getLogger("torch._dynamo.convert_frame")
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self._module, self._is_told = module, False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep Dynamo's own words back."""
+        if "recompile_limit" not in record.getMessage():
+            return True
+        if not self._is_told:
+            _LOG.warning(
+                "`%s` was called in more than %d ways: others are computed layer by layer",
+                self._module,
+                MOST,
+            )
+        self._is_told = True
+        return False
+
+    def __enter__(self) -> None:
+        """Listen."""
+        self._LOGGER.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._LOGGER.removeFilter(self)
+
+
+def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:
     """Return what calls the ``forward`` of the class of ``module``, with code of its own.
 
     Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
@@ -154,6 +218,8 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     forward = type(module).forward
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if given is not None:
+            return given(*args, **kwargs)
         return forward(module, *args, **kwargs)
 
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
@@ -176,6 +242,21 @@ def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
 
 def _is_held(node: fx.Node) -> bool:
     """Whether a module holds the tensor as a parameter or buffer, by where Dynamo found it."""
-    found = node.meta.get("grapharg")
-    source = "" if found is None else str(found.source.name)
+    source = _source(node)
     return "._parameters[" in source or "._buffers[" in source
+
+
+def attributes(graph: fx.GraphModule) -> set[str]:
+    """Return the names of the placeholders that stand for what modules have, as ``constants``."""
+    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    return {node.name for node in places if _is_attribute(_source(node))}
+
+
+def _is_attribute(source: str) -> bool:
+    """Whether a source begins with a module: one of a frame, or those of ``_own_forward``."""
+    return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
+
+
+def _source(node: fx.Node) -> str:
+    found = node.meta.get("grapharg")
+    return "" if found is None else str(found.source.name)

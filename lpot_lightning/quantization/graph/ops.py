@@ -1,8 +1,8 @@
-"""What stands in a captured graph for a layer, whatever precision it has just now."""
+"""What stands in a captured graph for what has weights, whatever precision it has just now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -10,10 +10,15 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from lpot_lightning.quantization.graph.weight_calls import WeightCall, computed
+
 _LAYERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _NUMBERS = count(1)
 _LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("layer(Tensor x, str name) -> Tensor")
+_LIBRARY.define(
+    "function(Tensor x, Tensor weight, Tensor? bias, SymInt[] numbers, str call) -> Tensor"
+)
 
 
 def named(layer: Any) -> str:
@@ -29,7 +34,8 @@ def layer_of(name: str) -> Any:
 
 
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
-def _layer(x: Tensor, name: str) -> Tensor:
+def call_layer(x: Tensor, name: str) -> Tensor:
+    """Return what a layer gives, as the op does."""
     found: Tensor = _LAYERS[name](x)
     return found
 
@@ -41,3 +47,30 @@ def _layer_fake(x: Tensor, name: str) -> Tensor:
 
 
 LAYER: Callable[[Tensor, str], Tensor] = torch.ops.lpot_lightning.layer.default
+
+
+@torch.library.impl(_LIBRARY, "function", "CompositeExplicitAutograd")
+def call_function(
+    x: Tensor, weight: Tensor, bias: Tensor | None, numbers: Sequence[int], call: str
+) -> Tensor:
+    """Return what a function of a module gives, as the op does."""
+    owner, function, padding = call.split(":")
+    asked = WeightCall(
+        function=function, x=x, weight=weight, bias=bias, numbers=tuple(numbers), padding=padding
+    )
+    found: Tensor = _LAYERS[owner].function(asked)
+    return found
+
+
+@torch.library.register_fake("lpot_lightning::function", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _function_fake(
+    x: Tensor, weight: Tensor, bias: Tensor | None, numbers: Sequence[int], call: str
+) -> Tensor:
+    _, function, padding = call.split(":")
+    return computed(function, x, weight, bias, numbers, padding)
+
+
+FUNCTION: Callable[[Tensor, Tensor, Tensor | None, Sequence[int], str], Tensor] = (
+    torch.ops.lpot_lightning.function.default
+)
+"""A call with a weight: the owner's name, which of ``FUNCTIONS``, and a padding that is named."""

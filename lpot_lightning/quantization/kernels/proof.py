@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
-from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 
 FEW = 10_000
 """Of so many integers one may be a step beside: kernels and torch order roundings differently."""
@@ -41,6 +42,15 @@ def wrong_kernel(layer: Int8Layer, shapes: Iterable[Sequence[int]]) -> str | Non
         if _PROVED[key] is not None:
             return _PROVED[key]
     return None
+
+
+def saturates() -> bool:
+    """Whether sums of products of 8 bits are cut here, as on CPUs without VNNI; 7 bits fit then.
+
+    It is tried and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN to less.
+    """
+    weight = Int8Weight(torch.full((16, 64), 127, dtype=torch.int8), torch.full((16,), 0.01))
+    return wrong_kernel(Int8Linear(weight, Grid(1.0)), [(4, 64)]) is not None
 
 
 def wrong_for(layer: Int8Layer, seen: Iterable[Sequence[int]]) -> str | None:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lpot_lightning.quantization.graph.ops import LAYER, layer_of
+from lpot_lightning.quantization.functions.forward import FunctionOp
+from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Quantize
 from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
@@ -45,7 +46,7 @@ class Drafted:
         self.order = {node: number for number, node in enumerate(places)}
         self.folded: list[int] = []
         self.numbers: list[int] = []
-        self.sources: list[LayerForward] = []
+        self.sources: list[LayerForward | FunctionOp] = []
         self._drop_identities()
         self._spell_out()
 
@@ -126,11 +127,12 @@ class Drafted:
                 forward = layer_of(str(node.args[1]))
                 self.sources.append(forward)
                 if isinstance(forward.int8, QuantizedLayer):
-                    self._spell(node, forward.int8)
+                    self.spell(node, forward.int8)
                 else:
-                    node.target = _call  # a trace that is saved can hold no op of ours
+                    node.target = call_layer  # a trace that is saved can hold no op of ours
 
-    def _spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
+    def spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
+        """Let the steps of an int8 layer stand where ``node`` does, whose first input is its."""
         for step in self._before(node, int8):
             node.args = step, *node.args[1:]
         with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
@@ -155,12 +157,6 @@ class Drafted:
         step = self.add(node, quantize, (source,), "layer")
         node.prepend(step)
         yield step
-
-
-def _call(x: Tensor, name: str) -> Tensor:
-    """Return the output of a layer."""
-    found: Tensor = layer_of(name)(x)
-    return found
 
 
 def dtype_of(node: fx.Node) -> torch.dtype | None:

@@ -41,7 +41,7 @@ def mutated(draft: Drafted) -> set[fx.Node]:
     """Return the nodes whose memory is written to while others may still read it."""
     found: set[fx.Node] = set()
     for node in draft.graph.nodes:
-        if _writes(node) and isinstance(node.args[0], fx.Node):
+        if writes(node) and isinstance(node.args[0], fx.Node):
             family = _family(node.args[0])
             if any(len(one.users) > 1 for one in family):
                 found.update(family)
@@ -49,7 +49,8 @@ def mutated(draft: Drafted) -> set[fx.Node]:
     return found
 
 
-def _writes(node: fx.Node) -> bool:
+def writes(node: fx.Node) -> bool:
+    """Whether a node writes to the memory of its first argument."""
     name = _name(node)
     if not node.args or node.op not in ("call_function", "call_method"):
         return False
@@ -65,7 +66,7 @@ def _name(node: fx.Node) -> str:
 def _family(node: fx.Node) -> list[fx.Node]:
     """Return ``node`` and what it may be a view of, as far as that is in the graph."""
     found = [node]
-    while (_name(node) in _MAY_VIEW or _writes(node)) and node.args:
+    while (_name(node) in _MAY_VIEW or writes(node)) and node.args:
         source = node.args[0]
         if not isinstance(source, fx.Node):
             break
@@ -80,7 +81,7 @@ def _children(node: fx.Node) -> set[fx.Node]:
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
-            if user not in found and (_name(user) in _MAY_VIEW or _writes(user)):
+            if user not in found and (_name(user) in _MAY_VIEW or writes(user)):
                 found.add(user)
                 waiting.append(user)
     return found

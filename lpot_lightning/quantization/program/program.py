@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from lpot_lightning.quantization.graph.capture import constants
+from lpot_lightning.quantization.graph.capture import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
+from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.streams import read_integers
 
@@ -36,6 +37,7 @@ class Program:
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
         self._captured, self._held = graph, constants(graph, inputs)
+        self._attributes = attributes(graph)
         self._computes: Callable[..., Any]
         self._make(inputs)
 
@@ -75,6 +77,7 @@ class Program:
 
     def _make(self, inputs: Sequence[Any]) -> None:
         draft = Drafted(self._captured, inputs, self._held)
+        spell_functions(draft, self._attributes)
         for make in (quantize_once, read_integers, quantize_sooner, lengthen):
             make(draft)
         self._computes, self._draft = draft.finish(), draft

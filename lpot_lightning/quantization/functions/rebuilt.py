@@ -1,0 +1,72 @@
+"""Int8 functions of a model that was quantized, as its files describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.quantization.functions.forward import (
+    FunctionOp,
+    OwnerForward,
+    QuantizedFunction,
+    stand_in,
+)
+from lpot_lightning.quantization.graph.weight_calls import layer_like
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer, quantized
+
+_MOST_NUMBERS = 2**31
+
+
+def rebuilt(
+    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]]
+) -> dict[str, StandIn]:
+    """Return the int8 functions of a tune config, to be filled with tensors.
+
+    Args:
+        model: as the quantized one was.
+        ops: by name, what ``Owners.described`` gave, and the grid of the input.
+
+    Raises:
+        ArtifactError: if the model has no such module, or these are no shapes.
+    """
+    forwards: dict[str, OwnerForward] = {}
+    for op, (described, grid) in ops.items():
+        path, _, name = op.rpartition("#")
+        if path not in forwards:
+            forwards[path] = OwnerForward(_owner_at(model, path), described["lent"])
+        forwards[path].ops[name] = _rebuilt(op, name, described, grid)
+    return {path: stand_in(forward) for path, forward in forwards.items()}
+
+
+def _rebuilt(op: str, name: str, described: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
+    function = name.rpartition("_")[0]
+    numbers, shape = tuple(described["numbers"]), described["shape"]
+    size = 1
+    for one in shape:
+        size *= one
+    if not 0 < size < _MOST_NUMBERS:
+        raise ArtifactError(f"`{op}` has a weight of {shape}, which is no shape of one")
+    geometry = function, numbers, str(described["padding"])
+    layer = layer_like(geometry, shape, bias=described["bias"]).to_empty(device="cpu")
+    for one in layer.parameters():
+        one.detach().zero_()
+    made = FunctionOp(geometry)
+    made.stored = str(described["stored"])
+    form = quantized(layer, grid)
+    assert isinstance(form, QuantizedLayer)
+    weight: Any = layer.weight
+    bias: Any = layer.bias
+    made.int8 = QuantizedFunction(form, weight, bias)
+    return made
+
+
+def _owner_at(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
