@@ -8,14 +8,17 @@ import multiprocessing
 import os
 import pickle
 import warnings
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from plain_scenes import APPROACHES, QAT, corners, net, quantization
+from plain_scenes import APPROACHES, QAT, conf, corners, net, quantization
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lpot_lightning import Quantization
 from lpot_lightning.errors import QuantizationError
 
 IMAGES = corners(40, seed=1).tensors[0]
@@ -46,6 +49,57 @@ class Lit(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
+
+
+class Gated(nn.Linear):
+    """Has its weight, and the same by a sign that its input has: now and then what was rounded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated = F.linear(x, self.weight * x.mean().sign(), self.bias)
+        return F.linear(x, self.weight, self.bias) + 2 * gated
+
+
+class Narrow(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Own(nn.Module):
+    """Modules that compute with weights of their own, attention, bags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow, self.attend = Narrow(1, 8, 3), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.bags = nn.EmbeddingBag(9, 8, padding_idx=0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.narrow(images).flatten(2).transpose(1, 2)
+        tokens = self.attend(tokens, tokens, tokens, need_weights=False)[0]
+        bags = (images.flatten(1)[:, :6] > 0).long() * 8
+        return tokens.mean(1) + self.bags(bags)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor")  # in torch's own functions
+@pytest.mark.parametrize("images", [IMAGES[:1], IMAGES[:8]], ids=["one", "some"])
+def test_functions_with_weights_are_traced_and_pickled(workspace, images):
+    asked = conf(workspace, calibration={"sampling_size": len(images)})
+    int8 = Quantization(asked)(Own(), q_dataloader=[images], eval_func=lambda _: 1.0)
+    wanted = answer(int8)
+    trace = traced(int8, images)
+    assert "lpot" not in "".join(one.kind() for one in trace.inlined_graph.nodes())
+    torch.testing.assert_close(answer(trace), wanted)  # of one image no graph can be recorded
+    assert len(images) == 1 or torch.equal(answer(trace), wanted)
+    assert torch.equal(answer(pickle.loads(pickle.dumps(int8))), wanted)  # noqa: S301
+
+
+def test_a_weight_that_comes_of_the_input_is_not_baked_into_a_trace(workspace):
+    asked = conf(workspace, calibration={"sampling_size": 8})
+    made = nn.Sequential(nn.Flatten(), Gated(64, 4))
+    int8 = Quantization(asked)(made, q_dataloader=[IMAGES[:8]], eval_func=lambda _: 1.0)
+    trace = traced(int8, IMAGES[:8], check_trace=False)
+    for images in (IMAGES[:8], -IMAGES[:8]):
+        torch.testing.assert_close(answer(trace, images), answer(int8, images), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("called", [False, True])
@@ -103,10 +157,10 @@ def test_a_process_that_is_spawned_has_it(quantized):
         assert torch.equal(pool.apply(_answer, (int8,)), answer(int8))
 
 
-def traced(model: nn.Module, images: Tensor, again: int = 1) -> torch.jit.ScriptModule:
+def traced(model: nn.Module, images: Tensor, again: int = 1, **how: Any) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-        return [torch.jit.trace(model, images) for _ in range(again)][-1]
+        return [torch.jit.trace(model, images, **how) for _ in range(again)][-1]
 
 
 @pytest.mark.parametrize("images", [IMAGES[:1], IMAGES[:8]], ids=["one", "some"])

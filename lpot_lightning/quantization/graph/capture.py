@@ -30,7 +30,10 @@ _ANY_SIZE = {"use_duck_shape": False, "backed_size_oblivious": True}
 """In a trace numbers are those of the moment, and sizes are any: also one that is 1, or that of
 another by chance."""
 _NO_GRAPH = dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit
-_OF_VALUES = {"item", "tolist", torch.ops.aten._assert_scalar.default}
+_OF_VALUES = {
+    "item", "tolist", torch.ops.aten._assert_scalar.default,
+    torch.sym_max, torch.sym_min, torch.sym_float, torch.sym_int, torch.sym_not, torch.sym_ite,
+}  # fmt: skip
 
 
 @dataclass
@@ -144,10 +147,12 @@ class Captured:
 
     def _recorded(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         """Return what computes a graph a first time for itself, and then for the trace."""
-        if any(node.target in _OF_VALUES for node in graph.graph.nodes):
+        if any(map(_is_of_values, graph.graph.nodes)):
             raise NotImplementedError("a trace holds no numbers that are computed")
-        compute, sizes = self._lower(graph, inputs), AskedSizes(graph, inputs)
-        held = constants(graph, inputs)
+        held, sizes = constants(graph, inputs), AskedSizes(graph, inputs)
+        if sizes.is_of_one_sample(held):
+            raise NotImplementedError("an op has made a graph of one sample of it")
+        compute = self._lower(graph, inputs)
         places = [node for node in graph.graph.nodes if node.op == "placeholder"]
         own = [node.name in held for node in places]
 
@@ -170,6 +175,11 @@ class Captured:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it, of a module that may still be empty: it is held by that."""
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _is_of_values(node: fx.Node) -> bool:
+    """Whether Python computes with what a tracer passes as a tensor, and takes none."""
+    return node.target in _OF_VALUES or getattr(node.target, "__module__", "") == "math"
 
 
 def _copied_unless(held: bool, value: Any) -> Any:

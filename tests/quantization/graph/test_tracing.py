@@ -84,6 +84,18 @@ class Broadcast(Branch):
         return self.b(self.a(x).relu() * mask)
 
 
+class Same(nn.Module):
+    """Pads by what it computes of sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x):
+        more = max((-(-x.shape[-1] // 2) - 1) * 2 + 3 - x.shape[-1], 0)
+        return self.conv(F.pad(x, [0, more, 0, more]))
+
+
 class Changing(Branch):
     def forward(self, x):
         return self.b(self.a(x.mul_(2)))
@@ -99,6 +111,7 @@ NETS: dict[str, tuple[type[nn.Module], list[Any]]] = {
 BY_LAYERS = {
     "broadcast": (Broadcast, [(shown(n, 8), shown(n, 1)) for n in (4, 3)]),
     "branch": (Branch, [(shown(n, 8),) for n in (4, 3)]),
+    "sizes": (Same, [(shown(n, 3, 8, 8),) for n in (4, 3)]),
 }
 
 
@@ -151,6 +164,7 @@ def test_a_trace_gives_what_the_graph_gives_for_batches_of_any_size(name, first)
     assert model.forward.counts.by_graph == model.forward.counts.calls > 0
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # `max` of sizes
 @pytest.mark.parametrize("name", BY_LAYERS)
 def test_what_is_no_one_graph_is_recorded_layer_by_layer(name):
     kind, batches = BY_LAYERS[name]
