@@ -26,6 +26,10 @@ class Prepared(Protocol):
     def excluded(self) -> Mapping[str, str]:
         """What stays in floating point whatever is asked, with the reason."""
 
+    @property
+    def exact(self) -> Mapping[str, str]:
+        """Ops whose kernel is wrong here, with how: plain arithmetic computes in its place."""
+
     def asleep(self) -> AbstractContextManager[None]:
         """Let data through the observed parts that the calibration is not to count."""
 

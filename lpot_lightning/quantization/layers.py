@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import configs_of
+from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
+from lpot_lightning.quantization.damage import RootErrors
+from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import wrong_for
-from lpot_lightning.quantization.observed_layer import ObservedLayer
+from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
@@ -29,15 +32,14 @@ from lpot_lightning.quantization.quantized_layer import (
     kind_of_class,
     quantized,
     unquantizable,
-    weight_of,
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
-BIAS = "fast_bias_correction"
 RUNS = 3
-Verdict = tuple[dict[str, str], dict[str, str]]
-"""Ops that cannot be int8, with the reason, and ops whose kernel is wrong here, with how."""
+Verdict = tuple[dict[str, str], dict[str, str], dict[str, Equalization]]
+"""Ops that cannot be int8, with the reason, ops whose kernel is wrong here, with how, and how the
+inputs of ops can be equalized."""
 
 
 def _own(verdict: Verdict) -> Verdict:
@@ -51,7 +53,8 @@ class PreparedLayers:
         layers: by path, of a kind that has an int8 form.
         calls: of each module, in a dry run.
         excluded: what has weights and is no op, with the reason.
-        roots: the modules that are called from outside of all others: graphs are made of them.
+        roots: by path, the modules that are called from outside of all others: graphs are made of
+            them, and errors measured at their outputs.
         bits: 8, or 7 where kernels saturate.
         owners: modules that compute with their own weights, by path.
         order: the paths of all, in the order of the model.
@@ -63,7 +66,7 @@ class PreparedLayers:
         layers: Mapping[str, nn.Module],
         calls: Mapping[int, ModuleCalls],
         excluded: dict[str, str],
-        roots: Sequence[str],
+        roots: Mapping[str, nn.Module],
         *,
         bits: int,
         owners: Mapping[str, nn.Module],
@@ -74,13 +77,17 @@ class PreparedLayers:
         self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
         self._forwards = {path: LayerForward(layer, None) for path, layer in layers.items()}
+        self._forms: dict[str, tuple[OpConfig, Int8Form]] = {}
         self._captured: dict[str, Captured] | None = None
         self._calls = {path: calls.get(id(layer), ModuleCalls()) for path, layer in layers.items()}
         self.excluded = excluded
         self.exact: dict[str, str] = {}
-        self._bits, self._roots = bits, roots
+        self._bits, self._roots = bits, tuple(roots)
+        called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
+        self._damage = RootErrors(roots, called, layers)
         self._wrong: dict[str, str] = {}
         self._refused: dict[str, str] = {}
+        self._equalizations: dict[str, Equalization] = {}
         self._measured = 0.0
 
     @property
@@ -131,7 +138,8 @@ class PreparedLayers:
         wrong = {path: why for path, why in {**unusable, **refused}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
-        self._wrong, self.exact = agreed((wrong, exact))
+        evened = {path: one for path in usable if (one := self._equalization(path))}
+        self._wrong, self.exact, self._equalizations = agreed((wrong, exact, evened))
         self.excluded.update(self._wrong)
 
     def _sort_out(self) -> None:
@@ -151,6 +159,12 @@ class PreparedLayers:
         name, _, number = function.rpartition("_")
         return self._order[path], name, int(number or 0)
 
+    def _equalization(self, path: str) -> Equalization | None:
+        layer, calls = self._layers[path], self._calls[path]
+        if isinstance(layer.layer, TABLES):
+            return None
+        return Equalization.of(layer, input_of(calls.args, calls.kwargs))
+
     def _disproved(self, path: str) -> str | None:
         layer = self._layers[path]
         if not layer.shapes:
@@ -158,8 +172,8 @@ class PreparedLayers:
         made = self._made(path, configs_of(_kind(layer))[0])
         if not isinstance(made, QuantizedLayer):
             return None
-        shapes = [_with_border(shape, made.border) for shape in layer.shapes]
-        return wrong_for(made.kernel, shapes)
+        shapes = [one for shape in layer.shapes for one in shapes_like(made.kernel_shape(shape))]
+        return wrong_kernel(made.kernel, shapes)
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -170,10 +184,15 @@ class PreparedLayers:
                 kind=_kind(layer),
                 configs=(FP32,) if path in self._wrong else configs_of(_kind(layer)),
                 weight_bytes=_weight_bytes(layer.layer),
-                corrections=() if path in self._wrong or layer.means is None else (BIAS,),
+                corrections=self._corrections(path),
             )
             for path, layer in self._layers.items()
         )
+
+    def _corrections(self, path: str) -> tuple[str, ...]:
+        if path in self._wrong or self._layers[path].means is None:
+            return ()
+        return (EQUALIZATION, WEIGHT, BIAS) if path in self._equalizations else (WEIGHT, BIAS)
 
     def convert(self, recipe: Recipe) -> dict[str, StandIn]:
         """Return the int8 layers by path, and those in fp32: graphs are the same for all recipes.
@@ -184,14 +203,21 @@ class PreparedLayers:
         configs = recipe.as_mapping()
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
         int8 = [op for op in recipe.int8_ops if op not in found]
-        forms = {op: self._made(op, configs[op]) for op in int8}
+        forms = {op: self._kept(op, configs[op]) for op in int8}
         return found | self._owners.chosen(forms, _as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
-        forward.int8 = None if config.is_fp32 else self._made(path, config)
+        forward.int8 = None if config.is_fp32 else self._kept(path, config)
         gone = () if config.is_fp32 else self._gone(path)
         return StandIn(forward.int8, gone=gone, forward=forward)
+
+    def _kept(self, path: str, config: OpConfig) -> Int8Form:
+        """Return what computes in int8 for an op; the last one is kept, with what it has packed."""
+        known = self._forms.get(path)
+        if known is None or known[0] != config:
+            known = self._forms[path] = config, self._made(path, config)
+        return known[1]
 
     def graphs(self, model: nn.Module) -> dict[str, Captured]:
         """Return what computes over the layers of ``model`` where their calls can be captured.
@@ -213,23 +239,38 @@ class PreparedLayers:
         return tuple(name for name in ("weight", "bias") if name in own and not read)
 
     def _made(self, path: str, config: OpConfig) -> Int8Form:
-        observed = self._layers[path]
-        made = quantized(observed.layer, self._grid(observed, config))
+        observed, x = self._layers[path], self._grid(path, config)
+        if x is None:
+            return quantized(observed.layer, None)
+        made = corrected(observed, x, config, self._equalizations.get(path))
         if isinstance(made, QuantizedLayer):
             made.kernel.exact = path in self.exact
-            if BIAS in config.corrections:
-                _correct_bias(made, observed)
         return made
 
-    def _grid(self, observed: ObservedLayer, config: OpConfig) -> Grid | None:
+    def _grid(self, path: str, config: OpConfig) -> Grid | None:
+        observed, asked = self._layers[path], config.activation
         if isinstance(observed.layer, TABLES):
             return None
-        asked = config.activation
-        return grid_for(observed.seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
+        evened = EQUALIZATION in config.corrections
+        seen = self._equalizations[path].seen if evened else observed.seen
+        return grid_for(seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
-        """Return for each int8 op the error of its own output, on the batch of the dry run."""
-        return [(op, self.error(recipe, [op])) for op in recipe.int8_ops]
+        """Return for each int8 op the error of what the model gives, on the batch of the dry run.
+
+        Where that does not say anything, since the batch takes another way for one, it is the error
+        of the op's own output.
+        """
+        configs = recipe.as_mapping()
+        found = self._damage.of((op, *self._alone(op, configs[op])) for op in recipe.int8_ops)
+        return [(op, found[op] or self.error(recipe, [op])) for op in recipe.int8_ops]
+
+    def _alone(self, op: str, config: OpConfig) -> tuple[str, Callable[..., Any]]:
+        """Return the path of the module of ``op``, and what computes for it with that in int8."""
+        form = self._made(op, config)
+        if op in self._forwards or not isinstance(form, QuantizedLayer):
+            return op, form.forward
+        return self._owners.alone(op, form)
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
         """Return the sum of the errors that ``ops`` make, each where it stands.
@@ -252,7 +293,7 @@ class PreparedLayers:
     @property
     def forwards(self) -> float:
         """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
-        return self._measured
+        return self._measured + self._damage.forwards
 
     def profile(self) -> dict[str, OpProfile]:
         """Return what each op costs in floating point, on the batch of the dry run."""
@@ -288,7 +329,7 @@ class PreparedLayers:
             found["gone"] = list(self._gone(path))
         else:
             found["function"] = self._owners.described(path, _as_they_are(recipe))
-        grid = self._grid(layer, config)
+        grid = self._grid(path, config)
         if grid is not None:
             found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
         return found
@@ -319,28 +360,3 @@ def _unusable(layer: ObservedLayer) -> str | None:
 def _weight_bytes(layer: nn.Module) -> int:
     tensors: list[Tensor | None] = [getattr(layer, name, None) for name in ("weight", "bias")]
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
-
-
-def _with_border(shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = list(shape)
-    for number in range(len(border) // 2):
-        sizes[-1 - number] += border[2 * number] + border[2 * number + 1]
-    return tuple(sizes)
-
-
-def _correct_bias(made: QuantizedLayer, observed: ObservedLayer) -> None:
-    """Let the mean of each output be what it was: rounding the weight has moved it.
-
-    The shift is the sum of the weight's error times the mean of the input; see Nagel et al., 2019
-    (arXiv:1906.04721), section 4.2, whose means are computed and not seen.
-    """
-    layer: Any = observed.layer
-    means, weight = observed.means, weight_of(layer).detach().double()
-    assert means is not None
-    error = weight - made.kernel.rounded.dequantize().double()
-    a_channel = error.flatten(2).sum(2) if error.dim() > 2 else error
-    groups = getattr(layer, "groups", 1)
-    own = means.view(groups, -1).repeat_interleave(len(weight) // groups, 0)
-    shift = (a_channel * own).sum(1).float()
-    bias = made.kernel.bias
-    made.kernel.bias = shift if bias is None else bias + shift

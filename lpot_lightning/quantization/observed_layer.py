@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ class ObservedLayer(nn.Module):
     Attributes:
         awake: whether what passes counts.
         seen: the values of the input.
+        ends: the least and the greatest value of each channel of the input, float64; ``None`` where
+            nothing was seen.
         called: whether the layer was called while awake, whatever it got.
         shapes: of inputs, each once; a few of them.
     """
@@ -34,6 +37,7 @@ class ObservedLayer(nn.Module):
         self.called = False
         self.seen = Histogram()
         self.shapes: list[tuple[int, ...]] = []
+        self.ends: tuple[Tensor, Tensor] | None = None
         self._sums: Tensor | None = None
         self._count = 0
 
@@ -45,7 +49,7 @@ class ObservedLayer(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the layer gives."""
         if self.awake:
-            self.count(args[0] if args else next(iter(kwargs.values()), None))
+            self.count(input_of(args, kwargs))
         with hidden():
             return type(self.layer).forward(self.layer, *args, **kwargs)
 
@@ -64,9 +68,12 @@ class ObservedLayer(nn.Module):
             return
         dim = _channel_dim(self.layer, x)
         others = [one for one in range(x.dim()) if one != dim]
-        with torch.no_grad():
-            sums = x.detach().double().sum(others) if others else x.detach().double()
+        values = x.detach() if others else x.detach()[None]
+        others = others or [0]
+        sums = values.sum(others, dtype=torch.float64)
         self._sums = sums if self._sums is None else self._sums + sums
+        ends = values.amin(others).double(), values.amax(others).double()
+        self.ends = ends if self.ends is None else _widest([self.ends, ends])
         self._count += x.numel() // x.shape[dim]
 
     @property
@@ -81,6 +88,7 @@ class ObservedLayer(nn.Module):
             "called": self.called,
             "sums": None if self._sums is None else self._sums.tolist(),
             "count": self._count,
+            "ends": None if self.ends is None else [one.tolist() for one in self.ends],
         }
 
     def merge(self, seen: list[dict[str, Any]]) -> None:
@@ -90,6 +98,19 @@ class ObservedLayer(nn.Module):
         sums = [torch.tensor(one["sums"], dtype=torch.float64) for one in seen if one["count"]]
         self._sums = torch.stack(sums).sum(0) if sums else None
         self._count = sum(one["count"] for one in seen)
+        ends = [torch.tensor(one["ends"], dtype=torch.float64) for one in seen if one["count"]]
+        self.ends = _widest(ends) if ends else None
+
+
+def input_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return the tensor that a layer is called with."""
+    given = args[0] if args else next(iter(kwargs.values()), None)
+    return given if isinstance(given, Tensor) else None
+
+
+def _widest(ends: Iterable[Sequence[Tensor] | Tensor]) -> tuple[Tensor, Tensor]:
+    least, greatest = zip(*ends, strict=True)
+    return torch.stack(least).amin(0), torch.stack(greatest).amax(0)
 
 
 def _channel_dim(layer: nn.Module, x: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from lpot_lightning.errors import ArtifactError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization.corrections import EQUALIZATION
 from lpot_lightning.quantization.floats import NORMS, in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
@@ -20,11 +22,18 @@ from lpot_lightning.quantization.functions.rebuilt import rebuilt
 from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import saturates
+from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.proof import saturates, usual_shapes, wrong_kernel
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import (
+    LayerForward,
+    channels_of,
+    kind_of,
+    quantized,
+)
 
+_LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
     (nn.RNNBase, "recurrent layers keep their state in floating point"),
@@ -71,7 +80,11 @@ class OnednnBackend:
                 owners[path] = module
         own = {path: own_ids(one, calls) for path, one in owners.items()}
         excluded |= in_floats(model, calls, {*layers, *excluded}, own)
-        roots = [path for path in roots_of(model, calls) if _holds(path, layers, owners)]
+        roots = {
+            path: model.get_submodule(path)
+            for path in roots_of(model, calls)
+            if _holds(path, layers, owners)
+        }
         bits = 7 if saturates() else 8
         return PreparedLayers(
             layers,
@@ -95,7 +108,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(layer, _grid_of(path, op, described))
+            int8 = quantized(layer, _grid_of(path, op, described), factors=_factors_of(op, layer))
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found | rebuilt(model, functions)
 
@@ -122,6 +135,7 @@ class OnednnBackend:
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
         nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
+        _prove(model)
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
@@ -133,6 +147,17 @@ class OnednnBackend:
 def _roots(described: Mapping[str, Any]) -> Iterator[str]:
     for part in described["parts"]:
         yield str(part["path"])
+
+
+def _prove(model: nn.Module) -> None:
+    """Leave kernels that are wrong here, where the files have come to, to plain arithmetic."""
+    for path, layer in model.named_modules():
+        if isinstance(layer, Int8Layer):
+            reason = wrong_kernel(layer, usual_shapes(layer))
+            layer.exact = reason is not None
+            if layer.exact:
+                op = path.removesuffix(f".{HELD}.kernel")
+                _LOG.warning("`%s` is int8 by plain arithmetic, which is slow: %s", op, reason)
 
 
 def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -190,3 +215,8 @@ def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> 
         return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
     except (TypeError, ValueError, QuantizationError) as error:
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
+
+
+def _factors_of(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
+    """Return a place for the factors of an equalized layer, which are in the state."""
+    return torch.ones(channels_of(layer)) if EQUALIZATION in op.get("corrections", ()) else None

@@ -52,6 +52,11 @@ def weight_of(layer: nn.Module) -> Tensor:
     return weight.t() if kind_of_class(type(layer)) == CONV1D else weight
 
 
+def channels_of(layer: nn.Module) -> int:
+    """Return how many channels a layer with a weight reads."""
+    return weight_of(layer).shape[1] * int(getattr(layer, "groups", 1))
+
+
 def unquantizable(layer: nn.Module) -> str | None:
     """Return why a layer of a known kind has no int8 form, ``None`` if it has one."""
     if isinstance(layer, TABLES):
@@ -128,20 +133,37 @@ class QuantizedLayer(nn.Module):
         kernel: gives float32.
         border: how many values are put around the input first, as ``F.pad`` takes it.
         mode: with what, of ``F.pad``.
+        factors: what each channel of the input is divided by first, as ``Divide`` takes them; the
+            weight of the kernel is that of the layer times them.
     """
 
+    factors: Tensor | None
+
     def __init__(
-        self, kernel: Int8Layer, border: tuple[int, ...] = (), mode: str = "constant"
+        self,
+        kernel: Int8Layer,
+        border: tuple[int, ...] = (),
+        mode: str = "constant",
+        factors: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.kernel = kernel
         self.border, self.mode = border, mode
+        self.register_buffer("factors", factors)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output."""
-        x = F.pad(input, self.border, self.mode) if self.border else input
+        x = input if self.factors is None else input / self.factors
+        x = F.pad(x, self.border, self.mode) if self.border else x
         found: Tensor = self.kernel(self.kernel.x.quantize(x))
         return found.to(input.dtype)
+
+    def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that the kernel gets for an input of ``shape``, with a batch."""
+        sizes = [1, *shape] if len(shape) < self.kernel.weight.dim() else [*shape]
+        for number in range(len(self.border) // 2):
+            sizes[-1 - number] += self.border[2 * number] + self.border[2 * number + 1]
+        return tuple(sizes)
 
 
 class QuantizedEmbedding(nn.Module):
@@ -203,12 +225,20 @@ Int8Form: TypeAlias = QuantizedLayer | QuantizedEmbedding | QuantizedEmbeddingBa
 """What computes in int8 for one layer."""
 
 
-def quantized(layer: nn.Module, x: Grid | None) -> Int8Form:
+def quantized(
+    layer: nn.Module,
+    x: Grid | None,
+    weight: Int8Weight | None = None,
+    factors: Tensor | None = None,
+) -> Int8Form:
     """Return what computes in int8 for ``layer``, of a kind that ``kind_of`` knows.
 
     Args:
         layer: with finite weights; it is left as it is.
-        x: the grid of its input; ``None`` for an embedding, whose input are ids.
+        x: the grid of its input, divided by ``factors``; ``None`` for an embedding, whose input
+            are ids.
+        weight: rounded; without it, it is that of ``layer`` as it is.
+        factors: one a channel of the input, that ``weight`` is multiplied by.
 
     Example::
 
@@ -220,13 +250,18 @@ def quantized(layer: nn.Module, x: Grid | None) -> Int8Form:
     if isinstance(layer, nn.EmbeddingBag):
         return QuantizedEmbeddingBag(Int8Embedding.of(layer.weight), layer)
     assert x is not None
-    weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
+    if weight is None:
+        weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
+    if factors is not None:
+        factors = factors.float().view(-1, *[1] * (weight.values.dim() - 2))
     if isinstance(layer, CONVOLUTIONS):
-        return _quantized_conv(layer, weight, x)
-    return QuantizedLayer(Int8Linear(weight, x))
+        return _quantized_conv(layer, weight, x, factors)
+    return QuantizedLayer(Int8Linear(weight, x), factors=factors)
 
 
-def _quantized_conv(layer: Any, weight: Int8Weight, x: Grid) -> QuantizedLayer:
+def _quantized_conv(
+    layer: Any, weight: Int8Weight, x: Grid, factors: Tensor | None
+) -> QuantizedLayer:
     border = tuple(layer._reversed_padding_repeated_twice)
     even = border[0::2] == border[1::2]  # "same" may put more on one side
     inside = layer.padding_mode == "zeros" and even
@@ -234,9 +269,9 @@ def _quantized_conv(layer: Any, weight: Int8Weight, x: Grid) -> QuantizedLayer:
     geometry = ConvGeometry(layer.stride, padding, layer.dilation, layer.groups)
     kernel = Int8Conv(weight, x, geometry)
     if inside:
-        return QuantizedLayer(kernel)
+        return QuantizedLayer(kernel, factors=factors)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return QuantizedLayer(kernel, border, mode)
+    return QuantizedLayer(kernel, border, mode, factors)
 
 
 def _places_after(layer: Any, sizes: Sequence[int]) -> list[int]:

@@ -124,6 +124,8 @@ def calibrate(model: nn.Module, prepared: Prepared, feed: Feed, ranks: Ranks, sa
     settle(prepared, ranks)
     for line in by_reason(prepared.excluded):
         say(f"stays in fp32: {line}")
+    for line in by_reason(prepared.exact):
+        say(f"is int8 by plain arithmetic, which is slow: {line}")
 
 
 def check_not_int8(model: nn.Module) -> None:

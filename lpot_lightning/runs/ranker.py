@@ -14,7 +14,7 @@ from lpot_lightning.recipe import CORRECTIONS, Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import cost_shown_as, costs_of
 from lpot_lightning.tuning.history import History
-from lpot_lightning.tuning.repair import EQUALIZATION, Repair, repair
+from lpot_lightning.tuning.repair import Repair, repair
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -125,17 +125,7 @@ class Ranker:
         if self._repaired is None:
             return ()
         mended, chosen = self._repaired.as_mapping(), recipe.as_mapping()
-        return tuple(
-            one
-            for one in self._repairs
-            if chosen[one.op] == mended[one.op]
-            and (one.what != EQUALIZATION or self._reads_int8(one.op, recipe))
-        )
-
-    def _reads_int8(self, op: str, recipe: Recipe) -> bool:
-        """Whether equalization with what ``op`` reads is in force."""
-        reads = next(one.reads for one in self._space.ops if one.name == op)
-        return set(reads) <= set(recipe.int8_ops)
+        return tuple(one for one in self._repairs if chosen[one.op] == mended[one.op])
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Repair before fallback: what costs no speed and lowers the error of the worst ops."""
+"""Repair before fallback: what hardly costs speed and lowers the error of the worst ops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Repair:
     Args:
         op: to which op.
         what: a correction, or the new setting of its activation.
-        before: the error without it, of the ops that it works on.
+        before: the error without it.
         after: the error with it.
     """
 
@@ -59,23 +59,21 @@ def repair(
     error_of: ErrorOf,
     allowed: Collection[str] = CORRECTIONS,
 ) -> Repaired:
-    """Lower the error of the worst int8 ops of ``recipe`` by what costs no speed.
+    """Lower the error of the worst int8 ops of ``recipe`` by what hardly costs speed.
 
     One kind of repair after the other, each on the worst op first, and each kept only where the
-    error is lower by more than ``MARGIN``: equalization of what lies between the op and the one
-    before or after it, as both suffer from it; then the settings of its activation; then what is
-    done to its own weights. Later ones are measured with the earlier ones in force: what an
-    equalized range needs is another setting than what the ruined one needed.
+    error is lower by more than ``MARGIN``: equalization of what the op reads; then the settings of
+    its activation; then what is done to its weights. Later ones are measured with the earlier ones
+    in force: what an equalized range needs is another setting than what the ruined one needed.
 
-    A tensor belongs to the op that gives it: the settings of that op decide how it is held, those
-    of its readers only where no int8 op comes before. So the settings are tried of the worst ops
-    and of those that they read.
+    A tensor belongs to the op that reads it: the settings and the equalization of that op decide
+    how it is held. So nothing but the worst ops themselves is changed for them.
 
     Args:
         recipe: to be repaired.
         space: what each op may be; ``Op.corrections`` says what may be done to it.
         sensitivities: of the int8 ops of ``recipe``.
-        error_of: simulates; it is called some ten times for an op.
+        error_of: simulates; it is called some ten times for an op, with that op alone.
         allowed: corrections that may be taken; those that ``recipe`` has stay.
 
     Example::
@@ -86,15 +84,13 @@ def repair(
     """
     worst = worst_of(sensitivities)
     bench = _Bench(recipe, space, error_of)
-    if EQUALIZATION in allowed:
-        for op in worst:
-            bench.equalize(op)
-    for op in dict.fromkeys((*worst, *bench.read_by(worst))):
-        bench.choose_setting(op)
     for correction in CORRECTIONS:
-        if correction in allowed and correction != EQUALIZATION:
-            for op in worst:
+        for op in worst:
+            if correction in allowed:
                 bench.correct(op, correction)
+        for op in worst:
+            if correction == EQUALIZATION:
+                bench.choose_setting(op)
     left = tuple(one.op for one in sensitivities if not one.is_finite)
     return Repaired(bench.recipe, tuple(bench.repairs), left)
 
@@ -124,21 +120,9 @@ class _Bench:
         self._ops = {op.name: op for op in space.ops}
         self._error_of = error_of
 
-    def read_by(self, ops: Iterable[str]) -> list[str]:
-        """Return the int8 ops whose outputs ``ops`` take."""
-        return [one for op in ops for one in self._ops[op].reads if self._is_int8(one)]
-
-    def equalize(self, op: str) -> None:
-        """Try it between ``op`` and what it reads, and between ``op`` and what reads it."""
-        readers = (one.name for one in self._ops.values() if op in one.reads)
-        for consumer in (op, *readers):
-            ends = (*self._ops[consumer].reads, consumer)
-            if all(map(self._is_int8, ends)):
-                self._try(consumer, ends, self._with_correction(consumer, EQUALIZATION))
-
     def correct(self, op: str, correction: str) -> None:
-        """Try a correction of the weights of ``op`` alone."""
-        self._try(op, (op,), self._with_correction(op, correction))
+        """Try a correction of ``op``."""
+        self._try(op, self._with_correction(op, correction))
 
     def choose_setting(self, op: str) -> None:
         """Try all settings of ``op`` that are left to it."""
@@ -148,17 +132,17 @@ class _Bench:
             for config in self._ops[op].int8_configs
             if (config.activation, config.weight) != (now.activation, now.weight)
         }
-        self._try(op, (op,), others)
+        self._try(op, others)
 
-    def _try(self, op: str, measured: Collection[str], configs: Mapping[str, OpConfig]) -> None:
+    def _try(self, op: str, configs: Mapping[str, OpConfig]) -> None:
         """Keep the best of ``configs``, by what they are called, if it is good enough."""
         if not configs:
             return
-        before = self._error_of(self.recipe, measured)
+        before = self._error_of(self.recipe, (op,))
         if not math.isfinite(before):
             return
         tried = {what: self.recipe.with_configs({op: one}) for what, one in configs.items()}
-        errors = {what: self._error_of(recipe, measured) for what, recipe in tried.items()}
+        errors = {what: self._error_of(recipe, (op,)) for what, recipe in tried.items()}
         best = min(errors, key=lambda what: (not math.isfinite(errors[what]), errors[what]))
         if errors[best] < before * (1 - MARGIN):
             self.recipe = tried[best]
@@ -172,9 +156,6 @@ class _Bench:
 
     def _config(self, op: str) -> OpConfig:
         return self.recipe.as_mapping()[op]
-
-    def _is_int8(self, op: str) -> bool:
-        return op in self._ops and not self._config(op).is_fp32
 
 
 def _name(config: OpConfig) -> str:

@@ -15,9 +15,10 @@ from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.corrections import BIAS
 from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.layers import Int8Conv
-from lpot_lightning.quantization.layers import BIAS, PreparedLayers
+from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
 from lpot_lightning.runs.preparation import int8_in
@@ -300,13 +301,14 @@ def test_bias_correction_gives_the_means_back():
     assert corrected < off / 2
 
 
-def test_errors_are_those_of_each_op_alone():
+def test_errors_are_those_of_each_op_where_it_stands():
     prepared = calibrated(net())
     recipe = all_int8(prepared)
-    ranked = dict(prepared.rank(recipe))
-    assert set(ranked) == {"conv", "deep", "table", "mix", "head"}
-    assert all(0 < one < 0.01 for one in ranked.values())
-    assert prepared.error(recipe, ["conv", "mix"]) == pytest.approx(ranked["conv"] + ranked["mix"])
+    assert set(dict(prepared.rank(recipe))) == {"conv", "deep", "table", "mix", "head"}
+    conv, mix = (prepared.error(recipe, [op]) for op in ("conv", "mix"))
+    assert 0 < conv < 0.01
+    assert 0 < mix < 0.01
+    assert prepared.error(recipe, ["conv", "mix"]) == pytest.approx(conv + mix)
     assert prepared.error(all_int8(prepared, conv=FP32), ["conv"]) == 0
 
 
@@ -340,3 +342,26 @@ def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
         prepared.settle()
         assert prepared.excluded == {"0": why}
     assert OnednnBackend().prepare(nn.Sequential(nn.ReLU(), nn.PReLU()), {}).excluded == {}
+
+
+def test_kernels_are_proved_where_the_files_come_to(monkeypatch, caplog):
+    prepared = calibrated(net())
+    recipe = all_int8(prepared)
+    backend, plain = OnednnBackend(), None
+    plain = backend.to_plain(converted(net(), prepared, recipe))
+    kernel = Int8Conv._kernel
+
+    def wrong(self, x, *given):
+        return kernel(self, x, *given) + (self.geometry.groups > 1)
+
+    monkeypatch.setattr(proof, "_PROVED", {})
+    monkeypatch.setattr(Int8Conv, "_kernel", wrong)
+    made = net()
+    put(made, backend.rebuild(made, prepared.describe(recipe)))
+    backend.fill(made, plain, "onednn")
+    assert [one.exact for one in (made.conv.lpot_int8.kernel, made.deep.lpot_int8.kernel)] == [
+        False,
+        True,
+    ]
+    assert "`deep` is int8 by plain arithmetic, which is slow: its int8 kernel is" in caplog.text
+    assert error(made, net()) < 0.03

@@ -24,7 +24,7 @@ from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
 from lpot_lightning.tuning.strategies.table import STRATEGIES
 from lpot_lightning.tuning.trial import Trial
 
-FRAGILE = {"wide", "narrow"}
+FRAGILE = {"narrow"}
 
 
 def test_a_good_natured_net_needs_two_passes() -> None:
@@ -50,7 +50,7 @@ def test_auto_repairs_what_can_be_repaired_and_leaves_nothing_in_fp32(tmp_path: 
     assert {one.op for one in result.repairs} == FRAGILE
     assert any("cross_layer_equalization" in line for line in said)
     found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
-    assert found["op"]["narrow"]["corrections"] == ["cross_layer_equalization"]
+    assert found["op"]["narrow"]["corrections"][0] == "cross_layer_equalization"
     restored = lpot_lightning.load(
         tmp_path / "best_configure.yaml", tmp_path / "best_model_weights.pt", model
     )
@@ -160,7 +160,7 @@ def test_the_files_give_the_same_model_whatever_weights_the_class_starts_with(
 def test_the_tune_config_is_plain_yaml_for_people(tmp_path: Path) -> None:
     run(net(fragile=True), folder=tmp_path, quantization=NO_REPAIR)
     found = yaml.safe_load((tmp_path / "best_configure.yaml").read_text())
-    assert found["op"]["wide"]["activation"] == {"dtype": "fp32"}
+    assert found["op"]["narrow"]["activation"] == {"dtype": "fp32"}
     assert found["op"]["first"]["activation"]["scale"] > 0
     assert found["accuracy"]["met"] is True
 
@@ -307,12 +307,11 @@ def test_performance_only_takes_the_first_trial() -> None:
 
 
 def test_modelsize_gives_up_small_layers_before_large_ones() -> None:
-    tried: list[tuple[str, ...]] = []
     unmet = {"accuracy_criterion": {"absolute": -1.0}, "exit_policy": {"max_trials": 6}}
-    for objective in ("performance", "modelsize"):
-        result = run(net(), objective=objective, **unmet)
-        tried.append(tuple(trial.recipe.fp32_ops for trial in result.trials))
-    assert tried[0] != tried[1]
+    result = run(net(), objective="modelsize", **unmet)
+    given_up = {op for trial in result.trials for op in trial.recipe.fp32_ops}
+    assert {"first", "last"} <= given_up
+    assert "wide" not in given_up
 
 
 def test_other_calibration_data_starts_anew(tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_the_expected_duration_is_said_after_the_baseline() -> None:
 
 def test_the_table_tells_the_run() -> None:
     table = run(net(fragile=True), quantization=NO_REPAIR).table()
-    for piece in ("fp32 agreement", "validation passes", "ops int8 / fp32", "wide, narrow"):
+    for piece in ("fp32 agreement", "validation passes", "ops int8 / fp32", "narrow"):
         assert piece in table
 
 

@@ -25,7 +25,7 @@ NO_REPAIR = {"recipes": dict.fromkeys(CORRECTIONS, False)}
 
 
 class Net(nn.Module):
-    """Four layers; the two in the middle can be made fragile."""
+    """Four layers; the input of `narrow` can be made fragile."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -87,7 +87,8 @@ def quantized(brought: Brought, workspace):
         },
     }
     quantization = Quantization(conf)
-    int8 = quantization(fp32, q_dataloader=Loader((one if one[1:] else one[0], 0) for one in inputs), eval_func=fits)
+    batches = Loader((one if one[1:] else one[0], 0) for one in inputs)
+    int8 = quantization(fp32, q_dataloader=batches, eval_func=fits)
     with torch.no_grad():
         return quantization.result, ([int8(*one) for one in inputs], wanted)
 

@@ -182,6 +182,15 @@ class Owners:
             self._forwards[path] = made
         return self._forwards[path]
 
+    def alone(self, op: str, form: QuantizedLayer) -> tuple[str, OwnerForward]:
+        """Return the path of the module of ``op``, and what computes for it with that in int8."""
+        path, _, name = op.rpartition("#")
+        ops = self.observed[path].ops
+        made = OwnerForward(self._modules[path], self._lent[path])
+        made.ops = {one: FunctionOp(call.geometry) for one, call in ops.items()}
+        made.ops[name].int8 = QuantizedFunction(form, ops[name].weight, ops[name].bias)
+        return path, made
+
     def described(self, op: str, as_they_are: Collection[str]) -> dict[str, Any]:
         """Return what ``rebuilt`` needs of a function, besides its config.
 

@@ -59,6 +59,7 @@ class FxPrepared:
         self._parts = parts
         self._calls = calls
         self.excluded = excluded
+        self.exact: dict[str, str] = {}
         self._reduce_range = reduce_range
         self._choices = trained_configs_of if for_training or trained else configs_of
         self._trained = trained

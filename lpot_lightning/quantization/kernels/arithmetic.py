@@ -84,7 +84,7 @@ def conv(x: Tensor, grid: Grid, weight: Int8Weight, geometry: ConvGeometry) -> T
         geometry.dilation,
         geometry.groups,
     )
-    return _scaled(sums, grid, weight, 1)
+    return _scaled(sums, grid, weight, sums.dim() - len(geometry.stride) - 1)
 
 
 def _scaled(sums: Tensor, grid: Grid, weight: Int8Weight, dim: int) -> Tensor:

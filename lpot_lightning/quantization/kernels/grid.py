@@ -66,6 +66,10 @@ class Grid:
         """Return the signed grid of -127 to 127 that covers ``-most`` to ``most``."""
         return cls(max(abs(most) / 127, _LEAST_SCALE), 0, -127, 127)
 
+    def __str__(self) -> str:
+        """Show it in short."""
+        return f"{self.low}..{self.high} * {self.scale:.4g} around {self.zero_point}"
+
     @property
     def dtype(self) -> torch.dtype:
         """Of a tensor on this grid."""

@@ -68,6 +68,12 @@ class Int8Layer(nn.Module):
         self._scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
         self._is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 
+    def extra_repr(self) -> str:
+        """Show what it does."""
+        out = "float32" if self.out is None else str(self.out)
+        post_op = "" if self.post_op is NONE else f", {self.post_op.name}"
+        return f"{list(self.weight.shape)}, {self.x} -> {out}{post_op}"
+
     @property
     def rounded(self) -> Int8Weight:
         """The weight as it is now."""

@@ -1,4 +1,4 @@
-"""Steps of a program that are no layer: to integers and back, and the greatest of neighbours."""
+"""Steps of a program that are no layer: to integers and back, and what happens to both."""
 
 from __future__ import annotations
 
@@ -41,6 +41,29 @@ class Dequantize(nn.Module):
     def extra_repr(self) -> str:
         """Show the grid."""
         return str(self.grid)
+
+
+class Divide(nn.Module):
+    """Each channel by a factor of its own.
+
+    Args:
+        factors: above 0, of a shape that goes with the last dimensions of the values: one without
+            a name is that of the channels, those after it are 1.
+    """
+
+    factors: Tensor
+
+    def __init__(self, factors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("factors", factors)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values of each channel over its factor."""
+        return values / self.factors
+
+    def extra_repr(self) -> str:
+        """Show the ends of the factors."""
+        return f"{float(self.factors.min()):g} to {float(self.factors.max()):g}"
 
 
 class MaxPool(nn.Module):

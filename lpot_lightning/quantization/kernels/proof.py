@@ -44,6 +44,16 @@ def wrong_kernel(layer: Int8Layer, shapes: Iterable[Sequence[int]]) -> str | Non
     return None
 
 
+def usual_shapes(layer: Int8Layer) -> list[tuple[int, ...]]:
+    """Return shapes to prove a kernel on of whose inputs nothing is known."""
+    inputs = layer.weight.shape[1]
+    if not isinstance(layer, Int8Conv):
+        return [(batch, inputs) for batch in (1, 3, 64)]
+    one = layer.geometry
+    reach = [d * (k - 1) + 1 for d, k in zip(one.dilation, layer.weight.shape[2:], strict=True)]
+    return shapes_like((1, inputs * one.groups, *(size + 2 for size in reach)))
+
+
 def saturates() -> bool:
     """Whether sums of products of 8 bits are cut here, as on CPUs without VNNI; 7 bits fit then.
 

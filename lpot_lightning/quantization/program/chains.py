@@ -1,4 +1,4 @@
-"""Kernels that do what follows them: casts, norms, sums, activations, the next grid."""
+"""Kernels that do what follows them: casts, norms, factors, sums, activations, the next grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import SUM_POST_OPS, Int8Conv, Int8Layer
-from lpot_lightning.quantization.kernels.moving import Dequantize, Quantize
+from lpot_lightning.quantization.kernels.moving import Dequantize, Divide, Quantize
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 from lpot_lightning.quantization.program.draft import (
     Drafted,
@@ -24,6 +24,7 @@ from lpot_lightning.quantization.program.draft import (
 )
 from lpot_lightning.quantization.program.moves import mutated
 from lpot_lightning.quantization.program.post_ops import post_op_of
+from lpot_lightning.quantization.program.scaling import fits
 from lpot_lightning.quantization.program.streams import addends
 
 
@@ -61,7 +62,7 @@ class _Lengthening:
 
     def go(self) -> None:
         chain, first = self.chain, self.chain.nodes[0]
-        for step in (self._cast, self._norm, self._sum, self._activation):
+        for step in (self._cast, self._norm, self._division, self._sum, self._activation):
             step()
         out = self._grid_after(chain.last)
         if chain.last is first and out is None:
@@ -104,6 +105,14 @@ class _Lengthening:
         mean, variance, weight, bias = (draft.values[one] if one else None for one in tensors)
         chain.weight = _normed(chain.weight, mean, variance, weight, bias, eps)
         chain.nodes.append(user)
+
+    def _division(self) -> None:
+        """Give channels divided by their factors: the scales and the bias are."""
+        chain, user = self.chain, only_user(self.chain.last)
+        step = self.draft.step(user)
+        if user is not None and isinstance(step, Divide) and fits(step, chain.layer):
+            chain.weight = _divided(chain.weight, step.factors.flatten())
+            chain.nodes.append(user)
 
     def _sum(self) -> None:
         """Add what stands beside, where the kernel may: a convolution writes its result there."""
@@ -170,6 +179,11 @@ _NORM_DEFAULTS = {"weight": None, "bias": None, "training": False, "momentum": 0
 
 def _arguments(node: fx.Node, names: Iterable[str]) -> dict[str, Any]:
     return {**_NORM_DEFAULTS, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _divided(rounded: Int8Weight, factors: Tensor) -> Int8Weight:
+    bias = None if rounded.bias is None else rounded.bias / factors
+    return Int8Weight(rounded.values, rounded.scales / factors, bias)
 
 
 def _normed(

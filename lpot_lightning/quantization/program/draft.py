@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
-from lpot_lightning.quantization.kernels.moving import Quantize
+from lpot_lightning.quantization.kernels.moving import Divide, Quantize
 from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
 
 MADE_BY = "lpot_made_by"
@@ -147,16 +147,22 @@ class Drafted:
 
     def _before(self, node: fx.Node, int8: QuantizedLayer) -> Iterator[fx.Node]:
         """Yield what stands before the kernel, each with the input of ``node`` as it is then."""
+        if int8.factors is not None:
+            yield self._put_before(node, Divide(int8.factors))
         if int8.border:
             with self.graph.inserting_before(node):
                 given = (node.args[0], list(int8.border), int8.mode)
                 yield self.graph.call_function(F.pad, given)
-        quantize = Quantize(int8.kernel.x)
+        yield self._put_before(node, Quantize(int8.kernel.x))
+
+    def _put_before(self, node: fx.Node, step: nn.Module) -> fx.Node:
         source = node.args[0]
         assert isinstance(source, fx.Node)
-        step = self.add(node, quantize, (source,), "layer")
-        node.prepend(step)
-        yield step
+        made = self.add(node, step, (source,), "layer")
+        if isinstance(step, Divide):
+            made.meta |= {"example_value": source.meta.get("example_value")}
+        node.prepend(made)
+        return made
 
 
 def dtype_of(node: fx.Node) -> torch.dtype | None:

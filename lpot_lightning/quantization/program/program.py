@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,10 @@ from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
+from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.streams import read_integers
+
+_LOG = logging.getLogger(__name__)
 
 
 class Program:
@@ -78,7 +82,7 @@ class Program:
     def _make(self, inputs: Sequence[Any]) -> None:
         draft = Drafted(self._captured, inputs, self._held)
         spell_functions(draft, self._attributes)
-        for make in (quantize_once, read_integers, quantize_sooner, lengthen):
+        for make in (divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen):
             make(draft)
         self._computes, self._draft = draft.finish(), draft
         self._is_proved = False
@@ -96,8 +100,10 @@ class Program:
         kernels = [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
         with _shapes_seen(kernels) as seen:
             found = self._computes(*inputs)
-        wrong = [one for one, shapes in seen.items() if not one.exact and wrong_for(one, shapes)]
-        for kernel in wrong:
+        found_wrong = {one: wrong_for(one, sizes) for one, sizes in seen.items() if not one.exact}
+        wrong = {one: reason for one, reason in found_wrong.items() if reason}
+        for kernel, reason in wrong.items():
+            _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
             kernel.exact = True
         self._is_proved = True
         return self._computes(*inputs) if wrong else found

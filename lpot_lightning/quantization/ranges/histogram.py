@@ -66,13 +66,13 @@ class Histogram:
         if not math.isfinite(greatest - least):
             self.refused = "works on NaN or infinity"
             return
-        self._cover(least, greatest)
+        self.cover(least, greatest)
         places = (flat / self.width).floor_().sub_(self._first).clamp_(0, BINS - 1).long()
         self._counts += torch.bincount(places, minlength=BINS)
         self.batches += 1
 
-    def _cover(self, least: float, greatest: float) -> None:
-        """Widen the bins until they hold ``least`` and ``greatest``, and 0."""
+    def cover(self, least: float, greatest: float) -> None:
+        """Let the range hold these as well, which are counted nowhere; the bins hold 0, too."""
         self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
         low, high = min(self.least, 0.0), max(self.greatest, 0.0)
         self._widen(low, high)
@@ -106,7 +106,7 @@ class Histogram:
             if not one["batches"]:
                 continue
             total.batches += one["batches"]
-            total._cover(one["least"], one["greatest"])
+            total.cover(one["least"], one["greatest"])
             total._exponent_at_least(one["exponent"])
             counts = torch.tensor(one["counts"], dtype=torch.float64)
             steps = total._exponent - one["exponent"]

@@ -203,3 +203,12 @@ def test_it_is_a_layer_like_any_other():
     assert isinstance(layer, Int8Layer)
     assert not list(layer.parameters())
     assert layer.train()(integers(4, 24)).requires_grad is False
+
+
+def test_one_sample_is_computed_as_a_batch_of_one_by_any_way():
+    conv = nn.Conv2d(8, 4, 3)
+    geometry = ConvGeometry(conv.stride, conv.padding, conv.dilation)
+    layer, x = Int8Conv(Int8Weight.of(conv.weight, conv.bias), X, geometry), integers(8, 6, 6)
+    for exact in (False, True):
+        layer.exact = exact
+        torch.testing.assert_close(layer(x), layer(x[None])[0])

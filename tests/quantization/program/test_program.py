@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
-from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
-from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 
@@ -63,36 +63,8 @@ def part(layer: nn.Module) -> StandIn:
     return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
 
 
-def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
-    made, graphs = copy.deepcopy(model), []
-
-    def lower(graph, inputs):
-        graphs.append(Program(graph, inputs))
-        return graphs[-1]
-
-    vars(made)["forward"] = Captured(made, lower)
-    return made, graphs
-
-
-def ops(program: Program) -> list[Any]:
-    nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
-    steps = [program._draft.step(node) for node in nodes]
-    return [
-        node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
-    ]
-
-
 def shown(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-
-
-def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:
-    """Integers may be one step beside, where roundings are done in another order."""
-    with torch.no_grad():
-        found, wanted = fused(*inputs), layers(*inputs)
-    beside = (found - wanted).abs() > 1e-5 * wanted.abs().max()
-    assert float(beside.float().mean()) < 0.01
-    assert float((found - wanted).norm() / wanted.norm()) < 0.01
 
 
 WHOLE = [Quantize, Int8Conv, Int8Conv]
@@ -213,3 +185,49 @@ def test_a_copy_folds_its_own():
         copied.second.lpot_int8.kernel.weight.zero_()
     assert torch.equal(fused(x), before)
     assert not torch.equal(copied(x), before)
+
+
+def test_it_is_simulated_by_plain_arithmetic():
+    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    x = shown(2, 3, 7, 7)
+    with torch.no_grad():
+        found = fused(x)
+    (program,) = graphs
+    given = []
+    program._computes, computes = (
+        lambda *inputs: given.append(inputs) or computes(*inputs),
+        (program._computes),
+    )
+    with torch.no_grad():
+        fused(x)
+        torch.testing.assert_close(program.simulated(*given[0])[0], found, rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_shown_as_python_with_what_made_each_step():
+    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    with torch.no_grad():
+        fused(shown(2, 3, 7, 7))
+    lines = graphs[0].code.split("\n")
+    assert len(lines) == 3
+    assert "Quantize(0..255 * 0.02353 around 128)" in lines[0]
+    assert "Int8Conv([6, 3, 3, 3], " in lines[1]
+    assert lines[1].endswith("# chains")
+    assert ", relu)" in lines[1]
+    assert lines[2].endswith("# layer")
+
+
+def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypatch, caplog):
+    layers = int8(Block(nn.ReLU(), norm()))
+    kernel = Int8Conv._kernel
+
+    def wrong(self, x, scale, post_op, other):
+        found = kernel(self, x, scale, post_op, other)
+        return found + 1 if post_op.name == "relu" else found
+
+    monkeypatch.setattr(proof, "_PROVED", {})
+    monkeypatch.setattr(Int8Conv, "_kernel", wrong)
+    fused, graphs = captured(layers)
+    assert_same(fused, layers, shown(2, 3, 7, 7))
+    steps = [graphs[0]._draft.step(node) for node in graphs[0].graph.nodes]
+    assert [one.exact for one in steps if isinstance(one, Int8Conv)] == [True, False]
+    assert "takes the place of a step: its int8 kernel is wrong" in caplog.text

@@ -1,0 +1,40 @@
+"""A model whose layers are int8, computed by graphs, and what those are made of."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.program.program import Program
+
+
+def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
+    made, graphs = copy.deepcopy(model), []
+
+    def lower(graph, inputs):
+        graphs.append(Program(graph, inputs))
+        return graphs[-1]
+
+    vars(made)["forward"] = Captured(made, lower)
+    return made, graphs
+
+
+def ops(program: Program) -> list[Any]:
+    nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
+    steps = [program._draft.step(node) for node in nodes]
+    return [
+        node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
+    ]
+
+
+def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:
+    """Integers may be one step beside, where roundings are done in another order."""
+    with torch.no_grad():
+        found, wanted = fused(*inputs), layers(*inputs)
+    beside = (found - wanted).abs() > 1e-5 * wanted.abs().max()
+    assert float(beside.float().mean()) < 0.01
+    assert float((found - wanted).norm() / wanted.norm()) < 0.01
