@@ -19,8 +19,6 @@ import torchscript
 from net import Net, accuracy, images, quantized, train_epoch
 from torch import Tensor, nn
 
-from lpot_lightning import LpotError
-
 HERE = Path(__file__).parent
 FOLDER = Path("saved")
 WORKSPACE = FOLDER / "workspace"
@@ -50,12 +48,8 @@ def _save(model: nn.Module, int8: nn.Module, optimizer: torch.optim.Optimizer, l
     with torch.no_grad():
         torch.save(int8(batch), FOLDER / "scores.pt")
     state_dict.save_own(int8, FOLDER / "own_state.pt")
-    entire_model.save(model, WORKSPACE, FOLDER / "entire.pt")
-    try:
-        torch.save(int8, FOLDER / "refused.pt")
-    except LpotError as error:
-        print(f"refused: {error}")
-    torchscript.export(int8, batch[:2], WORKSPACE, FOLDER / "torchscript.pt")
+    entire_model.save(int8, FOLDER / "entire.pt")
+    torchscript.export(int8, batch[:2], FOLDER / "torchscript.pt")
     checkpoint.save(FOLDER / "checkpoint.tar", model, optimizer, 1, loss, WORKSPACE)
 
 

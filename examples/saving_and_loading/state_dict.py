@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -18,15 +17,12 @@ def load_files(workspace: Path) -> nn.Module:
 
 
 def save_own(int8: nn.Module, file: Path) -> None:
-    """Save torch's own state_dict of the int8 model, packed weights and all."""
+    """Save the int8 model's own state_dict."""
     torch.save(int8.state_dict(), file)
 
 
 def load_own(file: Path, workspace: Path) -> nn.Module:
     """Fill an int8 model of the same recipe with it."""
     int8 = load_files(workspace)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="TypedStorage")  # torch's packed weights
-        state = torch.load(file, weights_only=True)
-    int8.load_state_dict(state)
+    int8.load_state_dict(torch.load(file, weights_only=True))
     return int8.eval()

@@ -12,32 +12,41 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
+PACKS = ("onednn::qconv_prepack", "onednn::qlinear_prepack")
 
-def export(int8: nn.Module, images: Tensor, workspace: Path, file: Path) -> None:
-    """Trace the int8 model as it stands: one graph, or several with fp32 between them."""
+
+def export(int8: nn.Module, images: Tensor, file: Path) -> None:
+    """Trace the int8 model as it stands; the batch may be of another size later."""
     with _deprecated(), torch.no_grad():
-        _save(torch.jit.freeze(torch.jit.trace(int8, images).eval()), workspace, file)
+        torch.jit.save(torch.jit.freeze(torch.jit.trace(int8, images).eval()), file)
 
 
 def load(file: Path) -> nn.Module:
-    """Return the model, its weights packed for the engine that it was tuned with."""
-    extra = {"engine": ""}
-    before = torch.backends.quantized.engine
+    """Return the model, its weights packed."""
     with _deprecated():
-        torch.jit.load(file, _extra_files=extra)
-        torch.backends.quantized.engine = extra["engine"].decode()
-        try:
-            return torch.jit.load(file).eval()
-        finally:
-            torch.backends.quantized.engine = before
+        model = torch.jit.load(file)
+    _pack_once(model)
+    return model
 
 
-def _save(scripted: torch.jit.ScriptModule, workspace: Path, file: Path) -> None:
-    configure = yaml.safe_load((workspace / "best_configure.yaml").read_text())
-    torch.jit.save(scripted, file, _extra_files={"engine": configure["engine"]})
+def _pack_once(model: torch.jit.ScriptModule) -> None:
+    """Pack the weights of a frozen model, which each call would do else; the file stays as it is.
+
+    A model that is packed cannot be saved: torch has no form for packs.
+    """
+    graph = model.graph
+    torch._C._jit_pass_constant_propagation(graph)  # lists are put together by nodes in a file
+    for number, node in enumerate(one for one in list(graph.nodes()) if one.kind() in PACKS):
+        prepack = getattr(torch.ops.onednn, node.kind().partition("::")[2])
+        packed = prepack(*(value.toIValue() for value in node.inputs()))
+        model._c._register_attribute(f"pack_{number}", torch._C.TensorType.get(), packed)
+        held = graph.create("prim::GetAttr", [next(graph.inputs())], 1).s_("name", f"pack_{number}")
+        held.insertBefore(node)
+        held.output().setType(torch._C.TensorType.get())
+        node.output().replaceAllUsesWith(held.output())
+        node.destroy()
 
 
 @contextmanager

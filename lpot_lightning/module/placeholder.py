@@ -33,13 +33,6 @@ def _name(func: Callable[..., Any]) -> str:
     return func.__name__
 
 
-NO_PICKLE = (
-    "an int8 model cannot be pickled, as `torch.save(model)` does, since torch cannot unpack its"
-    " weights again: `lpot_lightning.load` restores it from the files of its workspace, and"
-    " `torch.jit.trace(model, batch)` gives what can be saved as a whole"
-)
-
-
 class WeightPlaceholder(Tensor):
     """Has shape, type and device of a weight that int8 holds in another form.
 
@@ -51,11 +44,7 @@ class WeightPlaceholder(Tensor):
     @staticmethod
     def of(weight: Tensor, layer: str) -> WeightPlaceholder:
         """Return what stands for ``weight`` of ``layer``."""
-        made: WeightPlaceholder = Tensor._make_wrapper_subclass(
-            WeightPlaceholder, weight.shape, dtype=weight.dtype, device=weight.device
-        )
-        made._layer = layer
-        return made
+        return _placeholder(tuple(weight.shape), weight.dtype, weight.device, layer)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -77,8 +66,8 @@ class WeightPlaceholder(Tensor):
         return WeightPlaceholder.of(self, self._layer)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be pickled, and the model with it."""
-        raise QuantizationError(NO_PICKLE)
+        """Let a pickle hold what can be asked."""
+        return _placeholder, (tuple(self.shape), self.dtype, self.device, self._layer)
 
     def __repr__(self) -> str:  # type: ignore[override]
         """Say what it was."""
@@ -90,3 +79,13 @@ class WeightPlaceholder(Tensor):
     ) -> Any:
         """Reached where ``__torch_function__`` is off."""
         raise QuantizationError("the weights of this layer are int8 now")
+
+
+def _placeholder(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, layer: str
+) -> WeightPlaceholder:
+    made: WeightPlaceholder = Tensor._make_wrapper_subclass(
+        WeightPlaceholder, shape, dtype=dtype, device=device
+    )
+    made._layer = layer
+    return made

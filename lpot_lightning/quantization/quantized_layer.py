@@ -207,10 +207,10 @@ class QuantizedEmbeddingBag(nn.Module):
     ) -> Tensor:
         """Return one row a bag, as ``nn.EmbeddingBag`` does."""
         rows: Tensor = self.kernel(input.reshape(-1)).to(self.dtype)
-        places = torch.arange(len(rows)).view(input.shape)
-        if self.padding_idx is not None:  # its places stand for a row behind all others
-            places = places.where(input != self.padding_idx, len(rows))
-        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+        places = torch.arange(1, rows.shape[0] + 1).view(input.shape)
+        if self.padding_idx is not None:  # its places stand for a row before all others
+            places = places.where(input != self.padding_idx, 0)
+        rows = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
         return F.embedding_bag(
             places,
             rows,
@@ -218,7 +218,7 @@ class QuantizedEmbeddingBag(nn.Module):
             mode=self.mode,
             per_sample_weights=per_sample_weights,
             include_last_offset=self.include_last_offset,
-            padding_idx=None if self.padding_idx is None else len(rows) - 1,
+            padding_idx=None if self.padding_idx is None else 0,
         )
 
 

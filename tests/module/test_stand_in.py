@@ -45,17 +45,12 @@ def test_a_part_computes_inside_of_the_with_and_not_after_it():
     assert state_of(model) == before
 
 
-def test_a_model_without_its_weights_says_why_it_cannot_be_pickled():
-    model = seeded(lambda: nn.Sequential(Net()))
-    put(model, {"0": StandIn(Double(), gone=["fc.weight"])})
-    with pytest.raises(QuantizationError, match="^an int8 model cannot be pickled, as `torch.save"):
-        pickle.dumps(model)
-
-
 def test_what_a_weight_was_can_be_asked_and_its_values_cannot():
     model = seeded(lambda: nn.Sequential(Net()))
     put(model, {"0": StandIn(Double(), gone=["fc.weight", "fc.bias"])})
-    for weight in (model[0].fc.weight, copy.deepcopy(model)[0].fc.weight):
+    pickled = pickle.loads(pickle.dumps(model))  # noqa: S301
+    for one in (model, copy.deepcopy(model), pickled):
+        weight = one[0].fc.weight
         assert (weight.dtype, weight.device.type, weight.shape) == (torch.float32, "cpu", (3, 3))
         assert weight.new_ones(2).tolist() == [1, 1]
         for use in (torch.norm, lambda one: torch.ones(3) @ one, lambda one: one.sum() * 2):

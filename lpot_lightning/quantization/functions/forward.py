@@ -13,6 +13,7 @@ from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.observed import own_tensors
 from lpot_lightning.quantization.functions.watching import Naming
 from lpot_lightning.quantization.graph.ops import named
+from lpot_lightning.quantization.graph.tracing import comes_of_inputs, is_tracing, paused
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 
@@ -183,7 +184,10 @@ class OwnerForward:
         """Return what computes in int8 for a call, ``None`` if nothing does."""
         if isinstance(call.weight, nn.Parameter) and not self._is_own(call.weight):
             return None  # a layer inside has its own form, or is to stay in fp32
-        return next((op.int8 for op in self.ops.values() if op.is_of(call)), None)
+        if is_tracing() and comes_of_inputs(call.weight):
+            return None  # it is another weight in other calls of the trace
+        with paused():  # values are looked at, which no trace is to hold
+            return next((op.int8 for op in self.ops.values() if op.is_of(call)), None)
 
     def _is_own(self, weight: Tensor) -> bool:
         lent = [self.owner.get_submodule(name) for name in self._lent]

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from lpot_lightning.module.attention import OPENED
 from lpot_lightning.module.constants import Constants, tensors_in
 from lpot_lightning.module.placeholder import asks_for_values
-from lpot_lightning.quantization.graph.ops import FUNCTION
+from lpot_lightning.quantization.graph.ops import FUNCTION, call_function
 from lpot_lightning.quantization.graph.weight_calls import FUNCTIONS, WeightCall, arguments
 
 Took = Callable[[WeightCall, frozenset[int]], None]
@@ -50,7 +50,8 @@ class Naming(TorchFunctionMode):
         if func in FUNCTIONS:
             function = FUNCTIONS[func]
             x, weight, bias, numbers, padding = arguments(function, args, kwargs)
-            return FUNCTION(x, weight, bias, numbers, f"{self._name}:{function}:{padding}")
+            call = FUNCTION if torch.compiler.is_compiling() else call_function
+            return call(x, weight, bias, numbers, f"{self._name}:{function}:{padding}")
         if func is F.multi_head_attention_forward:
             with self:
                 return OPENED(*args, **kwargs)

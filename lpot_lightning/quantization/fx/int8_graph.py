@@ -8,8 +8,13 @@ import torch
 from torch.fx import GraphModule
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.module.placeholder import NO_PICKLE
 from lpot_lightning.quantization.fx.engine import quiet
+
+_NO_PICKLE = (
+    "an int8 model cannot be pickled, as `torch.save(model)` does, since torch cannot unpack its"
+    " weights again: `lpot_lightning.load` restores it from the files of its workspace, and"
+    " `torch.jit.trace(model, batch)` gives what can be saved as a whole"
+)
 
 
 class Int8Graph(GraphModule):
@@ -29,4 +34,4 @@ class Int8Graph(GraphModule):
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: torch would write a file that it cannot read."""
-        raise QuantizationError(NO_PICKLE)
+        raise QuantizationError(_NO_PICKLE)

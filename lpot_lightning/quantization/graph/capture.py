@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import itertools
 import logging
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch._dynamo as dynamo
+import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
 _LOG = logging.getLogger(__name__)
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
@@ -23,6 +25,15 @@ Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 _NAMES = itertools.count(1)
 MOST = 16
 """Graphs of one module; calls of more kinds go the module's own way."""
+_FIXED: dict[str, Any] = {"specialize_float": True, "allow_unspec_int_on_nn_module": False}
+_ANY_SIZE = {"use_duck_shape": False, "backed_size_oblivious": True}
+"""In a trace numbers are those of the moment, and sizes are any: also one that is 1, or that of
+another by chance."""
+_NO_GRAPH = dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit
+_OF_VALUES = {
+    "item", "tolist", torch.ops.aten._assert_scalar.default,
+    torch.sym_max, torch.sym_min, torch.sym_float, torch.sym_int, torch.sym_not, torch.sym_ite,
+}  # fmt: skip
 
 
 @dataclass
@@ -60,7 +71,10 @@ class Captured:
     Python runs first: a call that no graph was made for is captured anew, by PyTorch's Dynamo, with
     the module's own ``forward`` and everything that it reads as the guard: arguments and their
     types and ranks, attributes, entries of dicts, globals, hooks, modes. What cannot be captured
-    runs as it is written, and so do calls of more than ``MOST`` kinds.
+    runs as it is written, and so do calls of more than ``MOST`` kinds. ``torch.jit.trace`` records
+    the graph of a call, where it is one, and else the ``forward`` as it is written.
+
+    A copy, one that was pickled too, captures anew.
 
     Args:
         module: whose layers may be int8 by themselves, and whose ``forward`` this object becomes.
@@ -86,6 +100,10 @@ class Captured:
         # sizes are symbols from the first call on: a graph is for batches of any size
         own = _own_forward(module, given)
         self._compiled = torch.compile(own, backend=self._computed, dynamic=True)
+        self._written = _own_forward(module, given)
+        self._whole = torch.compile(
+            self._written, backend=self._recorded, dynamic=True, fullgraph=True
+        )
         self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         self._config = dynamo.config.patch(
@@ -96,6 +114,8 @@ class Captured:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
+        if is_tracing():
+            return self._traced(*args, **kwargs)
         self.counts.calls += 1
         before = self._hits
         with self._config, self._limit:
@@ -116,14 +136,55 @@ class Captured:
 
         return counted
 
+    def _traced(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what ``forward`` gives, so that a trace holds it for inputs of any size."""
+        before, any_size = self._hits, symbols.patch(**_ANY_SIZE)  # type: ignore[attr-defined]
+        with suppress(*_NO_GRAPH), paused(), self._config, any_size, dynamo.config.patch(**_FIXED):
+            found = self._whole(*args, **kwargs)
+            if self._hits > before:
+                return found
+        return self._written(*args, **kwargs)
+
+    def _recorded(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        """Return what computes a graph a first time for itself, and then for the trace."""
+        if any(map(_is_of_values, graph.graph.nodes)):
+            raise NotImplementedError("a trace holds no numbers that are computed")
+        held, sizes = constants(graph, inputs), AskedSizes(graph, inputs)
+        if sizes.is_of_one_sample(held):
+            raise NotImplementedError("an op has made a graph of one sample of it")
+        compute = self._lower(graph, inputs)
+        places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        own = [node.name in held for node in places]
+
+        def recorded(*given: Any) -> Any:
+            self._hits += 1
+            compute(*map(_copied_unless, own, given))
+            with resumed():
+                return compute(*sizes.recorded(given))
+
+        return recorded
+
     @property
     def _name(self) -> str:
         return type(self._module).__name__
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
-        """Return one for the copy of the module, which captures anew."""
-        module, given = copy.deepcopy((self._module, self._given), memo)
-        return Captured(module, self._lower, given)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it was made of."""
+        return {"module": self._module, "lower": self._lower, "given": self._given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it, of a module that may still be empty: it is held by that."""
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def _is_of_values(node: fx.Node) -> bool:
+    """Whether Python computes with what a tracer passes as a tensor, and takes none."""
+    return node.target in _OF_VALUES or getattr(node.target, "__module__", "") == "math"
+
+
+def _copied_unless(held: bool, value: Any) -> Any:
+    """Return an input, a tensor of the caller as a copy: a graph may write to it."""
+    return value.clone() if isinstance(value, Tensor) and not held else value
 
 
 class _Limit(logging.Filter):

@@ -34,7 +34,8 @@ def layer_of(name: str) -> Any:
 
 
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
-def _layer(x: Tensor, name: str) -> Tensor:
+def call_layer(x: Tensor, name: str) -> Tensor:
+    """Return what a layer gives, as the op does."""
     found: Tensor = _LAYERS[name](x)
     return found
 
@@ -49,9 +50,10 @@ LAYER: Callable[[Tensor, str], Tensor] = torch.ops.lpot_lightning.layer.default
 
 
 @torch.library.impl(_LIBRARY, "function", "CompositeExplicitAutograd")
-def _function(
+def call_function(
     x: Tensor, weight: Tensor, bias: Tensor | None, numbers: Sequence[int], call: str
 ) -> Tensor:
+    """Return what a function of a module gives, as the op does."""
     owner, function, padding = call.split(":")
     asked = WeightCall(
         function=function, x=x, weight=weight, bias=bias, numbers=tuple(numbers), padding=padding

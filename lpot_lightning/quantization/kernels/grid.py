@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.quantization.graph.tracing import is_tracing
 
 _LEAST_SCALE = 2.0**-100
 """Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""
@@ -81,8 +82,10 @@ class Grid:
         addition rounds, and the byte is taken from the bits.
         """
         zero = _WHOLE + self.zero_point
-        steps = torch.add(torch.tensor(zero), values.float(), alpha=1.0 / self.scale)
+        steps = torch.add(torch.scalar_tensor(zero), values.float(), alpha=1.0 / self.scale)
         steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)
+        if is_tracing():  # a trace with a view of another type is refused (torch 2.13)
+            return (steps - _WHOLE).to(self.dtype)
         return steps.view(torch.int32).to(self.dtype)
 
     def dequantize(self, integers: Tensor) -> Tensor:

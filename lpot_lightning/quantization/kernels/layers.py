@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lpot_lightning.quantization.graph.tracing import is_tracing
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+from lpot_lightning.quantization.kernels.recorded import recorded
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
@@ -116,11 +119,24 @@ class Int8Layer(nn.Module):
         return other if other is None or self.added is None else self.added.dequantize(other)
 
     def _has_kernel(self, x: Tensor) -> bool:
-        return x.numel() > 0 and x.device.type == "cpu"
+        return x.device.type == "cpu" and (is_tracing() or x.numel() > 0)
 
     def _fuses(self, other: Tensor | None) -> bool:
         """Return whether the kernel itself adds ``other``, and does the post op."""
         return other is None and self.post_op.name in self.post_ops
+
+    def _prepared(self, shape: Sizes) -> Tensor:
+        """Return the weight for inputs of ``shape``; what is recorded packs it by itself."""
+        held: Any = self._buffers
+        if is_tracing():
+            return self._as_kernels_want()
+        return self._pack.of(self._packed, shape, held["weight"], held["scales"])
+
+    def _as_kernels_want(self) -> Tensor:
+        return self.weight
+
+    def _packed(self, shape: Sizes) -> Tensor:
+        raise NotImplementedError
 
     def _exact(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -155,16 +171,14 @@ class Int8Linear(Int8Layer):
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         held: Any = self._buffers
-        grid = self.x
-        scales, bias = held["scales"], held["bias"]
-        pack = self._pack.of(self._packed, (), held["weight"], scales)
-        given = x, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        grid, bias = self.x, held["bias"]
+        given = x, grid.scale, grid.zero_point, self._prepared(()), held["scales"], held["zeros"]
         post = post_op.name, post_op.args, post_op.algorithm
         if other is None:
-            found: Tensor = _LINEAR(*given, bias, *scale, *post)
+            found: Tensor = _called(_LINEAR)(*given, bias, *scale, *post)
         else:
             added = 1.0, 0, "add", 1.0
-            kernel = _ONEDNN.qlinear_pointwise.binary
+            kernel = _called(_ONEDNN.qlinear_pointwise.binary)
             found = kernel(*given, other, bias, *scale, *added, *post)
         return found
 
@@ -202,12 +216,14 @@ class Int8Conv(Int8Layer):
         return Int8Conv(weight, self.x, self.geometry, out, post_op)
 
     def _packed(self, shape: Sizes) -> Tensor:
-        weight, grid = self.weight, self.x
-        weight = weight.unsqueeze(2) if weight.dim() == 3 else weight
+        weight, grid = self._as_kernels_want(), self.x
         packed: Tensor = _ONEDNN.qconv_prepack(
             weight, self.scales, grid.scale, grid.zero_point, *self._places, list(shape)
         )
         return packed
+
+    def _as_kernels_want(self) -> Tensor:
+        return self.weight.unsqueeze(2) if self.weight.dim() == 3 else self.weight
 
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.conv(x, self.x, self.rounded, self.geometry)
@@ -226,15 +242,14 @@ class Int8Conv(Int8Layer):
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         held: Any = self._buffers
         grid, dims = self.x, len(self.geometry.stride)
-        scales = held["scales"]
         batched = x if x.dim() == dims + 2 else x[None]  # oneDNN takes no single sample
         batched = batched.unsqueeze(2) if dims == 1 else batched  # else it does no post op
-        pack = self._pack.of(self._packed, tuple(batched.shape), held["weight"], scales)
-        given = batched, grid.scale, grid.zero_point, pack, scales, held["zeros"]
+        weight = self._prepared(tuple(batched.shape))
+        given = batched, grid.scale, grid.zero_point, weight, held["scales"], held["zeros"]
         post = post_op.name, post_op.args, post_op.algorithm
         if other is not None:
             return self._added_up(given, scale, post, other)
-        found: Tensor = _CONV(*given, held["bias"], *self._places, *scale, *post)
+        found: Tensor = _called(_CONV)(*given, held["bias"], *self._places, *scale, *post)
         found = found.squeeze(2) if dims == 1 else found
         return found if x.dim() == dims + 2 else found[0]
 
@@ -243,9 +258,14 @@ class Int8Conv(Int8Layer):
         assert grid is not None
         laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
         added = grid.scale, grid.zero_point, "sum", 1.0
-        kernel = _ONEDNN.qconv2d_pointwise.binary
+        kernel = _called(_ONEDNN.qconv2d_pointwise.binary)
         found: Tensor = kernel(*given, laid, self.bias, *self._places, *scale, *added, *post)
         return found
+
+
+def _called(kernel: Any) -> Callable[..., Tensor]:
+    """Return ``kernel``, or what records it."""
+    return recorded(kernel) if is_tracing() else kernel
 
 
 def _places(geometry: ConvGeometry) -> tuple[list[int], list[int], list[int], int]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
-from lpot_lightning.quantization.graph.ops import LAYER, layer_of
+from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
 from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
@@ -128,6 +128,8 @@ class Drafted:
                 self.sources.append(forward)
                 if isinstance(forward.int8, QuantizedLayer):
                     self.spell(node, forward.int8)
+                else:
+                    node.target = call_layer  # a trace that is saved can hold no op of ours
 
     def spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
         """Let the steps of an int8 layer stand where ``node`` does, whose first input is its."""

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from lpot_lightning.module.constants import is_random
 from lpot_lightning.quantization.functions.forward import OwnerForward
-from lpot_lightning.quantization.graph.ops import FUNCTION, layer_of
+from lpot_lightning.quantization.graph.ops import FUNCTION, call_function, layer_of
 from lpot_lightning.quantization.graph.weight_calls import WeightCall, plain
 from lpot_lightning.quantization.program.draft import Drafted
 from lpot_lightning.quantization.program.moves import writes
@@ -55,7 +55,8 @@ class _Spelling:
         try:
             weight, bias, numbers = map(values.of, (self.weight, self.bias, self.numbers))
         except _OfData:
-            return  # it goes by the values of each call
+            node.target = call_function  # it goes by the values of each call
+            return
         draft.folded += values.tensors
         draft.numbers += values.numbers
         # of the input nothing is looked at, and its values are not known here
