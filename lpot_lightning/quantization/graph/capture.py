@@ -17,6 +17,7 @@ import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
 _LOG = logging.getLogger(__name__)
@@ -235,38 +236,3 @@ def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callabl
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
     code = call.__code__.replace(co_name=name, co_qualname=name)
     return types.FunctionType(code, call.__globals__, name, None, call.__closure__)
-
-
-def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
-    """Return the names of the placeholders that stand for tensors which belong to modules.
-
-    It can be told as long as a graph is being captured, and not later.
-    """
-    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    return {
-        node.name
-        for node, value in zip(places, inputs, strict=True)
-        if isinstance(value, Tensor) and _is_held(node)
-    }
-
-
-def _is_held(node: fx.Node) -> bool:
-    """Whether a module holds the tensor as a parameter or buffer, by where Dynamo found it."""
-    source = _source(node)
-    return "._parameters[" in source or "._buffers[" in source
-
-
-def attributes(graph: fx.GraphModule) -> set[str]:
-    """Return the names of the placeholders that stand for what modules have, as ``constants``."""
-    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    return {node.name for node in places if _is_attribute(_source(node))}
-
-
-def _is_attribute(source: str) -> bool:
-    """Whether a source begins with a module: one of a frame, or those of ``_own_forward``."""
-    return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
-
-
-def _source(node: fx.Node) -> str:
-    found = node.meta.get("grapharg")
-    return "" if found is None else str(found.source.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from lpot_lightning.quantization.graph.capture import attributes, constants
+from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.pack import Sizes
