@@ -110,6 +110,7 @@ class _Run:
             calibrate(model, prepared, self.feed, self.ranks, say)
         else:
             settle(prepared, self.ranks)
+        model.requires_grad_(False)  # as it is in the end: graphs of trials are those of the result
         space = self._space(prepared)
         job = Job(
             conf=self.conf,
