@@ -110,14 +110,13 @@ def _difference(layer: Int8Layer, x: Tensor) -> str | None:
     rows = _some_rows(layer)
     added = _added(layer, x)
     right = _right(layer, x, added, rows)
-    was_exact, layer.exact = layer.exact, False
+    tried = layer.like(layer.rounded, layer.out)  # what that prepares for these shapes goes with it
+    tried.added, tried.exact = layer.added, False
     try:
         with torch.no_grad():
-            found = _picked(layer, layer(x, added), rows)
+            found = _picked(layer, tried(x, added), rows)
     except RuntimeError as error:
         return f"it fails ({str(error).splitlines()[0]})"
-    finally:
-        layer.exact = was_exact
     if found.is_floating_point():
         return _of_floats(found, right)
     steps = (found.short() - right.short()).abs()

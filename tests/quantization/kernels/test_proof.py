@@ -41,6 +41,12 @@ def test_a_wrong_kernel_is_told(out):
     assert broken.exact is False
 
 
+def test_a_proof_leaves_nothing_prepared():
+    proved = layer(Int8Linear, None)
+    wrong_kernel(proved, shapes_like((32, 8)))
+    assert proved._pack._made is None
+
+
 def test_so_is_one_that_fails():
     said = wrong_kernel(layer(Failing, None), [(1, 8)])
     assert said == ("its int8 kernel is wrong for an input of [1, 8]: it fails (no such kernel)")
