@@ -156,7 +156,7 @@ class QuantizedLayer(nn.Module):
         """Return the layer's output."""
         x = input if self.factors is None else input / self.factors
         x = F.pad(x, self.border, self.mode) if self.border else x
-        found: Tensor = self.kernel(self.kernel.x.quantize(x))
+        found: Tensor = self.kernel.forward(self.kernel.x.quantize(x))  # no hook of a user
         return found.to(input.dtype)
 
     def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ class QuantizedEmbedding(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the rows of ids in any shape and layout."""
-        found: Tensor = self.kernel(input)
+        found: Tensor = self.kernel.forward(input)
         return found.to(self.dtype)
 
 
@@ -206,7 +206,7 @@ class QuantizedEmbeddingBag(nn.Module):
         per_sample_weights: Tensor | None = None,
     ) -> Tensor:
         """Return one row a bag, as ``nn.EmbeddingBag`` does."""
-        rows: Tensor = self.kernel(input.reshape(-1)).to(self.dtype)
+        rows: Tensor = self.kernel.forward(input.reshape(-1)).to(self.dtype)
         places = torch.arange(1, rows.shape[0] + 1).view(input.shape)
         if self.padding_idx is not None:  # its places stand for a row before all others
             places = places.where(input != self.padding_idx, 0)

@@ -131,3 +131,23 @@ def test_bags_weigh_their_rows():
     given = ids, torch.tensor([0, 3, 8]), torch.rand(8)
     assert int8(*given).shape == (2, 6)
     assert (int8(*given) - layer(*given)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2, 5, 9), "a convolution of 4 channels in 1 dimensions got [2, 5, 9]"),
+        ((2, 4, 2), "a kernel of [3] is greater than its input [2, 4, 2]"),
+        ((9,), "a convolution of 4 channels in 1 dimensions got [9]"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_told(shape, words):
+    int8 = quantized(nn.Conv1d(4, 8, 3), X)
+    with torch.no_grad(), pytest.raises(RuntimeError) as told:
+        int8(torch.randn(shape))
+    assert words in str(told.value)
+
+
+def test_what_is_no_float_is_told():
+    with pytest.raises(RuntimeError, match="an int8 layer got int32"):
+        quantized(nn.Linear(6, 4), X)(torch.ones(2, 6, dtype=torch.int32))

@@ -15,8 +15,10 @@ import torch
 import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
@@ -118,9 +120,16 @@ class Captured:
         if is_tracing():
             return self._traced(*args, **kwargs)
         self.counts.calls += 1
+        if self._module.training:
+            Learned.note()
+        if _has_any_global_hook():  # type: ignore[no-untyped-call]  # Dynamo looks at none
+            return self._written(*args, **kwargs)
         before = self._hits
-        with self._config, self._limit:
-            found = self._compiled(*args, **kwargs)
+        try:
+            with self._config, self._limit:
+                found = self._compiled(*args, **kwargs)
+        except dynamo.exc.TorchRuntimeError:  # of shapes that do not fit, in words of Dynamo's own
+            return self._written(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
 

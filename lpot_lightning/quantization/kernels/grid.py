@@ -81,6 +81,9 @@ class Grid:
         A float32 between 2^23 and 2^24 is a whole number whose last bits are its last byte: so an
         addition rounds, and the byte is taken from the bits.
         """
+        if not values.is_floating_point():
+            kind = str(values.dtype).removeprefix("torch.")
+            raise RuntimeError(f"an int8 layer got {kind}; it quantizes floats by itself")
         zero = _WHOLE + self.zero_point
         steps = torch.add(torch.scalar_tensor(zero), values.float(), alpha=1.0 / self.scale)
         steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)

@@ -43,6 +43,7 @@ class Int8Layer(nn.Module):
 
     Attributes:
         added: the grid of what is added, where that are integers.
+        shapes: takes those of inputs, while somebody wants to know them.
         exact: whether plain torch computes in place of the kernel: right on any CPU, and slow.
     """
 
@@ -64,6 +65,7 @@ class Int8Layer(nn.Module):
         self.x, self.out, self.post_op = x, out, post_op
         self.added: Grid | None = None
         self.exact = False
+        self.shapes: list[Sizes] | None = None
         self._pack = Pack()
         self._scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
         self._is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
@@ -104,8 +106,25 @@ class Int8Layer(nn.Module):
             other: of the shape of the result, is added before the post op: floats, or integers on
                 the grid ``added``. A convolution may write its result there.
         """
+        if self.shapes is not None:
+            self.shapes.append(tuple(x.shape))
         if self.exact or not self._has_kernel(x):
             return arithmetic.finished(self._exact(x), self.out, self.post_op, self._floats(other))
+        try:
+            found = self._by_kernel(x, other)
+        except (RuntimeError, IndexError) as error:  # oneDNN's words are none for users
+            if misfit := self._misfit(tuple(x.shape)):
+                raise RuntimeError(misfit) from error
+            raise
+        if not is_tracing() and not found.numel() and (misfit := self._misfit(tuple(x.shape))):
+            raise RuntimeError(misfit)
+        return found
+
+    def _misfit(self, shape: Sizes) -> str:
+        """Return why an input of ``shape`` does not fit; empty if it does."""
+        raise NotImplementedError
+
+    def _by_kernel(self, x: Tensor, other: Tensor | None) -> Tensor:
         if self._fuses(other):
             found = self._kernel(x, self._scale, self.post_op, other)
             out = self.out  # kernels know nothing of grids of fewer than 8 bits
@@ -163,6 +182,11 @@ class Int8Linear(Int8Layer):
 
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.linear(x, self.x, self.rounded)
+
+    def _misfit(self, shape: Sizes) -> str:
+        inputs = self.weight.shape[1]
+        fits = bool(shape) and shape[-1] == inputs
+        return "" if fits else f"a linear layer of {inputs} inputs got {list(shape)}"
 
     def _fuses(self, other: Tensor | None) -> bool:
         if other is None:
@@ -227,6 +251,15 @@ class Int8Conv(Int8Layer):
 
     def _exact(self, x: Tensor) -> Tensor:
         return arithmetic.conv(x, self.x, self.rounded, self.geometry)
+
+    def _misfit(self, shape: Sizes) -> str:
+        one, sizes = self.geometry, self.weight.shape[2:]
+        channels, dims = self.weight.shape[1] * one.groups, len(sizes)
+        if len(shape) not in (dims + 1, dims + 2) or shape[-dims - 1] != channels:
+            return f"a convolution of {channels} channels in {dims} dimensions got {list(shape)}"
+        given = zip(shape[-dims:], one.padding, one.dilation, sizes, strict=True)
+        fits = all(size + 2 * border > d * (kernel - 1) for size, border, d, kernel in given)
+        return "" if fits else f"a kernel of {list(sizes)} is greater than its input {list(shape)}"
 
     def _has_kernel(self, x: Tensor) -> bool:
         return self.x.low >= 0 and super()._has_kernel(x)

@@ -15,6 +15,8 @@ from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8
 
 FEW = 10_000
 """Of so many integers one may be a step beside: kernels and torch order roundings differently."""
+TIE = 1e-3
+"""So near to the middle of two integers, in steps, either may be the nearest in float32."""
 RTOL, ATOL = 1e-5, 1e-6
 """Of floats; the second is a share of the greatest."""
 ROWS = 16
@@ -117,20 +119,22 @@ def _difference(layer: Int8Layer, x: Tensor) -> str | None:
             found = _picked(layer, tried(x, added), rows)
     except RuntimeError as error:
         return f"it fails ({str(error).splitlines()[0]})"
-    if found.is_floating_point():
+    if layer.out is None:
         return _of_floats(found, right)
-    steps = (found.short() - right.short()).abs()
-    beside = int((steps > 0).sum())
-    if int(steps.max()) <= 1 and beside <= max(1, steps.numel() // FEW):
+    out = layer.out
+    places = (right.double() / out.scale + out.zero_point).clamp(out.low, out.high)
+    away = (found.double() - places).abs()
+    beside = int((away > 0.5 + TIE).sum())
+    if float(away.max()) <= 1.5 and beside <= found.numel() // FEW:
         return None
-    return f"{beside} of {steps.numel()} values are up to {int(steps.max())} steps beside"
+    return f"{beside} of {found.numel()} values are up to {float(away.max()):.3g} steps beside"
 
 
 def _right(layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor) -> Tensor:
-    """Return some outputs by plain arithmetic, which takes too long for all of them."""
+    """Return some outputs by plain arithmetic, as floats: all of them would take too long."""
     weight = layer.rounded
     bias = None if weight.bias is None else weight.bias[rows]
-    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), layer.out)
+    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None)
     few.added, few.exact = layer.added, True
     with torch.no_grad():
         found: Tensor = few(x, None if added is None else _picked(layer, added, rows))

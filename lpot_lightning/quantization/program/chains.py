@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,11 @@ from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 from lpot_lightning.quantization.program.draft import (
     Drafted,
     Unknown,
+    dims_of,
     is_fresh,
     kernel_at,
     only_user,
 )
-from lpot_lightning.quantization.program.moves import mutated
 from lpot_lightning.quantization.program.post_ops import post_op_of
 from lpot_lightning.quantization.program.scaling import fits
 from lpot_lightning.quantization.program.streams import addends
@@ -46,10 +46,12 @@ class _Chain:
 
 def lengthen(draft: Drafted) -> None:
     """Let the kernel of each layer do what follows it."""
-    changed = mutated(draft)
     for node in draft.steps(Int8Layer):
-        if node not in changed:
+        if node not in draft.written:
             _Lengthening(draft, node).go()
+    order = {node: place for place, node in enumerate(draft.graph.nodes)}
+    for node in draft.steps(Int8Conv):
+        _protect(draft, node, order)
 
 
 class _Lengthening:
@@ -77,23 +79,25 @@ class _Lengthening:
         for gone in (*readers, *reversed(chain.nodes)):
             self.draft.graph.erase_node(gone)
 
-    def _cast(self) -> None:
+    def _follower(self) -> fx.Node | None:
+        """Return who alone reads what the chain gives so far, if it writes to nobody's memory."""
         user = only_user(self.chain.last)
+        return None if user in self.draft.written else user
+
+    def _cast(self) -> None:
+        user = self._follower()
         if user is not None and user.target == "to" and user.args[1:] == (torch.float32,):
             self.chain.nodes.append(user)
 
     def _norm(self) -> None:
         """Fold a BatchNorm in eval mode into the scales: what the integers are stays."""
         chain, draft = self.chain, self.draft
-        user = only_user(chain.last)
+        user = self._follower()
         if user is None or user.target is not F.batch_norm:
             return
         given = _arguments(user, _NORM)
         tensors = [given[name] for name in _NORM[1:5]]
-        value = chain.last.meta.get("example_value")
-        channels_second = isinstance(chain.layer, Int8Conv) or (
-            isinstance(value, Tensor) and value.dim() == 2
-        )
+        channels_second = dims_of(chain.last) == chain.layer.weight.dim()  # there is a batch
         known = all(one is None or one in draft.constants for one in tensors)
         if given["training"] or None in tensors[:2] or not known or not channels_second:
             return
@@ -108,7 +112,7 @@ class _Lengthening:
 
     def _division(self) -> None:
         """Give channels divided by their factors: the scales and the bias are."""
-        chain, user = self.chain, only_user(self.chain.last)
+        chain, user = self.chain, self._follower()
         step = self.draft.step(user)
         if user is not None and isinstance(step, Divide) and fits(step, chain.layer):
             chain.weight = _divided(chain.weight, step.factors.flatten())
@@ -116,10 +120,10 @@ class _Lengthening:
 
     def _sum(self) -> None:
         """Add what stands beside, where the kernel may: a convolution writes its result there."""
-        user = only_user(self.chain.last)
+        user = self._follower()
         pair = addends(user) if user is not None else ()
         others = [one for one in pair if one is not self.chain.last]
-        if user is None or len(others) != 1:
+        if user is None or len(others) != 1 or others[0] in self.draft.written:
             return
         into = not isinstance(self.chain.layer, Int8Conv) or (
             is_fresh(self.draft, others[0]) and only_user(others[0]) is user
@@ -134,7 +138,7 @@ class _Lengthening:
         return post_op is None or post_op.name in SUM_POST_OPS
 
     def _activation(self) -> None:
-        user = only_user(self.chain.last)
+        user = self._follower()
         post_op = None if user is None else post_op_of(user, self.draft.number)
         if user is not None and post_op is not None:
             self.chain.post_op = post_op
@@ -151,26 +155,28 @@ class _Lengthening:
         made.added = floats.grid
         source = other.args[0]
         assert isinstance(source, fx.Node)
-        if not is_fresh(self.draft, source) or not self._is_last_reader(source):
-            with self.draft.graph.inserting_before(other):
-                source = self.draft.graph.call_method("clone", (source,))
         return (source,)
-
-    def _is_last_reader(self, source: fx.Node) -> bool:
-        """Whether nobody reads ``source`` once the sum is made."""
-        mine = {*self.chain.nodes, self.chain.other}
-        after = self.chain.last.next
-        while after.op != "root":
-            if source in after.all_input_nodes and after not in mine:
-                return False
-            after = after.next
-        return True
 
     def _grid_after(self, node: fx.Node) -> Grid | None:
         """Return the grid that all who read ``node`` quantize to, if they all do."""
         steps = [self.draft.step(user) for user in node.users]
         grids = {step.grid if isinstance(step, Quantize) else None for step in steps}
         return grids.pop() if len(grids) == 1 else None
+
+
+def _protect(draft: Drafted, node: fx.Node, order: Mapping[fx.Node, int]) -> None:
+    """Let a sum of integers be written to a copy, where theirs are still read, or by the kernel."""
+    kernel = kernel_at(draft, node)
+    if kernel is None or kernel.added is None:
+        return
+    x, into = node.args
+    assert isinstance(into, fx.Node)
+    others = [one for one in into.users if one is not node]
+    safe = all(draft.step(one) is not None and order[one] < order[node] for one in others)
+    if x is into or not safe or not is_fresh(draft, into):
+        with draft.graph.inserting_before(node):
+            copy = draft.graph.call_method("clone", (into,))
+        node.args = x, copy
 
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")

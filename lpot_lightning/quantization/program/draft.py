@@ -13,6 +13,7 @@ from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
+from lpot_lightning.quantization.program.memory import written
 from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
 
 MADE_BY = "lpot_made_by"
@@ -36,6 +37,7 @@ class Drafted:
         folded: which inputs are folded into kernels as tensors.
         numbers: which are as numbers, attributes of modules for one.
         sources: what stands for the layers, int8 or not.
+        written: nodes whose memory is written to while others may still read it.
     """
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any], held: Collection[str]) -> None:
@@ -48,6 +50,7 @@ class Drafted:
         self.numbers: list[int] = []
         self.sources: list[LayerForward | FunctionOp] = []
         self._drop_identities()
+        self.written = written(self.graph)
         self._spell_out()
 
     @property
@@ -112,7 +115,19 @@ class Drafted:
         self.graph.lint()
         self.module.recompile()
         self.module.delete_all_unused_submodules()
-        computes: Callable[..., Any] = self.module.forward
+        return self._without_hooks()
+
+    def _without_hooks(self) -> Callable[..., Any]:
+        """Return what computes the graph and calls no hook: its steps are no modules of a user."""
+        graph = fx.Graph()
+        known: dict[fx.Node, fx.Node] = {}
+        for node in self.graph.nodes:
+            step = self.step(node)
+            if step is None:
+                known[node] = graph.node_copy(node, known.__getitem__)
+            else:
+                known[node] = graph.call_function(step.forward, tuple(map(known.get, node.args)))
+        computes: Callable[..., Any] = fx.GraphModule(self.module, graph).forward
         return computes
 
     def _drop_identities(self) -> None:
@@ -142,6 +157,8 @@ class Drafted:
         if dtype not in (None, torch.float32):
             with self.graph.inserting_after(last):
                 last = self.graph.call_method("to", (last, dtype))
+        if node in self.written:
+            self.written |= {with_floats, last}
         node.replace_all_uses_with(last)
         self.graph.erase_node(node)
 
@@ -175,6 +192,12 @@ def shape_of(node: fx.Node) -> tuple[str, ...] | None:
     """Return the shape of what a captured node gives, its sizes as they are called."""
     value = node.meta.get("example_value")
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else None
+
+
+def dims_of(node: fx.Node) -> int | None:
+    """Return how many dimensions has what a captured node gives, ``None`` where nobody knows."""
+    shape = shape_of(node)
+    return None if shape is None else len(shape)
 
 
 def only_user(node: fx.Node) -> fx.Node | None:

@@ -13,7 +13,6 @@ from lpot_lightning.quantization.functions.forward import OwnerForward
 from lpot_lightning.quantization.graph.ops import FUNCTION, call_function, layer_of
 from lpot_lightning.quantization.graph.weight_calls import WeightCall, plain
 from lpot_lightning.quantization.program.draft import Drafted
-from lpot_lightning.quantization.program.moves import writes
 
 
 class _OfData(Exception):
@@ -96,7 +95,6 @@ class _Values:
     def __init__(self, draft: Drafted, attributes: Collection[str]) -> None:
         self._draft, self._attributes = draft, attributes
         self._known: dict[fx.Node, Any] = {}
-        self._changed = {one.args[0] for one in draft.graph.nodes if writes(one)}
         self.tensors: list[int] = []
         self.numbers: list[int] = []
 
@@ -110,7 +108,7 @@ class _Values:
 
     def _node(self, node: fx.Node) -> Any:
         if node not in self._known:
-            if node in self._changed or is_random(node.target):
+            if node in self._draft.written or is_random(node.target):
                 raise _OfData
             self._known[node] = self._input(node) if node.op == "placeholder" else self._run(node)
         return self._known[node]

@@ -12,89 +12,35 @@ from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.moving import MaxPool, Quantize
 from lpot_lightning.quantization.program.draft import Drafted, Unknown
 
-_VIEWS = ("flatten", "view", "reshape", "permute", "transpose", "contiguous", "unflatten",
-          "squeeze", "unsqueeze")  # fmt: skip
 _MOVES = {
-    *_VIEWS, torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.unflatten,
+    "flatten", "view", "reshape", "permute", "transpose", "contiguous", "unflatten", "squeeze",
+    "unsqueeze", torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.unflatten,
     torch.squeeze, torch.unsqueeze,
 }  # fmt: skip
-_MAY_VIEW = {*_MOVES, "chunk", "split", "unbind", "narrow", "select", "expand", "expand_as", "to",
-             "detach", "view_as", "t", "swapaxes", "movedim", "getitem"}  # fmt: skip
 POOLS: dict[Any, int] = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
 
 
 def quantize_once(draft: Drafted) -> None:
     """Let each value be quantized once."""
-    _merged(draft, mutated(draft))
+    _merged(draft)
 
 
 def quantize_sooner(draft: Drafted) -> None:
     """Let each value be quantized once, and before what only moves it."""
-    changed = mutated(draft)
-    waiting = _merged(draft, changed)
+    waiting = _merged(draft)
     while waiting:
-        sooner = [one for node in waiting for one in _raised(draft, node, changed)]
-        waiting = _merged(draft, changed) if sooner else []
+        sooner = [one for node in waiting for one in _raised(draft, node)]
+        waiting = _merged(draft) if sooner else []
 
 
-def mutated(draft: Drafted) -> set[fx.Node]:
-    """Return the nodes whose memory is written to while others may still read it."""
-    found: set[fx.Node] = set()
-    for node in draft.graph.nodes:
-        if writes(node) and isinstance(node.args[0], fx.Node):
-            family = _family(node.args[0])
-            if any(len(one.users) > 1 for one in family):
-                found.update(family)
-                found.update(_children(family[-1]))
-    return found
-
-
-def writes(node: fx.Node) -> bool:
-    """Whether a node writes to the memory of its first argument."""
-    name = _name(node)
-    if not node.args or node.op not in ("call_function", "call_method"):
-        return False
-    in_place = name.endswith("_") and not name.startswith("_")
-    operator = name in ("setitem", "iadd", "isub", "imul", "itruediv", "iand", "ior")
-    return in_place or operator or node.kwargs.get("inplace") is True or "out" in node.kwargs
-
-
-def _name(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
-def _family(node: fx.Node) -> list[fx.Node]:
-    """Return ``node`` and what it may be a view of, as far as that is in the graph."""
-    found = [node]
-    while (_name(node) in _MAY_VIEW or writes(node)) and node.args:
-        source = node.args[0]
-        if not isinstance(source, fx.Node):
-            break
-        node = source
-        found.append(node)
-    return found
-
-
-def _children(node: fx.Node) -> set[fx.Node]:
-    """Return all that may be views of ``node``."""
-    found: set[fx.Node] = set()
-    waiting = [node]
-    while waiting:
-        for user in waiting.pop().users:
-            if user not in found and (_name(user) in _MAY_VIEW or writes(user)):
-                found.add(user)
-                waiting.append(user)
-    return found
-
-
-def _merged(draft: Drafted, changed: set[fx.Node]) -> list[fx.Node]:
+def _merged(draft: Drafted) -> list[fx.Node]:
     """Let values that are quantized twice on one grid be so once; return what quantizes."""
     known: dict[tuple[Any, Grid], fx.Node] = {}
     left = []
     for node in draft.steps(Quantize):
         source = node.args[0]
         key = source, _grid(draft, node)
-        if source in changed or key not in known:
+        if source in draft.written or key not in known:
             known[key] = node
             left.append(node)
         else:
@@ -109,11 +55,11 @@ def _grid(draft: Drafted, node: fx.Node) -> Grid:
     return step.grid
 
 
-def _raised(draft: Drafted, quantize: fx.Node, changed: set[fx.Node]) -> list[fx.Node]:
+def _raised(draft: Drafted, quantize: fx.Node) -> list[fx.Node]:
     """Quantize what comes before; return what quantizes then, nothing where that cannot be."""
     moved = quantize.args[0]
     assert isinstance(moved, fx.Node)
-    if len(moved.users) > 1 or moved in changed or not moved.args:
+    if len(moved.users) > 1 or moved in draft.written or not moved.args:
         return []
     grid, before = _grid(draft, quantize), moved.args[0]
     if moved.target in _MOVES and not _names_floats(moved) and isinstance(before, fx.Node):

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, fx
 
+from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
@@ -51,7 +53,10 @@ class Program:
             self._make(inputs)
         if is_tracing():  # two traces are compared, with the file of each op: not one of its own
             return fx.Interpreter(self._draft.module).run(*inputs)
-        return self._computes(*inputs) if self._is_proved else self._proved(inputs)
+        found = self._computes(*inputs) if self._is_proved else self._proved(inputs)
+        if self._trains:
+            Learned.note()
+        return found
 
     def simulated(self, *inputs: Any) -> Any:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
@@ -86,6 +91,7 @@ class Program:
             make(draft)
         self._computes, self._draft = draft.finish(), draft
         self._is_proved = False
+        self._trains = any(map(_trains, draft.graph.nodes))
         self._layers = [(forward, forward.int8) for forward in draft.sources]
         self._tensors = [
             one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
@@ -116,6 +122,7 @@ class Program:
         if any(forward.int8 is not int8 for forward, int8 in self._layers):
             return []
         state: list[Any] = [float(inputs[place]) for place in self._draft.numbers]
+        state += [Learned.calls] if self._draft.folded else []
         for place in self._draft.folded:
             state += _version(inputs[place])
         for tensor in self._tensors:
@@ -124,7 +131,15 @@ class Program:
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+    # a tensor that was made in inference mode counts no versions: its sum stands for one
+    version = hash(float(tensor.sum())) if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version
+
+
+def _trains(node: fx.Node) -> bool:
+    """Whether a node is a norm that may learn."""
+    given = dict(enumerate(node.args)) | node.kwargs
+    return node.target is F.batch_norm and given.get(5, given.get("training", False)) is not False
 
 
 def _shown(node: fx.Node) -> str:
@@ -135,17 +150,14 @@ def _shown(node: fx.Node) -> str:
 
 @contextmanager
 def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Sizes]]]:
-    seen: dict[Int8Layer, list[Sizes]] = {}
-
-    def see(kernel: Any, given: tuple[Tensor, ...]) -> None:
-        seen.setdefault(kernel, []).append(tuple(given[0].shape))
-
-    hooks = [kernel.register_forward_pre_hook(see) for kernel in kernels]
+    seen: dict[Int8Layer, list[Sizes]] = {kernel: [] for kernel in kernels}
     try:
+        for kernel in kernels:
+            kernel.shapes = seen[kernel]
         yield seen
     finally:
-        for hook in hooks:
-            hook.remove()
+        for kernel in kernels:
+            kernel.shapes = None
 
 
 @contextmanager

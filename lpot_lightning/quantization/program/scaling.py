@@ -11,7 +11,7 @@ from torch import fx
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide
 from lpot_lightning.quantization.program.draft import Drafted, kernel_at, only_user
-from lpot_lightning.quantization.program.moves import POOLS, mutated
+from lpot_lightning.quantization.program.moves import POOLS
 
 _HOMOGENEOUS = {F.relu, torch.relu, "relu", "relu_", F.leaky_relu}
 
@@ -24,9 +24,8 @@ def divide_sooner(draft: Drafted) -> None:
     without a leak, and max pooling. It is the condition of Nagel et al., 2019 (arXiv:1906.04721),
     section 4.1; ReLU6, SiLU or GELU do not meet it.
     """
-    changed = mutated(draft)
     for node in draft.steps(Divide):
-        place = _place(draft, node, changed)
+        place = _place(draft, node)
         if place is not None and place is not node.args[0]:
             _move(node, place)
 
@@ -37,12 +36,14 @@ def fits(divide: Divide, layer: Int8Layer) -> bool:
     return alike and divide.factors.numel() == len(layer.scales)
 
 
-def _place(draft: Drafted, node: fx.Node, changed: set[fx.Node]) -> fx.Node | None:
+def _place(draft: Drafted, node: fx.Node) -> fx.Node | None:
     """Return behind what the channels can be divided as well, ``None`` if behind no kernel."""
     divide, reader = draft.step(node), node
     source: Any = node.args[0]
     assert isinstance(divide, Divide)
-    while isinstance(source, fx.Node) and only_user(source) is reader and source not in changed:
+    while (
+        isinstance(source, fx.Node) and only_user(source) is reader and source not in draft.written
+    ):
         if _gives(draft, source, divide):
             return source
         if not _keeps(source, divide):

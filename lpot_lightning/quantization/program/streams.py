@@ -11,8 +11,14 @@ from torch import fx
 
 from lpot_lightning.quantization.kernels.layers import Int8Conv
 from lpot_lightning.quantization.kernels.moving import Dequantize, Quantize
-from lpot_lightning.quantization.program.draft import Drafted, kernel_at, only_user, shape_of
-from lpot_lightning.quantization.program.moves import POOLS, mutated
+from lpot_lightning.quantization.program.draft import (
+    Drafted,
+    dtype_of,
+    kernel_at,
+    only_user,
+    shape_of,
+)
+from lpot_lightning.quantization.program.moves import POOLS
 from lpot_lightning.quantization.program.post_ops import post_op_of
 
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -25,24 +31,25 @@ def read_integers(draft: Drafted) -> None:
     It is so for a value that one grid quantizes and that nobody reads besides but sums: the stream
     of a residual net. What is added differs from the floats by the rounding of that grid.
     """
-    changed = mutated(draft)
     for node in list(draft.graph.nodes):
-        if node not in changed and _comes_of_conv(draft, node):
+        if node not in draft.written and _comes_of_conv(draft, node):
             _read_integers(draft, node)
 
 
 def addends(node: fx.Node) -> Sequence[fx.Node]:
-    """Return the two tensors that ``node`` adds, none if it adds no two of one shape."""
+    """Return the two float32 tensors that ``node`` adds, none if they are no two of one shape."""
     given = [one for one in node.args if isinstance(one, fx.Node)]
     alike = len(given) == 2 and shape_of(given[0]) == shape_of(given[1]) is not None
+    floats = all(dtype_of(one) is torch.float32 for one in given)
     plain = len(node.args) == 2 and not node.kwargs
-    return given if node.target in _SUMS and alike and plain else ()
+    return given if node.target in _SUMS and alike and floats and plain else ()
 
 
 def _read_integers(draft: Drafted, node: fx.Node) -> None:
     quantizes = [user for user in node.users if isinstance(draft.step(user), Quantize)]
     others = [user for user in node.users if user not in quantizes]
-    if len(quantizes) != 1 or not others or not all(map(addends, others)):
+    unsafe = any(one in draft.written for one in others)
+    if len(quantizes) != 1 or not others or unsafe or not all(map(addends, others)):
         return
     (quantize,) = quantizes
     step = draft.step(quantize)

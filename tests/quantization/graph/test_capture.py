@@ -302,3 +302,27 @@ def test_a_copy_computes_with_its_own_layers():
         copied.b.forward = lambda x: x
         assert copied(X).shape == (4, 8)
         assert torch.equal(model(X), before)
+
+
+def test_hooks_for_all_modules_are_called_for_those_of_the_user_alone():
+    model, called = captured(int8(Mask)), []
+    with torch.no_grad():
+        model(X)
+        hook = nn.modules.module.register_module_forward_hook(
+            lambda module, *_: called.append(type(module).__name__)
+        )
+        try:
+            model(X)
+        finally:
+            hook.remove()
+    assert called == ["Linear", "Linear", "Mask"]
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7,)])
+def test_inputs_that_do_not_fit_are_told(shape):
+    model = captured(int8(Mask))
+    for _ in range(2):
+        with torch.no_grad(), pytest.raises(RuntimeError, match="a linear layer of 8 inputs got"):
+            model(torch.randn(shape))
+        with torch.no_grad():
+            model(X)

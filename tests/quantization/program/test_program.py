@@ -103,7 +103,7 @@ def test_what_stands_between_two_layers_moves_into_the_first(name):
 def test_an_activation_whose_bounds_change_from_call_to_call():
     layers = int8(Block(nn.Hardtanh(-0.5, 0.5), norm()))
     fused, graphs = captured(layers)
-    for bound in (0.5, 0.2, 0.8, 0.7):
+    for bound in (0.5, 0.21, 0.8, 0.7):
         for model in (fused, layers):
             model.between.max_val = bound
         assert_same(fused, layers, shown(2, 3, 7, 7))
@@ -231,3 +231,17 @@ def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypa
     steps = [graphs[0]._draft.step(node) for node in graphs[0].graph.nodes]
     assert [one.exact for one in steps if isinstance(one, Int8Conv)] == [True, False]
     assert "takes the place of a step: its int8 kernel is wrong" in caplog.text
+
+
+def test_a_norm_that_learned_since_is_folded_anew():
+    layers = int8(Block(nn.ReLU(), norm()))
+    fused, _ = captured(layers)
+    x = shown(8, 3, 7, 7)
+    assert_same(fused, layers, x)
+    for model in (fused, layers):
+        model.norm.train()
+        with torch.no_grad():
+            model(3 * x)
+        model.norm.eval()
+    assert float((fused.norm.running_mean - norm().running_mean).abs().max()) > 0.01
+    assert_same(fused, layers, x)
