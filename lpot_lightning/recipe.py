@@ -112,7 +112,7 @@ class Op:
     """A quantizable layer and what it can be: capability, not yet a choice.
 
     Args:
-        name: dotted path in the user's module, or ``owner#add_0`` for a functional op.
+        name: dotted path in the user's module, or ``owner#linear_0`` for a function.
         kind: the type that ops of the same capability share, such as ``Conv2d`` or ``add``.
         configs: what the op can be, int8 choices first and in order of preference; where the op
             may stay in floating point, ``FP32`` is among them.
