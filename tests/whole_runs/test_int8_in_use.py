@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lpot_lightning.quantization.graph.capture import counts_of
+from lpot_lightning.quantization.program.program import programs_of
 
 IMAGES = corners(40, seed=1).tensors[0]
 
@@ -95,6 +96,14 @@ def test_calls_are_counted_by_how_they_were_computed(int8):
     counts = counts_of(int8)
     assert sum(one.by_graph for one in counts.values()) == before + 1
     assert all(one.by_layers == 0 for one in counts.values())
+
+
+def test_a_program_can_be_read(int8):
+    with torch.no_grad():
+        int8(IMAGES)
+    ((program, *_),) = programs_of(int8).values()
+    assert "Int8Conv(" in program.code
+    assert "# chains" in program.code
 
 
 WITHOUT_VNNI = """

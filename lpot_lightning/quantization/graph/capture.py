@@ -86,6 +86,7 @@ class Captured:
 
     Attributes:
         counts: how calls were computed so far.
+        lowered: what computes its graphs, in the order of their capture.
 
     Example::
 
@@ -99,6 +100,7 @@ class Captured:
         forward = types.MethodType(type(module).forward, module)
         self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
+        self.lowered: list[Callable[..., Any]] = []
         self._hits = 0
         # sizes are symbols from the first call on: a graph is for batches of any size
         own = _own_forward(module, given)
@@ -139,6 +141,7 @@ class Captured:
         except Exception as error:  # a graph that nobody has thought of
             _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
             compute = graph.forward
+        self.lowered.append(compute)
 
         def counted(*given: Any) -> Any:
             self._hits += 1

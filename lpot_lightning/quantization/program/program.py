@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
@@ -128,6 +129,21 @@ class Program:
         for tensor in self._tensors:
             state += _version(tensor)
         return state
+
+
+def programs_of(model: nn.Module) -> dict[str, list[Program]]:
+    """Return the programs of each module that graphs compute for, as far as it was called.
+
+    Example::
+
+        print(programs_of(result.model)["net"][0].code)
+    """
+    forwards = {path: vars(one).get("forward") for path, one in model.named_modules()}
+    captured = {path: one for path, one in forwards.items() if isinstance(one, Captured)}
+    return {
+        path: [made for made in one.lowered if isinstance(made, Program)]
+        for path, one in captured.items()
+    }
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:
