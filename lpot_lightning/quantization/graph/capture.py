@@ -28,6 +28,8 @@ Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 _NAMES = itertools.count(1)
 MOST = 16
 """Graphs of one module; calls of more kinds go the module's own way."""
+FEW = 2
+"""Graphs of a module before numbers that it holds may be any."""
 _FIXED: dict[str, Any] = {"specialize_float": True, "allow_unspec_int_on_nn_module": False}
 _ANY_SIZE = {"use_duck_shape": False, "backed_size_oblivious": True}
 """In a trace numbers are those of the moment, and sizes are any: also one that is 1, or that of
@@ -111,11 +113,9 @@ class Captured:
         )
         self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
-        self._config = dynamo.config.patch(
-            skip_nnmodule_hook_guards=False,
-            recompile_limit=MOST,
-            allow_unspec_int_on_nn_module=True,  # modules that count their calls
-        )
+        guards: dict[str, Any] = {"skip_nnmodule_hook_guards": False, "recompile_limit": MOST}
+        self._fixed = dynamo.config.patch(**guards, **_FIXED)
+        self._free = dynamo.config.patch(**guards, allow_unspec_int_on_nn_module=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
@@ -152,7 +152,7 @@ class Captured:
     def _traced(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives, so that a trace holds it for inputs of any size."""
         before, any_size = self._hits, symbols.patch(**_ANY_SIZE)  # type: ignore[attr-defined]
-        with suppress(*_NO_GRAPH), paused(), self._config, any_size, dynamo.config.patch(**_FIXED):
+        with suppress(*_NO_GRAPH), paused(), self._fixed, any_size:
             found = self._whole(*args, **kwargs)
             if self._hits > before:
                 return found
@@ -176,6 +176,12 @@ class Captured:
                 return compute(*sizes.recorded(given))
 
         return recorded
+
+    @property
+    def _config(self) -> Any:
+        """How numbers that modules hold are taken: as they are, which costs a call nothing, until
+        some graphs show that they change, as in modules that count their calls."""
+        return self._fixed if len(self.lowered) < FEW else self._free
 
     @property
     def _name(self) -> str:

@@ -12,6 +12,7 @@ from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
+from lpot_lightning.quantization.graph.capture import FEW
 from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
@@ -103,11 +104,11 @@ def test_what_stands_between_two_layers_moves_into_the_first(name):
 def test_an_activation_whose_bounds_change_from_call_to_call():
     layers = int8(Block(nn.Hardtanh(-0.5, 0.5), norm()))
     fused, graphs = captured(layers)
-    for bound in (0.5, 0.21, 0.8, 0.7):
+    for bound in (0.5, 0.21, 0.8, 0.7, 0.4, 0.6, 0.3):
         for model in (fused, layers):
             model.between.max_val = bound
         assert_same(fused, layers, shown(2, 3, 7, 7))
-    assert len(graphs) == 1
+    assert len(graphs) == FEW + 1
 
 
 def test_what_moves_values_moves_integers():
