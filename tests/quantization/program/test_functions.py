@@ -64,9 +64,8 @@ def test_a_computed_weight_is_folded():
     with torch.no_grad():
         found, wanted = compute(shown()), model(shown())
         compute(shown(7))
-    assert "tanh" not in programs[0].code
-    assert "Int8Linear" in programs[0].code
-    assert len(programs) == 1
+    assert len(programs) == 2  # of one size, and of any
+    assert all("tanh" not in one.code and "Int8Linear" in one.code for one in programs)
     assert 0 < float((found - wanted).norm() / wanted.norm()) < 0.05
 
 
