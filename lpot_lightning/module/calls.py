@@ -241,6 +241,16 @@ def fixed_arguments(
     return {name: v for name, v in bound.arguments.items() if isinstance(v, Scalar)}
 
 
+def computes_otherwise(module: nn.Module) -> bool:
+    """Whether something else than the ``forward`` of its class computes for ``module``.
+
+    DDP leaves a module with that very ``forward`` as an attribute of its own.
+    """
+    own = vars(module).get("forward")
+    of_class = inspect.getattr_static(type(module), "forward", None)
+    return own is not None and getattr(own, "__func__", own) is not of_class
+
+
 def entered_only_through_forward(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> bool:
     """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
     if id(module) not in calls or not calls[id(module)].count:

@@ -47,7 +47,7 @@ class Equalization:
         seen.count(example.detach() / factors.view(-1, *[1] * spatial_dims(observed.layer)))
         if seen.refused or not seen.batches or bool((factors == factors[0]).all()):
             return None
-        seen.cover(float((least / factors).min()), float((greatest / factors).max()))
+        seen.count(torch.stack([least / factors, greatest / factors]))  # ends that came later
         return cls(factors, seen)
 
 

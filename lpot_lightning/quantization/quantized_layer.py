@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpot_lightning.module.calls import computes_otherwise
 from lpot_lightning.quantization.graph.ops import LAYER, named
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
@@ -37,7 +38,7 @@ def kind_of(layer: nn.Module) -> str | None:
     A subclass is of the kind of its parent where it has its ``forward``, whatever else it adds: a
     weight that is computed, as by ``torch.nn.utils.parametrizations``, is taken as it is.
     """
-    return None if "forward" in vars(layer) else kind_of_class(type(layer))
+    return None if computes_otherwise(layer) else kind_of_class(type(layer))
 
 
 def kind_of_class(kind: type[nn.Module]) -> str | None:

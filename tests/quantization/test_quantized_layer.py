@@ -148,6 +148,20 @@ def test_an_input_that_does_not_fit_is_told(shape, words):
     assert words in str(told.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_type_is_for_what_passes(dtype):
+    int8, x = quantized(nn.Linear(6, 4), X), shown(3, 6)
+    wanted = int8(x.to(dtype))
+    assert int8.to(dtype).kernel.scales.dtype == torch.float32
+    assert torch.equal(int8(x.to(dtype)), wanted)
+
+
+def test_a_forward_that_is_that_of_the_class_is_none_of_its_own():
+    layer = nn.Linear(6, 4)
+    vars(layer)["forward"] = layer.forward  # as DDP leaves it
+    assert kind_of(layer) == "Linear"
+
+
 def test_what_is_no_float_is_told():
     with pytest.raises(RuntimeError, match="an int8 layer got int32"):
         quantized(nn.Linear(6, 4), X)(torch.ones(2, 6, dtype=torch.int32))

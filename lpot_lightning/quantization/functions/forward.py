@@ -50,6 +50,7 @@ class QuantizedFunction(nn.Module):
         found: Tensor = self.layer(input)
         return found
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo captures no code of ours
     def is_of(self, weight: Tensor, bias: Tensor | None) -> bool:
         """Whether ``weight`` is what was rounded, and ``bias`` what it came with."""
         if (bias is None) != (self.bias is None):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.calls import ModuleCalls, computes_otherwise
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.forward import (
     FunctionOp,
@@ -236,7 +236,7 @@ def _told(names: Sequence[str]) -> str:
 
 def may_own(module: nn.Module) -> bool:
     """Whether a module, which is no layer, may compute with weights in a ``forward`` of its own."""
-    if "forward" in vars(module) or isinstance(module, _NEVER):
+    if computes_otherwise(module) or isinstance(module, _NEVER):
         return False
     lent = (one for one in module.modules() if isinstance(one, TABLES))
     return any(one.dim() > 1 for one in own_tensors(module, list(lent)))

@@ -208,34 +208,39 @@ def _copied_unless(held: bool, value: Any) -> Any:
 
 
 class _Limit(logging.Filter):
-    """Says in our words, once, that a module has no room for more graphs."""
+    """Keeps back what Dynamo says of a module; that its graphs are full is said in our words."""
 
-    _LOGGER = logging.getLogger("torch._dynamo.convert_frame")
+    _LOGGERS = tuple(
+        logging.getLogger(f"torch._dynamo.{name}")
+        for name in ("convert_frame", "symbolic_convert", "variables.tensor")
+    )
 
     def __init__(self, module: str) -> None:
         super().__init__()
         self._module, self._is_told = module, False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep Dynamo's own words back."""
-        if "recompile_limit" not in record.getMessage():
+        """Let errors through alone."""
+        if record.levelno > logging.WARNING:
             return True
-        if not self._is_told:
+        if "recompile_limit" in record.getMessage() and not self._is_told:
+            self._is_told = True
             _LOG.warning(
                 "`%s` was called in more than %d ways: others are computed layer by layer",
                 self._module,
                 MOST,
             )
-        self._is_told = True
         return False
 
     def __enter__(self) -> None:
         """Listen."""
-        self._LOGGER.addFilter(self)
+        for logger in self._LOGGERS:
+            logger.addFilter(self)
 
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
-        self._LOGGER.removeFilter(self)
+        for logger in self._LOGGERS:
+            logger.removeFilter(self)
 
 
 def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,11 @@ class Int8Layer(nn.Module):
         out = "float32" if self.out is None else str(self.out)
         post_op = "" if self.post_op is NONE else f", {self.post_op.name}"
         return f"{list(self.weight.shape)}, {self.x} -> {out}{post_op}"
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
+        """Let ``half()`` and the like be for what passes: kernels take scales of float32 alone."""
+        super()._apply(partial(_as_it_is, fn), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def rounded(self) -> Int8Weight:
@@ -162,6 +168,12 @@ class Int8Layer(nn.Module):
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         raise NotImplementedError
+
+
+def _as_it_is(fn: Callable[..., Tensor], tensor: Tensor) -> Tensor:
+    """Return ``tensor`` as ``fn`` makes it, but of the type that it has."""
+    made = fn(tensor)
+    return made if made.dtype == tensor.dtype else tensor.to(made.device)
 
 
 class Int8Linear(Int8Layer):

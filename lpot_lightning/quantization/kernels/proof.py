@@ -67,7 +67,8 @@ def saturates() -> bool:
 
 def wrong_for(layer: Int8Layer, seen: Iterable[Sequence[int]]) -> str | None:
     """Return how the kernel of ``layer`` is wrong for inputs like those that were ``seen``."""
-    batched = [tuple(shape) if _is_batch(layer, shape) else (1, *shape) for shape in seen]
+    filled = [shape for shape in seen if 0 not in shape]  # of nothing there is nothing to prove
+    batched = [tuple(shape) if _is_batch(layer, shape) else (1, *shape) for shape in filled]
     return wrong_kernel(layer, [one for shape in batched for one in shapes_like(shape)])
 
 

@@ -34,7 +34,15 @@ def written(graph: fx.Graph) -> set[fx.Node]:
 def _memory(node: fx.Node) -> set[int]:
     """Return the memory of the tensors that a node gives, by what Dynamo has noted of them."""
     leaves = pytree.tree_leaves(node.meta.get("example_value"))
-    return {one.untyped_storage()._cdata for one in leaves if isinstance(one, Tensor)}
+    return {_place(one) for one in leaves if isinstance(one, Tensor)}
+
+
+def _place(tensor: Tensor) -> int:
+    """Return a number for the memory of a tensor, one for all of which nobody can tell."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # those that `vmap` goes over, for instance
+        return -1
 
 
 def _written_by(node: fx.Node) -> set[int]:

@@ -326,3 +326,27 @@ def test_inputs_that_do_not_fit_are_told(shape):
             model(torch.randn(shape))
         with torch.no_grad():
             model(X)
+
+
+class Asking(Two):
+    def forward(self, x):
+        return self.b(self.a(x)) * x.sum().item()
+
+
+def test_dynamo_says_nothing_and_fullness_is_told_once(caplog):
+    model = captured(int8(Asking))
+    with torch.no_grad():
+        for rows in (2, 3, 4):
+            model(shown(rows, 8))
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+    model = captured(int8(Tasks))
+    model.options["shift"] = [0]
+    with torch.no_grad():
+        for number in range(MOST + 4):
+            model.task = ("few", "many")[number % 2]
+            model.options[f"more {number}"] = number
+            model.options["shift"] = [0] * (number + 1)
+            vars(model)["odd"] = number
+            model(X)
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(told) <= 1

@@ -178,3 +178,22 @@ def test_a_sample_without_a_batch_is_normed_as_torch_does():
 
     layers = int8(One())
     assert_same(captured(layers)[0], layers, shown(6, 6))
+
+
+def test_what_vmap_goes_over_has_no_memory_that_is_known():
+    def steps(m, x):
+        mask = torch.vmap(lambda row: (row > 0).float())(x)
+        return m.second(torch.relu(m.first(x)) * mask)
+
+    layers = int8(Linears(steps))
+    fused, programs = captured(layers)
+    assert_same(fused, layers, shown(8, 8))
+    assert len(programs) == 1
+
+
+def test_nothing_is_proved_of_an_empty_batch():
+    layers = int8(Linears(lambda m, x: m.second(m.first(x).transpose(0, 1))))
+    fused, _ = captured(layers)
+    with torch.no_grad():
+        assert fused(torch.ones(0, 8, 8)).shape == (8, 0, 8)
+    assert_same(fused, layers, shown(8, 8, 8))
