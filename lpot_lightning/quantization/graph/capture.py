@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import itertools
 import logging
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import torch
 import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
+from torch._C._dynamo.eval_frame import reset_code
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
@@ -107,11 +110,16 @@ class Captured:
         # sizes are symbols once they change: with all of them a net of four Swin blocks took 31 s
         # to capture, and 0.6 s so (torch 2.13)
         own = _own_forward(module, given)
-        self._compiled = torch.compile(own, backend=self._computed)
+        self._compiled = torch.compile(own, backend=_Backend(self, "_computed"))
         self._written = _own_forward(module, given)
         self._whole = torch.compile(
-            self._written, backend=self._recorded, dynamic=True, fullgraph=True
+            self._written, backend=_Backend(self, "_recorded"), dynamic=True, fullgraph=True
         )
+        for one in (
+            own,
+            self._written,
+        ):  # Dynamo keeps what it has compiled of code beyond its life
+            weakref.finalize(self, _forget, one.__code__, one.__globals__)
         self._limit = _Limit(self._name)
         # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
         guards: dict[str, Any] = {"skip_nnmodule_hook_guards": False, "recompile_limit": MOST}
@@ -143,9 +151,10 @@ class Captured:
             _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
             compute = graph.forward
         self.lowered.append(compute)
+        myself = weakref.ref(self)
 
         def counted(*given: Any) -> Any:
-            self._hits += 1
+            _counted(myself)
             return compute(*given)
 
         return counted
@@ -170,8 +179,10 @@ class Captured:
         places = [node for node in graph.graph.nodes if node.op == "placeholder"]
         own = [node.name in held for node in places]
 
+        myself = weakref.ref(self)
+
         def recorded(*given: Any) -> Any:
-            self._hits += 1
+            _counted(myself)
             compute(*map(_copied_unless, own, given))
             with resumed():
                 return compute(*sizes.recorded(given))
@@ -195,6 +206,29 @@ class Captured:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it, of a module that may still be empty: it is held by that."""
         self.__init__(**state)  # type: ignore[misc]
+
+
+class _Backend:
+    """Lowers for a ``Captured`` that Dynamo, which keeps each backend for good, is not to keep."""
+
+    def __init__(self, captured: Captured, way: str) -> None:
+        self._captured, self._way = weakref.ref(captured), way
+
+    def __call__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        """Return what computes ``graph``."""
+        found: Callable[..., Any] = getattr(self._captured(), self._way)(graph, inputs)
+        return found
+
+
+def _forget(code: types.CodeType, names: dict[str, Any]) -> None:
+    reset_code(code)
+    names.clear()
+
+
+def _counted(captured: weakref.ref[Captured]) -> None:
+    one = captured()
+    if one is not None:
+        one._hits += 1
 
 
 def _is_of_values(node: fx.Node) -> bool:
@@ -243,7 +277,7 @@ class _Limit(logging.Filter):
             logger.removeFilter(self)
 
 
-def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callable[..., Any]:
+def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> types.FunctionType:
     """Return what calls the ``forward`` of the class of ``module``, with code of its own.
 
     Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
@@ -259,4 +293,6 @@ def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> Callabl
 
     name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
     code = call.__code__.replace(co_name=name, co_qualname=name)
-    return types.FunctionType(code, call.__globals__, name, None, call.__closure__)
+    # Dynamo puts what it has compiled into the globals, and leaves it there: they go with this
+    own = {"__builtins__": builtins, "__name__": __name__}
+    return types.FunctionType(code, own, name, None, call.__closure__)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -350,3 +352,18 @@ def test_dynamo_says_nothing_and_fullness_is_told_once(caplog):
             model(X)
     told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert len(told) <= 1
+
+
+@pytest.mark.parametrize("kind", [Mask, Subclass])
+def test_what_nobody_holds_is_freed_with_its_graphs(kind):
+    model = captured(int8(kind))
+    with torch.no_grad():
+        model(X)
+        model(shown(6, 8))
+    graphs = [weakref.ref(one) for one in model.forward.lowered]
+    seen = weakref.ref(model)
+    assert graphs
+    del model
+    gc.collect()
+    assert seen() is None
+    assert [one() for one in graphs] == [None] * len(graphs)
