@@ -21,7 +21,7 @@ def test_a_result_that_nobody_holds_is_freed(workspace):
     del int8, made
     gc.collect()
     assert seen() is None
-    assert _alive() == before
+    assert _alive() <= before  # others may have been freed meanwhile
 
 
 def _alive() -> int:
