@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 import zlib
@@ -143,7 +144,10 @@ def write_checkpoint(
             f"left out of `{FILE}`, since `weights_only=True` could not read it: {what}. If"
             f" `{type(module).__name__}.load_from_checkpoint` cannot do without, {way}"
         )
-    ours = {KEY: {"configure": dict(configure), "weights": dict(plain)}}
+    # texts that were read from a history are other objects than those of a quiet run, and a pickle
+    # tells them apart: its bytes are to be the same
+    plainly = json.loads(json.dumps(dict(configure)))
+    ours = {KEY: {"configure": plainly, "weights": dict(plain)}}
     content = storage.to_bytes(readable | ours)
     _set_aside(folder / FILE, say)
     try:
