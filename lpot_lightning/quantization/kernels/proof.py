@@ -12,13 +12,15 @@ from torch import Tensor
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 FEW = 10_000
 """Of so many integers one may be a step beside: kernels and torch order roundings differently."""
 TIE = 1e-3
 """So near to the middle of two integers, in steps, either may be the nearest in float32."""
-RTOL, ATOL = 1e-5, 2e-6
-"""Of floats; the second is a share of the greatest."""
+RTOL, ATOL = 1e-5, 1e-6
+"""Of floats; the second is a share of the greatest, before or after the post op: what GELU makes of
+a sum was rounded as the sum was."""
 ROWS = 16
 """Outputs of a layer that are compared: the arithmetic of all would take longer than a trial."""
 MOST_VALUES = 1 << 21
@@ -112,7 +114,7 @@ def _inputs(layer: Int8Layer, shape: Sequence[int]) -> Iterator[Tensor]:
 def _difference(layer: Int8Layer, x: Tensor) -> str | None:
     rows = _some_rows(layer)
     added = _added(layer, x)
-    right = _right(layer, x, added, rows)
+    right = _right(layer, x, added, rows, layer.post_op)
     tried = layer.like(layer.rounded, layer.out)  # what that prepares for these shapes goes with it
     tried.added, tried.exact = layer.added, False
     try:
@@ -121,7 +123,8 @@ def _difference(layer: Int8Layer, x: Tensor) -> str | None:
     except RuntimeError as error:
         return f"it fails ({str(error).splitlines()[0]})"
     if layer.out is None:
-        return _of_floats(found, right)
+        sums = _right(layer, x, added, rows, NONE)
+        return _of_floats(found, right, float(sums.abs().max()))
     out = layer.out
     places = (right.double() / out.scale + out.zero_point).clamp(out.low, out.high)
     away = (found.double() - places).abs()
@@ -131,11 +134,13 @@ def _difference(layer: Int8Layer, x: Tensor) -> str | None:
     return f"{beside} of {found.numel()} values are up to {float(away.max()):.3g} steps beside"
 
 
-def _right(layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor) -> Tensor:
+def _right(
+    layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor, post_op: PostOp
+) -> Tensor:
     """Return some outputs by plain arithmetic, as floats: all of them would take too long."""
     weight = layer.rounded
     bias = None if weight.bias is None else weight.bias[rows]
-    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None)
+    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None, post_op)
     few.added, few.exact = layer.added, True
     with torch.no_grad():
         found: Tensor = few(x, None if added is None else _picked(layer, added, rows))
@@ -165,8 +170,8 @@ def _added(layer: Int8Layer, x: Tensor) -> Tensor | None:
     return drawn.to(grid.dtype)
 
 
-def _of_floats(found: Tensor, right: Tensor) -> str | None:
-    greatest = float(right.abs().max())
+def _of_floats(found: Tensor, right: Tensor, greatest_sum: float) -> str | None:
+    greatest = max(float(right.abs().max()), greatest_sum)
     beside = (found - right).abs() > RTOL * right.abs() + ATOL * greatest
     if not bool(beside.any()) and bool(found.isfinite().all()):
         return None
