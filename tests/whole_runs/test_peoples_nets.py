@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import peoples_nets
@@ -56,7 +57,11 @@ def test_it_is_int8_right_and_comes_back(name, tmp_path, monkeypatch):
         assert any(op.endswith(end) for op in result.not_quantizable), result.not_quantizable
     assert error(answers[0], answers[1]) < brought.error
     counts = counts_of(result.model).values()
-    assert sum(one.by_graph for one in counts) >= 0.95 * sum(one.calls for one in counts) > 0
+    graphs, calls = sum(one.by_graph for one in counts), sum(one.calls for one in counts)
+    ops = len(result.int8_ops), len(result.fp32_ops), len(result.not_quantizable)
+    row = name, " / ".join(map(str, ops)), f"{graphs} of {calls}", f"{error(*answers):.3f}"
+    sys.stdout.write(f"\n| {' | '.join(row)} |\n")
+    assert graphs >= 0.95 * calls > 0
     done = subprocess.run(
         [python(), "-c", RESTORE.format(scenes=SCENES, workspace=tmp_path / "ws", name=name)],
         capture_output=True,
