@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PEERS := .venv-bench
+NEWEST := .venv-newest
 WORKERS ?= 2
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test soak check bench bench-peers chaos clean
+.PHONY: demo test newest soak check bench bench-peers chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +23,17 @@ test: $(VENV)/installed check  ## style, types, tests
 soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; then `make chaos`
 	$(RUN) -m pytest $(SPREAD) -m '' --all-of-it
 	$(MAKE) chaos
+
+$(NEWEST)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(NEWEST)
+	grep -v '^torch==' constraints.txt > $(NEWEST)/constraints.txt
+	$(NEWEST)/bin/pip install --quiet --upgrade torch torchvision
+	$(NEWEST)/bin/pip install --quiet --constraint $(NEWEST)/constraints.txt --editable '.[dev]'
+	touch $@
+
+newest: $(NEWEST)/installed  ## the engine's tests on the newest torch, a CUDA build: about 5 GB
+	$(NEWEST)/bin/python -c 'import torch; print("torch", torch.__version__)'
+	$(NEWEST)/bin/python -m pytest $(SPREAD) $(ENGINE)
 
 check: $(VENV)/installed
 	$(RUN) -m ruff check .
@@ -52,4 +64,4 @@ chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go 
 	$(RUN) tests/scenes/stops.py
 
 clean:
-	rm -rf $(VENV) $(PEERS) lpot_workspace
+	rm -rf $(VENV) $(PEERS) $(NEWEST) lpot_workspace

@@ -53,7 +53,7 @@ def _pack_once(model: torch.jit.ScriptModule) -> None:
 def _deprecated() -> Iterator[None]:
     """Torch 2.13 says of each of these functions that it will not stay."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         yield
 
 

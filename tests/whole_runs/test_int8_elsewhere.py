@@ -159,7 +159,7 @@ def test_a_process_that_is_spawned_has_it(quantized):
 
 def traced(model: nn.Module, images: Tensor, again: int = 1, **how: Any) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         return [torch.jit.trace(model, images, **how) for _ in range(again)][-1]
 
 
@@ -178,7 +178,7 @@ def test_a_module_is_traced_as_often_as_one_likes(quantized):
 def test_lightning_traces_it(quantized):
     model = Lit(quantized[1]).eval()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         warnings.filterwarnings("ignore", message=".*to_torchscript")
         trace = model.to_torchscript(method="trace", example_inputs=IMAGES[:2])
     assert torch.equal(answer(trace), answer(model))

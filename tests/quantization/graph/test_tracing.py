@@ -128,14 +128,14 @@ def int8(kind: type[nn.Module], *, by_graph: bool = True) -> nn.Module:
 
 def traced(model: nn.Module, batch: Any, **how: Any) -> torch.jit.ScriptModule:
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         return torch.jit.trace(model, copy.deepcopy(batch), strict=False, **how)
 
 
 def loaded(model: torch.jit.ScriptModule, *, frozen: bool = False) -> torch.jit.ScriptModule:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         torch.jit.save(torch.jit.freeze(model) if frozen else model, file)
         file.seek(0)
         return torch.jit.load(file)
@@ -217,7 +217,7 @@ assert not [name for name in sys.modules if name.startswith(("lpot", "lightning"
 def test_a_file_needs_torch_alone(tmp_path):
     model, x = int8(Image), shown(5, 3, 8, 8)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         torch.jit.save(traced(model, (x[:1],)), tmp_path / "model.ts")
     torch.save((x, answer(model, (x,))), tmp_path / "x.pt")
     run = [sys.executable, "-I", "-c", SCRIPT]  # with nothing imported before

@@ -28,7 +28,7 @@ def loaded(model: nn.Module, *batch: torch.Tensor) -> torch.jit.ScriptModule:
     """Return what a trace of ``model`` is in another process."""
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         torch.jit.save(torch.jit.trace(model, batch), file)
         file.seek(0)
         return torch.jit.load(file)
