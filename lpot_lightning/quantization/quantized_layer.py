@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import computes_otherwise
+from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.ops import LAYER, named
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
@@ -76,7 +77,7 @@ def unquantizable(layer: nn.Module) -> str | None:
     return None
 
 
-class LayerForward:
+class LayerForward(NotExported):
     """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
 
     Graphs know it by its name, and compute what is chosen when they run.
@@ -100,6 +101,7 @@ class LayerForward:
             return self._computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
+            refuse_export()
             return LAYER(input, self.name)
         return self._computed(input)
 

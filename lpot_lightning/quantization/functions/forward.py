@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.observed import own_tensors
 from lpot_lightning.quantization.functions.watching import Naming
+from lpot_lightning.quantization.graph.exporting import NotExported
 from lpot_lightning.quantization.graph.ops import named
 from lpot_lightning.quantization.graph.tracing import comes_of_inputs, is_tracing, paused
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
@@ -152,7 +153,7 @@ class FunctionOp:
         )
 
 
-class OwnerForward:
+class OwnerForward(NotExported):
     """What the ``forward`` of a module is whose functions may be int8.
 
     The module's own ``forward`` runs, whatever it does; a call of a function goes by the weight

@@ -21,6 +21,7 @@ from torch._C._dynamo.eval_frame import reset_code
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
@@ -73,7 +74,7 @@ def counts_of(model: nn.Module) -> dict[str, Counts]:
     return {path: one.counts for path, one in found.items() if isinstance(one, Captured)}
 
 
-class Captured:
+class Captured(NotExported):
     """Computes for the ``forward`` of a module, by graphs where it can.
 
     Python runs first: a call that no graph was made for is captured anew, by PyTorch's Dynamo, with
@@ -128,6 +129,7 @@ class Captured:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
+        refuse_export()
         if is_tracing():
             return self._traced(*args, **kwargs)
         self.counts.calls += 1
