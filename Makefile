@@ -4,6 +4,10 @@ RUN := $(VENV)/bin/python
 PEERS := .venv-bench
 NEWEST := .venv-newest
 WORKERS ?= 2
+# Where torch is asked for more than its public face. In `tests/quantization` are the engine's own.
+ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py freed.py \
+	int8_elsewhere.py int8_in_use.py model_zoo.py peoples_nets.py torchscript.py) \
+	tests/artifacts tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test newest soak check bench bench-peers chaos clean
@@ -31,7 +35,7 @@ $(NEWEST)/installed: pyproject.toml constraints.txt
 	$(NEWEST)/bin/pip install --quiet --constraint $(NEWEST)/constraints.txt --editable '.[dev]'
 	touch $@
 
-newest: $(NEWEST)/installed  ## the engine's tests on the newest torch, a CUDA build: about 5 GB
+newest: $(NEWEST)/installed  ## the engine's tests on the newest torch, a CUDA build: 6 GB
 	$(NEWEST)/bin/python -c 'import torch; print("torch", torch.__version__)'
 	$(NEWEST)/bin/python -m pytest $(SPREAD) $(ENGINE)
 
