@@ -47,6 +47,7 @@ check: $(VENV)/installed
 bench: $(VENV)/installed  ## what a search costs and finds, and what it has to itself; QUICK=--quick
 	$(RUN) benchmarks/planted.py $(QUICK)
 	$(RUN) benchmarks/nets.py $(QUICK)
+	$(RUN) benchmarks/today.py $(QUICK)
 	$(RUN) benchmarks/overhead.py $(QUICK)
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)
