@@ -252,10 +252,10 @@ def settled(asked: argparse.Namespace) -> argparse.Namespace:
     return asked
 
 
-def begin(heads: Sequence[str]) -> None:
+def begin(heads: Sequence[str], others: str = "") -> None:
     """Print what stands above the rows, which are printed as they come."""
     say_nothing()
-    print(heading())
+    print(others + heading())
     print(markdown(heads, []), flush=True)
 
 
