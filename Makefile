@@ -44,10 +44,11 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/installed  ## what a search costs and finds, and what it has to itself; QUICK=--quick
+bench: $(VENV)/installed  ## what a search costs and finds, and how fast int8 is; QUICK=--quick
 	$(RUN) benchmarks/planted.py $(QUICK)
 	$(RUN) benchmarks/nets.py $(QUICK)
 	$(RUN) benchmarks/today.py $(QUICK)
+	$(RUN) benchmarks/zoo_speed.py $(QUICK)
 	$(RUN) benchmarks/overhead.py $(QUICK)
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)
@@ -62,7 +63,8 @@ $(PEERS)/installed: pyproject.toml constraints.txt
 	$(PEERS)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
-bench-peers: $(PEERS)/installed  ## NNCF in an environment of its own, for a row of `make bench`
+bench-peers: $(PEERS)/installed  ## OpenVINO int8 beside ours; then `make bench` has a row of NNCF
+	$(PEERS)/bin/python benchmarks/today_peers.py $(QUICK)
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
 	$(RUN) tests/scenes/chaos.py

@@ -112,12 +112,14 @@ class Case:
         return error(self.int8(self.sample), self.fp32(self.sample))
 
 
-def cases(names: Sequence[str], batches: Sequence[int] | None) -> Iterator[Case]:
-    """Make each net, and quantize it for each of its batches, or of ``batches``."""
+def cases(names: Sequence[str], batches: Sequence[int] | None, threads: int = 1) -> Iterator[Case]:
+    """Make each net, and quantize it for each of its batches, or of ``batches``, so threaded."""
     for name in names:
         kind = NETS[name]
+        torch.set_num_threads(threads)
         net = kind.made()
         for batch in batches or kind.batches:
+            torch.set_num_threads(threads)
             yield Case(
                 name=name,
                 batch=batch,
@@ -269,7 +271,7 @@ def main() -> None:
     asked = settled(arguments(__doc__).parse_args())
     begin(HEADS)
     with torch.no_grad():
-        for case in cases(asked.net, asked.batch):
+        for case in cases(asked.net, asked.batch, asked.threads[0]):
             for threads in asked.threads:
                 show(row(case, threads, asked))
 

@@ -102,7 +102,7 @@ def main() -> None:
     nncf.set_log_level(logging.ERROR)
     begin(HEADS, f"NNCF {nncf.__version__}, OpenVINO {ov.__version__.split('-')[0]}, ")
     with torch.no_grad():
-        for case in cases(asked.net, asked.batch):
+        for case in cases(asked.net, asked.batch, asked.threads[0]):
             peer = Peer(case)
             for threads in asked.threads:
                 show(row(case, peer, threads, asked))

@@ -14,7 +14,7 @@ from resnet import resnet50
 from torch import Tensor, nn
 
 Maker = Callable[[int, torch.Generator], Tensor]
-PASSES, LEARNED = 4, 16
+PASSES, LEARNED = 4, 8
 
 
 def images(size: int, channels: int = 3) -> Maker:
