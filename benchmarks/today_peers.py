@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 os.environ["NNCF_CI"] = "1"  # no telemetry
@@ -103,7 +105,8 @@ def main() -> None:
     begin(HEADS, f"NNCF {nncf.__version__}, OpenVINO {ov.__version__.split('-')[0]}, ")
     with torch.no_grad():
         for case in cases(asked.net, asked.batch, asked.threads[0]):
-            peer = Peer(case)
+            with redirect_stdout(sys.stderr):  # its progress is no part of the table
+                peer = Peer(case)
             for threads in asked.threads:
                 show(row(case, peer, threads, asked))
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from classifier import quiet_trainer
 from lightning.pytorch import LightningModule, seed_everything
-from today import begin, show
+from today import begin, clock_of, show
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -195,7 +195,7 @@ def cells(name: str, turns: Turns, int8: float, ops: Sequence[int]) -> list[str]
     ]
 
 
-def row(name: str, scene: Scene, rounds: int) -> list[str]:
+def row(name: str, scene: Scene, asked: argparse.Namespace) -> list[str]:
     """Quantize and time a net, and return its row."""
     model = Asked(scene.net).eval()
     result = tuned(model, scene.calls)
@@ -204,8 +204,9 @@ def row(name: str, scene: Scene, rounds: int) -> list[str]:
     work = work_of(model, scene.calls[0])
     turns = in_turns(
         {"fp32": lambda: model.net(*args, **kwargs), "int8": lambda: int8(*args, **kwargs)},
-        rounds,
+        asked.rounds,
         SECONDS,
+        clock_of(asked),
     )
     ops = [len(one) for one in (result.int8_ops, result.fp32_ops, result.not_quantizable)]
     return cells(name, turns, share(work, result.int8_ops), ops)
@@ -216,9 +217,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--net", nargs="+", metavar="NET", help="only these")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--cpu-time", action="store_true", help="of this process")
     parser.add_argument("--quick", action="store_true", help="the nets that people bring, 7 rounds")
     asked = parser.parse_args()
-    rounds = 7 if asked.quick else asked.rounds
+    asked.rounds = 7 if asked.quick else asked.rounds
     torch.set_num_threads(1)
     begin(HEADS)
     with torch.no_grad():
@@ -226,7 +228,7 @@ def main() -> None:
             if asked.quick and name.startswith("small: ") or name not in (asked.net or [name]):
                 continue
             seed_everything(0, verbose=False)
-            show(row(name, make(), rounds))
+            show(row(name, make(), asked))
 
 
 if __name__ == "__main__":
