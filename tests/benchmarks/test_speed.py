@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import old_engine
 import pytest
 import today
 import todays_nets
@@ -140,3 +141,11 @@ def test_the_nets_of_both_zoos_can_be_called() -> None:
     scene = zoo_speed.scenes()["small: keywords"]()
     args, kwargs = scene.calls[0]
     assert scene.net(*args, **kwargs)["logits"].shape == (16, 3)
+
+
+def test_figures_of_the_old_engine_are_of_nets_and_batches_that_are_measured() -> None:
+    for figures in old_engine._SPEEDUPS.values():
+        for net, batch, _ in figures:
+            assert batch in todays_nets.NETS[net].batches
+    assert old_engine.old_speedup("planted net", 1, 1, "avx2") == 2.26
+    assert old_engine.old_speedup("planted net", 1, 1, "another") is None
