@@ -17,6 +17,8 @@ _SPEEDUPS: dict[str, dict[tuple[str, int, int], float]] = {
         ("planted net", 100, 1): 3.37,
         ("MobileNetV3-small-like", 1, 1): 1.28,
         ("MobileNetV3-small-like", 8, 1): 1.35,
+        ("EfficientNet-B0-like", 1, 1): 1.15,
+        ("EfficientNet-B0-like", 8, 1): 1.19,
         ("YOLOv8n-like", 1, 1): 1.42,
         ("YOLOv8n-like", 8, 1): 1.38,
     },
