@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import FEW
 from lpot_lightning.quantization.kernels import proof
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
@@ -60,7 +60,7 @@ def int8(model: nn.Module) -> nn.Module:
 
 
 def part(layer: nn.Module) -> StandIn:
-    form = quantized(layer, Grid.over(-3, 3))
+    form = quantized(layer, grid_over(-3, 3))
     return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
 
 
