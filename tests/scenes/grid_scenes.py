@@ -8,7 +8,7 @@ from lpot_lightning.quantization.kernels.proof import saturates
 HIGH = 127 if saturates() else 255
 """The greatest integer of an input: kernels of a CPU without VNNI cut off sums of 8 bits."""
 STEP = 255 / HIGH
-"""How wide a step is here, in those of 8 bits: what rounding alone leaves is in proportion to it."""
+"""How wide a step is, in those of 8 bits: what rounding leaves is in proportion to it."""
 
 
 def grid_over(least: float, most: float) -> Grid:

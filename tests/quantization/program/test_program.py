@@ -210,7 +210,7 @@ def test_it_is_shown_as_python_with_what_made_each_step():
         fused(shown(2, 3, 7, 7))
     lines = graphs[0].code.split("\n")
     assert len(lines) == 3
-    assert "Quantize(0..255 * 0.02353 around 128)" in lines[0]
+    assert f"Quantize({grid_over(-3, 3)})" in lines[0]
     assert "Int8Conv([6, 3, 3, 3], " in lines[1]
     assert lines[1].endswith("# chains")
     assert ", relu)" in lines[1]
