@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from torch import nn
 
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import (
     LayerForward,
     kind_of,
@@ -15,7 +15,7 @@ from lpot_lightning.quantization.quantized_layer import (
     unquantizable,
 )
 
-X = Grid.over(-4, 4)
+X = grid_over(-4, 4)
 
 
 class Named(nn.Linear):

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ class Stop:
     phase: str
     times: int = 1
 
-    def prepare(self, note: Callable[[str], None]) -> Callable[[str], None]:
-        """Let the child be slow where the signal is to meet it: in a batch, or in a write."""
+    def prepare(self, sent: Path, note: Callable[[str], None]) -> Callable[[str], None]:
+        """Let the child wait where the signal is to meet it, in a batch or in a write."""
         os.setpgid(0, 0)
         begun, sync = Counter[str](), os.fsync
 
@@ -51,7 +52,8 @@ class Stop:
         def here(phase: str) -> None:
             if phase == self.phase and begun["tuning"] and begun["pass"] == PASSES[phase]:
                 note("here")
-                time.sleep(0.2)
+                while not sent.exists():  # however busy the machine is
+                    time.sleep(0.01)
 
         def slow_sync(handle: int) -> None:
             here("write")
@@ -62,12 +64,14 @@ class Stop:
 
     def send(self, folder: Path) -> tuple[int, float]:
         """Run, interrupt; return the exit code and the seconds that it took to end."""
-        run = Forked(self.scene, folder, self.prepare, quick=False)
-        sent = run.wait_for("here")
+        sent = folder / "sent"
+        run = Forked(self.scene, folder, partial(self.prepare, sent), quick=False)
+        here = run.wait_for("here")
         for _ in range(self.times):
             time.sleep(0.02)
             os.killpg(run.pid, self.number)
-        return run.wait(), time.monotonic() - sent
+        sent.touch()
+        return run.wait(), time.monotonic() - here
 
     def faults(self, folder: Path, end: dict[str, Any]) -> Iterator[str]:
         """Interrupt, look at what is left, go on."""

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import MOST, Captured
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
@@ -201,7 +201,7 @@ def int8(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     model = kind().eval()
     for layer in [one for one in model.modules() if kind_of(one)]:
-        vars(layer)["forward"] = LayerForward(layer, quantized(layer, Grid.over(-4, 4)))
+        vars(layer)["forward"] = LayerForward(layer, quantized(layer, grid_over(-4, 4)))
     return model
 
 

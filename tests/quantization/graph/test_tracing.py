@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import Captured
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
@@ -119,7 +119,7 @@ def int8(kind: type[nn.Module], *, by_graph: bool = True) -> nn.Module:
     torch.manual_seed(0)
     model = kind().eval()
     for layer in [one for one in model.modules() if kind_of(one)]:
-        grid = None if isinstance(layer, nn.Embedding) else Grid.over(-4, 4)
+        grid = None if isinstance(layer, nn.Embedding) else grid_over(-4, 4)
         vars(layer)["forward"] = LayerForward(layer, quantized(layer, grid))
     if by_graph:
         vars(model)["forward"] = Captured(model, Program)

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import HIGH, grid_over
 from torch import nn
 
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
@@ -16,7 +17,7 @@ from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 from lpot_lightning.quantization.kernels.proof import wrong_kernel
 
-X, SEVEN_BITS, SIGNED = Grid.over(-4, 4), Grid.over(-4, 4, high=127), Grid.symmetric(4.0)
+X, SEVEN_BITS, SIGNED = grid_over(-4, 4), Grid.over(-4, 4, high=127), Grid.symmetric(4.0)
 OUTS = (None, Grid.over(-3, 3), Grid.over(-3, 3, high=127), Grid.symmetric(3.0))
 POST_OPS = (
     NONE,
@@ -55,7 +56,11 @@ def integers(*shape: int, grid: Grid = X) -> torch.Tensor:
     return grid.quantize(2 * torch.randn(*shape))
 
 
-@pytest.mark.parametrize("x", [X, SEVEN_BITS, SIGNED])
+def test_signed_input_is_exact_where_eight_bits_are():
+    assert (wrong_kernel(linear(SIGNED), [(5, 24)]) is None) == (HIGH == 255)
+
+
+@pytest.mark.parametrize("x", [X, SEVEN_BITS, SIGNED] if HIGH == 255 else [X])
 def test_linear_kernels_are_the_arithmetic(x):
     for out, post_op in itertools.product(OUTS, POST_OPS):
         layer = linear(x, out, post_op)

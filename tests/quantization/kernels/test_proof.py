@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
@@ -28,7 +29,7 @@ class Failing(Int8Linear):
 
 
 def layer(kind: type[Int8Linear], out: Grid | None) -> Int8Linear:
-    return kind(Int8Weight.of(nn.Linear(8, 4).weight), Grid.over(-1, 1), out)
+    return kind(Int8Weight.of(nn.Linear(8, 4).weight), grid_over(-1, 1), out)
 
 
 @pytest.mark.parametrize("out", [None, Grid.over(-1, 1)])
@@ -53,7 +54,7 @@ def test_so_is_one_that_fails():
 
 
 def test_below_it_the_arithmetic_is_right():
-    broken, x = layer(Broken, None), Grid.over(-1, 1).quantize(torch.randn(5, 8))
+    broken, x = layer(Broken, None), grid_over(-1, 1).quantize(torch.randn(5, 8))
     broken.exact = True
     kernel = layer(Int8Linear, None)
     kernel.load_state_dict(broken.state_dict())

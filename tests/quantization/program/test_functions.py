@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.functions.forward import (
@@ -14,7 +15,6 @@ from lpot_lightning.quantization.functions.forward import (
     QuantizedFunction,
 )
 from lpot_lightning.quantization.graph.capture import Captured
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer, quantized
 
@@ -42,7 +42,7 @@ def captured(model: nn.Module, weight: torch.Tensor) -> tuple[Captured, list[Pro
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(model.bias)
-    form = quantized(layer, Grid.over(-4, 4))
+    form = quantized(layer, grid_over(-4, 4))
     assert isinstance(form, QuantizedLayer)
     forward.ops["linear_0"] = FunctionOp(("linear", (), ""))
     forward.ops["linear_0"].int8 = QuantizedFunction(form, layer.weight, layer.bias)

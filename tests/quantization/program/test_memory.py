@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import STEP, grid_over
 from program_scenes import assert_same, captured
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 WRITES = {
@@ -58,7 +58,7 @@ class Convs(nn.Module):
 
 def int8(model: nn.Module) -> nn.Module:
     layers = {name: one for name, one in model.eval().named_modules() if kind_of(one)}
-    forms = {name: quantized(one, Grid.over(-4, 4)) for name, one in layers.items()}
+    forms = {name: quantized(one, grid_over(-4, 4)) for name, one in layers.items()}
     put(
         model,
         {
@@ -155,7 +155,7 @@ def test_a_sum_is_written_where_nobody_reads_any_more(steps):
         wanted = layers(shown(2, 4, 6, 6))
         found = captured(layers)[0](shown(2, 4, 6, 6))
     # a graph adds integers, which are rounded once more
-    assert float((found - wanted).norm() / wanted.norm()) < 0.04
+    assert float((found - wanted).norm() / wanted.norm()) < 0.04 * STEP
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.bool])

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from grid_scenes import grid_over
 from program_scenes import assert_same, captured, ops
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import FEW
 from lpot_lightning.quantization.kernels import proof
-from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
@@ -60,7 +60,7 @@ def int8(model: nn.Module) -> nn.Module:
 
 
 def part(layer: nn.Module) -> StandIn:
-    form = quantized(layer, Grid.over(-3, 3))
+    form = quantized(layer, grid_over(-3, 3))
     return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
 
 
@@ -210,7 +210,7 @@ def test_it_is_shown_as_python_with_what_made_each_step():
         fused(shown(2, 3, 7, 7))
     lines = graphs[0].code.split("\n")
     assert len(lines) == 3
-    assert "Quantize(0..255 * 0.02353 around 128)" in lines[0]
+    assert f"Quantize({grid_over(-3, 3)})" in lines[0]
     assert "Int8Conv([6, 3, 3, 3], " in lines[1]
     assert lines[1].endswith("# chains")
     assert ", relu)" in lines[1]
