@@ -94,15 +94,22 @@ class Int8Layer(nn.Module):
         return type(self), self.weight.shape, *grids, self.post_op, self.added is None
 
     def like(
-        self, weight: Int8Weight, out: Grid | None, post_op: PostOp | None = None
+        self,
+        weight: Int8Weight,
+        out: Grid | None,
+        post_op: PostOp | None = None,
+        x: Grid | None = None,
     ) -> Int8Layer:
-        """Return another one for the same input, by the kernel or by plain torch as this one."""
-        made = self._like(weight, out, self.post_op if post_op is None else post_op)
+        """Return another one, for the same input by default, by the kernel or by plain torch as
+        this one.
+        """
+        post_op = self.post_op if post_op is None else post_op
+        made = self._like(weight, self.x if x is None else x, out, post_op)
         made.exact = self.exact
         return made
 
-    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Layer:
-        return type(self)(weight, self.x, out, post_op)
+    def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Layer:
+        return type(self)(weight, x, out, post_op)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return the result of integers on the grid ``x``.
@@ -248,8 +255,8 @@ class Int8Conv(Int8Layer):
         """What decides by which code oneDNN computes, as far as that is known."""
         return *super().kind, self.geometry
 
-    def _like(self, weight: Int8Weight, out: Grid | None, post_op: PostOp) -> Int8Conv:
-        return Int8Conv(weight, self.x, self.geometry, out, post_op)
+    def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Conv:
+        return Int8Conv(weight, x, self.geometry, out, post_op)
 
     def _packed(self, shape: Sizes) -> Tensor:
         weight, grid = self._as_kernels_want(), self.x

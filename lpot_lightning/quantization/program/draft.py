@@ -70,12 +70,16 @@ class Drafted:
 
     def add(self, after: fx.Node, step: nn.Module, given: tuple[Any, ...], made_by: str) -> fx.Node:
         """Insert ``step`` behind a node, and return its node."""
-        name = f"{type(step).__name__.lower()}_{len(self.module._modules)}"
-        self.module.add_submodule(name, step)
         with self.graph.inserting_after(after):
-            node = self.graph.call_module(name, given)
+            node = self.graph.call_module(self.named(step), given)
         node.meta = {MADE_BY: made_by}
         return node
+
+    def named(self, step: nn.Module) -> str:
+        """Take ``step`` in, and return the name by which nodes call it."""
+        name = f"{type(step).__name__.lower()}_{len(self.module._modules)}"
+        self.module.add_submodule(name, step)
+        return name
 
     def number(self, given: Any) -> float:
         """Return a number that is given to an op; one that a module holds is noted, and checked.

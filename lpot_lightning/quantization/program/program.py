@@ -19,12 +19,14 @@ from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.proof import wrong_for
 from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
+from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.streams import read_integers
 
 _LOG = logging.getLogger(__name__)
+_PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
 
 
 class Program:
@@ -88,7 +90,7 @@ class Program:
     def _make(self, inputs: Sequence[Any]) -> None:
         draft = Drafted(self._captured, inputs, self._held)
         spell_functions(draft, self._attributes)
-        for make in (divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen):
+        for make in _PASSES:
             make(draft)
         self._computes, self._draft = draft.finish(), draft
         self._is_proved = False
