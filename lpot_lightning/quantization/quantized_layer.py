@@ -157,9 +157,10 @@ class QuantizedLayer(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output."""
-        x = input if self.factors is None else input / self.factors
-        x = F.pad(x, self.border, self.mode) if self.border else x
-        found: Tensor = self.kernel.forward(self.kernel.x.quantize(x))  # no hook of a user
+        x = F.pad(input, self.border, self.mode) if self.border else input
+        grid, factors = self.kernel.x, self.factors
+        integers = grid.quantize(x) if factors is None else grid.quantize_divided(x, factors)
+        found: Tensor = self.kernel.forward(integers)  # no hook of a user
         return found.to(input.dtype)
 
     def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,10 +6,32 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from grid_scenes import grid_over
+from torch import Tensor, nn
 
+from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.program.program import Program
+from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+
+
+def in_int8(
+    model: nn.Module,
+    grids: dict[str, Grid] | None = None,
+    factors: dict[str, Tensor] | None = None,
+) -> nn.Module:
+    """Return a copy whose layers are int8 by themselves."""
+    made = copy.deepcopy(model).eval()
+    layers = {name: layer for name, layer in made.named_modules() if kind_of(layer)}
+    parts = {}
+    for name, layer in layers.items():
+        grid = (grids or {}).get(name, grid_over(-3, 3))
+        form = quantized(layer, grid, factors=(factors or {}).get(name))
+        forward = LayerForward(layer, form)
+        parts[name] = StandIn(form, gone=("weight", "bias"), forward=forward)
+    put(made, parts)
+    return made
 
 
 def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lpot_lightning.errors import QuantizationError
@@ -93,30 +91,23 @@ class Grid:
         Where the product is half way between two integers, but for its last bit, it may be the
         other one of them.
         """
-        product = torch.addcmul(self._zero, one, other, value=1.0 / self.scale)
-        return self._held(product)
+        return self._held(torch.addcmul(self._zero, one, other, value=1.0 / self.scale))
+
+    def quantize_divided(self, values: Tensor, factors: Tensor) -> Tensor:
+        """Return what ``quantize`` makes of ``values / factors``, in a pass less.
+
+        Args:
+            values: floats.
+            factors: powers of two, so that a quotient is exact.
+        """
+        _check_floats(values)
+        steps = torch.addcdiv(self._zero, values.float(), factors, value=1.0 / self.scale)
+        return self._held(steps)
 
     def quantize_sum(self, integers: Tensor, values: Tensor) -> Tensor:
         """Return what ``quantize`` makes of ``dequantize(integers) + values``, in less passes."""
         steps = integers.to(torch.float32).add_(_WHOLE)
         return self._held(steps.add_(values, alpha=1.0 / self.scale))
-
-    def quantize_norm(
-        self, values: Tensor, shape: Sequence[int], weight: Tensor, bias: Tensor, eps: float
-    ) -> Tensor:
-        """Return what ``quantize`` makes of a layer norm, in a pass less.
-
-        Args:
-            values: float32.
-            shape: of the last dimensions that are normed.
-            weight: that of the norm in steps of the grid; so is ``bias``, see ``steps_of``.
-            eps: as for the norm.
-        """
-        return self._held(F.layer_norm(values, list(shape), weight, bias, eps))
-
-    def steps_of(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weight and the bias that a norm has, so that it gives steps of the grid."""
-        return weight / self.scale, bias / self.scale + self._zero
 
     @property
     def _zero(self) -> Tensor:

@@ -27,61 +27,52 @@ class Quantize(nn.Module):
         return str(self.grid)
 
 
-class QuantizeProduct(Quantize):
+class QuantizeDivided(nn.Module):
+    """Floats whose channels are divided by ``factors``, as ``Divide`` has them, to integers."""
+
+    def __init__(self, grid: Grid, factors: Tensor) -> None:
+        super().__init__()
+        self.grid, self.factors = grid, factors
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the integers nearest to the values over their factors."""
+        return self.grid.quantize_divided(values, self.factors)
+
+    def extra_repr(self) -> str:
+        """Show the grid."""
+        return str(self.grid)
+
+
+class QuantizeProduct(nn.Module):
     """The product of two tensors of floats to integers on ``grid``."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """Return the integers nearest to ``one * other``."""
         return self.grid.quantize_product(one, other)
 
+    def extra_repr(self) -> str:
+        """Show the grid."""
+        return str(self.grid)
 
-class QuantizeSum(Quantize):
+
+class QuantizeSum(nn.Module):
     """The sum of integers on ``grid`` and floats, to integers on it."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
 
     def forward(self, integers: Tensor, values: Tensor) -> Tensor:
         """Return the integers nearest to what ``integers`` stand for and ``values``, added."""
         return self.grid.quantize_sum(integers, values)
 
-
-class QuantizeDivided(Quantize):
-    """Floats whose channels are divided, to integers on ``grid``.
-
-    Args:
-        grid: of what it gives.
-        factors: as for ``Divide``. They are powers of two, so that a product with what they are
-            one over rounds nothing.
-    """
-
-    def __init__(self, grid: Grid, factors: Tensor) -> None:
-        super().__init__(grid)
-        self._inverse = 1 / factors
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the integers nearest to the values over their factors."""
-        return self.grid.quantize_product(values, self._inverse)
-
-
-class QuantizeNorm(Quantize):
-    """A layer norm of floats to integers on ``grid``.
-
-    Args:
-        grid: of what it gives.
-        shape: of the last dimensions that are normed.
-        weight: of the norm; so is ``bias``. Both are read once: a program is made anew when they
-            have changed.
-        eps: as for the norm.
-    """
-
-    def __init__(
-        self, grid: Grid, shape: Sequence[int], weight: Tensor, bias: Tensor, eps: float
-    ) -> None:
-        super().__init__(grid)
-        self.shape, self.eps = tuple(shape), eps
-        self._weight, self._bias = grid.steps_of(weight, bias)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the integers nearest to the norm of ``values``."""
-        return self.grid.quantize_norm(values, self.shape, self._weight, self._bias, self.eps)
+    def extra_repr(self) -> str:
+        """Show the grid."""
+        return str(self.grid)
 
 
 class Dequantize(nn.Module):

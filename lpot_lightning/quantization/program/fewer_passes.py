@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import operator
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import fx, nn
 
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.moving import (
@@ -16,54 +14,50 @@ from lpot_lightning.quantization.kernels.moving import (
     Divide,
     Quantize,
     QuantizeDivided,
-    QuantizeNorm,
     QuantizeProduct,
     QuantizeSum,
 )
-from lpot_lightning.quantization.program.draft import (
-    Drafted,
-    Unknown,
-    dtype_of,
-    only_user,
-    shape_of,
-)
+from lpot_lightning.quantization.program.draft import Drafted, dtype_of, only_user, shape_of
 from lpot_lightning.quantization.program.streams import addends
 
 _PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
-_Made = tuple[Quantize, tuple[fx.Node, ...]]
+_Made = tuple[nn.Module, tuple[fx.Node, ...]]
 """What quantizes, and what it is given."""
-_NORM = ("input", "normalized_shape", "weight", "bias", "eps")
 
 
 def quantize_within(draft: Drafted) -> None:
-    """Let floats that nobody reads but what quantizes them never be: a layer norm gives steps of
-    the grid, products and divided channels are rounded by the addition that multiplies, and what is
-    added to integers of the same grid is added to them.
+    """Let floats that nobody reads but what quantizes them never be: products and divided channels
+    are rounded by the addition that multiplies, and what is added to integers of the same grid is
+    added to them.
 
-    It is the last pass: what could be quantized sooner, or by a kernel, is so by then.
+    It is the last pass: what could be quantized sooner, or by a kernel, is so by then. A layer norm
+    cannot give steps of the grid that way: its bias would be rounded by itself.
     """
     for node in draft.steps(Quantize):
-        source = node.args[0]
-        step = draft.step(node)
-        if type(step) is Quantize and _is_alone(draft, source, node):
-            grid = step.grid
-            made = _product(source, grid) or _norm(draft, source, grid)
-            made = made or _division(draft, node) or _sum(draft, source, grid)
+        source, step = node.args[0], draft.step(node)
+        assert isinstance(source, fx.Node)
+        assert isinstance(step, Quantize)
+        if only_user(source) is node and source not in draft.written:
+            made = _division(draft, source, step.grid) or _product(source, step.grid)
+            made = made or _sum(draft, source, step.grid)
             if made is not None:
                 _replace(draft, node, *made)
 
 
-def _is_alone(draft: Drafted, source: Any, reader: fx.Node) -> bool:
-    return (
-        isinstance(source, fx.Node) and only_user(source) is reader and source not in draft.written
-    )
+def _division(draft: Drafted, node: fx.Node, grid: Grid) -> _Made | None:
+    step = draft.step(node)
+    source = node.args[0] if isinstance(step, Divide) else None
+    if not isinstance(step, Divide) or not isinstance(source, fx.Node):
+        return None
+    return QuantizeDivided(grid, step.factors), (source,)
 
 
 def _product(node: fx.Node, grid: Grid) -> _Made | None:
     given = [one for one in node.args if isinstance(one, fx.Node)]
     floats = all(dtype_of(one) is torch.float32 and shape_of(one) for one in given)
-    if node.target in _PRODUCTS and len(given) == len(node.args) == 2 and not node.kwargs:
-        return (QuantizeProduct(grid), tuple(given)) if floats else None
+    plain = len(given) == len(node.args) == 2 and not node.kwargs
+    if node.target in _PRODUCTS and plain and floats:
+        return QuantizeProduct(grid), tuple(given)
     return None
 
 
@@ -76,55 +70,9 @@ def _sum(draft: Drafted, node: fx.Node, grid: Grid) -> _Made | None:
     return None
 
 
-def _division(draft: Drafted, quantize: fx.Node) -> _Made | None:
-    step, division = draft.step(quantize), quantize.args[0]
-    divide = draft.step(division)
-    assert isinstance(step, Quantize)
-    assert isinstance(division, fx.Node)
-    if not isinstance(divide, Divide):
-        return None
-    source = division.args[0]
-    assert isinstance(source, fx.Node)
-    alone = _is_alone(draft, source, division)
-    normed = _norm(draft, source, step.grid, divide) if alone else None
-    return normed or (QuantizeDivided(step.grid, divide.factors), (source,))
-
-
-def _norm(
-    draft: Drafted, node: fx.Node, grid: Grid, divide: Divide | None = None
-) -> _Made | None:
-    """Return a layer norm whose tensors are known, with channels divided behind it."""
-    if node.target is not F.layer_norm:
-        return None
-    given: dict[str, Any] = {"weight": None, "bias": None, "eps": 1e-5}
-    given |= dict(zip(_NORM, node.args, strict=False)) | node.kwargs
-    held = [given[name] for name in ("weight", "bias")]
-    known = all(one is None or one in draft.constants for one in held)
-    x = given["input"]
-    if not known or dtype_of(x) is not torch.float32 or dtype_of(node) is not torch.float32:
-        return None
-    try:
-        shape, eps = draft.whole(given["normalized_shape"]), draft.number(given["eps"])
-    except Unknown:
-        return None
-    draft.folded += [draft.order[one] for one in held if one is not None]
-    weight, bias = (draft.values[one].detach() if one else None for one in held)
-    weight = torch.ones(shape) if weight is None else weight
-    bias = torch.zeros(shape) if bias is None else bias
-    if divide is not None:
-        weight, bias = weight / divide.factors, bias / divide.factors
-    return (QuantizeNorm(grid, shape, weight, bias, eps), (x,)) if _fits(weight, bias) else None
-
-
-def _fits(*tensors: Tensor) -> bool:
-    return all(one.dtype is torch.float32 and one.device.type == "cpu" for one in tensors)
-
-
-def _replace(draft: Drafted, node: fx.Node, made: Quantize, given: tuple[fx.Node, ...]) -> None:
-    new = draft.add(node, made, given, "fewer passes")
-    node.replace_all_uses_with(new)
-    gone: Any = node
-    while isinstance(gone, fx.Node) and gone not in given and not gone.users and gone.args:
-        before = gone.args[0]
+def _replace(draft: Drafted, node: fx.Node, made: nn.Module, given: tuple[fx.Node, ...]) -> None:
+    source = node.args[0]
+    node.replace_all_uses_with(draft.add(node, made, given, "fewer passes"))
+    for gone in (node, source):
+        assert isinstance(gone, fx.Node)
         draft.graph.erase_node(gone)
-        gone = before

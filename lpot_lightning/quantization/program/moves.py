@@ -25,6 +25,7 @@ _PARTS = {
 }  # fmt: skip
 _JOINS = {torch.cat, torch.concat}
 POOLS: dict[Any, int] = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+_PADS = {F.pad, torch._C._nn.pad}
 _PAD = ("input", "pad", "mode", "value")
 _INTERPOLATE = ("input", "size", "scale_factor", "mode")
 
@@ -148,7 +149,7 @@ def _repeats(node: fx.Node) -> bool:
 
 
 def _pads_zeros(node: fx.Node) -> bool:
-    if node.target is not F.pad:
+    if node.target not in _PADS:
         return False
     given = _arguments(node, _PAD)
     return given.get("mode", "constant") == "constant" and given.get("value") in (None, 0, 0.0)

@@ -9,15 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from grid_scenes import grid_over
-from program_scenes import assert_same, captured, ops
+from program_scenes import assert_same, captured, in_int8, ops
 from torch import nn
 
-from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import FEW
 from lpot_lightning.quantization.kernels import proof
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Quantize
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
 
 class Block(nn.Module):
@@ -46,22 +44,6 @@ def norm(*, affine: bool = True, negative: bool = False) -> nn.BatchNorm2d:
             made.weight[::2].neg_()
             made.weight[1] = 0
     return made
-
-
-def int8(model: nn.Module) -> nn.Module:
-    """Return a copy whose layers are int8 by themselves."""
-    made = copy.deepcopy(model).eval()
-    layers = {name: layer for name, layer in made.named_modules() if kind_of(layer)}
-    put(
-        made,
-        {name: part(layer) for name, layer in layers.items()},
-    )
-    return made
-
-
-def part(layer: nn.Module) -> StandIn:
-    form = quantized(layer, grid_over(-3, 3))
-    return StandIn(form, gone=("weight", "bias"), forward=LayerForward(layer, form))
 
 
 def shown(*shape: int) -> torch.Tensor:
@@ -93,7 +75,7 @@ BETWEEN = {
 @pytest.mark.parametrize("name", BETWEEN)
 def test_what_stands_between_two_layers_moves_into_the_first(name):
     between, own_norm, wanted = BETWEEN[name]
-    layers = int8(Block(between, own_norm))
+    layers = in_int8(Block(between, own_norm))
     fused, graphs = captured(layers)
     for batch in (2, 5):
         assert_same(fused, layers, shown(batch, 3, 7, 7))
@@ -102,7 +84,7 @@ def test_what_stands_between_two_layers_moves_into_the_first(name):
 
 
 def test_an_activation_whose_bounds_change_from_call_to_call():
-    layers = int8(Block(nn.Hardtanh(-0.5, 0.5), norm()))
+    layers = in_int8(Block(nn.Hardtanh(-0.5, 0.5), norm()))
     fused, graphs = captured(layers)
     for bound in (0.5, 0.21, 0.8, 0.7, 0.4, 0.6, 0.3):
         for model in (fused, layers):
@@ -120,7 +102,7 @@ def test_what_moves_values_moves_integers():
         def forward(self, x):
             return self.head(self.embed(x).flatten(2).transpose(1, 2).contiguous())
 
-    layers = int8(Tokens())
+    layers = in_int8(Tokens())
     fused, graphs = captured(layers)
     assert_same(fused, layers, shown(2, 3, 6, 6))
     assert ops(graphs[0]) == [Quantize, Int8Conv, "flatten", "transpose", "contiguous", Int8Linear]
@@ -132,7 +114,7 @@ def test_what_others_read_stays_floats():
             y = F.relu(self.norm(self.first(x)))
             return torch.cat([self.second(y), y], 1)
 
-    layers = int8(Residual(None, norm()))
+    layers = in_int8(Residual(None, norm()))
     fused, _ = captured(layers)
     assert_same(fused, layers, shown(2, 3, 7, 7))
 
@@ -147,14 +129,14 @@ def test_a_norm_after_tokens_is_not_one_of_their_channels():
         def forward(self, x):
             return self.norm(self.up(x))
 
-    layers = int8(Tokens())
+    layers = in_int8(Tokens())
     fused, graphs = captured(layers)
     assert_same(fused, layers, shown(2, 5, 8))
     assert F.batch_norm in ops(graphs[0])
 
 
 def test_a_norm_in_training_is_not_folded():
-    layers = int8(Block(nn.ReLU(), norm()))
+    layers = in_int8(Block(nn.ReLU(), norm()))
     layers.norm.train()
     fused, graphs = captured(layers)
     assert_same(fused, copy.deepcopy(layers), shown(4, 3, 7, 7))
@@ -162,7 +144,7 @@ def test_a_norm_in_training_is_not_folded():
 
 
 def test_what_is_changed_later_is_folded_anew():
-    layers = int8(Block(nn.ReLU(), norm()))
+    layers = in_int8(Block(nn.ReLU(), norm()))
     fused, graphs = captured(layers)
     x = shown(2, 3, 7, 7)
     assert_same(fused, layers, x)
@@ -176,7 +158,7 @@ def test_what_is_changed_later_is_folded_anew():
 
 
 def test_a_copy_folds_its_own():
-    layers = int8(Block(nn.ReLU(), norm()))
+    layers = in_int8(Block(nn.ReLU(), norm()))
     fused, _ = captured(layers)
     x = shown(2, 3, 7, 7)
     before = fused(x)
@@ -189,7 +171,7 @@ def test_a_copy_folds_its_own():
 
 
 def test_it_is_simulated_by_plain_arithmetic():
-    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    fused, graphs = captured(in_int8(Block(nn.ReLU(), norm())))
     x = shown(2, 3, 7, 7)
     with torch.no_grad():
         found = fused(x)
@@ -205,7 +187,7 @@ def test_it_is_simulated_by_plain_arithmetic():
 
 
 def test_it_is_shown_as_python_with_what_made_each_step():
-    fused, graphs = captured(int8(Block(nn.ReLU(), norm())))
+    fused, graphs = captured(in_int8(Block(nn.ReLU(), norm())))
     with torch.no_grad():
         fused(shown(2, 3, 7, 7))
     lines = graphs[0].code.split("\n")
@@ -218,7 +200,7 @@ def test_it_is_shown_as_python_with_what_made_each_step():
 
 
 def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypatch, caplog):
-    layers = int8(Block(nn.ReLU(), norm()))
+    layers = in_int8(Block(nn.ReLU(), norm()))
     kernel = Int8Conv._kernel
 
     def wrong(self, x, scale, post_op, other):
@@ -235,7 +217,7 @@ def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypa
 
 
 def test_a_norm_that_learned_since_is_folded_anew():
-    layers = int8(Block(nn.ReLU(), norm()))
+    layers = in_int8(Block(nn.ReLU(), norm()))
     fused, _ = captured(layers)
     x = shown(8, 3, 7, 7)
     assert_same(fused, layers, x)
