@@ -89,6 +89,7 @@ class LayerForward:
     def __init__(self, layer: nn.Module, int8: Int8Form | None) -> None:
         self.layer, self.int8 = layer, int8
         self.name = named(self)
+        self._is_bag = isinstance(layer, nn.EmbeddingBag)
         weight: Any = layer.weight
         transposed = kind_of_class(type(layer)) == CONV1D
         self._outputs: int = weight.shape[1 if transposed else 0]
@@ -96,7 +97,7 @@ class LayerForward:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output, whatever it calls its input."""
-        if isinstance(self.layer, nn.EmbeddingBag):  # which takes more than one tensor
+        if self._is_bag:  # which takes more than one tensor
             return self._computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
