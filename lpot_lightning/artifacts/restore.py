@@ -26,6 +26,8 @@ from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.quantization.kernels.embedding import Int8Embedding
+from lpot_lightning.quantization.kernels.layers import Int8Layer
 
 _LOG = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -68,18 +70,25 @@ def load(
         weights_path, configure["weights"]["sha256"], configure["fp32_model"]
     )
     try:
-        return restored(configure, plain, model)
+        return restored(configure, plain, model, of_file=True)
     except ArtifactError as error:
         raise ArtifactError(f"`{configure_path}`: {error}") from error
 
 
-def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Model) -> Model:
+def restored(
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    model: Model,
+    *,
+    of_file: bool = False,
+) -> Model:
     """Return a second model as ``configure`` describes it, filled with ``plain``.
 
     Args:
         configure: checked.
         plain: the tensors of the model that was saved.
         model: as its class makes it; it is left as it is.
+        of_file: whether ``plain`` was read from a file of the hash that ``configure`` names.
 
     Raises:
         ArtifactError: if the model is of another structure, computes something else, or the tensors
@@ -87,7 +96,7 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
     """
     made = _copied(configure, model)
     check_fingerprint(configure["fp32_model"], fingerprint(made))
-    check_hash(configure, plain)
+    check_hash(configure, plain, of_file=of_file)
     if configure.get("approach") == PRUNING:
         return _pruned(plain, made)
     int8 = _proved(configure, plain, model, made)
@@ -96,7 +105,8 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
 
 
 def _copied(configure: Mapping[str, Any], model: Model) -> Model:
-    made = second_model(model)
+    # those of the files come into it; FX looks at values when it makes what they are put into
+    made = second_model(model, values=configure.get("backend", "onednn") != "onednn")
     if "channels" in configure:
         cut(made, ChannelPlan.from_dict(configure["channels"]))
     return made
@@ -172,7 +182,8 @@ def _attempt(
     set_constants(made, unlike)
     try:
         made = storage.rebuild(configure, plain, made)
-        answers = ask(second_model(made), configure["probe"], plain)
+        kept = [one for one in made.modules() if isinstance(one, Int8Layer | Int8Embedding)]
+        answers = ask(second_model(made, kept=kept), configure["probe"], plain)
     except ArtifactError as error:
         return _Attempt(None, error, float("inf"))
     worst = max(answers, key=lambda one: one.off, default=None)

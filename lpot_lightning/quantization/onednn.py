@@ -29,7 +29,7 @@ from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
     LayerForward,
     kind_of,
-    quantized,
+    unfilled,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(
+            int8 = unfilled(
                 layer, _grid_of(path, op, described), factors=factors_to_fill(op, layer)
             )
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))

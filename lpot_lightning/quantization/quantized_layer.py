@@ -262,6 +262,22 @@ def quantized(
     return QuantizedLayer(Int8Linear(weight, x), factors=factors)
 
 
+def unfilled(layer: nn.Module, x: Grid | None, factors: Tensor | None = None) -> Int8Form:
+    """Return what ``quantized`` does, for tensors of a file: those that it has hold no values.
+
+    Args:
+        layer: whose shapes these are.
+        x: the grid of its input.
+        factors: one a channel of the input.
+    """
+    if isinstance(layer, nn.Embedding):
+        return QuantizedEmbedding(Int8Embedding.like(layer.weight), layer.weight.dtype)
+    if isinstance(layer, nn.EmbeddingBag):
+        return QuantizedEmbeddingBag(Int8Embedding.like(layer.weight), layer)
+    weight = Int8Weight.like(weight_of(layer), bias=layer.bias is not None)
+    return quantized(layer, x, weight, factors)
+
+
 def _quantized_conv(
     layer: Any, weight: Int8Weight, x: Grid, factors: Tensor | None
 ) -> QuantizedLayer:
