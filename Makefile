@@ -35,6 +35,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and what it has to i
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)
 	$(RUN) benchmarks/memory.py $(QUICK)
+	$(RUN) benchmarks/loading.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
 	$(RUN) benchmarks/qat.py $(QUICK)
 	$(RUN) benchmarks/pruning.py $(QUICK)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -66,21 +69,27 @@ def load(
     """
     configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
     configure = read_configure(configure_path)
-    plain = storage.read_weights(
-        weights_path, configure["weights"]["sha256"], configure["fp32_model"]
-    )
+    wanted = configure["weights"]["sha256"], configure["fp32_model"]
+    with ThreadPoolExecutor(1) as other, _told_of(configure_path):  # hashed while Python copies
+        reading = other.submit(storage.read_checked, weights_path, *wanted)
+        made = _copied(configure, model)
+    plain = storage.read_weights(reading.result(), weights_path)
+    with _told_of(configure_path):
+        return _restored(configure, plain, model, made, of_file=True)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
     try:
-        return restored(configure, plain, model, of_file=True)
+        yield
     except ArtifactError as error:
-        raise ArtifactError(f"`{configure_path}`: {error}") from error
+        raise ArtifactError(f"`{path}`: {error}") from error
 
 
 def restored(
     configure: Mapping[str, Any],
     plain: Mapping[str, Tensor],
     model: Model,
-    *,
-    of_file: bool = False,
 ) -> Model:
     """Return a second model as ``configure`` describes it, filled with ``plain``.
 
@@ -88,13 +97,31 @@ def restored(
         configure: checked.
         plain: the tensors of the model that was saved.
         model: as its class makes it; it is left as it is.
-        of_file: whether ``plain`` was read from a file of the hash that ``configure`` names.
 
     Raises:
         ArtifactError: if the model is of another structure, computes something else, or the tensors
             do not fit it.
     """
-    made = _copied(configure, model)
+    return _restored(configure, plain, model, _copied(configure, model), of_file=False)
+
+
+def _restored(
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    model: Model,
+    made: Model,
+    *,
+    of_file: bool,
+) -> Model:
+    """Return ``made``, a copy of ``model``, filled with ``plain``.
+
+    Args:
+        configure: checked.
+        plain: the tensors of the model that was saved.
+        model: left as it is.
+        made: to be changed.
+        of_file: whether ``plain`` was read from a file of the hash that ``configure`` names.
+    """
     check_fingerprint(configure["fp32_model"], fingerprint(made))
     check_hash(configure, plain, of_file=of_file)
     if configure.get("approach") == PRUNING:

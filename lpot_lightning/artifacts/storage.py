@@ -185,10 +185,8 @@ def to_bytes(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def read_weights(
-    path: Path, expected: str, fp32: Mapping[str, str] | None = None
-) -> dict[str, Tensor]:
-    """Read the weights whose hash the tune config names.
+def read_checked(path: Path, expected: str, fp32: Mapping[str, str] | None = None) -> bytes:
+    """Read the weights file whose hash the tune config names.
 
     Args:
         path: the file.
@@ -196,7 +194,7 @@ def read_weights(
         fp32: the fingerprint of the fp32 model, whose size bounds that of the file.
 
     Raises:
-        ArtifactError: if they are missing, damaged, others, or anything but tensors.
+        ArtifactError: if it is missing, damaged, or another one.
     """
     most = min(memory(), _most_of(fp32) if fp32 is not None else memory())
     content = read_file(path, most)
@@ -209,6 +207,15 @@ def read_weights(
             f"`{path}` is damaged or belongs to another tune config: its SHA-256 is"
             f" {found[:16]}…, the tune config names {expected[:16]}…"
         )
+    return content
+
+
+def read_weights(content: bytes, path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a weights file, which was read from ``path``.
+
+    Raises:
+        ArtifactError: if it holds anything else.
+    """
     return plain_tensors(read_tensors(content, str(path)), str(path))
 
 

@@ -119,7 +119,9 @@ def _own(module: nn.Module) -> list[Any]:
     return [
         value
         for name, value in own.items()
-        if name not in ("_modules", "_trainer") and type(value) not in _SCALARS and not _is_bare(value)
+        if name not in ("_modules", "_trainer")
+        and type(value) not in _SCALARS
+        and not _is_bare(value)
     ]
 
 
@@ -146,9 +148,7 @@ def other_types(model: nn.Module) -> tuple[torch.dtype, ...]:
     return tuple(one for one in _OTHER_TYPES if one in found)
 
 
-def second_model(
-    model: Model, *, values: bool = True, kept: Iterable[nn.Module] = ()
-) -> Model:
+def second_model(model: Model, *, values: bool = True, kept: Iterable[nn.Module] = ()) -> Model:
     """Return a copy of ``model`` that shares nothing with it: float32, on the CPU, in eval mode.
 
     Half and double precision weights become float32, which int8 is made from. A LightningModule

@@ -120,7 +120,9 @@ class Drafted:
 
     def warm(self) -> Callable[..., Any]:
         """Return what computes the finished graph at less cost, as long as no tensor changes."""
-        return self._called(lambda step: bound(step) if isinstance(step, Int8Layer) else step.forward)
+        return self._called(
+            lambda step: bound(step) if isinstance(step, Int8Layer) else step.forward
+        )
 
     def _called(self, way: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:
         """Return what computes the graph and calls no hook: its steps are no modules of a user."""

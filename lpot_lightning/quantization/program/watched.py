@@ -46,11 +46,19 @@ class Watched:
         if list(map(_FORM, self._layers)) != self._forms:
             return None
         tensors = [inputs[place] for place in self._folded]
-        tensors += [one for one in chain.from_iterable(map(dict.values, self._buffers)) if one is not None]
+        tensors += [
+            one for one in chain.from_iterable(map(dict.values, self._buffers)) if one is not None
+        ]
         learned = Learned.calls if self._folded else 0
         numbers = [float(inputs[place]) for place in self._numbers]
         # a pack is of one process
-        return [os.getpid(), learned, numbers, list(map(Tensor.data_ptr, tensors)), _versions(tensors)]
+        return [
+            os.getpid(),
+            learned,
+            numbers,
+            list(map(Tensor.data_ptr, tensors)),
+            _versions(tensors),
+        ]
 
 
 def _versions(tensors: Sequence[Tensor]) -> list[int]:
