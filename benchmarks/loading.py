@@ -1,7 +1,7 @@
 """What loading an int8 model costs, against `torch.load` and `load_state_dict` of the same file.
 
-Each file is loaded by both in turns, in one thread, after a first load of each, which also brings
-PyTorch's compiler and proves the kernels. `load` copies the fp32 model's structure, reads and checks
+Each file is loaded by both in turns, after a first load of each, which also brings PyTorch's
+compiler and proves the kernels. `load` copies the structure of the fp32 model, reads and checks
 both files, and asks the model what they hold an answer to.
 
     make bench
