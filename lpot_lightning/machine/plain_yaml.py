@@ -21,7 +21,7 @@ GROWTH = 16
 # PyYAML reads `1:1:…` to the base 60, in quadratic time; no number of ours is longer than 25.
 _LONG_NUMBER = re.compile(r"[-+.]?[0-9][0-9a-fxA-FX_.:+-]{100,}")
 
-_RESOLVER = yaml.resolver.Resolver()
+_RESOLVER: Any = yaml.resolver.Resolver()
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -207,7 +207,7 @@ def _scalar(event: Any) -> Any:
 @lru_cache(4096)
 def _plain(text: str) -> Any:
     """Return the value of a scalar without quotes, as PyYAML reads it."""
-    tag = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
     if tag == _TEXT:
         return text
     if tag == _MERGE:

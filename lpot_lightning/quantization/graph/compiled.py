@@ -23,8 +23,8 @@ def compiled(
         settings: entered when a call meets no graph that was made for it, and left once that is
             captured. Entered around each call they took a tenth of it, for small nets (torch 2.13).
     """
-    context = dynamo.optimize(backend=backend)
-    if isinstance(context.callback, CatchErrorsWrapper):  # else Dynamo was turned off
+    context: Any = dynamo.optimize(backend=backend)
+    if isinstance(getattr(context, "callback", None), CatchErrorsWrapper):  # else it is turned off
         context.callback = _Settled(context.callback, settings)
     found: Callable[..., Any] = context(function)
     return found

@@ -51,7 +51,11 @@ def bound(layer: Int8Layer) -> Kernel:
 
 def _bound(layer: Int8Layer) -> tuple[Kernel, Kernel]:
     """Return the kernel of ``layer`` for an input and its pack, and for these and what is added."""
-    alone, added = _of_linear(layer) if isinstance(layer, Int8Linear) else _of_conv(layer)
+    if isinstance(layer, Int8Linear):
+        alone, added = _of_linear(layer)
+    else:
+        assert isinstance(layer, Int8Conv)
+        alone, added = _of_conv(layer)
     return (_within(layer, alone), _within(layer, added)) if layer.is_narrow else (alone, added)
 
 
