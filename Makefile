@@ -53,6 +53,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and how fast int8 is
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)
 	$(RUN) benchmarks/memory.py $(QUICK)
+	$(RUN) benchmarks/loading.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
 	$(RUN) benchmarks/qat.py $(QUICK)
 	$(RUN) benchmarks/pruning.py $(QUICK)

@@ -17,6 +17,9 @@ MAX_BYTES = 1 << 20
 _MOST_ROOTS = 8
 _FEW, _SHARE, _LEAST = 8, 32, 16 << 10
 """A few samples tell more than one; they may have a 32nd of the model's bytes, or 16 KiB."""
+_WORK = 1 << 45
+"""What their bytes times those of the model may be: `load` computes them, and eight of a ViT of 24
+million weights took longer than all the rest of it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def first_calls(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> tuple[Fir
         calls: of its modules.
     """
     modules = dict(model.named_modules())
-    few = max(_LEAST, bytes_of([*model.parameters(), *model.buffers()]) // _SHARE)
+    size = max(1, bytes_of([*model.parameters(), *model.buffers()]))
+    few = max(_LEAST, min(size // _SHARE, _WORK // size))
     roots = list(roots_of(model, calls))[:_MOST_ROOTS]
     return tuple(_first_call(path, calls[id(modules[path])], few) for path in roots)
 

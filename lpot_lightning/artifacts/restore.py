@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -26,6 +29,8 @@ from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.quantization.kernels.embedding import Int8Embedding
+from lpot_lightning.quantization.kernels.layers import Int8Layer
 
 _LOG = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -64,16 +69,28 @@ def load(
     """
     configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
     configure = read_configure(configure_path)
-    plain = storage.read_weights(
-        weights_path, configure["weights"]["sha256"], configure["fp32_model"]
-    )
+    wanted = configure["weights"]["sha256"], configure["fp32_model"]
+    with ThreadPoolExecutor(1) as other, _told_of(configure_path):  # hashed while Python copies
+        reading = other.submit(storage.read_checked, weights_path, *wanted)
+        made = _copied(configure, model)
+    plain = storage.read_weights(reading.result(), weights_path)
+    with _told_of(configure_path):
+        return _restored(configure, plain, model, made, of_file=True)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
     try:
-        return restored(configure, plain, model)
+        yield
     except ArtifactError as error:
-        raise ArtifactError(f"`{configure_path}`: {error}") from error
+        raise ArtifactError(f"`{path}`: {error}") from error
 
 
-def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: Model) -> Model:
+def restored(
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    model: Model,
+) -> Model:
     """Return a second model as ``configure`` describes it, filled with ``plain``.
 
     Args:
@@ -85,9 +102,28 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
         ArtifactError: if the model is of another structure, computes something else, or the tensors
             do not fit it.
     """
-    made = _copied(configure, model)
+    return _restored(configure, plain, model, _copied(configure, model), of_file=False)
+
+
+def _restored(
+    configure: Mapping[str, Any],
+    plain: Mapping[str, Tensor],
+    model: Model,
+    made: Model,
+    *,
+    of_file: bool,
+) -> Model:
+    """Return ``made``, a copy of ``model``, filled with ``plain``.
+
+    Args:
+        configure: checked.
+        plain: the tensors of the model that was saved.
+        model: left as it is.
+        made: to be changed.
+        of_file: whether ``plain`` was read from a file of the hash that ``configure`` names.
+    """
     check_fingerprint(configure["fp32_model"], fingerprint(made))
-    check_hash(configure, plain)
+    check_hash(configure, plain, of_file=of_file)
     if configure.get("approach") == PRUNING:
         return _pruned(plain, made)
     int8 = _proved(configure, plain, model, made)
@@ -96,7 +132,8 @@ def restored(configure: Mapping[str, Any], plain: Mapping[str, Tensor], model: M
 
 
 def _copied(configure: Mapping[str, Any], model: Model) -> Model:
-    made = second_model(model)
+    # those of the files come into it; FX looks at values when it makes what they are put into
+    made = second_model(model, values=configure.get("backend", "onednn") != "onednn")
     if "channels" in configure:
         cut(made, ChannelPlan.from_dict(configure["channels"]))
     return made
@@ -172,7 +209,8 @@ def _attempt(
     set_constants(made, unlike)
     try:
         made = storage.rebuild(configure, plain, made)
-        answers = ask(second_model(made), configure["probe"], plain)
+        kept = [one for one in made.modules() if isinstance(one, Int8Layer | Int8Embedding)]
+        answers = ask(second_model(made, kept=kept), configure["probe"], plain)
     except ArtifactError as error:
         return _Attempt(None, error, float("inf"))
     worst = max(answers, key=lambda one: one.off, default=None)

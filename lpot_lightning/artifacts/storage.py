@@ -22,14 +22,13 @@ from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.tune_config import (
     FORMAT,
     MAX_BYTES,
-    check_hash,
     hash_in,
     seal,
+    seal_with_file,
 )
 from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import read_file, remove_file, rename_aside, sha256, write_file
 from lpot_lightning.machine.reading import in_units
-from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.module.stand_in import HELD, put
 from lpot_lightning.quantization.backend import BACKENDS
 
@@ -84,6 +83,7 @@ def save(
     content = to_bytes(dict(plain))
     complete = {"format": FORMAT, **configure, "weights": {"file": names.weights}}
     complete["weights"] |= {"sha256": sha256(content), "content": seal(complete, plain)}
+    complete["weights"]["with_file"] = seal_with_file(complete)
     _keep_previous(folder, names)
     write_file(folder / names.weights, content)
     save_configure(folder / names.configure, complete)
@@ -185,10 +185,8 @@ def to_bytes(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def read_weights(
-    path: Path, expected: str, fp32: Mapping[str, str] | None = None
-) -> dict[str, Tensor]:
-    """Read the weights whose hash the tune config names.
+def read_checked(path: Path, expected: str, fp32: Mapping[str, str] | None = None) -> bytes:
+    """Read the weights file whose hash the tune config names.
 
     Args:
         path: the file.
@@ -196,18 +194,28 @@ def read_weights(
         fp32: the fingerprint of the fp32 model, whose size bounds that of the file.
 
     Raises:
-        ArtifactError: if they are missing, damaged, others, or anything but tensors.
+        ArtifactError: if it is missing, damaged, or another one.
     """
     most = min(memory(), _most_of(fp32) if fp32 is not None else memory())
     content = read_file(path, most)
-    previous = _previous(path)
-    if sha256(content) != expected and previous.exists():
+    found, previous = sha256(content), _previous(path)
+    if found != expected and previous.exists():
         content = read_file(previous, most)  # killed between the two files of a better model
-    if sha256(content) != expected:
+        found = sha256(content)
+    if found != expected:
         raise ArtifactError(
             f"`{path}` is damaged or belongs to another tune config: its SHA-256 is"
-            f" {sha256(content)[:16]}…, the tune config names {expected[:16]}…"
+            f" {found[:16]}…, the tune config names {expected[:16]}…"
         )
+    return content
+
+
+def read_weights(content: bytes, path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a weights file, which was read from ``path``.
+
+    Raises:
+        ArtifactError: if it holds anything else.
+    """
     return plain_tensors(read_tensors(content, str(path)), str(path))
 
 
@@ -301,15 +309,13 @@ def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored:
     """Return ``restored`` with int8 parts, filled with ``plain``; graphs are not joined yet.
 
     Args:
-        configure: checked.
+        configure: checked, and found to be that of ``plain``.
         plain: the tensors of the int8 model, and those of its probe.
-        restored: an fp32 model of our own; it is changed.
+        restored: an fp32 model of our own, of the structure that was quantized; it is changed.
 
     Raises:
-        ArtifactError: if the model is of another structure, or the tensors do not fit it.
+        ArtifactError: if the tensors do not fit it.
     """
-    check_fingerprint(configure["fp32_model"], fingerprint(restored))
-    check_hash(configure, plain)
     backend = BACKENDS[configure["backend"]]()
     try:
         parts = backend.rebuild(restored, configure)

@@ -38,8 +38,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 _PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": dict}
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
-_NOT_SEALED = ("sha256", "content")
-"""Of ``weights``: the hash of the file, and the seal itself."""
+_NOT_SEALED = ("sha256", "content", "with_file")
+"""Of ``weights``: the hash of the file, and the seals themselves."""
 RUNGS = {"int8": (8,), "fp32": (32,)}
 """What an op can be, from the fastest to the slowest, and in how many bits."""
 PRUNING = "pruning"
@@ -196,8 +196,19 @@ def _fits(plain: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
     )
 
 
-def check_hash(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> None:
-    """Raise ``ArtifactError`` unless the tensors are those that the tune config was written for."""
+def check_hash(
+    configure: Mapping[str, Any], plain: Mapping[str, Tensor], *, of_file: bool = False
+) -> None:
+    """Raise ``ArtifactError`` unless the tensors are those that the tune config was written for.
+
+    Args:
+        configure: checked.
+        plain: the tensors.
+        of_file: whether they come of a file whose hash is the ``sha256`` that ``configure`` names:
+            then a seal over that stands for one over all of them, and they are hashed once.
+    """
+    if of_file and configure["weights"].get("with_file") == seal_with_file(configure):
+        return
     if configure["weights"].get("content") != seal(configure, plain):
         raise ArtifactError(
             "the tune config, or an int8 tensor, is not what was written: the file is damaged, was"
@@ -211,6 +222,16 @@ def seal(configure: Mapping[str, Any], plain: Mapping[str, Tensor]) -> str:
         name: value for name, value in configure["weights"].items() if name not in _NOT_SEALED
     }
     return content_hash([_as_read({**configure, "weights": weights}), dict(plain)])
+
+
+def seal_with_file(configure: Mapping[str, Any]) -> str:
+    """Return a hash over all of a tune config, and the hash of the file that it names."""
+    weights = {
+        name: value
+        for name, value in configure["weights"].items()
+        if name == "sha256" or name not in _NOT_SEALED
+    }
+    return content_hash(_as_read({**configure, "weights": weights}))
 
 
 def _as_read(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -20,23 +21,13 @@ GROWTH = 16
 # PyYAML reads `1:1:…` to the base 60, in quadratic time; no number of ours is longer than 25.
 _LONG_NUMBER = re.compile(r"[-+.]?[0-9][0-9a-fxA-FX_.:+-]{100,}")
 
+_RESOLVER: Any = yaml.resolver.Resolver()
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class TooMuch(yaml.YAMLError):
     """A document has more values or levels than a file of ours, or a value inside of itself."""
-
-
-class _Loader(_Base):  # type: ignore[misc]
-    """PyYAML's safe loader, by libyaml where there is one, that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        if len(found) != len(node.value):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a key is given twice{_twice(node)}", node.start_mark
-            )
-        return found
 
 
 def read_plain_yaml(content: bytes) -> Any:
@@ -50,12 +41,10 @@ def read_plain_yaml(content: bytes) -> Any:
 
         read_plain_yaml(b"op: {fc: int8}")  # {"op": {"fc": "int8"}}
     """
-    _check_events(content)
-    loader = _Loader(content)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+    document = _Document()
+    for event in yaml.parse(content, Loader=_Base):
+        document.take(event)
+    return document.value
 
 
 def check_plain(value: object) -> None:
@@ -97,12 +86,13 @@ class _Counted:
     """A value that is being read.
 
     Attributes:
+        value: as far as it is built.
         values: how many it holds, itself and those that aliases stand for included.
         levels: how many levels it has.
     """
 
-    def __init__(self, anchor: str | None) -> None:
-        self.anchor = anchor
+    def __init__(self, anchor: str | None, value: Any = None) -> None:
+        self.anchor, self.value = anchor, value
         self.values, self.levels = 1, 1
 
     def take(self, inner: _Counted) -> None:
@@ -110,30 +100,90 @@ class _Counted:
         self.levels = max(self.levels, 1 + inner.levels)
 
 
-def _check_events(content: bytes) -> None:
-    """Count what is in a document before any of it is built."""
-    written, open_ones = 0, [_Counted(None)]
-    known: dict[str, _Counted] = {}
-    for event in yaml.parse(content, Loader=_Base):
-        if isinstance(event, yaml.AliasEvent):
-            done = _aliased(event, known, open_ones)
-        elif isinstance(event, yaml.ScalarEvent):
+class _Mapping(_Counted):
+    """A mapping that is being read, a key and a value in turns.
+
+    Args:
+        event: with which it began.
+    """
+
+    def __init__(self, event: Any) -> None:
+        super().__init__(event.anchor, {})
+        self._mark, self._is_key = event.start_mark, False
+        self._key: Any = None
+
+    def take(self, inner: _Counted) -> None:
+        super().take(inner)
+        self._is_key = not self._is_key
+        if self._is_key:
+            self._key = inner.value
+            self._check_key()
+        else:
+            self.value[self._key] = inner.value
+
+    def _check_key(self) -> None:
+        try:
+            twice = self._key in self.value
+        except TypeError as error:
+            raise _wrong("a key is no scalar", self._mark) from error
+        if twice:
+            raise _wrong(f"a key is given twice: `{_short(str(self._key))}`", self._mark)
+
+
+class _Sequence(_Counted):
+    """A list that is being read.
+
+    Args:
+        event: with which it began.
+    """
+
+    def __init__(self, event: Any) -> None:
+        super().__init__(event.anchor, [])
+
+    def take(self, inner: _Counted) -> None:
+        super().take(inner)
+        self.value.append(inner.value)
+
+
+class _Document:
+    """Builds the one value of a document as its events come, and counts what it holds.
+
+    PyYAML itself makes nodes of events, and values of these, at three times the cost.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[_Counted] = [_Counted(None)]
+        self._known: dict[str, _Counted] = {}
+        self._written, self._documents = 0, 0
+        self.value: Any = None
+
+    def take(self, event: Any) -> None:
+        if isinstance(event, yaml.ScalarEvent):
             _check_scalar(event)
-            done = _Counted(event.anchor)
+            self._close(_Counted(event.anchor, _scalar(event)))
         elif isinstance(event, yaml.CollectionStartEvent):
             _check_tag(event)
-            check_amount(written, 0, len(open_ones))
-            open_ones.append(_Counted(event.anchor))
-            continue
+            check_amount(self._written, 0, len(self._open))
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            self._open.append(_Mapping(event) if is_mapping else _Sequence(event))
         elif isinstance(event, yaml.CollectionEndEvent):
-            done = open_ones.pop()
-        else:
-            continue
-        written += 1
+            self._close(self._open.pop())
+        elif isinstance(event, yaml.AliasEvent):
+            self._close(_aliased(event, self._known, self._open))
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _wrong("it holds another document", event.start_mark)
+
+    def _close(self, done: _Counted) -> None:
+        self._written += 1
         if done.anchor is not None:
-            known[done.anchor] = done
-        open_ones[-1].take(done)
-        check_amount(written, open_ones[-1].values, len(open_ones) + done.levels - 1)
+            self._known[done.anchor] = done
+        if len(self._open) == 1:
+            self.value = done.value
+        around = self._open[-1]
+        around.take(done)
+        check_amount(self._written, around.values, len(self._open) + done.levels - 1)
 
 
 def _aliased(
@@ -142,9 +192,31 @@ def _aliased(
     name = str(event.anchor)
     if any(one.anchor == name for one in open_ones):
         raise TooMuch(f"the value `{_short(name)}` is inside of itself{_place(event)}")
-    meant, found = known.get(name, _Counted(None)), _Counted(None)
+    if name not in known:
+        raise _wrong(f"found undefined alias `{_short(name)}`", event.start_mark)
+    meant, found = known[name], _Counted(None, known[name].value)
     found.values, found.levels = meant.values, meant.levels
     return found
+
+
+def _scalar(event: Any) -> Any:
+    """Return the value of a scalar; one in quotes is a text."""
+    return _plain(event.value) if event.implicit[0] else event.value
+
+
+@lru_cache(4096)
+def _plain(text: str) -> Any:
+    """Return the value of a scalar without quotes, as PyYAML reads it."""
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
+    if tag == _TEXT:
+        return text
+    if tag == _MERGE:
+        raise TooMuch("a mapping is merged into another one, which files of ours never do")
+    return yaml.constructor.SafeConstructor().construct_object(yaml.ScalarNode(tag, text))
+
+
+def _wrong(what: str, mark: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, mark)
 
 
 def check_amount(written: int, values: int, depth: int) -> None:
@@ -175,15 +247,6 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 def _check_tag(event: Any) -> None:
     if event.tag is not None:
         raise TooMuch(f"the tag `{_short(event.tag)}` is none of ours{_place(event)}")
-
-
-def _twice(node: yaml.MappingNode) -> str:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if str(key.value) in seen:
-            return f": `{_short(str(key.value))}`"
-        seen.add(str(key.value))
-    return ""
 
 
 def _place(event: Any) -> str:

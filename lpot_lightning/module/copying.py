@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeGuard, TypeVar
 
@@ -14,6 +15,7 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.errors import QuantizationError
 
 Model = TypeVar("Model", bound=nn.Module)
+_SCALARS = frozenset((bool, int, float, str, type(None)))
 _OTHER_TYPES = (torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -38,7 +40,13 @@ class Uncompiled(nn.Module):
             return getattr(self._modules["_orig_mod"], name)
 
 
-def copy_of(model: Model, *, share_tensors: bool = False) -> Model:
+def copy_of(
+    model: Model,
+    *,
+    share_tensors: bool = False,
+    values: bool = True,
+    kept: Iterable[nn.Module] = (),
+) -> Model:
     """Return a deep copy of ``model``, as it is without ``torch.compile``.
 
     Tensors that belong to an autograd graph, as a stored activation does, are copied as values;
@@ -48,9 +56,17 @@ def copy_of(model: Model, *, share_tensors: bool = False) -> Model:
         model: left as it is.
         share_tensors: whether parameters and buffers are those of ``model``: to see whether it
             can be copied, without the memory.
+        values: whether parameters have their values; others have the memory alone, which nobody has
+            written to.
+        kept: modules inside of it that are the same in the copy.
     """
-    memo: dict[int, Any] = dict(_values(model, share_tensors))
-    for module in reversed(list(model.modules())):
+    memo: dict[int, Any] = {id(module): module for module in kept}
+    modules = list(model.modules())
+    for module in modules:
+        memo.update(_values(module, share_tensors))
+        memo.update(_empty(module))
+        memo.update(() if values else _places(module))
+    for module in reversed(modules):
         compiled = _compiled(module)
         memo.update((id(value), None) for value in compiled.values())
         if is_compiled(module):
@@ -68,22 +84,49 @@ def is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
     return any(kind.__module__.startswith("torch._dynamo") for kind in type(module).__mro__)
 
 
-def _values(model: nn.Module, share_tensors: bool) -> Iterator[tuple[int, Tensor]]:
+def _values(module: nn.Module, share_tensors: bool) -> Iterator[tuple[int, Tensor]]:
     """Yield what stands for a tensor in the copy, by the ``id`` of the tensor."""
-    for module in model.modules():
-        for value in pytree.tree_leaves(_own(module)):
-            if not isinstance(value, Tensor):
-                continue
-            if share_tensors:
-                yield id(value), value
-            elif not value.is_leaf:
-                yield id(value), value.detach().clone()
+    for value in pytree.tree_leaves(_own(module)):
+        if not isinstance(value, Tensor):
+            continue
+        if share_tensors:
+            yield id(value), value
+        elif not value.is_leaf:
+            yield id(value), value.detach().clone()
+
+
+def _empty(module: nn.Module) -> Iterator[tuple[int, Any]]:
+    """Yield copies of the empty mappings of ``module``, by ``id``: `deepcopy` is slow at them.
+
+    A module has ten for hooks that it has not.
+    """
+    for value in vars(module).values():
+        if type(value) in (OrderedDict, dict, set) and not value:
+            yield id(value), type(value)()
+
+
+def _places(module: nn.Module) -> Iterator[tuple[int, nn.Parameter]]:
+    """Yield parameters without values, by the ``id`` of those whose place they take."""
+    for value in module._parameters.values():
+        if type(value) is nn.Parameter and value.layout is torch.strided:
+            place = torch.empty_like(value, device="cpu", requires_grad=False)
+            yield id(value), nn.Parameter(place, value.requires_grad)
 
 
 def _own(module: nn.Module) -> list[Any]:
     """Return what ``module`` itself holds: tensors, and plain things that may hold tensors."""
     own = vars(module)
-    return [value for name, value in own.items() if name not in ("_modules", "_trainer")]
+    return [
+        value
+        for name, value in own.items()
+        if name not in ("_modules", "_trainer")
+        and type(value) not in _SCALARS
+        and not _is_bare(value)
+    ]
+
+
+def _is_bare(value: Any) -> bool:
+    return type(value) in (OrderedDict, dict, set) and not value
 
 
 def _compiled(module: nn.Module) -> dict[str, Any]:
@@ -105,18 +148,23 @@ def other_types(model: nn.Module) -> tuple[torch.dtype, ...]:
     return tuple(one for one in _OTHER_TYPES if one in found)
 
 
-def second_model(model: Model) -> Model:
+def second_model(model: Model, *, values: bool = True, kept: Iterable[nn.Module] = ()) -> Model:
     """Return a copy of ``model`` that shares nothing with it: float32, on the CPU, in eval mode.
 
     Half and double precision weights become float32, which int8 is made from. A LightningModule
     remembers its torchmetrics objects by ``id``; the copy has to find its own. What was compiled by
     ``torch.compile`` is not compiled in the copy.
 
+    Args:
+        model: left as it is.
+        values: whether parameters get their values; without, only what comes into them counts.
+        kept: modules inside of it that the copy shares, with their tensors.
+
     Raises:
         QuantizationError: if the model holds something that cannot be copied, or has no values.
     """
     _check_values(model)
-    copied = _copied(model)
+    copied = _copied(model, values=values, kept=kept)
     for module in copied.modules():
         if hasattr(module, "_metric_attributes"):
             module._metric_attributes = None  # type: ignore[assignment]
@@ -151,9 +199,15 @@ def check_copyable(model: nn.Module) -> None:
     _copied(model, share_tensors=True)
 
 
-def _copied(model: Model, *, share_tensors: bool = False) -> Model:
+def _copied(
+    model: Model,
+    *,
+    share_tensors: bool = False,
+    values: bool = True,
+    kept: Iterable[nn.Module] = (),
+) -> Model:
     try:
-        return copy_of(model, share_tensors=share_tensors)
+        return copy_of(model, share_tensors=share_tensors, values=values, kept=kept)
     except Exception as error:
         raise QuantizationError(
             f"`{type(model).__name__}` cannot be copied, and the int8 model is a second object:"

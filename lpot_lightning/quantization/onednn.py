@@ -29,7 +29,7 @@ from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
     LayerForward,
     kind_of,
-    quantized,
+    unfilled,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class OnednnBackend:
                 continue
             layer = _layer_at(model, path)
             gone = tuple(op.get("gone", ()))
-            int8 = quantized(
+            int8 = unfilled(
                 layer, _grid_of(path, op, described), factors=factors_to_fill(op, layer)
             )
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
@@ -133,6 +133,7 @@ class OnednnBackend:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
         check_names_and_shapes(plain, self.to_plain(model))
         check_scales(plain, {name for name in plain if _is_scale(name)})
+        _give_weights(model, plain)
         own = nn.Module.state_dict(model)
         extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
         nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
@@ -148,6 +149,21 @@ class OnednnBackend:
 def _roots(described: Mapping[str, Any]) -> Iterator[str]:
     for part in described["parts"]:
         yield str(part["path"])
+
+
+def _give_weights(model: nn.Module, plain: Mapping[str, Tensor]) -> None:
+    """Let kernels have their integers as they were read, without a copy, if nobody else has."""
+    places = Counter(one.untyped_storage().data_ptr() for one in plain.values())
+    for path, layer in model.named_modules():
+        if isinstance(layer, Int8Layer):
+            weight = plain[f"{path}.weight"]
+            storage = weight.untyped_storage()
+            if (
+                places[storage.data_ptr()] == 1
+                and weight.is_contiguous()
+                and storage.nbytes() == weight.nbytes
+            ):
+                layer.weight = weight
 
 
 def _prove(model: nn.Module) -> None:

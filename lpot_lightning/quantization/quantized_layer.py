@@ -90,6 +90,7 @@ class LayerForward(NotExported):
     def __init__(self, layer: nn.Module, int8: Int8Form | None) -> None:
         self.layer, self.int8 = layer, int8
         self.name = named(self)
+        self._is_bag = isinstance(layer, nn.EmbeddingBag)
         weight: Any = layer.weight
         transposed = kind_of_class(type(layer)) == CONV1D
         self._outputs: int = weight.shape[1 if transposed else 0]
@@ -97,7 +98,7 @@ class LayerForward(NotExported):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output, whatever it calls its input."""
-        if isinstance(self.layer, nn.EmbeddingBag):  # which takes more than one tensor
+        if self._is_bag:  # which takes more than one tensor
             return self._computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
@@ -262,6 +263,22 @@ def quantized(
     if isinstance(layer, CONVOLUTIONS):
         return _quantized_conv(layer, weight, x, factors)
     return QuantizedLayer(Int8Linear(weight, x), factors=factors)
+
+
+def unfilled(layer: nn.Module, x: Grid | None, factors: Tensor | None = None) -> Int8Form:
+    """Return what ``quantized`` does, for tensors of a file: those that it has hold no values.
+
+    Args:
+        layer: whose shapes these are.
+        x: the grid of its input.
+        factors: one a channel of the input.
+    """
+    if isinstance(layer, nn.Embedding):
+        return QuantizedEmbedding(Int8Embedding.like(layer.weight), layer.weight.dtype)
+    if isinstance(layer, nn.EmbeddingBag):
+        return QuantizedEmbeddingBag(Int8Embedding.like(layer.weight), layer)
+    weight = Int8Weight.like(weight_of(layer), bias=layer.bias is not None)
+    return quantized(layer, x, weight, factors)
 
 
 def _quantized_conv(

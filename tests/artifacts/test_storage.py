@@ -545,3 +545,22 @@ def test_a_disk_that_does_not_give_a_file_is_told_and_nothing_is_moved(
         with pytest.raises(ArtifactError, match=f"cannot read .*{name}`: Input/output error"):
             save(saved, model, found, recipe_of(found, 0))
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_either_seal_is_enough_and_a_forged_config_has_neither(saved, scene):
+    model, batch, _ = scene
+    expected = batch(load(saved, model))
+    for seal in ("with_file", "content"):
+        rewrite(saved, lambda configure, seal=seal: configure["weights"].update({seal: "0" * 64}))
+        if seal == "with_file":
+            assert same(batch(load(saved, model)), expected)
+    refused(saved, model, "is not what was written")
+
+
+def test_the_seal_over_the_hash_of_the_file_stands_for_one_over_its_tensors(saved, scene):
+    model, batch, _ = scene
+    expected = batch(load(saved, model))
+    rewrite(saved, lambda configure: configure["weights"].pop("with_file"))
+    assert same(batch(load(saved, model)), expected)
+    rewrite(saved, lambda configure: configure["weights"].pop("content"))
+    refused(saved, model, "is not what was written")

@@ -8,9 +8,10 @@ import itertools
 import logging
 import types
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch._C._dynamo.eval_frame import reset_code
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
@@ -111,7 +113,9 @@ class Captured(NotExported):
         # sizes are symbols once they change: with all of them a net of four Swin blocks took 31 s
         # to capture, and 0.6 s so (torch 2.13)
         own = _own_forward(module, given)
-        self._compiled = torch.compile(own, backend=_Backend(self, "_computed"))
+        self._compiled = compiled(
+            own, _Backend(self, "_computed"), partial(_settings, weakref.ref(self))
+        )
         self._written = _own_forward(module, given)
         self._whole = torch.compile(
             self._written, backend=_Backend(self, "_recorded"), dynamic=True, fullgraph=True
@@ -139,8 +143,7 @@ class Captured(NotExported):
             return self._written(*args, **kwargs)
         before = self._hits
         try:
-            with self._config, self._limit:
-                found = self._compiled(*args, **kwargs)
+            found = self._compiled(*args, **kwargs)
         except dynamo.exc.TorchRuntimeError:  # of shapes that do not fit, in words of Dynamo's own
             return self._written(*args, **kwargs)
         self.counts.by_graph += self._hits > before
@@ -222,9 +225,18 @@ class _Backend:
         return found
 
 
+@contextmanager
+def _settings(captured: weakref.ref[Captured]) -> Iterator[None]:
+    """Let what is captured be captured as a ``Captured`` wants it; nobody holds that by this."""
+    one = captured()
+    assert one is not None  # it is being called
+    with one._config, one._limit:
+        yield
+
+
 def _forget(code: types.CodeType, names: dict[str, Any]) -> None:
     reset_code(code)
-    names.clear()
+    names.update(dict.fromkeys(names))  # Dynamo takes out by name what it has put there, later
 
 
 def _counted(captured: weakref.ref[Captured]) -> None:

@@ -40,6 +40,13 @@ class Int8Weight:
         own_bias = None if bias is None else bias.detach().float().clone()
         return cls(values, scales, own_bias)
 
+    @classmethod
+    def like(cls, weight: Tensor, *, bias: bool) -> Int8Weight:
+        """Return what ``of`` does, without values."""
+        values = torch.empty(weight.shape, dtype=torch.int8)
+        scales = torch.empty(len(weight))
+        return cls(values, scales, torch.empty(len(weight)) if bias else None)
+
     def dequantize(self) -> Tensor:
         """Return the float32 weight that the integers stand for."""
         return self.values.float() * _a_row(self.scales, self.values.dim())

@@ -41,6 +41,12 @@ class Int8Embedding(nn.Module):
         steps = ((exact - least[:, None]) / scales[:, None]).round().clamp_(0, 255)
         return cls(steps.to(torch.uint8), scales, least)
 
+    @classmethod
+    def like(cls, weight: Tensor) -> Int8Embedding:
+        """Return what ``of`` does, without values."""
+        values = torch.empty(weight.shape, dtype=torch.uint8)
+        return cls(values, torch.empty(len(weight)), torch.empty(len(weight)))
+
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of ``ids``, which may have any shape and layout."""
         rows = F.embedding(ids, self.values).float()

@@ -46,6 +46,8 @@ class Int8Layer(nn.Module):
         added: the grid of what is added, where that are integers.
         shapes: takes those of inputs, while somebody wants to know them.
         exact: whether plain torch computes in place of the kernel: right on any CPU, and slow.
+        scale: what the kernel is told of the grid of the output.
+        is_narrow: whether that grid has fewer than 8 bits, of which kernels know nothing.
     """
 
     weight: Tensor
@@ -68,8 +70,8 @@ class Int8Layer(nn.Module):
         self.exact = False
         self.shapes: list[Sizes] | None = None
         self._pack = Pack()
-        self._scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
-        self._is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
+        self.scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
+        self.is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 
     def extra_repr(self) -> str:
         """Show what it does."""
@@ -139,9 +141,9 @@ class Int8Layer(nn.Module):
 
     def _by_kernel(self, x: Tensor, other: Tensor | None) -> Tensor:
         if self._fuses(other):
-            found = self._kernel(x, self._scale, self.post_op, other)
+            found = self._kernel(x, self.scale, self.post_op, other)
             out = self.out  # kernels know nothing of grids of fewer than 8 bits
-            return found.clamp_(out.low, out.high) if self._is_narrow and out else found
+            return found.clamp_(out.low, out.high) if self.is_narrow and out else found
         values = self._kernel(x, _FLOATS, NONE, None)
         added = self._floats(other)
         values = values if added is None else values.add_(added)
@@ -156,6 +158,19 @@ class Int8Layer(nn.Module):
     def _fuses(self, other: Tensor | None) -> bool:
         """Return whether the kernel itself adds ``other``, and does the post op."""
         return other is None and self.post_op.name in self.post_ops
+
+    @property
+    def post(self) -> tuple[str, tuple[float, ...], str]:
+        """What the kernel is told of the post op."""
+        return self.post_op.name, self.post_op.args, self.post_op.algorithm
+
+    def goes_by_kernel(self, x: Tensor, other: Tensor | None) -> bool:
+        """Whether the kernel alone makes the result of what ``forward`` is given."""
+        return not self.exact and self._has_kernel(x) and self._fuses(other)
+
+    def pack_for(self, x: Tensor) -> Tensor:
+        """Return the weight as the kernel wants it for inputs like ``x``."""
+        return self._prepared(tuple(x.shape))
 
     def _prepared(self, shape: Sizes) -> Tensor:
         """Return the weight for inputs of ``shape``; what is recorded packs it by itself."""
@@ -194,6 +209,10 @@ class Int8Linear(Int8Layer):
     """
 
     post_ops = LINEAR_POST_OPS
+
+    def pack_for(self, x: Tensor) -> Tensor:
+        """Return the weight as the kernel wants it."""
+        return self._prepared(())
 
     def _packed(self, _: Sizes) -> Tensor:
         packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)  # one layout suits all shapes
@@ -248,7 +267,7 @@ class Int8Conv(Int8Layer):
         super().__init__(weight, x, out, post_op)
         self.geometry = geometry
         self.post_ops = CONV_POST_OPS if len(geometry.stride) < 3 else ("none",)
-        self._places = _places(geometry)
+        self.places = _places(geometry)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -261,7 +280,7 @@ class Int8Conv(Int8Layer):
     def _packed(self, shape: Sizes) -> Tensor:
         weight, grid = self._as_kernels_want(), self.x
         packed: Tensor = _ONEDNN.qconv_prepack(
-            weight, self.scales, grid.scale, grid.zero_point, *self._places, list(shape)
+            weight, self.scales, grid.scale, grid.zero_point, *self.places, list(shape)
         )
         return packed
 
@@ -279,6 +298,14 @@ class Int8Conv(Int8Layer):
         given = zip(shape[-dims:], one.padding, one.dilation, sizes, strict=True)
         fits = all(size + 2 * border > d * (kernel - 1) for size, border, d, kernel in given)
         return "" if fits else f"a kernel of {list(sizes)} is greater than its input {list(shape)}"
+
+    def goes_by_kernel(self, x: Tensor, other: Tensor | None) -> bool:
+        """Whether the kernel alone makes the result of a batch; a single sample is made one."""
+        return x.dim() == len(self.geometry.stride) + 2 and super().goes_by_kernel(x, other)
+
+    def pack_for(self, x: Tensor) -> Tensor:
+        """Return the weight as the kernel wants it for batches like ``x``."""
+        return super().pack_for(x.unsqueeze(2) if len(self.geometry.stride) == 1 else x)
 
     def _has_kernel(self, x: Tensor) -> bool:
         return self.x.low >= 0 and super()._has_kernel(x)
@@ -301,7 +328,7 @@ class Int8Conv(Int8Layer):
         post = post_op.name, post_op.args, post_op.algorithm
         if other is not None:
             return self._added_up(given, scale, post, other)
-        found: Tensor = _called(_CONV)(*given, held["bias"], *self._places, *scale, *post)
+        found: Tensor = _called(_CONV)(*given, held["bias"], *self.places, *scale, *post)
         found = found.squeeze(2) if dims == 1 else found
         return found if x.dim() == dims + 2 else found[0]
 
@@ -311,7 +338,7 @@ class Int8Conv(Int8Layer):
         laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
         added = grid.scale, grid.zero_point, "sum", 1.0
         kernel = _called(_ONEDNN.qconv2d_pointwise.binary)
-        found: Tensor = kernel(*given, laid, self.bias, *self._places, *scale, *added, *post)
+        found: Tensor = kernel(*given, laid, self.bias, *self.places, *scale, *added, *post)
         return found
 
 

@@ -39,13 +39,22 @@ def wrong_kernel(layer: Int8Layer, shapes: Iterable[Sequence[int]]) -> str | Non
 
         layer.exact = wrong_kernel(layer, shapes_like((8, 64))) is not None
     """
+    kind, tried = layer.kind, None
     for shape in shapes:
-        key = layer.kind, tuple(shape)
+        key = kind, tuple(shape)
         if key not in _PROVED:
-            _PROVED[key] = _wrong_for(layer, shape)
+            tried = tried or _tried(layer)
+            _PROVED[key] = _wrong_for(layer, tried, shape)
         if _PROVED[key] is not None:
             return _PROVED[key]
     return None
+
+
+def _tried(layer: Int8Layer) -> Int8Layer:
+    """Return a layer like ``layer`` that goes by the kernel; what it packs goes with it."""
+    tried = layer.like(layer.rounded, layer.out)
+    tried.added, tried.exact = layer.added, False
+    return tried
 
 
 def usual_shapes(layer: Int8Layer) -> list[tuple[int, ...]]:
@@ -82,9 +91,9 @@ def _is_batch(layer: Int8Layer, shape: Sequence[int]) -> bool:
 _PROVED: dict[tuple[Any, ...], str | None] = {}
 
 
-def _wrong_for(layer: Int8Layer, shape: Sequence[int]) -> str | None:
+def _wrong_for(layer: Int8Layer, tried: Int8Layer, shape: Sequence[int]) -> str | None:
     for x in _inputs(layer, shape):
-        reason = _difference(layer, x)
+        reason = _difference(layer, tried, x)
         if reason is not None:
             return f"its int8 kernel is wrong for an input of {list(shape)}: {reason}"
     return None
@@ -111,12 +120,10 @@ def _inputs(layer: Int8Layer, shape: Sequence[int]) -> Iterator[Tensor]:
     yield torch.full(tuple(shape), grid.high, dtype=grid.dtype)
 
 
-def _difference(layer: Int8Layer, x: Tensor) -> str | None:
+def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor) -> str | None:
     rows = _some_rows(layer)
     added = _added(layer, x)
     right = _right(layer, x, added, rows, layer.post_op)
-    tried = layer.like(layer.rounded, layer.out)  # what that prepares for these shapes goes with it
-    tried.added, tried.exact = layer.added, False
     try:
         with torch.no_grad():
             found = _picked(layer, tried(x, added), rows)

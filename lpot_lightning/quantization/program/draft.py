@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
+from lpot_lightning.quantization.kernels.bound import bound
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
 from lpot_lightning.quantization.program.memory import written
@@ -119,9 +120,15 @@ class Drafted:
         self.graph.lint()
         self.module.recompile()
         self.module.delete_all_unused_submodules()
-        return self._without_hooks()
+        return self._called(lambda step: step.forward)
 
-    def _without_hooks(self) -> Callable[..., Any]:
+    def warm(self) -> Callable[..., Any]:
+        """Return what computes the finished graph at less cost, as long as no tensor changes."""
+        return self._called(
+            lambda step: bound(step) if isinstance(step, Int8Layer) else step.forward
+        )
+
+    def _called(self, way: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:
         """Return what computes the graph and calls no hook: its steps are no modules of a user."""
         graph = fx.Graph()
         known: dict[fx.Node, fx.Node] = {}
@@ -130,7 +137,7 @@ class Drafted:
             if step is None:
                 known[node] = graph.node_copy(node, known.__getitem__)
             else:
-                known[node] = graph.call_function(step.forward, tuple(map(known.get, node.args)))
+                known[node] = graph.call_function(way(step), tuple(map(known.get, node.args)))
         computes: Callable[..., Any] = fx.GraphModule(self.module, graph).forward
         return computes
 

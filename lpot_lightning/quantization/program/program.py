@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.learned import Learned
@@ -24,6 +24,7 @@ from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.streams import read_integers
+from lpot_lightning.quantization.program.watched import Watched
 
 _LOG = logging.getLogger(__name__)
 _PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
@@ -48,23 +49,23 @@ class Program:
         self._captured, self._held = graph, constants(graph, inputs)
         self._attributes = attributes(graph)
         self._computes: Callable[..., Any]
+        self._warm: Callable[..., Any] | None
         self._make(inputs)
 
     def __call__(self, *inputs: Any) -> Any:
         """Return what the graph gives."""
-        if self._state(inputs) != self._seen:
-            self._make(inputs)
+        self._keep_up(inputs)
         if is_tracing():  # two traces are compared, with the file of each op: not one of its own
             return fx.Interpreter(self._draft.module).run(*inputs)
-        found = self._computes(*inputs) if self._is_proved else self._proved(inputs)
+        warm = self._warm
+        found = self._proved(inputs) if warm is None else warm(*inputs)
         if self._trains:
             Learned.note()
         return found
 
     def simulated(self, *inputs: Any) -> Any:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
-        if self._state(inputs) != self._seen:
-            self._make(inputs)
+        self._keep_up(inputs)
         with _exactly(self._draft):
             return self._computes(*inputs)
 
@@ -93,12 +94,9 @@ class Program:
         for make in _PASSES:
             make(draft)
         self._computes, self._draft = draft.finish(), draft
-        self._is_proved = False
+        self._warm = None
         self._trains = any(map(_trains, draft.graph.nodes))
-        self._layers = [(forward, forward.int8) for forward in draft.sources]
-        self._tensors = [
-            one for _, int8 in self._layers if int8 is not None for one in int8.buffers()
-        ]
+        self._watched = Watched(draft.sources, draft.folded, draft.numbers)
         self._seen = self._state(inputs)
 
     def _proved(self, inputs: Sequence[Any]) -> Any:
@@ -114,23 +112,19 @@ class Program:
         for kernel, reason in wrong.items():
             _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
             kernel.exact = True
-        self._is_proved = True
+        self._warm = self._draft.warm()
         return self._computes(*inputs) if wrong else found
 
-    def _state(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return what differs where the program is not that of now."""
-        if is_tracing():
-            with paused():  # numbers are asked of tensors
-                return self._state(inputs)
-        if any(forward.int8 is not int8 for forward, int8 in self._layers):
-            return []
-        state: list[Any] = [float(inputs[place]) for place in self._draft.numbers]
-        state += [Learned.calls] if self._draft.folded else []
-        for place in self._draft.folded:
-            state += _version(inputs[place])
-        for tensor in self._tensors:
-            state += _version(tensor)
-        return state
+    def _keep_up(self, inputs: Sequence[Any]) -> None:
+        """Make the program anew where it is not that of now."""
+        if self._state(inputs) != self._seen:
+            self._make(inputs)
+
+    def _state(self, inputs: Sequence[Any]) -> list[Any] | None:
+        if not is_tracing():
+            return self._watched.state(inputs)
+        with paused():  # numbers are asked of tensors
+            return self._watched.state(inputs)
 
 
 def programs_of(model: nn.Module) -> dict[str, list[Program]]:
@@ -146,12 +140,6 @@ def programs_of(model: nn.Module) -> dict[str, list[Program]]:
         path: [made for made in one.lowered if isinstance(made, Program)]
         for path, one in captured.items()
     }
-
-
-def _version(tensor: Tensor) -> tuple[int, int]:
-    # a tensor that was made in inference mode counts no versions: its sum stands for one
-    version = hash(float(tensor.sum())) if tensor.is_inference() else tensor._version
-    return tensor.data_ptr(), version
 
 
 def _trains(node: fx.Node) -> bool:

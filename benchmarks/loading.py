@@ -1,0 +1,130 @@
+"""What loading an int8 model costs, against `torch.load` and `load_state_dict` of the same file.
+
+Each file is loaded by both in turns, after a first load of each, which also brings PyTorch's
+compiler and proves the kernels. `load` copies the structure of the fp32 model, reads and checks
+both files, and asks the model what they hold an answer to.
+
+    make bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from resnet import resnet18, resnet50
+from table import markdown
+from torch import Tensor, nn
+
+from lpot_lightning import Quantization, load
+
+BOUND, ROUNDS = 3.0, 9
+PROBE = ".probe."
+
+
+class Transformer(nn.Module):
+    """Layers of a transformer over tokens of ``width`` floats."""
+
+    def __init__(self, layers: int, width: int) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, width // 64, 4 * width, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return one answer a sample."""
+        found: Tensor = self.head(self.encoder(tokens).mean(1))
+        return found
+
+
+def linears() -> nn.Sequential:
+    """Return six linear layers of 4 million weights each."""
+    pairs = [(nn.Linear(2048, 2048), nn.ReLU()) for _ in range(6)]
+    return nn.Sequential(*[layer for pair in pairs for layer in pair])
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "6 linear layers": (linears, (16, 2048)),
+    "8 transformer layers": (lambda: Transformer(8, 512), (16, 50, 512)),
+    "ResNet-18": (resnet18, (16, 3, 64, 64)),
+    "ResNet-50": (resnet50, (16, 3, 64, 64)),
+}
+
+
+def quantized(net: nn.Module, data: Tensor, folder: Path) -> tuple[Path, Path]:
+    """Quantize ``net`` and return its two files."""
+    conf = {
+        "model": {"name": "loading", "framework": "pytorch_fx"},
+        "quantization": {"calibration": {"sampling_size": 8}},
+        "tuning": {"workspace": {"path": str(folder)}},
+    }
+    batches = list(data.split(8))
+    Quantization(conf)(
+        net, q_dataloader=batches, eval_func=lambda model: float(model(data) is not None)
+    )
+    return folder / "best_configure.yaml", folder / "best_model_weights.pt"
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    started = perf_counter()
+    call()
+    return perf_counter() - started
+
+
+def cells(name: str, rounds: int) -> list[str]:
+    """Return a row of the table."""
+    make, shape = NETS[name]
+    torch.manual_seed(0)
+    net = make().eval()
+    with tempfile.TemporaryDirectory() as folder:
+        configure, weights = quantized(net, torch.randn(shape), Path(folder))
+        size = weights.stat().st_size / 2**20
+        int8 = load(configure, weights, net)
+
+        def plainly() -> None:
+            state = torch.load(weights, weights_only=True)
+            own = {name: one for name, one in state.items() if not name.startswith(PROBE)}
+            int8.load_state_dict(own, strict=False)
+
+        plainly()
+        pairs = [
+            (seconds(plainly), seconds(lambda: load(configure, weights, net)))
+            for _ in range(rounds)
+        ]
+    plain, ours = (1000 * statistics.median(found) for found in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for other, one in pairs)
+    verdict = "met" if ratio <= BOUND else "NOT MET"
+    return [
+        name,
+        f"{size:.1f}",
+        f"{plain:.0f}",
+        f"{ours:.0f}",
+        f"{ratio:.1f}",
+        f"{verdict}, {BOUND}",
+    ]
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the first net alone")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.getLogger("lpot_lightning").setLevel(logging.ERROR)
+    names = list(NETS)[:1] if asked.quick else list(NETS)
+    heads = ["net", "MiB", "torch, ms", "`load`, ms", "ratio", "bound"]
+    print(markdown(heads, [cells(name, ROUNDS) for name in names]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Whether what a program was made of is as it was: asked before each call, so at little cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.functions.forward import FunctionOp
+from lpot_lightning.quantization.graph.learned import Learned
+from lpot_lightning.quantization.quantized_layer import LayerForward
+
+_FORM, _VERSION = attrgetter("int8"), attrgetter("_version")
+
+
+class Watched:
+    """What a program was made of.
+
+    Args:
+        layers: whose int8 forms are in it.
+        folded: the places of inputs whose values are in it as tensors.
+        numbers: the places of those that are as numbers.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerForward | FunctionOp],
+        folded: Sequence[int],
+        numbers: Sequence[int],
+    ) -> None:
+        self._layers, self._folded, self._numbers = tuple(layers), tuple(folded), tuple(numbers)
+        self._forms: list[nn.Module | None] = list(map(_FORM, self._layers))
+        modules = [one for form in self._forms if form is not None for one in form.modules()]
+        self._buffers = [one._buffers for one in modules if one._buffers]
+
+    def state(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """Return what differs where the program is not that of now; ``None`` if it cannot be.
+
+        Args:
+            inputs: of the call.
+        """
+        if list(map(_FORM, self._layers)) != self._forms:
+            return None
+        tensors = [inputs[place] for place in self._folded]
+        tensors += [
+            one for one in chain.from_iterable(map(dict.values, self._buffers)) if one is not None
+        ]
+        learned = Learned.calls if self._folded else 0
+        numbers = [float(inputs[place]) for place in self._numbers]
+        # a pack is of one process
+        return [
+            os.getpid(),
+            learned,
+            numbers,
+            list(map(Tensor.data_ptr, tensors)),
+            _versions(tensors),
+        ]
+
+
+def _versions(tensors: Sequence[Tensor]) -> list[int]:
+    try:
+        return list(map(_VERSION, tensors))
+    except RuntimeError:  # one that was made in inference mode counts none
+        return [_version(one) for one in tensors]
+
+
+def _version(tensor: Tensor) -> int:
+    """Return the version of a tensor, for one that counts none what its sum is."""
+    return hash(float(tensor.sum())) if tensor.is_inference() else tensor._version
