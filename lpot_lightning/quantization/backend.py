@@ -144,7 +144,6 @@ class Backend(Protocol):
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
         """Put such a state into a model of the same structure, packed for ``engine``."""
 
-
     def training(self, prepared: Any, recipe: Recipe) -> Training:
         """Return how a model, ``prepared`` by this backend, is trained to be ``recipe``."""
 

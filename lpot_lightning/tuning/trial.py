@@ -98,9 +98,10 @@ class Trial:
         """Return whether this later trial is the better choice than ``other``.
 
         Accepted comes before not accepted. Among accepted ones the lower measured objective
-        decides, where the two differ by more than ``SAME`` and leave other ops in fp32: else the
-        clock is all that differs; then the lower cost, then the better accuracy. Among the others it is the better accuracy, then the lower cost. A trial that
-        failed or was ended early is never chosen.
+        decides, where the two differ by more than ``SAME`` and leave other ops in fp32, as else the
+        clock is all that differs; then the lower cost, then the better accuracy. Among the others
+        it is the better accuracy, then the lower cost. A trial that failed or was ended early is
+        never chosen.
         """
         mine = self.score.accuracy
         if mine is None or not self.score.in_full:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lpot_lightning.quantization.equalization import times
 from lpot_lightning.quantization.quantized_layer import (
     CONVOLUTIONS,
-    TABLES,
     bags_of,
     weight_of,
 )
@@ -76,8 +75,8 @@ class RoundingLayer:
         if isinstance(layer, nn.EmbeddingBag):
             return _bag(layer, *args, **kwargs)
         (x,) = (*args, *kwargs.values())
-        if isinstance(layer, TABLES):
-            return rounded_rows(type(layer).forward(layer, x))
+        if isinstance(layer, nn.Embedding):
+            return rounded_rows(nn.Embedding.forward(layer, x))
         assert self._input is not None
         weight = weight_of(layer)
         x = self._input.of(x, weight.dim() - 2)

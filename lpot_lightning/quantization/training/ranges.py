@@ -135,7 +135,9 @@ class Ranges:
         found = found if x.dtype is torch.float32 else found.to(x.dtype)
         if event is not None:
             after = self._pasts[place]
-            self._rounded = _Rounded(weakref.ref(x), weakref.ref(found), event, before, after, place)
+            self._rounded = _Rounded(
+                weakref.ref(x), weakref.ref(found), event, before, after, place
+            )
         return found
 
     def _take_over(self, place: int, known: _Rounded) -> None:

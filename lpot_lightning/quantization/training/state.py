@@ -100,8 +100,7 @@ class TrainedOps:
         factors = self.factors.get(op)
         if factors is not None and factors.shape != (channels_of(layer),):
             raise ArtifactError(
-                f"`{op}` reads {channels_of(layer)} channels, the trained one"
-                f" {list(factors.shape)}"
+                f"`{op}` reads {channels_of(layer)} channels, the trained one {list(factors.shape)}"
             )
 
 
