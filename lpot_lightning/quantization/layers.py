@@ -20,7 +20,7 @@ from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import shapes_like, usual_shapes, wrong_kernel
+from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.quantization.program.program import Program
@@ -164,13 +164,10 @@ class PreparedLayers:
         return layer.called and bool(known)
 
     def _may_be_unseen(self, path: str) -> bool:
-        """Whether training batches show what a layer reads, where the calibration did not."""
+        """Whether training batches are to show what a layer reads, and no calibration."""
         layer = self._layers[path]
-        if layer.called:
-            return False
-        if self._for_training:
-            return any(one.requires_grad for one in layer.layer.parameters())
-        return self._trained is not None and path in self._trained.grids
+        learns = any(one.requires_grad for one in layer.layer.parameters())
+        return self._for_training and learns and not layer.called
 
     def _sort_out(self) -> None:
         """Put functions where their modules stand, and leave out what others compute with."""
@@ -204,7 +201,7 @@ class PreparedLayers:
         if not isinstance(made, QuantizedLayer):
             return None
         shapes = [one for shape in layer.shapes for one in shapes_like(made.kernel_shape(shape))]
-        return wrong_kernel(made.kernel, shapes or usual_shapes(made.kernel))
+        return wrong_kernel(made.kernel, shapes)
 
     def _configs(self, path: str) -> tuple[OpConfig, ...]:
         """Return what a usable op can be, the first choice first."""
@@ -217,8 +214,7 @@ class PreparedLayers:
             return known
         if config.is_fp32:
             return (FP32,)
-        own = (config,) if path in trained.grids else ()
-        return (*own, *known) if self._is_seen(path) else (*own, FP32)
+        return (config, *known) if path in trained.grids else known
 
     @property
     def ops(self) -> tuple[Op, ...]:

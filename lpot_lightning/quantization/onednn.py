@@ -34,7 +34,7 @@ from lpot_lightning.quantization.quantized_layer import (
 from lpot_lightning.quantization.training.converted import converted
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import DTYPES, Recipe
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
@@ -151,7 +151,9 @@ class OnednnBackend:
         """Return the int8 layers of the tune config, to be filled with tensors."""
         found, functions = {}, {}
         for path, op in described["op"].items():
-            if op["activation"].get("dtype") == "fp32":
+            if op["activation"].get("dtype") not in DTYPES:
+                raise ArtifactError(f"op `{path}` of the tune config has no `dtype` of {DTYPES}")
+            if op["activation"]["dtype"] == "fp32":
                 continue
             if "function" in op:
                 functions[path] = op, _grid_of(path, op, described)

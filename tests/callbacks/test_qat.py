@@ -107,6 +107,21 @@ def test_a_damaged_checkpoint(tmp_path, workspace):
         lpot_lightning.load_from_checkpoint(ConvLit, tmp_path / "damaged.ckpt")
 
 
+def test_a_checkpoint_of_the_engine_of_earlier_versions_gives_fp32_and_nothing_else(
+    tmp_path, workspace
+):
+    saved, module = checkpoints(tmp_path / "saved"), ConvLit()
+    trained(qat(workspace), module, saved, max_epochs=1)
+    content = torch.load(saved.last_model_path, weights_only=True)
+    content["lpot_lightning"]["qat"]["training"]["backend"] = "pytorch_fx"
+    torch.save(content, tmp_path / "old.ckpt")
+    with pytest.raises(ArtifactError, match="which is gone: train again; the fp32 weights"):
+        lpot_lightning.load_from_checkpoint(ConvLit, tmp_path / "old.ckpt")
+    with pytest.raises(ArtifactError, match="which is gone: train again"):
+        trained(qat(workspace), None, ckpt_path=tmp_path / "old.ckpt", max_epochs=2)
+    assert same(weights_of(ConvLit.load_from_checkpoint(tmp_path / "old.ckpt")), weights_of(module))
+
+
 class Sinking(ConvLit):
     """Is best in its first epoch, by a number of its own."""
 

@@ -88,6 +88,7 @@ def save(folder: Path, model, found, recipe=None, calls=None):
         "fp32_model": fingerprint(model),
     }
     storage.save(folder, configure, BACKEND.to_plain(int8) | probe)
+    BACKEND.join(int8, described)
     return int8
 
 

@@ -120,7 +120,7 @@ class RoundingOwner:
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo would look into the mode
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the module gives."""
-        with _Rounding(self):
+        with _RoundingMode(self):
             return type(self.owner).forward(self.owner, *args, **kwargs)
 
     def rounded(self, call: WeightCall, op: int) -> Tensor:
@@ -131,7 +131,7 @@ class RoundingOwner:
         return computed(sign.function, x, weight, call.bias, sign.numbers, sign.padding)
 
 
-class _Rounding(TorchFunctionMode):
+class _RoundingMode(TorchFunctionMode):
     """Lets the functions of an owner round, in one call of it."""
 
     def __init__(self, forward: RoundingOwner) -> None:

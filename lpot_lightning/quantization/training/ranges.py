@@ -134,9 +134,13 @@ class Ranges:
         found = self._learned(place, whole) if learns else self._on_grid(place, whole)
         found = found if x.dtype is torch.float32 else found.to(x.dtype)
         if event is not None:
-            after = self._pasts[place]
             self._rounded = _Rounded(
-                weakref.ref(x), weakref.ref(found), event, before, after, place
+                x=weakref.ref(x),
+                found=weakref.ref(found),
+                event=event,
+                before=before,
+                after=self._pasts[place],
+                place=place,
             )
         return found
 
@@ -253,7 +257,7 @@ class Ranges:
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Rounded:
     """What was rounded last, while somebody holds it.
 

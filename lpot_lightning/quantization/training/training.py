@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.stand_in import Undo, let_compute
+from lpot_lightning.module.stand_in import Undo, let_compute, without_compiler
 from lpot_lightning.quantization.training.functions import FunctionSign, RoundingOwner
 from lpot_lightning.quantization.training.layers import RoundedInput, RoundingLayer
 from lpot_lightning.quantization.training.ranges import Ranges
@@ -39,7 +39,7 @@ class LayersTraining:
         names = [op for op in ops.int8_ops if op not in tables]
         self._places = {op: place for place, op in enumerate(names)}
         self._ranges = Ranges([ops.grids.get(op) for op in names], bits=ops.bits)
-        self._undo: Undo | None = None
+        self._undo: list[Undo] = []
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -70,7 +70,9 @@ class LayersTraining:
     def attach(self, model: nn.Module) -> None:
         """Let the layers of ``model`` compute as int8 will, rounded, until ``detach``.
 
-        No layer, tensor, name or hook of ``model`` changes, nor its ``state_dict``.
+        No layer, tensor, name or hook of ``model`` changes, nor its ``state_dict``. What
+        ``torch.compile`` gave computes as it is written meanwhile: it would be compiled piece by
+        piece, between the layers.
         """
         self.detach()
         layers = [op for op in self.int8_ops if op not in self._ops.functions]
@@ -86,7 +88,7 @@ class LayersTraining:
                 lent[self._path(op)] = names
         for path, ops in owners.items():
             forwards[path] = RoundingOwner(model.get_submodule(path), lent[path], ops)
-        self._undo = let_compute(model, forwards)
+        self._undo = [let_compute(model, forwards), without_compiler(model)]
 
     def _input(self, op: str) -> RoundedInput | None:
         place = self._places.get(op)
@@ -96,9 +98,8 @@ class LayersTraining:
 
     def detach(self) -> None:
         """Let the model compute as it did."""
-        undo, self._undo = self._undo, None
-        if undo is not None:
-            undo()
+        while self._undo:
+            self._undo.pop()()
 
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[nn.Module]:

@@ -111,7 +111,9 @@ def test_a_forward_that_a_backward_repeats_teaches_nothing():
         def backward(ctx, grad):
             before = ranges.state()
             ranges.rounded(0, 5 * x.detach())
-            again.append(all(torch.equal(one, before[name]) for name, one in ranges.state().items()))
+            again.append(
+                all(torch.equal(one, before[name]) for name, one in ranges.state().items())
+            )
             return grad
 
     Repeats.apply(x).sum().backward()

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
@@ -255,6 +256,26 @@ class Branches(nn.Module):
 
     def forward(self, x):
         return getattr(self, self.way)(x)
+
+
+def test_what_was_compiled_computes_as_it_is_written_while_it_trains():
+    calls = []
+
+    def backend(graph, _):
+        calls.append(graph)
+        return graph.forward
+
+    inside = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    model, batch = nn.Sequential(torch.compile(inside, backend=backend)), shown(16, 8)
+    training = training_for(model, batch)
+    with training.attached(model):
+        exact = F.linear(batch, inside[0].weight, inside[0].bias).relu()
+        assert not torch.equal(model(batch), exact)
+        model.train()(batch)
+        copy.deepcopy(model)(batch)
+    assert not calls
+    model(batch)
+    assert calls
 
 
 def test_a_layer_that_the_dry_run_did_not_call_rounds_if_it_can_learn():
