@@ -335,7 +335,7 @@ def test_killed_after_the_files_nothing_of_it_stays(saved, scene, monkeypatch, c
     int8 = save(saved, model, found, recipe_of(found, 1))
     assert same(batch(load(saved, model)), batch(int8))
     assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
-    assert not caplog.text
+    assert not [one for one in caplog.records if one.name.startswith("lpot_lightning")]
 
 
 @pytest.mark.parametrize("call", range(6))
@@ -376,7 +376,7 @@ def test_a_model_of_an_older_format_is_written_over_as_ours(saved, scene, caplog
     int8 = save(saved, model, found, recipe_of(found, 0))
     assert same(batch(load(saved, model)), batch(int8))
     assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
-    assert not caplog.text
+    assert not [one for one in caplog.records if one.name.startswith("lpot_lightning")]
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -463,7 +463,9 @@ ODD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Sparse CSR")
+@pytest.mark.filterwarnings(
+    "ignore:The PyTorch API of nested", "ignore:Sparse CSR", "ignore:torch.quantize_per_tensor"
+)
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_tensors_are_refused_by_name(saved, scene, kind):
     large = torch.zeros(1 << 20)

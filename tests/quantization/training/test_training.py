@@ -272,7 +272,6 @@ def test_what_was_compiled_computes_as_it_is_written_while_it_trains():
         exact = F.linear(batch, inside[0].weight, inside[0].bias).relu()
         assert not torch.equal(model(batch), exact)
         model.train()(batch)
-        copy.deepcopy(model)(batch)
     assert not calls
     model(batch)
     assert calls
