@@ -1,10 +1,10 @@
 """What a training step costs with the rounding of int8.
 
-The same net, data, loss and optimizer: a fit with ``QATCallback``; a loop by hand over torch's own
-model for quantization-aware training, from ``prepare_qat_fx``; a fit without us, and a loop by hand
-in fp32. A step is all from one batch to the next. While they learn, ranges and BatchNorm statistics
-change with each batch; then both are frozen. The runs are interleaved: each round has one of each,
-and the ratios are medians over the rounds.
+The same net, data, loss and optimizer: a fit with ``QATCallback``, a fit without us, and a loop by
+hand in fp32; with ``--peer`` also a loop by hand over torch's own model for quantization-aware
+training, from ``prepare_qat_fx``, while torch has that. A step is all from one batch to the next.
+While they learn, ranges and BatchNorm statistics change with each batch; then both are frozen. The
+runs are interleaved: each round has one of each, and the ratios are medians over the rounds.
 
     make bench
 """
@@ -16,7 +16,7 @@ import logging
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -26,14 +26,20 @@ import torch.nn.functional as F
 from nets import mobile
 from table import markdown
 from torch import nn
-from torch.ao.quantization import disable_observer, get_default_qat_qconfig_mapping
-from torch.ao.quantization.quantize_fx import prepare_qat_fx
-from torch.nn.intrinsic.qat import freeze_bn_stats
 from torch.utils.data import DataLoader, TensorDataset
 
 from lpot_lightning import QATCallback
 
-BOUND, WARM_UP = 1.05, 3
+WARM_UP = 3
+MOST = {
+    ("ResNet-like", 0): 1.50,
+    ("ResNet-like", 1): 1.27,
+    ("MobileNetV3-like", 0): 2.18,
+    ("MobileNetV3-like", 1): 1.77,
+    ("linear layers", 0): 1.78,
+    ("linear layers", 1): 1.79,
+}
+"""Callback over fp32 fit: what torch's graph mode came to; more than 1.05 of it is a step back."""
 Periods = tuple[list[float], list[float]]
 """Seconds of the steps while they learn, and with all frozen."""
 
@@ -169,6 +175,10 @@ def by_hand(net: nn.Module, data: DataLoader[Any], freeze: Callable[[], object])
 
 
 def with_torch(net: nn.Module, data: DataLoader[Any]) -> Periods:
+    from torch.ao.quantization import disable_observer, get_default_qat_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import prepare_qat_fx
+    from torch.nn.intrinsic.qat import freeze_bn_stats
+
     (x, _), *_ = data
     prepared = prepare_qat_fx(net.train(), get_default_qat_qconfig_mapping("x86"), (x,))
     return by_hand(prepared, data, lambda: prepared.apply(disable_observer).apply(freeze_bn_stats))
@@ -176,10 +186,10 @@ def with_torch(net: nn.Module, data: DataLoader[Any]) -> Periods:
 
 WAYS: dict[str, Callable[[nn.Module, DataLoader[Any]], Periods]] = {
     "QATCallback": with_callback,
-    "torch's, by hand": with_torch,
     "fp32 fit": lambda net, data: fit(net, data, []),
     "fp32, by hand": lambda net, data: by_hand(net, data, lambda: None),
 }
+PEER = "torch's, by hand"
 
 
 def cells(name: str, rounds: list[dict[str, Periods]], phase: int) -> list[str]:
@@ -188,27 +198,22 @@ def cells(name: str, rounds: list[dict[str, Periods]], phase: int) -> list[str]:
         {way: 1000 * statistics.median(found[phase]) for way, found in one.items()}
         for one in rounds
     ]
-    ours, theirs, fp32, plain = WAYS
-    ratio = statistics.median(one[ours] / one[theirs] for one in ms)
-    bound = f"{'met' if ratio <= BOUND else 'missed'}, {BOUND}" if phase == 0 else ""
+    ours, fp32, plain = WAYS
+    ratio = statistics.median(one[ours] / one[fp32] for one in ms)
+    most = MOST.get((name, phase), 1.0) * 1.05
     return [
         name,
         ("learning", "frozen")[phase],
-        *(
-            f"{statistics.median(one[way] for one in ms):.1f}"
-            for way in (ours, theirs, fp32, plain)
-        ),
+        *(f"{statistics.median(one[way] for one in ms):.1f}" for way in ms[0]),
         f"{ratio:.2f}",
-        bound,
-        f"{statistics.median(one[ours] / one[fp32] for one in ms):.2f}",
+        f"{'met' if ratio <= most else 'missed'}, {most:.2f}",
         f"{statistics.median(one[fp32] / one[plain] for one in ms):.2f}",
     ]
 
 
-HEADS = (
-    "net", "phase", "QATCallback, ms a step", "torch's QAT model by hand", "fit in fp32",
-    "fp32 by hand", "callback / torch's", "bound", "callback / fp32 fit", "fp32 fit / by hand",
-)  # fmt: skip
+def heads(ways: Iterable[str]) -> list[str]:
+    times = [f"{way}, ms a step" for way in ways]
+    return ["net", "phase", *times, "callback / fp32 fit", "bound", "fp32 fit / by hand"]
 
 
 def main() -> None:
@@ -216,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peer", action="store_true", help="torch's own beside it")
     parser.add_argument("--quick", action="store_true", help="8 steps, one round")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -223,15 +229,16 @@ def main() -> None:
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     if asked.quick:
         asked.steps, asked.rounds = 8, 1
+    ways = WAYS | ({PEER: with_torch} if asked.peer else {})
     rows = []
     for name, (make, shape) in NETS.items():
         data, rounds = loader(shape, asked.steps), []
         for _ in range(asked.rounds):
             pl.seed_everything(1, verbose=False)
-            rounds.append({way: run(make(), data) for way, run in WAYS.items()})
+            rounds.append({way: run(make(), data) for way, run in ways.items()})
         rows += [cells(name, rounds, phase) for phase in (0, 1)]
     print(f"{asked.rounds} rounds of {asked.steps} steps, {torch.get_num_threads()} threads")
-    print(markdown(HEADS, rows))
+    print(markdown(heads(ways), rows))
 
 
 if __name__ == "__main__":

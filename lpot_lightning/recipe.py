@@ -13,7 +13,8 @@ from lpot_lightning.errors import ConfError, quoted
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("sym", "asym", "asym_float", "placeholder")
 GRANULARITIES = ("per_tensor", "per_channel")
-ALGORITHMS = ("minmax", "kl", "percentile")
+TRAINED = "trained"
+ALGORITHMS = ("minmax", "kl", "percentile", TRAINED)
 CORRECTIONS = ("cross_layer_equalization", "weight_correction", "fast_bias_correction")
 """What may be done to an op's fp32 weights before they are rounded, in the order of doing."""
 
@@ -26,7 +27,8 @@ class TensorConfig:
         dtype: ``"int8"``, ``"uint8"`` or ``"fp32"``; with ``"fp32"`` the other fields are ``None``.
         scheme: ``"sym"``, ``"asym"``, ``"asym_float"`` or ``"placeholder"``.
         granularity: ``"per_tensor"`` or ``"per_channel"``.
-        algorithm: how the range is found: LPOT's ``"minmax"`` or ``"kl"``, or ``"percentile"``.
+        algorithm: how the range is found: LPOT's ``"minmax"`` or ``"kl"``, ``"percentile"``, or
+            ``"trained"`` for one that was learned in a training for int8.
 
     Raises:
         ConfError: if a field holds something else.
@@ -80,6 +82,11 @@ class OpConfig:
     def is_fp32(self) -> bool:
         """Whether the op stays in floating point."""
         return self.activation.dtype == "fp32"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the op rounds as it was trained."""
+        return self.activation.algorithm == TRAINED
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"activation": {…}, "weight": {…}, "corrections": […]}``, without the empty."""

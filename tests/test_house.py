@@ -86,7 +86,6 @@ INSIDE = {
     ),
 }
 """The floors inside of the large rooms, the lowest first."""
-LEGACY = "quantization/fx/"
 """Torch's own int8 graphs: kept as they are until something else takes their place."""
 NO_ROOM = {
     "benchmarks": "mirrors the folder of the benchmarks",
@@ -143,10 +142,6 @@ def outside(path: Path) -> set[str]:
 
 def room_of(dotted: str) -> str:
     return dotted.split(".")[0]
-
-
-def legacy(path: Path) -> bool:
-    return LEGACY in path.as_posix()
 
 
 def test_imports_go_down_only() -> None:
@@ -231,10 +226,8 @@ def privates_of_lightning(path: Path) -> Iterator[str]:
                 yield ast.unparse(node)
 
 
-def test_legacy_quantization_of_torch_stays_behind_one_door() -> None:
+def test_nothing_is_left_of_torchs_legacy_quantization() -> None:
     for here, path in files().items():
-        if legacy(path):
-            continue
         assert not [name for name in imported(path) if name.startswith("torch.ao")], here
         for word in ("torch.qint", "torch.quint", "torch.quantize_"):
             assert word not in path.read_text(), here
@@ -250,7 +243,7 @@ def test_nothing_is_unpickled_without_weights_only() -> None:
 
 def test_every_file_says_what_it_is_for() -> None:
     silent = [here for here, path in files().items() if not ast.get_docstring(tree(path))]
-    assert silent == ["quantization.fx.__init__"]
+    assert not silent
 
 
 def test_a_room_says_what_enters_and_what_leaves() -> None:
@@ -264,7 +257,7 @@ def test_a_room_says_what_enters_and_what_leaves() -> None:
 
 
 def test_no_room_is_a_drawer() -> None:
-    names = [here.rpartition(".")[0] for here, path in files().items() if not legacy(path)]
+    names = [here.rpartition(".")[0] for here in files()]
     assert {room: names.count(room) for room in set(names) if names.count(room) > 25} == {}
 
 
@@ -278,9 +271,9 @@ def test_one_name_of_a_class_has_one_meaning() -> None:
 
 
 def types_of(path: Path) -> Iterator[str]:
-    """Return the names of classes that a file makes, and of types outside of torch's legacy."""
+    """Return the names of classes and types that a file makes."""
     yield from (node.name for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
-    for node in () if legacy(path) else tree(path).body:
+    for node in tree(path).body:
         if isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith("TypeVar"):
             named = [one.id for one in node.targets if isinstance(one, ast.Name)]
             yield from (name for name in named if name[0].isupper() and not name.isupper())
@@ -290,7 +283,6 @@ def test_records_of_more_than_four_fields_are_built_by_name() -> None:
     faults = [
         f"{here}.{record.name}"
         for here, path in files().items()
-        if not legacy(path)
         for record, decorator in records_of(path)
         if len(fields_of(record)) > 4 and "kw_only=True" not in decorator
     ]

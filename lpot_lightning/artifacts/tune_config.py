@@ -12,11 +12,11 @@ from torch import Tensor
 from lpot_lightning.artifacts.constants import check_modules
 from lpot_lightning.artifacts.probe import check_probe
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ArtifactError, did_you_mean, in_short
+from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import read_file
 from lpot_lightning.machine.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.quantization.backend import BACKENDS
+from lpot_lightning.quantization.backend import check_backend
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.version import VERSION
 
@@ -139,11 +139,11 @@ def check_configure(found: object) -> None:
         raise ArtifactError("`weights.sha256` is missing")
     if pruned:
         return
-    if found["backend"] not in BACKENDS:
-        raise ArtifactError(
-            f"`backend` is `{found['backend']}`; this version has {', '.join(sorted(BACKENDS))}."
-            + did_you_mean(str(found["backend"]), BACKENDS)
-        )
+    check_backend(
+        found["backend"],
+        "backend",
+        "quantize the fp32 model again; its own checkpoints load as ever",
+    )
     for part in found["parts"]:
         if not isinstance(part, dict) or not _fits(part, _PART):
             raise ArtifactError("each of `parts` needs `path`, `wrapped` and `fixed`")

@@ -16,11 +16,10 @@ from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError, quoted
+from lpot_lightning.errors import ConfError
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.quantization.backend import TRAINING_BACKENDS, Training
-from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Training
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
@@ -34,16 +33,18 @@ from lpot_lightning.trainer.weights import Weights
 class QATCallback(TunedCallback):
     """Train with the rounding of int8, then convert the best weights and judge them.
 
-    When a fit begins, the parts of the model that can be int8 are found as post-training
-    quantization finds them. While it trains, graphs compute for their ``forward`` with the layers
-    of your own model, rounding weights and activations as int8 will; no layer, parameter or key of
-    the ``state_dict`` is exchanged, so optimizers, checkpoints and other callbacks see what they
-    always saw. When the fit is over the graphs are gone, the weights of the best checkpoint become
-    a second, int8 model, and your validation loop judges it. If it misses the criterion, ops fall
-    back to fp32 in the order of ``tuning.strategy``, as for ``QuantizationCallback``.
+    When a fit begins, the layers of the model that can be int8 are found as post-training
+    quantization finds them. While it trains each of them rounds its input and its weight as int8
+    will, and computes as it did; no layer, parameter or key of the ``state_dict`` is exchanged, so
+    optimizers, checkpoints and other callbacks see what they always saw. When the fit is over the
+    weights of the best checkpoint become a second, int8 model, and your validation loop judges it:
+    as it was trained, and by what ``QuantizationCallback`` makes of the trained weights; the better
+    one is taken. If both miss the criterion, repairs are tried, and ops fall back to fp32 in the
+    order of ``tuning.strategy``, as for ``QuantizationCallback``.
 
-    Ranges of activations are learned from training batches only. From half of the epochs on the
-    statistics of BatchNorm stay as they are, and from three quarters on the ranges.
+    Ranges of activations are learned from all training batches, and from nothing else, whatever
+    mode a module is in. From half of the epochs on the statistics of BatchNorm stay as they are,
+    and from three quarters on the ranges.
 
     Args:
         conf: LPOT's user YAML with ``quantization.approach: quant_aware_training``: a path, a
@@ -122,7 +123,7 @@ class QATCallback(TunedCallback):
             elif self.baseline is None:
                 fit.start = work.judge(self.monitor).evaluate(model, "baseline").accuracy
             if fit.saved is not None and goes_on:
-                backend = TRAINING_BACKENDS[fit.saved["training"]["backend"]]()
+                backend = BACKENDS[fit.saved["training"]["backend"]]()
                 training = backend.training_of(model, fit.saved["training"])
             else:
                 training = self._prepared(model, work)
@@ -141,10 +142,8 @@ class QATCallback(TunedCallback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Let this batch teach ranges and statistics what they are still to learn."""
-        fit = self._now
-        if fit.looks_for_strays(batch_idx, trainer.world_size):
-            self._enter_deeper(trainer, pl_module)
-        fit.begin_batch(pl_module, trainer.current_epoch, renews=renews_statistics(trainer))
+        renews = renews_statistics(trainer)
+        self._now.begin_batch(pl_module, trainer.current_epoch, renews=renews)
 
     @override
     def on_train_batch_end(
@@ -174,7 +173,7 @@ class QATCallback(TunedCallback):
         with self._ending_well(trainer, pl_module):
             self.give_module_back()
             weights = self._weights(trainer, pl_module)
-            trained = self._trained(trainer, pl_module, weights)
+            trained = self._trained(weights)
             self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
 
     @override
@@ -217,51 +216,21 @@ class QATCallback(TunedCallback):
         return content_hash([asked["quantization"], asked["model"], self.modules])
 
     def _prepared(self, model: LightningModule, work: SessionWork) -> Training:
-        say, feed = rank_zero_info, work.feed(calib="val", samples=FEW)
-        options = Options(modules=self.modules, whole=False, ranks=work.ranks)
-        backend, avoid = FxBackend(), self._now.avoid
-        return prepare_training(model, backend, self.conf, feed, options, say, avoid=avoid)
+        say, feed = rank_zero_info, work.feed(calib="val", samples=FEW, tells=False)
+        options = Options(modules=self.modules, ranks=work.ranks)
+        return prepare_training(model, BACKENDS[ENGINE](), self.conf, feed, options, say)
 
     def _begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
         check_trainable(module, training)
         self._now.begin(module, training, goes_on=goes_on)
-        for name in _compiled(module, training.paths):
+        for name in _compiled(module, training.layers):
             rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
-        rank_zero_info(
-            f"training {len(training.int8_ops)} ops with the rounding of int8, in"
-            f" {len(training.paths)} modules"
-        )
+        rank_zero_info(f"training {len(training.int8_ops)} ops with the rounding of int8")
 
-    def _enter_deeper(self, trainer: Trainer, module: LightningModule) -> None:
-        """Make smaller parts where ``training_step`` called a layer past a graph.
-
-        Their ranges are new, so it is done where a batch follows that they can learn from.
-        """
-        strays, fit = self._strays_everywhere(trainer, module), self._now
-        if not strays:
-            return
-        parts = {path for path in fit.training.paths if any(_is_in(one, path) for one in strays)}
-        rank_zero_info(
-            f"`training_step` calls {quoted(sorted(strays), 1)} past the module that holds it:"
-            f" entering {quoted(sorted(parts), 1)}"
-        )
-        fit.avoid |= parts
-        fit.let_go()
-        with self._opened(trainer, module).at_work(self.conf) as work:
-            training = self._prepared(work.model(), work)
-        self._begin(module, training)
-
-    def _strays_everywhere(self, trainer: Trainer, module: LightningModule) -> set[str]:
-        everywhere = self._opened(trainer, module).ranks.gather(self._now.strays)
-        return {name for found in everywhere for name in found}
-
-    def _trained(
-        self, trainer: Trainer, module: LightningModule, weights: Weights
-    ) -> Trained | None:
-        """Return what the training came to, ``None`` if all of it went past the graphs."""
+    def _trained(self, weights: Weights) -> Trained | None:
+        """Return what the training came to, ``None`` if no batch passed."""
         fit, state = self._now, self._ranges_of(weights)
-        began = fit.has_trained and not self._strays_everywhere(trainer, module)
-        if began or has_ranges(state):
+        if fit.has_trained or has_ranges(state):
             return Trained(state, self.baseline, fit.start)
         rank_zero_warn(
             "no batch was trained with the rounding of int8: the ranges of activations are"

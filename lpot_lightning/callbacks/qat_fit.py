@@ -10,12 +10,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
-from lpot_lightning.module.past_the_graph import Strays
 from lpot_lightning.quantization.backend import Training
 
 
 class QATFit:
-    """Which parts of a model round in one fit, since when, and the ranges that they learn.
+    """Since when a model rounds in one fit, and the ranges that its layers learn.
 
     Args:
         max_epochs: of the trainer.
@@ -24,7 +23,6 @@ class QATFit:
     Attributes:
         saved: what a checkpoint has of the fit that this one goes on with.
         start: the accuracy before the training, where it was measured.
-        avoid: paths of modules that may be no parts.
         ranges: what the training for int8 has come to; ``None`` before it began.
 
     Raises:
@@ -36,17 +34,15 @@ class QATFit:
     ) -> None:
         self.saved: Mapping[str, Any] | None = None
         self.start: float | None = None
-        self.avoid: set[str] = set()
         self._epochs, self._asked = max_epochs, (freeze_batch_norm, freeze_observers)
         self._plan = FreezePlan.of(max_epochs, 0, *self._asked)
         self._first: int | None = None  # the epoch in which the training for int8 began
-        self._new_in: int | None = None  # the one in which the ranges of these parts did
+        self._new_in: int | None = None  # the one in which its ranges did
         self._is_planned = False
         self._said: set[str] = set()
-        self._batches = 0
         self._training: Training | None = None
         self._left: Mapping[str, Any] | None = None
-        self._norms, self._strays = BatchNorms(), Strays()
+        self._norms = BatchNorms()
 
     @property
     def training(self) -> Training:
@@ -60,11 +56,6 @@ class QATFit:
         return self._left if self._training is None else self._training.state()
 
     @property
-    def strays(self) -> set[str]:
-        """The layers that were called past the part that holds them, in this process."""
-        return self._strays.found
-
-    @property
     def has_trained(self) -> bool:
         """Whether a batch was trained with the rounding."""
         return self._new_in is not None
@@ -75,16 +66,15 @@ class QATFit:
         self.start, self._first = self.saved["start"], self.saved["first"]
 
     def begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
-        """Let the parts of ``module`` round.
+        """Let the layers of ``module`` round.
 
         Args:
-            training: its parts; those of before are let go.
-            goes_on: whether their ranges are those of the fit that this one goes on with.
+            training: for it; that of before is let go.
+            goes_on: whether its ranges are those of the fit that this one goes on with.
         """
         self.let_go()
         training.observing = False
         training.attach(module)
-        self._strays.watch(module, training.layers)
         self._training, self._new_in = training, self._first if goes_on else None
 
     def begin_epoch(self, module: LightningModule, epoch: int) -> Iterator[str]:
@@ -108,21 +98,12 @@ class QATFit:
         self._plan = FreezePlan.of(self._epochs, self._first, *self._asked)
         self._is_planned = True
 
-    def looks_for_strays(self, batch: int, processes: int) -> bool:
-        """Return whether to look before this batch of an epoch which layers are called past parts.
-
-        Processes have to ask each other, and do so before the first batch of each epoch and the
-        second of the fit.
-        """
-        return processes == 1 or batch == 0 or self._batches == 1
-
     def begin_batch(self, module: LightningModule, epoch: int, *, renews: bool) -> None:
         """Let a batch teach ranges and statistics what they are still to learn.
 
         Args:
             renews: whether it passes only to renew the statistics of BatchNorm for an average.
         """
-        self._batches += 1
         self._plan_from(epoch)
         self._new_in = epoch if self._new_in is None else self._new_in
         learns = epoch == self._new_in or not self._plan.freezes_observers(epoch)
@@ -151,7 +132,6 @@ class QATFit:
 
     def let_go(self) -> None:
         """Leave the model as it was found, but for what it learned."""
-        self._strays.stop()
         self._norms.release()
         training, self._training = self._training, None
         if training is not None:

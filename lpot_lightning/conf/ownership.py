@@ -229,8 +229,8 @@ def _train(train: TrainConf | None, key: str) -> Iterator[str]:
 
 
 def _calibration(conf: Conf) -> Iterator[str]:
-    if conf.quantization.calibration != type(conf.quantization.calibration)():
-        yield "`quantization.calibration` is given by the training itself"
+    if conf.quantization.calibration.dataloader is not None:
+        yield "`quantization.calibration.dataloader` is given by the training itself"
 
 
 def _search(tuning: TuningConf, callback: str) -> Iterator[str]:

@@ -8,27 +8,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from lpot_lightning.errors import DataError, QuantizationError, quoted
+from lpot_lightning.errors import DataError, QuantizationError
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.past_the_graph import Strays
 from lpot_lightning.quantization.backend import Training
-from lpot_lightning.runs.preparation import Say
 from lpot_lightning.runs.training import check_trainable
 
 
 def train_by(
-    q_func: Callable[[nn.Module], Any], model: nn.Module, training: Training, say: Say
+    q_func: Callable[[nn.Module], Any], model: nn.Module, training: Training
 ) -> Mapping[str, Any]:
     """Let ``q_func`` train ``model``, which rounds as int8 will meanwhile.
 
-    Ranges are learned from all that passes while the model is in training mode. A batch is over
-    when the next one begins.
+    Ranges are learned from all that passes while the model itself is in training mode, also in
+    parts of it that are not. A batch is over when the next one begins.
 
     Args:
         q_func: takes the model, in training mode, and trains it as it likes.
         model: is trained.
         training: for it.
-        say: takes what the user should know.
 
     Returns:
         what ``Training.state`` gives when it is over.
@@ -38,7 +35,6 @@ def train_by(
         DataError: if the training went to NaN or infinity.
     """
     check_trainable(model, training)
-    strays = Strays()
     model.train()
 
     def end_last_batch(module: nn.Module, _: object) -> None:
@@ -46,23 +42,20 @@ def train_by(
             training.end_batch()
 
     training.observing = True
+    training.follow(model)
     training.attach(model)
-    strays.watch(model, training.layers)
     hook = model.register_forward_pre_hook(end_last_batch)
     try:
         returned = q_func(model)
     finally:
         hook.remove()
-        strays.stop()
         training.detach()
         check()
     training.end_batch()
     check_same(model, returned)
-    _check_seen(training, strays.found)
+    _check_seen(training)
     training.check_finite()
     _check_weights(model)
-    if strays.found:
-        say(f"`q_func` calls {_past(strays.found)}: what passes there was trained without rounding")
     return training.state()
 
 
@@ -75,16 +68,12 @@ def check_same(model: nn.Module, returned: object) -> None:
         )
 
 
-def _check_seen(training: Training, strays: set[str]) -> None:
-    if training.has_seen_data:
-        return
-    why = "it was shown no data in training mode"
-    if strays:
-        why = f"`q_func` calls {_past(strays)}, and never that"
-    raise QuantizationError(
-        f"`q_func` taught the model no range of activations: {why}; call the model itself, after"
-        " `model.train()`"
-    )
+def _check_seen(training: Training) -> None:
+    if not training.has_seen_data:
+        raise QuantizationError(
+            "`q_func` taught the model no range of activations: it was shown no data in training"
+            " mode; call the model, after `model.train()`"
+        )
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -94,7 +83,3 @@ def _check_weights(model: nn.Module) -> None:
                 f"`{name}` is not finite after `q_func`: look for a learning rate that is too"
                 " high, or for NaN in the data"
             )
-
-
-def _past(strays: set[str]) -> str:
-    return f"{quoted(sorted(strays), 1)} past the module that holds it"

@@ -18,7 +18,7 @@ from lpot_lightning.lpot.q_func import train_by
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.copying import second_model
-from lpot_lightning.quantization.fx.backend import FxBackend
+from lpot_lightning.quantization.backend import BACKENDS, ENGINE
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
@@ -73,7 +73,7 @@ class _PlainQuantization:
         """Train a copy of the model with rounding, then quantize it."""
         model, data, conf, say = self._sources.model, self._data(FEW), self._conf, _LOG.info
         runner, copied = self._runner(model, data), second_model(model)
-        backend = FxBackend()
+        backend = BACKENDS[ENGINE]()
         training = prepare_training(copied, backend, conf, runner, self._options, say)
         start = runner.evaluate(copied, "baseline").accuracy
         if not isfinite(start):
@@ -82,12 +82,9 @@ class _PlainQuantization:
                 " number"
             )
         trained = second_model(model)
-        say(
-            f"training {len(training.int8_ops)} ops with the rounding of int8, in"
-            f" {len(training.paths)} modules"
-        )
+        say(f"training {len(training.int8_ops)} ops with the rounding of int8")
         assert self._sources.q_func is not None  # it is checked
-        state = train_by(self._sources.q_func, trained, training, say)
+        state = train_by(self._sources.q_func, trained, training)
         return self._tuned(trained, data, Trained(state, start=start))
 
     def _tuned(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fast_path import ways_around
 from lpot_lightning.module.folding import other_hooks
 from lpot_lightning.module.placeholder import WeightPlaceholder
@@ -114,6 +115,22 @@ def let_compute(model: nn.Module, forwards: Mapping[str, Callable[..., Any]]) ->
     for path, forward in forwards.items():
         done.append(_set(model.get_submodule(path), {"forward": forward}))
         done += [_set(above, ways_around(above)) for above in _above(model, path)]
+
+    def undo() -> None:
+        while done:
+            done.pop()()
+
+    return undo
+
+
+def without_compiler(model: nn.Module) -> Undo:
+    """Let modules that ``torch.compile`` gave compute as they are written; return what ends it."""
+    done: list[Undo] = []
+    for module in model.modules():
+        if is_compiled(module):
+            done.append(_set(module, {"forward": module._orig_mod.__call__}))
+        if vars(module).get("_compiled_call_impl") is not None:  # by `module.compile()`
+            done.append(_set(module, {"_compiled_call_impl": None}))
 
     def undo() -> None:
         while done:

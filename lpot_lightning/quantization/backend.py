@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from lpot_lightning.errors import ArtifactError, quoted
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
-from lpot_lightning.quantization.fx.backend import FxBackend
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, Recipe
 
@@ -80,15 +80,14 @@ class Training(Protocol):
         """Names of the layers whose weights are rounded."""
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """Paths of the modules that graphs compute for."""
-
-    @property
     def int8_ops(self) -> tuple[str, ...]:
         """The ops that are trained for int8."""
 
     observing: bool
-    """Whether the ranges of activations are learned from what passes in training mode."""
+    """Whether the ranges of activations are learned from what passes."""
+
+    def follow(self, model: nn.Module) -> None:
+        """Learn only while ``model`` itself is in training mode, whatever its parts are in."""
 
     def attach(self, model: nn.Module) -> None:
         """Let the modules of ``model`` compute as int8 will, until ``detach``."""
@@ -101,7 +100,7 @@ class Training(Protocol):
 
     @property
     def has_seen_data(self) -> bool:
-        """Whether anything passed in training mode; where no activation is rounded, it is true."""
+        """Whether anything taught a range; where no activation is rounded, it is true."""
 
     def check_finite(self) -> None:
         """Raise a ``DataError`` if the training went to NaN or infinity."""
@@ -124,14 +123,13 @@ class Backend(Protocol):
         calls: Mapping[int, ModuleCalls],
         *,
         avoid: Collection[str],
-        whole: bool,
         for_training: bool = False,
+        trained: Mapping[str, Any] | None = None,
     ) -> Prepared:
-        """Find the parts that can be quantized and observe them; ``model`` is left as it is.
+        """Find what can be quantized and observe it; ``model`` is left as it is.
 
-        Modules whose paths are in ``avoid`` are no parts; what they hold may be. Where parts are
-        graphs the model itself is one only if ``whole``, or where most of its layers are its own;
-        for a training they have to be the same in training mode.
+        Modules whose paths are in ``avoid`` are left out; what they hold is not. What is prepared
+        for a training is no more than where that begins; ``trained`` is the state that it ended in.
         """
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:
@@ -146,20 +144,11 @@ class Backend(Protocol):
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
         """Put such a state into a model of the same structure, packed for ``engine``."""
 
-
-class TrainingBackend(Backend, Protocol):
-    """A way to int8 that models may be trained for."""
-
     def training(self, prepared: Any, recipe: Recipe) -> Training:
         """Return how a model, ``prepared`` by this backend, is trained to be ``recipe``."""
 
     def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> Training:
         """Return the training that ``state`` was taken of, ready to go on."""
-
-    def trained(
-        self, model: nn.Module, calls: Mapping[int, ModuleCalls], state: Mapping[str, Any]
-    ) -> Prepared:
-        """Return the parts of a trained model, with the ranges that its training came to."""
 
     def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, StandIn]:
         """Return the int8 parts of a trained model, as its training meant them to be."""
@@ -171,6 +160,27 @@ def _onednn() -> Backend:
     return OnednnBackend()
 
 
-TRAINING_BACKENDS: dict[str, Callable[[], TrainingBackend]] = {"pytorch_fx": FxBackend}
-BACKENDS: dict[str, Callable[[], Backend]] = {"onednn": _onednn, **TRAINING_BACKENDS}
-"""By the names that files have; so are those that can be trained for."""
+ENGINE = "onednn"
+BACKENDS: dict[str, Callable[[], Backend]] = {ENGINE: _onednn}
+"""By the names that files have."""
+OLD = "pytorch_fx"
+"""The engine of earlier versions."""
+
+
+def check_backend(name: object, where: str, what_to_do: str) -> None:
+    """Refuse what another engine wrote.
+
+    Args:
+        name: of the engine.
+        where: the field that has it.
+        what_to_do: with what the engine of earlier versions wrote.
+
+    Raises:
+        ArtifactError: if there is no such engine.
+    """
+    if name == OLD:
+        raise ArtifactError(
+            f"`{where}` is `{OLD}`, the engine of earlier versions, which is gone: {what_to_do}"
+        )
+    if name not in BACKENDS:
+        raise ArtifactError(f"`{where}` is `{name}`; this version has {quoted(BACKENDS)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lpot_lightning.recipe import FP32, OpConfig, TensorConfig
+from lpot_lightning.recipe import FP32, TRAINED, OpConfig, TensorConfig
 
+WEIGHT = TensorConfig("int8", "sym", "per_channel", "minmax")
 ACTIVATIONS = tuple(
     TensorConfig("uint8", scheme, "per_tensor", algorithm)
     for algorithms in (("kl", "minmax"), ("percentile",))
@@ -14,6 +15,8 @@ EMBEDDING = OpConfig(
     TensorConfig("uint8", "placeholder", "per_tensor", "minmax"),
     TensorConfig("uint8", "asym_float", "per_channel", "minmax"),
 )
+AS_TRAINED = OpConfig(TensorConfig("uint8", "asym", "per_tensor", TRAINED), WEIGHT)
+"""What a training for int8 rounds by."""
 
 
 def configs_of(kind: str) -> tuple[OpConfig, ...]:
@@ -25,5 +28,4 @@ def configs_of(kind: str) -> tuple[OpConfig, ...]:
     """
     if kind in ("Embedding", "EmbeddingBag"):
         return (EMBEDDING, FP32)
-    weight = TensorConfig("int8", "sym", "per_channel", "minmax")
-    return (*(OpConfig(activation, weight) for activation in ACTIVATIONS), FP32)
+    return (*(OpConfig(activation, WEIGHT) for activation in ACTIVATIONS), FP32)

@@ -8,11 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.quantization.equalization import Equalization, by_groups
+from lpot_lightning.quantization.equalization import Equalization, by_groups, times
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.observed_layer import ObservedLayer
-from lpot_lightning.quantization.quantized_layer import Int8Form, channels_of, quantized, weight_of
+from lpot_lightning.quantization.quantized_layer import (
+    TABLES,
+    Int8Form,
+    channels_of,
+    quantized,
+    weight_of,
+)
 from lpot_lightning.recipe import CORRECTIONS, OpConfig
 
 EQUALIZATION, WEIGHT, BIAS = CORRECTIONS
@@ -46,7 +52,7 @@ def corrected(
     if EQUALIZATION in config.corrections:
         assert equalization is not None
         factors = equalization.factors
-        exact = _times(layer, exact, factors)
+        exact = times(layer, exact, factors)
         means = None if means is None else means / factors
     weight = Int8Weight.of(exact, layer.bias)
     if WEIGHT in config.corrections:
@@ -56,9 +62,20 @@ def corrected(
     return quantized(layer, x, weight, factors)
 
 
-def _times(layer: nn.Module, weight: Tensor, factors: Tensor) -> Tensor:
-    grouped = by_groups(layer, weight)
-    return (grouped * factors.view(len(grouped), 1, -1, 1)).reshape(weight.shape)
+def equalized(layer: nn.Module, x: Grid | None, factors: Tensor | None) -> Int8Form | None:
+    """Return what computes in int8 for a layer as it was trained, ``None`` where no range is known.
+
+    Args:
+        layer: with the trained weight.
+        x: the grid of its input, divided by ``factors``; ``None`` for a table.
+        factors: one a channel.
+    """
+    if isinstance(layer, TABLES):
+        return quantized(layer, None)
+    if x is None or factors is None:
+        return None if x is None else quantized(layer, x)
+    exact = times(layer, weight_of(layer).detach().double(), factors)
+    return quantized(layer, x, Int8Weight.of(exact, layer.bias), factors)  # type: ignore[arg-type]
 
 
 def same_spread(exact: Tensor, held: Tensor) -> Tensor:

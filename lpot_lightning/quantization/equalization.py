@@ -97,6 +97,13 @@ def by_groups(layer: nn.Module, weight: Tensor) -> Tensor:
     return weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
 
 
+def times(layer: nn.Module, weight: Tensor, factors: Tensor) -> Tensor:
+    """Return a weight of ``layer``, outputs first, with each channel that it reads multiplied."""
+    grouped = by_groups(layer, weight)
+    by = factors.to(weight.dtype).view(len(grouped), 1, -1, 1)
+    return (grouped * by).reshape(weight.shape)
+
+
 def spatial_dims(layer: nn.Module) -> int:
     """Return how many dimensions come after that of the channels."""
     return weight_of(layer).dim() - 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
-from lpot_lightning.quantization.capability import configs_of
+from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
 from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.equalization import Equalization
@@ -34,6 +34,10 @@ from lpot_lightning.quantization.quantized_layer import (
     unquantizable,
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
+from lpot_lightning.quantization.ranges.histogram import Histogram
+from lpot_lightning.quantization.training.functions import FunctionSign, view_in
+from lpot_lightning.quantization.training.state import TrainedOps
+from lpot_lightning.quantization.training.training import LayersTraining
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 
 RUNS = 3
@@ -59,6 +63,8 @@ class PreparedLayers:
         owners: modules that compute with their own weights, by path.
         order: the paths of all, in the order of the model.
         shared: ids of tensors that more than one module has.
+        for_training: whether a model is to be trained for int8, and not to become so.
+        trained: what such a training came to.
     """
 
     def __init__(
@@ -72,7 +78,10 @@ class PreparedLayers:
         owners: Mapping[str, nn.Module],
         order: Sequence[str],
         shared: Collection[int] = (),
+        for_training: bool = False,
+        trained: TrainedOps | None = None,
     ) -> None:
+        self._for_training, self._trained = for_training, trained
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
         self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
@@ -134,13 +143,31 @@ class PreparedLayers:
         """
         self._sort_out()
         refused = self._refused
-        unusable = {path: _unusable(one) for path, one in self._layers.items()}
+        unusable = {path: self._unusable(path) for path in self._layers}
         wrong = {path: why for path, why in {**unusable, **refused}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
         evened = {path: one for path in usable if (one := self._equalization(path))}
         self._wrong, self.exact, self._equalizations = agreed((wrong, exact, evened))
         self.excluded.update(self._wrong)
+
+    def _unusable(self, path: str) -> str | None:
+        layer = self._layers[path]
+        why = unquantizable(layer.layer)
+        if why is None and not self._is_seen(path) and not self._may_be_unseen(path):
+            why = layer.seen.refused or "saw no calibration data"
+        return why
+
+    def _is_seen(self, path: str) -> bool:
+        layer = self._layers[path]
+        known = isinstance(layer.layer, TABLES) or layer.seen.batches and not layer.seen.refused
+        return layer.called and bool(known)
+
+    def _may_be_unseen(self, path: str) -> bool:
+        """Whether training batches are to show what a layer reads, and no calibration."""
+        layer = self._layers[path]
+        learns = any(one.requires_grad for one in layer.layer.parameters())
+        return self._for_training and learns and not layer.called
 
     def _sort_out(self) -> None:
         """Put functions where their modules stand, and leave out what others compute with."""
@@ -167,13 +194,27 @@ class PreparedLayers:
 
     def _disproved(self, path: str) -> str | None:
         layer = self._layers[path]
-        if not layer.shapes:
+        if self._for_training or isinstance(layer.layer, TABLES):
             return None
-        made = self._made(path, configs_of(_kind(layer))[0])
+        config, *_ = self._configs(path)
+        made = None if config.is_fp32 else self._made(path, config)
         if not isinstance(made, QuantizedLayer):
             return None
         shapes = [one for shape in layer.shapes for one in shapes_like(made.kernel_shape(shape))]
         return wrong_kernel(made.kernel, shapes)
+
+    def _configs(self, path: str) -> tuple[OpConfig, ...]:
+        """Return what a usable op can be, the first choice first."""
+        known, trained = configs_of(_kind(self._layers[path])), self._trained
+        if self._for_training:
+            table = isinstance(self._layers[path].layer, TABLES)
+            return known if table else (AS_TRAINED, FP32)
+        config = None if trained is None else trained.configs.get(path)
+        if trained is None or config is None:
+            return known
+        if config.is_fp32:
+            return (FP32,)
+        return (config, *known) if path in trained.grids else known
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -182,7 +223,7 @@ class PreparedLayers:
             Op(
                 name=path,
                 kind=_kind(layer),
-                configs=(FP32,) if path in self._wrong else configs_of(_kind(layer)),
+                configs=(FP32,) if path in self._wrong else self._configs(path),
                 weight_bytes=_weight_bytes(layer.layer),
                 corrections=self._corrections(path),
             )
@@ -242,18 +283,26 @@ class PreparedLayers:
         observed, x = self._layers[path], self._grid(path, config)
         if x is None:
             return quantized(observed.layer, None)
-        made = corrected(observed, x, config, self._equalizations.get(path))
+        made = corrected(observed, x, config, self._equalized(path, config))
         if isinstance(made, QuantizedLayer):
             made.kernel.exact = path in self.exact
         return made
+
+    def _equalized(self, path: str, config: OpConfig) -> Equalization | None:
+        if config.is_trained and self._trained is not None and path in self._trained.factors:
+            return Equalization(self._trained.factors[path], Histogram())  # whose range is trained
+        return self._equalizations.get(path)
 
     def _grid(self, path: str, config: OpConfig) -> Grid | None:
         observed, asked = self._layers[path], config.activation
         if isinstance(observed.layer, TABLES):
             return None
+        if config.is_trained and self._trained is not None:
+            return self._trained.grids[path]
         evened = EQUALIZATION in config.corrections
         seen = self._equalizations[path].seen if evened else observed.seen
-        return grid_for(seen, str(asked.scheme), str(asked.algorithm), bits=self._bits)
+        algorithm = "minmax" if config.is_trained else str(asked.algorithm)
+        return grid_for(seen, str(asked.scheme), algorithm, bits=self._bits)
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         """Return for each int8 op the error of what the model gives, on the batch of the dry run.
@@ -309,6 +358,32 @@ class PreparedLayers:
                 taken.append(perf_counter() - started)
         return OpProfile(median(taken), given.numel() * given.element_size())
 
+    def training(self, recipe: Recipe) -> LayersTraining:
+        """Return how a model is trained to be what ``recipe`` says, from the calibration on."""
+        configs, int8 = recipe.as_mapping(), recipe.int8_ops
+        tables = [op for op in int8 if isinstance(self._layers[op].layer, TABLES)]
+        seen = [op for op in int8 if op not in tables and self._is_seen(op)]
+        grids = {op: self._grid(op, configs[op]) for op in seen}
+        ops = TrainedOps(
+            configs=configs,
+            grids={op: grid for op, grid in grids.items() if grid is not None},
+            factors={
+                op: self._equalizations[op].factors.float()
+                for op in seen
+                if EQUALIZATION in configs[op].corrections
+            },
+            functions={op: self._signed(op) for op in int8 if op not in self._forwards},
+            gone={op: self._gone(op) for op in int8 if op in self._forwards and op in seen},
+            roots=self._roots,
+            bits=self._bits,
+        )
+        return LayersTraining(ops, tables=frozenset(tables), excluded=self.excluded)
+
+    def _signed(self, op: str) -> tuple[tuple[str, ...], FunctionSign]:
+        owners, call = self._owners, self._owners.call_of(op)
+        shift = view_in(call.bias, owners.held_by(op))
+        return owners.lent_to(op), FunctionSign.of(call, owners.made_of(op), shift)
+
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``rebuild`` needs besides the tensors, as plain values."""
         return {
@@ -343,18 +418,6 @@ def _as_they_are(recipe: Recipe) -> set[str]:
 
 def _kind(layer: ObservedLayer) -> str:
     return str(kind_of_class(type(layer.layer)))
-
-
-def _unusable(layer: ObservedLayer) -> str | None:
-    if not layer.called:
-        return "saw no calibration data"
-    if why := unquantizable(layer.layer):
-        return why
-    if layer.seen.refused:
-        return layer.seen.refused
-    if not layer.seen.batches and not isinstance(layer.layer, TABLES):
-        return "saw no calibration data"
-    return None
 
 
 def _weight_bytes(layer: nn.Module) -> int:

@@ -31,6 +31,10 @@ from lpot_lightning.quantization.quantized_layer import (
     kind_of,
     unfilled,
 )
+from lpot_lightning.quantization.training.converted import converted
+from lpot_lightning.quantization.training.state import TrainedOps
+from lpot_lightning.quantization.training.training import LayersTraining
+from lpot_lightning.recipe import DTYPES, Recipe
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
@@ -55,8 +59,8 @@ class OnednnBackend:
         calls: Mapping[int, ModuleCalls],
         *,
         avoid: Collection[str] = (),
-        whole: bool = True,
         for_training: bool = False,
+        trained: Mapping[str, Any] | None = None,
     ) -> PreparedLayers:
         """Find the layers that can be int8 and watch them; ``model`` is left as it is.
 
@@ -64,9 +68,15 @@ class OnednnBackend:
             model: in eval mode, on the CPU, in float32.
             calls: of every module, from a dry run.
             avoid: paths of layers that stay floats.
-            whole: is of no use here, and so is ``for_training``.
+            for_training: whether it is to be trained for int8.
+            trained: what ``LayersTraining.state`` gave at the end of such a training.
+
+        Raises:
+            ArtifactError: if ``trained`` is damaged, or of another model.
         """
-        del whole, for_training
+        known = None if trained is None else TrainedOps.of(trained)
+        if known is not None:
+            known.check(model)
         layers, owners, excluded = {}, {}, {}
         for path, module in _python_modules(model):
             if path in avoid:
@@ -90,17 +100,60 @@ class OnednnBackend:
             calls,
             excluded,
             roots,
-            bits=bits,
+            bits=bits if known is None else known.bits,
             owners=owners,
             order=[path for path, _ in model.named_modules()],
             shared=_shared(model),
+            for_training=for_training,
+            trained=known,
         )
+
+    def training(self, prepared: PreparedLayers, recipe: Recipe) -> LayersTraining:
+        """Return how a model is trained to be what ``recipe`` says.
+
+        Args:
+            prepared: by ``prepare``, for a training.
+            recipe: of its ops.
+        """
+        return prepared.training(recipe)
+
+    def training_of(self, model: nn.Module, state: Mapping[str, Any]) -> LayersTraining:
+        """Return the training that ``state`` was taken of, ready to go on.
+
+        Args:
+            model: of the class that was trained; its values do not matter.
+            state: what ``LayersTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if the state is damaged, or of another model.
+        """
+        ops = TrainedOps.of(state)
+        ops.check(model)
+        places = set(state["places"])
+        tables = frozenset(op for op in ops.int8_ops if op not in places)
+        training = LayersTraining(ops, tables=tables, excluded=state["excluded"])
+        training.load_ranges(state)
+        return training
+
+    def int8_of(self, model: nn.Module, state: Mapping[str, Any]) -> dict[str, StandIn]:
+        """Return the int8 parts of a trained model, as its training meant them to be.
+
+        Args:
+            model: with the trained weights, in eval mode, on the CPU, in float32.
+            state: what ``LayersTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if the state is damaged, or of another model.
+        """
+        return converted(model, TrainedOps.of(state))
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
         """Return the int8 layers of the tune config, to be filled with tensors."""
         found, functions = {}, {}
         for path, op in described["op"].items():
-            if op["activation"].get("dtype") == "fp32":
+            if op["activation"].get("dtype") not in DTYPES:
+                raise ArtifactError(f"op `{path}` of the tune config has no `dtype` of {DTYPES}")
+            if op["activation"]["dtype"] == "fp32":
                 continue
             if "function" in op:
                 functions[path] = op, _grid_of(path, op, described)

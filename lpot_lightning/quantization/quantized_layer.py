@@ -212,19 +212,36 @@ class QuantizedEmbeddingBag(nn.Module):
     ) -> Tensor:
         """Return one row a bag, as ``nn.EmbeddingBag`` does."""
         rows: Tensor = self.kernel.forward(input.reshape(-1)).to(self.dtype)
-        places = torch.arange(1, rows.shape[0] + 1).view(input.shape)
-        if self.padding_idx is not None:  # its places stand for a row before all others
-            places = places.where(input != self.padding_idx, 0)
-        rows = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
-        return F.embedding_bag(
-            places,
-            rows,
-            offsets if offsets is None else offsets.to(places.dtype),
-            mode=self.mode,
-            per_sample_weights=per_sample_weights,
-            include_last_offset=self.include_last_offset,
-            padding_idx=None if self.padding_idx is None else 0,
-        )
+        return bags_of(self, rows, input, offsets, per_sample_weights)
+
+
+def bags_of(
+    bag: Any,
+    rows: Tensor,
+    input: Tensor,
+    offsets: Tensor | None,
+    per_sample_weights: Tensor | None,
+) -> Tensor:
+    """Return what an ``nn.EmbeddingBag`` makes of the rows that it looks up.
+
+    Args:
+        bag: has the settings.
+        rows: one for each id of ``input``.
+        input: as the bag got it; so are the others.
+    """
+    places = torch.arange(1, rows.shape[0] + 1, device=rows.device).view(input.shape)
+    if bag.padding_idx is not None:  # its places stand for a row before all others
+        places = places.where(input != bag.padding_idx, 0)
+    rows = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
+    return F.embedding_bag(
+        places,
+        rows,
+        offsets if offsets is None else offsets.to(places.dtype),
+        mode=bag.mode,
+        per_sample_weights=per_sample_weights,
+        include_last_offset=bag.include_last_offset,
+        padding_idx=None if bag.padding_idx is None else 0,
+    )
 
 
 Int8Form: TypeAlias = QuantizedLayer | QuantizedEmbedding | QuantizedEmbeddingBag

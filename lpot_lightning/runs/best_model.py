@@ -138,7 +138,7 @@ class Keeper:
                 int8=trial.score.accuracy,
                 met=trial.accepted,
             ),
-            **({} if job.trained else {"calibration": {"samples": job.feed.samples}}),
+            "calibration": {"samples": job.feed.samples},
             **described,
             "op": with_rungs(described["op"]),
             **({"channels": job.options.channels} if job.options.channels else {}),

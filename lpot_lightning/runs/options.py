@@ -35,8 +35,6 @@ class Options:
     Args:
         modules: names or globs of submodules or ops to quantize; empty means everything.
         workspace: where the files go.
-        whole: whether the model itself is to be one graph, and not only where most of its layers
-            are its own.
         ranks: the processes that work together.
         dense: the accuracy of the model before it was pruned, where it was: int8 is compared with
             that.
@@ -48,7 +46,6 @@ class Options:
 
     modules: tuple[str, ...] = ()
     workspace: Workspace = Workspace()
-    whole: bool = True
     ranks: Ranks = field(default_factory=Ranks)
     dense: float | None = None
     channels: Mapping[str, Any] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.copying import other_types
 from lpot_lightning.module.stand_in import HELD, StandIn, replaced
-from lpot_lightning.quantization.backend import Backend, Prepared, TrainingBackend
+from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.tuning_result import by_reason
 
@@ -30,29 +30,30 @@ def prepare(
     say: Say,
     *,
     for_training: bool = False,
-    avoid: Collection[str] = (),
+    trained: Mapping[str, Any] | None = None,
 ) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
     Args:
         model: in eval mode.
-        backend: traces and observes.
+        backend: finds and observes.
         feed: shows the model one calibration batch, and gives a new one where that spoiled it.
-        options: whether the model itself is to be one graph, and who else works on it.
+        options: who else works on it.
         say: takes what the user should know.
-        for_training: whether the parts have to be the same in training mode.
-        avoid: paths of modules that may be no parts; what they hold may.
+        for_training: whether the model is to be trained for int8.
+        trained: the state that such a training ended in.
 
     Returns:
         the model to go on with, its parts, and what it is known by in its files.
 
     Raises:
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
+        ArtifactError: if ``trained`` is of another model.
     """
     check_not_int8(model)
     check_float32(model)
     ranks = options.ranks
-    avoid = set(avoid)
+    avoid: set[str] = set()
     while True:
         model, calls = called(model, feed)
         traits = Traits.of(model, calls)
@@ -62,8 +63,8 @@ def prepare(
                 model,
                 calls,
                 avoid=avoid,
-                whole=options.whole,
                 for_training=for_training,
+                trained=trained,
             )
         )
         broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, feed, say)
@@ -78,23 +79,6 @@ def prepare(
             f" ({reasons or 'it has no Linear, Conv or Embedding'})"
         )
     return model, prepared, traits
-
-
-def prepare_trained(
-    model: nn.Module,
-    backend: TrainingBackend,
-    feed: Feed,
-    options: Options,
-    state: Mapping[str, Any],
-) -> tuple[nn.Module, Prepared, Traits]:
-    """Find the parts of a trained ``model`` again, with the ranges of its training.
-
-    Raises:
-        ArtifactError: if ``state`` is of another model.
-    """
-    model, calls = called(model, feed)
-    traits = Traits.of(model, calls)
-    return model, options.ranks.together(lambda: backend.trained(model, calls, state)), traits
 
 
 def settle(prepared: Prepared, ranks: Ranks) -> None:

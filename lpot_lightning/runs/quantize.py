@@ -18,14 +18,14 @@ from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.stand_in import computing, replaced
-from lpot_lightning.quantization.backend import BACKENDS, TRAINING_BACKENDS, Backend, Prepared
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Backend, Prepared
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 from lpot_lightning.runs.best_model import Keeper
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import measured
 from lpot_lightning.runs.op_selection import space_of
 from lpot_lightning.runs.options import Listener, Options
-from lpot_lightning.runs.preparation import calibrate, prepare, prepare_trained, settle
+from lpot_lightning.runs.preparation import Say, calibrate, prepare
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.run_history import open_history
 from lpot_lightning.runs.trained import Trained
@@ -58,7 +58,8 @@ def quantize_model(
         feed: shows them data.
         options: see there.
         listener: see there.
-        trained: what a training for int8 came to; without it the model is calibrated.
+        trained: what a training for int8 came to: besides what calibration makes of the model,
+            each op may round as it was trained.
 
     Raises:
         LpotError: of the kind that says what is wrong, before the first trial where possible.
@@ -94,6 +95,8 @@ class _Run:
             gives_up=not (self.strategy.in_full or asked.performance_only or asked.max_trials == 1),
         )
         self.tried = self.most = 0
+        self.heard: list[Trial] = []
+        self.calibrated: Recipe | None = None
 
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
@@ -106,10 +109,7 @@ class _Run:
         criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
         if baseline == found.accuracy:  # else a trial would be compared with another model's pass
             self.judge.give_up_by(criterion, found)
-        if trained is None:
-            calibrate(model, prepared, self.feed, self.ranks, say)
-        else:
-            settle(prepared, self.ranks)
+        calibrate(model, prepared, self.feed, self.ranks, self._say_of_ops)
         model.requires_grad_(False)  # as it is in the end: graphs of trials are those of the result
         space = self._space(prepared)
         job = Job(
@@ -128,6 +128,7 @@ class _Run:
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))
+        self.calibrated = space.calibrated()
         self._announce(found, len(space.ops))
         for note in space.notes:
             say(note)
@@ -135,15 +136,20 @@ class _Run:
         return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
 
     def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared, Traits]:
-        if self.trained is None:
-            backend = BACKENDS["onednn"]()
-            return backend, *prepare(model, backend, self.feed, self.options, self.listener.say)
-        state = self.trained.state
-        trained = TRAINING_BACKENDS[state["backend"]]()
-        return trained, *prepare_trained(model, trained, self.feed, self.options, state)
+        backend, state = BACKENDS[ENGINE](), None if self.trained is None else self.trained.state
+        say = self._say_of_ops
+        return backend, *prepare(model, backend, self.feed, self.options, say, trained=state)
+
+    @property
+    def _say_of_ops(self) -> Say:
+        """Take what was said before a training, where there was one."""
+        return self.listener.say if self.trained is None else lambda _: None
 
     def _space(self, prepared: Prepared) -> Space:
-        return space_of(prepared, self.conf, self.options.modules)
+        space = space_of(prepared, self.conf, self.options.modules)
+        if self.trained is None or self.strategy.name == "auto":
+            return space
+        return _first_or_fp32(space)  # LPOT's orders are of a training that has one way to be int8
 
     def _judge_baseline(self, model: nn.Module) -> Evaluation:
         found = self.judge.judge_fp32(model)
@@ -182,7 +188,7 @@ class _Run:
         policy = self.conf.tuning.exit_policy
         if policy.performance_only:
             return 1
-        bounded = min(policy.max_trials, most_trials(ops))
+        bounded = min(policy.max_trials, most_trials(ops, trained=self.trained is not None))
         return bounded if self.strategy.finishes else policy.max_trials
 
     def _tune(
@@ -206,17 +212,32 @@ class _Run:
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),
             history=history,
             cost=ranker.cost,
-            on_trial=lambda trial: self._hear(trial, job.monitor.name),
+            on_trial=lambda trial: self._hear(trial, job),
             on_best=keeper.keep,
             now=lambda: self.ranks.agreed(monotonic()),
             countdown=self.judge.countdown,
             run_in_full=lambda recipe: self._try(job, recipe, in_full=True),
         )
 
-    def _hear(self, trial: Trial, monitor: str) -> None:
-        self.listener.trial(trial, monitor)
-        only_one = self.conf.tuning.exit_policy.performance_only or self.most == 1
-        if self.trained is not None and trial.number == 1 and not (trial.accepted or only_one):
+    def _hear(self, trial: Trial, job: Job) -> None:
+        self.listener.trial(trial, job.monitor.name)
+        if self.trained is not None and self.most > 1:
+            self.heard.append(trial)
+            self._say_of_training(job)
+
+    def _say_of_training(self, job: Job) -> None:
+        """Say how a training did, once it is judged by its strategy."""
+        first, *others = self.heard
+        both = self.strategy.name == "auto" and first.recipe != self.calibrated
+        if len(self.heard) != 1 + both:
+            return
+        for other in others:
+            if other.beats(first, job.criterion, lambda recipe: len(recipe.fp32_ops)):
+                self.listener.say(
+                    "PTQ of the trained weights is better than the trained rounding:"
+                    f" `{job.monitor.name}` = {_shown(other)} against {_shown(first)}, taken"
+                )
+        if not any(one.accepted for one in self.heard):
             self.listener.say(
                 "int8 as it was trained misses the criterion: going on with ops in fp32, in the"
                 f" order of strategy `{self.strategy.name}`"
@@ -237,6 +258,23 @@ class _Run:
             found = self.ranks.together(lambda: measured(job, quantized, score))
         objective = self.ranks.agreed(found)
         return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
+
+
+def _shown(trial: Trial) -> str:
+    accuracy = trial.score.accuracy
+    return "none" if accuracy is None else f"{accuracy:.4f}"
+
+
+def _first_or_fp32(space: Space) -> Space:
+    """Return a space in which each op has one way to be int8."""
+    ops = (
+        dataclasses.replace(op, configs=(*op.int8_configs[:1], *_fp32_of(op))) for op in space.ops
+    )
+    return dataclasses.replace(space, ops=tuple(ops))
+
+
+def _fp32_of(op: Op) -> tuple[OpConfig, ...]:
+    return (FP32,) if len(op.int8_configs) < len(op.configs) else ()
 
 
 def _weights(asked: StrategyConf) -> dict[str, Any]:

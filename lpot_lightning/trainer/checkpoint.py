@@ -24,7 +24,7 @@ from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put
-from lpot_lightning.quantization.backend import TRAINING_BACKENDS
+from lpot_lightning.quantization.backend import BACKENDS, check_backend
 from lpot_lightning.trainer.readable import readable_part
 
 Form = Literal["int8", "fake_quant"]
@@ -94,12 +94,12 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, kind in _QAT_FIELDS.items():
         if not isinstance(found, dict) or not isinstance(found.get(name), kind):
             raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
-    backend = found["training"].get("backend")
-    if backend not in TRAINING_BACKENDS:
-        raise ArtifactError(
-            f"`{KEY}.{QAT}.training.backend` of the checkpoint is `{backend}`; known:"
-            f" {', '.join(f'`{one}`' for one in TRAINING_BACKENDS)}"
-        )
+    check_backend(
+        found["training"].get("backend"),
+        f"{KEY}.{QAT}.training.backend",
+        "train again; the fp32 weights of the checkpoint are as good as ever, and its class's own"
+        " `load_from_checkpoint` loads them",
+    )
     return dict(found)
 
 
@@ -291,10 +291,12 @@ def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
     """Return a second model with the rounding of a training, or converted by it."""
     second = second_model(model)
     try:
-        backend = TRAINING_BACKENDS[state["backend"]]()
+        backend = BACKENDS[state["backend"]]()
         if form == "int8":
             put(second, backend.int8_of(second, state))
-            return second.requires_grad_(False).eval()
+            second.requires_grad_(False).eval()
+            backend.join(second, state)
+            return second
         training = backend.training_of(second_model(model), state)
     except ArtifactError:
         raise

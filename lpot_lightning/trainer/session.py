@@ -137,7 +137,12 @@ class SessionWork:
         return ValidationJudge(self._passes, session.module, asked, session.watchers, loaders)
 
     def feed(
-        self, *, calib: Source = "train", train: Any = None, samples: int | None = None
+        self,
+        *,
+        calib: Source = "train",
+        train: Any = None,
+        samples: int | None = None,
+        tells: bool = True,
     ) -> ValidationFeed:
         """Return who shows data to the models.
 
@@ -145,6 +150,7 @@ class SessionWork:
             calib: whose data, ``"train"`` or ``"val"``.
             train: training data, where it is not that of the trainer.
             samples: how many, where that is not the sampling size.
+            tells: whether to say that there are fewer.
         """
         size = self._conf.quantization.calibration.sampling_size
         data = Calibration(
@@ -156,7 +162,7 @@ class SessionWork:
             train=train,
             passes=self._passes,
         )
-        return ValidationFeed(self._passes, self.model, data)
+        return ValidationFeed(self._passes, self.model, data, tells=tells)
 
     @cached_property
     def _loaders(self) -> Loaders:

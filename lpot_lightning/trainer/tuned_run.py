@@ -87,11 +87,10 @@ def run_quantization(
             work.model(),
             conf,
             work.judge(request.monitor),
-            work.feed(calib=request.calib, train=request.train),
+            work.feed(calib=request.calib, train=request.train, tells=trained is None),
             Options(
                 modules=request.modules,
                 workspace=request.workspace,
-                whole=False,
                 ranks=work.ranks,
                 dense=request.dense,
                 channels=None if request.plan is None else request.plan.to_dict(),

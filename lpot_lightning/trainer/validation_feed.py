@@ -23,10 +23,18 @@ class ValidationFeed:
         passes: lends the loop.
         fresh: gives a new copy of the model that is to be quantized.
         data: draws the batches when they are asked for.
+        tells: whether to say that there are fewer samples than are wanted.
     """
 
-    def __init__(self, passes: Passes, fresh: Callable[[], nn.Module], data: Calibration) -> None:
-        self._passes, self._fresh, self._data = passes, fresh, data
+    def __init__(
+        self,
+        passes: Passes,
+        fresh: Callable[[], nn.Module],
+        data: Calibration,
+        *,
+        tells: bool = True,
+    ) -> None:
+        self._passes, self._fresh, self._data, self._tells = passes, fresh, data, tells
         self._is_whole = False
 
     @property
@@ -94,7 +102,7 @@ class ValidationFeed:
             DataError: if ``validation_step`` fails on one that is not the first.
         """
         quick = self._passes.trainer.fast_dev_run  # type: ignore[attr-defined]
-        if self.samples < self._data.wanted and not quick:
+        if self.samples < self._data.wanted and self._tells and not quick:
             self._passes.say(
                 f"{self._data.origin} has {self.samples} samples,"
                 f" `quantization.calibration.sampling_size` asks for {self._data.wanted}: all are"

@@ -95,6 +95,39 @@ def repair(
     return Repaired(bench.recipe, tuple(bench.repairs), left)
 
 
+CLEARLY = 0.5
+"""A training takes an equalization that leaves no more than this share of an error: dividing costs
+a step where no kernel before it does that."""
+
+
+def equalized(
+    recipe: Recipe, space: Space, error_of: ErrorOf, *, always: bool = False
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Return ``recipe`` with equalization for the ops that it helps clearly, and these.
+
+    Args:
+        recipe: what a training is to begin with.
+        space: ``Op.corrections`` says which ops can be equalized.
+        error_of: as for ``repair``; it is called twice for an op.
+        always: whether it is asked for wherever it can be done.
+    """
+    found = []
+    configs = recipe.as_mapping()
+    for op in space.ops:
+        now = configs[op.name]
+        if now.is_fp32 or EQUALIZATION not in op.corrections or EQUALIZATION in now.corrections:
+            continue
+        other = recipe.with_configs({op.name: replace(now, corrections=(EQUALIZATION,))})
+        if always or _halves(error_of(recipe, (op.name,)), error_of(other, (op.name,))):
+            recipe = other
+            found.append(op.name)
+    return recipe, tuple(found)
+
+
+def _halves(before: float, after: float) -> bool:
+    return math.isfinite(before) and after < CLEARLY * before
+
+
 def worst_of(sensitivities: Iterable[Sensitivity], share: float = SHARE) -> tuple[str, ...]:
     """Return the fewest ops that hold ``share`` of the finite damage, the worst one first."""
     ordered = sorted(
@@ -128,7 +161,7 @@ class _Bench:
         """Try all settings of ``op`` that are left to it."""
         now = self._config(op)
         others = {
-            _name(config): replace(config, corrections=(*config.corrections, *now.corrections))
+            _name(config): replace(config, corrections=_both(config, now))
             for config in self._ops[op].int8_configs
             if (config.activation, config.weight) != (now.activation, now.weight)
         }
@@ -152,10 +185,18 @@ class _Bench:
         now = self._config(op)
         if correction not in self._ops[op].corrections or correction in now.corrections:
             return {}
+        if correction == EQUALIZATION and now.is_trained:
+            return {}  # its range is that of channels as they were trained
         return {correction: replace(now, corrections=(*now.corrections, correction))}
 
     def _config(self, op: str) -> OpConfig:
         return self.recipe.as_mapping()[op]
+
+
+def _both(config: OpConfig, now: OpConfig) -> tuple[str, ...]:
+    """Return the corrections of ``config`` and of what it takes the place of."""
+    kept = [one for one in now.corrections if one != EQUALIZATION or not config.is_trained]
+    return (*config.corrections, *kept)
 
 
 def _name(config: OpConfig) -> str:

@@ -37,6 +37,13 @@ class Space:
         """Return the recipe in which each op has its first choice."""
         return Recipe.of({op.name: op.configs[0] for op in self.ops})
 
+    def calibrated(self) -> Recipe:
+        """Return the recipe in which each op has its first choice of those that no training gave.
+
+        It is ``all_int8`` where nothing was trained for int8.
+        """
+        return Recipe.of({op.name: _calibrated(op) for op in self.ops})
+
     @property
     def fallback_candidates(self) -> tuple[str, ...]:
         """Names of the ops that are int8 in ``all_int8`` and may stay in floating point."""
@@ -112,8 +119,16 @@ def build_space(
 
 def _corrected(op: Op, asked: Collection[str]) -> Op:
     those = tuple(one for one in op.corrections if one in asked)
-    configs = (c if c.is_fp32 else replace(c, corrections=those) for c in op.configs)
+    as_is = (c.is_fp32 or c.is_trained for c in op.configs)  # what was trained is not changed
+    configs = (
+        c if keep else replace(c, corrections=those)
+        for c, keep in zip(op.configs, as_is, strict=True)
+    )
     return replace(op, configs=tuple(configs))
+
+
+def _calibrated(op: Op) -> OpConfig:
+    return next((one for one in op.int8_configs if not one.is_trained), op.configs[0])
 
 
 def _fp32_last(op: Op) -> Op:

@@ -98,9 +98,10 @@ class Trial:
         """Return whether this later trial is the better choice than ``other``.
 
         Accepted comes before not accepted. Among accepted ones the lower measured objective
-        decides, where the two differ by more than ``SAME``; then the lower cost, then the better
-        accuracy. Among the others it is the better accuracy, then the lower cost. A trial that
-        failed or was ended early is never chosen.
+        decides, where the two differ by more than ``SAME`` and leave other ops in fp32, as else the
+        clock is all that differs; then the lower cost, then the better accuracy. Among the others
+        it is the better accuracy, then the lower cost. A trial that failed or was ended early is
+        never chosen.
         """
         mine = self.score.accuracy
         if mine is None or not self.score.in_full:
@@ -119,6 +120,8 @@ class Trial:
     def _has_less(self, other: Trial) -> int:
         """Return 1 if the objective is clearly lower than that of ``other``, -1 if higher, 0."""
         mine, theirs = self.score.objective, other.score.objective
+        if {*self.recipe.fp32_ops} == {*other.recipe.fp32_ops}:
+            return 0
         if mine is None or theirs is None or abs(mine - theirs) <= SAME * max(mine, theirs):
             return 0
         return _order(lt, mine, theirs)

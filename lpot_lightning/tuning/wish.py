@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
-from lpot_lightning.recipe import FP32, Op, OpConfig
+from lpot_lightning.recipe import FP32, TRAINED, Op, OpConfig
 
 _PLAIN_NAME = re.compile(r"[\w.\-/]+")
 _NAMES_SHOWN = 8
@@ -76,14 +76,17 @@ class Line:
         # A choice that leaves the field open meets every wish, as in LPOT.
         rank = {value: place for place, value in enumerate(self.wanted)}
         kept = [c for c in configs if self._value(c) is None or self._value(c) in rank]
-        return tuple(sorted(kept, key=lambda c: rank.get(self._value(c) or "", 0)))
+        return tuple(sorted(kept, key=lambda c: self._place(c, rank)))
+
+    def _place(self, config: OpConfig, rank: Mapping[str, int]) -> int:
+        return -1 if config.is_trained else rank.get(self._value(config) or "", 0)
 
     def _value(self, config: OpConfig) -> str | None:
         if config.is_fp32:
             return "fp32" if self.field == "dtype" else None
         tensor = getattr(config, self.side)
         value: str | None = None if tensor is None else getattr(tensor, self.field)
-        return value
+        return "minmax" if value == TRAINED else value  # learned from the ends of each batch
 
 
 def lines_of(key: str, wish: PrecisionWish) -> tuple[Line, ...]:

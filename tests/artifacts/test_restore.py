@@ -11,17 +11,11 @@ from torch import nn
 from zoo import rows
 
 from lpot_lightning.artifacts import storage
-from lpot_lightning.artifacts.traits import Traits
-from lpot_lightning.artifacts.tune_config import seal, with_rungs
+from lpot_lightning.artifacts.tune_config import seal
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import sha256
 from lpot_lightning.module.calls import recorded
-from lpot_lightning.module.copying import second_model
-from lpot_lightning.module.fingerprint import fingerprint
-from lpot_lightning.module.stand_in import put, replaced
-from lpot_lightning.quantization.backend import BACKENDS
-from lpot_lightning.quantization.onednn import OnednnBackend
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.module.stand_in import replaced
 
 SAME = {"temperature": 1.0, "log_every": 10, "sign": 1}
 
@@ -51,48 +45,17 @@ def told(caplog):
     return [one.getMessage() for one in caplog.records if one.name.startswith("lpot_lightning")]
 
 
-def written(folder, model, backend="pytorch_fx"):
+def written(folder, model):
     """Quantize ``model``, write its files, and return the int8 one."""
     torch.manual_seed(0)
     model.eval()
     with torch.no_grad(), recorded(model) as calls:
         X(model)
-    if backend == "pytorch_fx":
-        return save(folder, model, calibrated(model, *BATCHES), calls=calls)
-    return _by_onednn(folder, model, calls)
+    return save(folder, model, calibrated(model, *BATCHES), calls=calls)
 
 
-def _by_onednn(folder, model, calls):
-    backend = OnednnBackend()
-    prepared = backend.prepare(model, calls)
-    with replaced(model, prepared.observed) as observed:
-        for batch in BATCHES:
-            batch(observed)
-    prepared.settle()
-    recipe = Recipe.of({op.name: op.configs[0] for op in prepared.ops})
-    int8 = second_model(model)
-    put(int8, prepared.convert(recipe))
-    described = prepared.describe(recipe)
-    traits, probe = Traits.of(model, calls).described(second_model(int8))
-    configure = {
-        "backend": "onednn",
-        **described,
-        "op": with_rungs(described["op"]),
-        **traits,
-        "fp32_model": fingerprint(model),
-    }
-    storage.save(folder, configure, backend.to_plain(int8) | probe)
-    return int8
-
-
-@pytest.fixture(params=["pytorch_fx", "onednn"])
-def backend(request, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "onednn", OnednnBackend)
-    return request.param
-
-
-def test_an_attribute_that_was_set_travels_where_it_counts(tmp_path, backend, caplog):
-    int8 = written(tmp_path, Net(temperature=0.25, log_every=99), backend)
+def test_an_attribute_that_was_set_travels_where_it_counts(tmp_path, caplog):
+    int8 = written(tmp_path, Net(temperature=0.25, log_every=99))
     given = Net()
     again = load(tmp_path, given)
     assert same(X(again), X(int8))
@@ -100,8 +63,8 @@ def test_an_attribute_that_was_set_travels_where_it_counts(tmp_path, backend, ca
     assert given.temperature == 1.0
 
 
-def test_an_attribute_that_does_not_count_is_left_as_it_is(tmp_path, backend, caplog):
-    int8 = written(tmp_path, Net(log_every=99), backend)
+def test_an_attribute_that_does_not_count_is_left_as_it_is(tmp_path, caplog):
+    int8 = written(tmp_path, Net(log_every=99))
     again = load(tmp_path, Net(log_every=5))
     assert same(X(again), X(int8))
     assert again.log_every == 5
@@ -109,19 +72,19 @@ def test_an_attribute_that_does_not_count_is_left_as_it_is(tmp_path, backend, ca
 
 
 @pytest.mark.parametrize("given", [{"act": nn.LeakyReLU(0.9)}, {"sign": -1}, {"temperature": 3}])
-def test_other_constants_are_made_right(tmp_path, backend, given):
-    int8 = written(tmp_path, Net(), backend)
+def test_other_constants_are_made_right(tmp_path, given):
+    int8 = written(tmp_path, Net())
     assert same(X(load(tmp_path, Net(**copy.deepcopy(given)))), X(int8))
 
 
-def test_a_difference_that_is_let_pass_is_made_right_all_the_same(tmp_path, backend):
-    int8 = written(tmp_path, Net(temperature=1.0001), backend)
+def test_a_difference_that_is_let_pass_is_made_right_all_the_same(tmp_path):
+    int8 = written(tmp_path, Net(temperature=1.0001))
     assert same(X(load(tmp_path, Net())), X(int8))
 
 
 @pytest.mark.parametrize("act", [nn.GELU(), nn.Identity(), nn.Tanh()], ids=str)
-def test_another_function_is_refused_and_named(tmp_path, backend, act):
-    written(tmp_path, Net(), backend)
+def test_another_function_is_refused_and_named(tmp_path, act):
+    written(tmp_path, Net())
     with pytest.raises(ArtifactError) as caught:
         load(tmp_path, Net(act))
     kind = type(act).__name__
@@ -160,7 +123,7 @@ def test_what_no_call_of_the_step_reaches_is_left_and_it_is_said(tmp_path, caplo
     model = Around(rate=0.1).eval()
     with torch.no_grad(), recorded(model) as calls:
         X(model.net)
-    found = BACKEND.prepare(model, calls, whole=False)
+    found = BACKEND.prepare(model, calls)
     with replaced(model, found.observed) as observed:
         X(observed.net)
     found.settle()
@@ -176,8 +139,8 @@ class Minus(Net):
         return -super().forward(x)
 
 
-def test_another_forward_is_refused_with_how_far_it_is_off(tmp_path, backend):
-    written(tmp_path, Net(), backend)
+def test_another_forward_is_refused_with_how_far_it_is_off(tmp_path):
+    written(tmp_path, Net())
     told = r"the model is off by 200\.00%, .* is let pass: it is a `Minus` and was a `Net`; make"
     with pytest.raises(ArtifactError, match=told):
         load(tmp_path, Minus())

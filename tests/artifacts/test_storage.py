@@ -13,7 +13,7 @@ import torch
 import yaml
 from int8_scenes import all_int8, calibrated, converted, int8_ops, load, other_weights, same, save
 from torch import nn
-from zoo import Residual, made, rows, seeded
+from zoo import made, rows, seeded
 
 from lpot_lightning import load as restore
 from lpot_lightning.artifacts import storage
@@ -126,15 +126,6 @@ def test_another_shape_is_refused(saved, scene):
     refused(saved, other, "`fc.weight` of the model is float32[7, 6]", "was float32[5, 6]")
 
 
-class NoAdd(Residual):
-    def forward(self, x):
-        return self.fc(self.b2(self.c2(self.b1(self.c1(x)))).mean((2, 3)))
-
-
-def test_a_model_of_equal_tensors_and_another_forward_is_refused(saved):
-    refused(saved, seeded(NoAdd), "op `#add_0` of the tune config is not in the model")
-
-
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_weights_of_the_model_do_not_matter(saved, scene, value):
     model, batch, _ = scene
@@ -182,7 +173,7 @@ def test_an_edited_structure_is_refused(saved, scene, change):
     refused(saved, scene[0], storage.CONFIGURE, "the file is damaged, was edited")
 
 
-@pytest.mark.parametrize("change", CHANGES[:-1])
+@pytest.mark.parametrize("change", CHANGES[:4])
 def test_a_forged_structure_is_refused(saved, scene, change):
     rewrite(saved, change, weights_in(saved))
     refused(saved, scene[0], storage.CONFIGURE)
@@ -190,35 +181,40 @@ def test_a_forged_structure_is_refused(saved, scene, change):
 
 def test_the_op_that_is_missing_or_too_many_is_named(saved, scene):
     rewrite(saved, drop_op, weights_in(saved))
-    refused(saved, scene[0], "op `c2` of the model is not in the tune config")
+    refused(saved, scene[0], "tensor `c2.weight` is missing")
     rewrite(saved, lambda c: c["op"].update({"c2": c["op"]["c1"]}))
     rewrite(saved, add_op, weights_in(saved))
-    refused(saved, scene[0], "op `c9` of the tune config is not in the model")
+    refused(saved, scene[0], "the model has no `c9`, the quantized one had")
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_forged_scale_is_refused_wherever_it_is(saved, scene, value):
     clean = weights_in(saved)
-    names = [name for name in clean if name.endswith((".scale", "_scale_0"))]
-    assert len(names) > 4
+    names = [name for name in clean if name.endswith("kernel.scales")]
+    assert len(names) == 3
     for name in names:
         bad = {**clean, name: torch.full_like(clean[name], value)}
         rewrite(saved, lambda _: None, bad)
         refused(saved, scene[0], f"tensor `{name}` holds a scale that is not finite and positive")
 
 
-def test_a_forged_zero_point_is_refused_wherever_it_is(saved, scene):
-    clean = weights_in(saved)
-    names = [name for name in clean if name.endswith((".zero_point", "_zero_point_0"))]
-    for name in names:
-        bad = {**clean, name: torch.full_like(clean[name], 10**6)}
-        rewrite(saved, lambda _: None, bad)
-        refused(saved, scene[0], f"tensor `{name}` holds a zero point outside of 8 bits")
+def test_a_forged_grid_is_refused_wherever_it_is(saved, scene):
+    for op in ("c1", "c2", "fc"):
+        for field, value in (("zero_point", 10**6), ("scale", -1.0), ("scale", "wide")):
+            kept = (saved / storage.CONFIGURE).read_bytes()
+            forged = {field: value}
+            rewrite(
+                saved,
+                lambda c, op=op, forged=forged: c["op"][op]["activation"].update(forged),
+                weights_in(saved),
+            )
+            refused(saved, scene[0], f"op `{op}` of the tune config")
+            (saved / storage.CONFIGURE).write_bytes(kept)
 
 
 def test_forged_tensors_are_refused_by_name(saved, scene):
     clean = weights_in(saved)
-    name = "lpot_int8.fc._packed_params._packed_params.0.int_repr"
+    name = "fc.lpot_int8.kernel.weight"
     missing = {key: value for key, value in clean.items() if key != name}
     for weights, words in (
         (missing, f"tensor `{name}` is missing"),
@@ -298,9 +294,16 @@ def test_every_field_is_asked_for_by_name(saved, scene, field):
             refused(saved, scene[0], f"`{field}` is missing or no {kinds.__name__}")
 
 
-def test_an_unknown_backend_is_told_with_the_nearest_one(saved, scene):
-    rewrite(saved, lambda c: c.update(backend="pytorch_fxx"))
-    refused(saved, scene[0], "Did you mean `pytorch_fx`?")
+def test_an_unknown_backend_is_told(saved, scene):
+    rewrite(saved, lambda c: c.update(backend="another"))
+    refused(saved, scene[0], "`backend` is `another`; this version has `onednn`")
+
+
+def test_what_the_engine_of_earlier_versions_wrote_is_refused_by_its_name(saved, scene):
+    rewrite(saved, lambda c: c.update(backend="pytorch_fx"))
+    refused(
+        saved, scene[0], "the engine of earlier versions, which is gone: quantize the fp32 model"
+    )
 
 
 def killed(*_):
@@ -332,7 +335,7 @@ def test_killed_after_the_files_nothing_of_it_stays(saved, scene, monkeypatch, c
     int8 = save(saved, model, found, recipe_of(found, 1))
     assert same(batch(load(saved, model)), batch(int8))
     assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
-    assert not caplog.text
+    assert not [one for one in caplog.records if one.name.startswith("lpot_lightning")]
 
 
 @pytest.mark.parametrize("call", range(6))
@@ -373,7 +376,7 @@ def test_a_model_of_an_older_format_is_written_over_as_ours(saved, scene, caplog
     int8 = save(saved, model, found, recipe_of(found, 0))
     assert same(batch(load(saved, model)), batch(int8))
     assert sorted(path.name for path in saved.iterdir()) == sorted(BOTH)
-    assert not caplog.text
+    assert not [one for one in caplog.records if one.name.startswith("lpot_lightning")]
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -460,7 +463,9 @@ ODD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Sparse CSR")
+@pytest.mark.filterwarnings(
+    "ignore:The PyTorch API of nested", "ignore:Sparse CSR", "ignore:torch.quantize_per_tensor"
+)
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_tensors_are_refused_by_name(saved, scene, kind):
     large = torch.zeros(1 << 20)

@@ -140,7 +140,7 @@ def test_what_is_judged_is_in_eval_mode_and_cheap(workspace, approach: str, load
     one, judge = quantization(workspace, approach), Judge()
     one.eval_dataloader, one.eval_func = loader, judge
     one(net())
-    assert judge.modes == [False] * (3 if approach == QAT else 2)
+    assert judge.modes == [False] * (4 if approach == QAT else 2)
     assert one.result.evaluations == judge.calls
 
 
@@ -423,10 +423,6 @@ def _in_eval_mode(model: nn.Module) -> None:
     model(IMAGES)
 
 
-def _past_the_graph(model: nn.Module) -> None:
-    model.head(torch.ones(2, 128))
-
-
 def _another(model: nn.Module) -> nn.Module:
     model(IMAGES)
     return copy.deepcopy(model)
@@ -446,7 +442,6 @@ def _to_nan(model: nn.Module) -> None:
     [
         (_nothing, QuantizationError, "it was shown no data in training mode; call the model"),
         (_in_eval_mode, QuantizationError, "it was shown no data in training mode"),
-        (_past_the_graph, QuantizationError, "`q_func` calls `head` past the module that holds it"),
         (_another, QuantizationError, "returned another `Net` than the model it was given"),
         (_all_nan, DataError, "activations are not finite after the training"),
         (_to_nan, DataError, r"`head\.weight` is not finite after `q_func`"),
@@ -459,16 +454,29 @@ def test_a_training_that_is_none_is_told(workspace: Path, q_func, kind, match: s
         one(net())
 
 
-def test_what_passes_a_graph_by_is_said(workspace: Path, caplog) -> None:
-    def q_func(model: nn.Module) -> None:
-        train(model)
-        model.head(torch.ones(2, 128))
-
-    caplog.set_level(logging.INFO)
+def test_layers_that_are_called_by_themselves_learn(workspace: Path) -> None:
     one = quantization(workspace, QAT)
-    one.q_func = q_func
+    one.q_func = train_by_parts
     one(net())
-    assert "`head` past the module that holds it: what passes there was trained" in caplog.text
+    assert one.result.int8_ops == ("first", "second", "head")
+
+
+def test_a_frozen_part_in_eval_mode_learns_and_an_evaluation_teaches_nothing(
+    workspace: Path,
+) -> None:
+    def q_func(model: nn.Module) -> None:
+        model[0].eval().requires_grad_(False)
+        model(torch.ones(4, 8))
+        learned.append(float(vars(model[0])["forward"]._input._ranges.high.max()))
+        model.eval()
+        model(1000 * torch.ones(4, 8))
+        learned.append(float(vars(model[0])["forward"]._input._ranges.high.max()))
+
+    learned: list[float] = []
+    one = quantization(workspace, QAT)
+    one.q_func, one.eval_func = q_func, lambda model: 2 + float(model(torch.ones(4, 8)).mean())
+    one(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)))
+    assert 1.0 <= learned[0] == learned[1] < 100.0
 
 
 def test_a_model_that_cannot_be_trained_is_told_before_the_training(workspace: Path) -> None:

@@ -1,16 +1,10 @@
 """From an fp32 model to an int8 one, and back from its files, in one call each."""
 
 import copy
-import inspect
-import itertools
-import re
 from pathlib import Path
 
 import torch
-from pairs import all_pairs
 from torch import nn
-from torch.ao.nn.quantized import Embedding, EmbeddingBag
-from torch.fx import GraphModule, Interpreter
 from torch.utils import _pytree as pytree
 
 from lpot_lightning import load as restore
@@ -21,11 +15,10 @@ from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import content_hash, fingerprint
 from lpot_lightning.module.stand_in import put, replaced
-from lpot_lightning.quantization.fx.backend import FxBackend
-from lpot_lightning.quantization.fx.graph import kind_of
+from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import Recipe
 
-BACKEND = FxBackend()
+BACKEND = OnednnBackend()
 
 
 class Batch:
@@ -95,6 +88,7 @@ def save(folder: Path, model, found, recipe=None, calls=None):
         "fp32_model": fingerprint(model),
     }
     storage.save(folder, configure, BACKEND.to_plain(int8) | probe)
+    BACKEND.join(int8, described)
     return int8
 
 
@@ -146,53 +140,6 @@ def state_of(model):
     )
 
 
-class _Watch(Interpreter):
-    """Notes which nodes of a converted graph compute in int8."""
-
-    def __init__(self, graph):
-        super().__init__(graph)
-        self.layers: dict[str, bool] = {}
-        self.functions: dict[str, list[bool]] = {}
-
-    def run_node(self, n):
-        value = super().run_node(n)
-        args, _ = self.fetch_args_kwargs_from_env(n)
-        reads = any(
-            isinstance(x, torch.Tensor) and x.is_quantized for x in pytree.tree_leaves(args)
-        )
-        if n.op == "call_module":
-            layer = self.module.get_submodule(str(n.target))
-            self.layers[str(n.target)] = reads or isinstance(layer, Embedding | EmbeddingBag)
-        elif n.op in ("call_function", "call_method"):
-            kind = re.sub("(add|mul)_relu", r"\1", kind_of(n, self.module))
-            self.functions.setdefault(kind, []).append(reads)
-        return value
-
-
-def truly_int8(part, module, calls) -> set[str]:
-    """Return the ops that a converted part computes in int8, whatever the recipe said."""
-    if not isinstance(module, GraphModule):
-        return set()
-    watch = _Watch(module)
-    bound = inspect.signature(module.forward).bind(*calls.args, **calls.kwargs)
-    bound.apply_defaults()
-    with torch.no_grad():
-        watch.run(*bound.arguments.values())
-    found = set()
-    turn: dict[str, int] = {}
-    for op, nodes in part.ops.nodes.items():
-        for node in nodes:
-            if node.op == "call_module":
-                is_int8 = watch.layers.get(str(node.target), False)
-            else:
-                kind = part.ops.kinds[op]
-                is_int8 = watch.functions[kind][turn.get(kind, 0)]
-                turn[kind] = turn.get(kind, 0) + 1
-            if is_int8:
-                found.add(op)
-    return found
-
-
 def seeded(factory) -> nn.Module:
     """Build a model from a fixed seed, with batch norms that have seen data."""
     torch.manual_seed(0)
@@ -202,34 +149,3 @@ def seeded(factory) -> nn.Module:
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 2)
     return model
-
-
-def recipes(found):
-    """Return the whole in int8, and patterns in which each op is in int8 and fp32 beside each."""
-    whole, names = all_int8(found), int8_ops(found)
-    yield whole
-    for kept in all_pairs(*[(True, False)] * len(names)):
-        if 0 < sum(kept) < len(names):
-            yield whole.with_fp32(itertools.compress(names, [not one for one in kept]))
-
-
-def recipes_apart(found):
-    """Return every pattern with one op apart from the others, and the one without any apart."""
-    whole = all_int8(found)
-    yield whole
-    for name in int8_ops(found):
-        yield whole.with_fp32([name])
-        yield only(found, name)
-
-
-def truth_of(found, recipe) -> set[str]:
-    """Return the ops that really compute in int8, over all parts."""
-    parts = found.convert(recipe)
-    pairs = zip(found._parts, found._calls, strict=True)
-    return set().union(
-        *(
-            truly_int8(part, parts[part.spec.path].graph, calls)
-            for part, calls in pairs
-            if part.spec.path in parts
-        )
-    )

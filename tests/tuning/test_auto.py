@@ -342,3 +342,50 @@ def test_an_op_that_cannot_be_measured_is_taken_for_the_most_harmful(value):
 def test_the_order_of_the_ranking_s_answer_does_not_matter():
     backward = dict(reversed(planted().items()))
     assert run(planted())[1].trials == run(planted(), ranked=backward)[1].trials
+
+
+TRAINED_OR = (int8("asym", "trained"), INT8, FP32)
+
+
+def trained_space(names="ab"):
+    return Space(tuple(linear(name, TRAINED_OR) for name in names))
+
+
+@pytest.mark.parametrize(
+    ("as_trained", "calibrated", "best"), [(0.895, 0.893, 0), (0.893, 0.895, 1), (0.5, 0.895, 1)]
+)
+def test_what_was_trained_and_what_calibration_makes_of_it_are_both_tried(
+    as_trained, calibrated, best
+):
+    """And the better one of those that are good enough is taken."""
+    space, accuracies = trained_space(), (as_trained, calibrated)
+    outcome = tuned(
+        AUTO,
+        space,
+        lambda recipe: Score.of(accuracies[recipe == space.calibrated()], 1.0),
+        search_for(),
+    )
+    assert [one.recipe for one in outcome.trials] == [space.all_int8(), space.calibrated()]
+    assert outcome.best == outcome.trials[best]
+
+
+@pytest.mark.parametrize(("as_trained", "calibrated"), [(0.8, 0.7), (0.7, 0.8)])
+def test_the_search_goes_on_from_the_better_of_the_two(as_trained, calibrated):
+    space, seen = trained_space(), []
+    accuracies = {space.all_int8(): as_trained, space.calibrated(): calibrated}
+
+    def rank(recipe):
+        seen.append(recipe)
+        return [Sensitivity(op, 1.0) for op in recipe.int8_ops]
+
+    search = SearchContext(rank=rank, criterion=search_for().criterion, baseline=0.9)
+
+    def judged(recipe):
+        return verdict(accuracies.get(recipe, 0.9), recipe not in accuracies)
+
+    proposals(search_auto, space, search, judged)
+    assert seen[0] == max(accuracies, key=accuracies.get)
+
+
+def test_a_training_costs_one_trial_more_at_most():
+    assert most_trials(11, trained=True) == most_trials(11) + 1

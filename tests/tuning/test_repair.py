@@ -7,7 +7,7 @@ import pytest
 from made_up import FOUR, int8
 
 from lpot_lightning.recipe import CORRECTIONS, FP32, Op, Recipe
-from lpot_lightning.tuning.repair import repair, worst_of
+from lpot_lightning.tuning.repair import equalized, repair, worst_of
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -155,3 +155,39 @@ def test_an_error_that_is_not_finite_is_not_measured_against():
     ranked = [Sensitivity("a", 1.0)]
     found = repair(space.all_int8(), space, ranked, lambda recipe, ops: math.inf)
     assert found.recipe == space.all_int8()
+
+
+def trained_op(*corrections):
+    trained = int8("asym", "trained")
+    return Op(
+        name="op",
+        kind="Linear",
+        configs=(replace(trained, corrections=corrections), int8("asym", "kl"), FP32),
+        corrections=CORRECTIONS,
+    )
+
+
+def test_what_was_trained_is_not_equalized_after_the_training():
+    """Its range is that of channels as they were trained."""
+    space = Space((trained_op(),))
+
+    def error(recipe, _):
+        return 1.0 / (1 + len(recipe.as_mapping()["op"].corrections))
+
+    found = repair(space.all_int8(), space, [Sensitivity("op", 1.0)], error)
+    config = found.recipe.as_mapping()["op"]
+    assert not (config.is_trained and EQUALIZE in config.corrections)
+
+
+def test_a_training_begins_with_the_equalization_that_halves_an_error():
+    space = Space((trained_op(), replace(trained_op(), name="other")))
+
+    def error(recipe, ops):
+        evened = any(recipe.as_mapping()[op].corrections for op in ops)
+        return {"op": 0.4, "other": 0.6}[ops[0]] if evened else 1.0
+
+    recipe, found = equalized(space.all_int8(), space, error)
+    assert found == ("op",)
+    assert recipe.as_mapping()["op"].corrections == (EQUALIZE,)
+    assert recipe.as_mapping()["op"].is_trained
+    assert equalized(space.all_int8(), space, error, always=True)[1] == ("op", "other")

@@ -155,5 +155,5 @@ def test_data_that_are_not_finite_are_told(workspace):
     """Not before the first batch, and not by a model that is worth nothing either."""
     nothing = TensorDataset(torch.full((16, 1, 8, 8), float("nan")), torch.arange(16) % 4)
     one = trainer(qat(workspace), max_epochs=1)
-    with pytest.raises(LpotError, match="none that was finite"):
+    with pytest.raises(LpotError, match="its weight is not finite"):
         one.fit(ConvLit(), DataLoader(nothing, batch_size=4), val_images())

@@ -106,7 +106,7 @@ def test_the_result_and_a_fit_that_goes_on(tmp_path):
         ConvLit(), loader, val_images()
     )
     result = callback.result
-    assert (result.status, result.fp32_ops, result.evaluations) == ("met", (), 3.0)
+    assert (result.status, result.fp32_ops, result.evaluations) == ("met", (), 4.0)
     path = tmp_path / "saved" / "last.ckpt"
     restored = lpot_lightning.load_from_checkpoint(ConvLit, path)
     (found,) = trainer().validate(restored, val_images(), verbose=False)
@@ -130,14 +130,13 @@ class Astray(Lit):
         return nn.functional.cross_entropy(logits, batch[1])
 
 
-def test_what_one_process_calls_past_its_module_is_entered_in_both(tmp_path):
+def test_what_one_process_calls_past_its_module_rounds_in_both(tmp_path):
     callback, saved = qat(tmp_path / "workspace"), checkpoints(tmp_path / "saved")
     loader = DataLoader(points(120), batch_size=8)
     values = DataLoader(points(48, seed=1), batch_size=8)
     two(callback, saved, enable_checkpointing=True).fit(Astray(), loader, values)
     state = torch.load(tmp_path / "saved" / "last.ckpt", weights_only=True)
-    parts = state["lpot_lightning"]["qat"]["training"]["parts"]
-    assert [part["path"] for part in parts] == ["net.0", "net.1"]
+    assert state["lpot_lightning"]["qat"]["training"]["places"] == ["net.0.0", "net.1"]
     assert callback.result.status == "met"
 
 

@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import lpot_lightning
+from lpot_lightning.quantization.program.program import programs_of
 from tests.whole_runs.test_old_failures import ManyWays
 
 pytestmark = [
@@ -218,10 +219,10 @@ class Look(pl.Callback):
 
 
 def test_7551_layers_round_that_training_calls_past_their_module(workspace):
-    """From the second batch on, where the validation calls the module as a whole."""
+    """From the first batch on, where the validation calls the module as a whole."""
     look, callback = Look("net.enc"), qat(workspace)
     fit(callback, InPieces(), look, max_epochs=1)
-    assert look.rounds == [False] + [True] * 7
+    assert look.rounds == [True] * 8
     assert callback.result.int8_ops == ("net.enc", "net.head")
 
 
@@ -235,7 +236,7 @@ class Late(InPieces):
 
 
 def test_7551_what_training_calls_past_its_module_in_the_last_epoch_only(tmp_path, workspace):
-    """The ranges of the parts begin anew, and are learned though they would be frozen."""
+    """The layers are the same ones, and so are their ranges."""
     callback, saved = qat(workspace), checkpoints(tmp_path / "saved")
     one, _ = fit(callback, Late(), saved)
     assert callback.result.int8_ops == ("net.enc", "net.head")
@@ -245,11 +246,12 @@ def test_7551_what_training_calls_past_its_module_in_the_last_epoch_only(tmp_pat
 
 @pytest.mark.parametrize("given", [{"fast_dev_run": True}, {"limit_train_batches": 1}])
 def test_7551_layers_that_the_only_batch_calls_past_their_module(workspace, given):
-    """Nothing was learned of what is rounded, so it is calibrated."""
-    callback = qat(workspace, tuning=LOOSE)
-    with pytest.warns(UserWarning, match="no batch was trained with the rounding of int8: the"):
-        fit(callback, InPieces(), **{"max_epochs": 1, **given})
-    assert callback.result.int8_ops
+    """They round in it, and teach their ranges."""
+    seen, callback = [], qat(workspace, tuning=LOOSE)
+    look = Noting(on_train_end=lambda *_: seen.append(callback._fit.training.state()["ranges"]))
+    fit(callback, InPieces(), look, **{"max_epochs": 1, **given})
+    assert seen[0]["high"].isfinite().all()
+    assert callback.result.int8_ops == ("net.enc", "net.head")
 
 
 def test_11047_masks_of_torchs_own_pruning_are_kept(workspace):
@@ -268,7 +270,7 @@ def test_11047_masks_of_torchs_own_pruning_are_kept(workspace):
 def int8_zeros(workspace):
     """Return where the first weight of the int8 model is zero."""
     held = torch.load(workspace / "best_model_weights.pt", weights_only=True)
-    return held["lpot_int8.net.0.weight.int_repr"] == 0
+    return held["net.0.lpot_int8.kernel.weight"] == 0
 
 
 def test_11047_lightnings_pruning_in_the_same_list(workspace):
@@ -316,7 +318,10 @@ def test_12890_a_norm_learns_while_it_trains_and_is_fused_in_the_end(workspace):
     trained(callback, None, look)
     assert all(slopes[:18])  # three epochs
     assert [torch.equal(*pair) for pair in pairwise(means)] == [False, False, True]
-    assert not [name for name in callback.result.model.state_dict() if "running" in name]
+    model = callback.result.model
+    outputs(model)
+    assert programs_of(model)["net"]
+    assert not any("batch_norm" in one.code for one in programs_of(model)["net"])
 
 
 class Wild(ConvLit):

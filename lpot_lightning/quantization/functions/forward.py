@@ -144,6 +144,11 @@ class FunctionOp:
         self.stored = ""
         self.int8: QuantizedFunction | None = None
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a call is to show the weight, and makes it int8."""
+        return False
+
     def is_of(self, call: WeightCall) -> bool:
         """Whether the int8 form computes what ``call`` asks for."""
         return (
@@ -189,7 +194,11 @@ class OwnerForward(NotExported):
         if is_tracing() and comes_of_inputs(call.weight):
             return None  # it is another weight in other calls of the trace
         with paused():  # values are looked at, which no trace is to hold
-            return next((op.int8 for op in self.ops.values() if op.is_of(call)), None)
+            return self.known(call)
+
+    def known(self, call: WeightCall) -> QuantizedFunction | None:
+        """Return what has the weight of a call, ``None`` if nothing has."""
+        return next((op.int8 for op in self.ops.values() if op.is_of(call)), None)
 
     def _is_own(self, weight: Tensor) -> bool:
         lent = [self.owner.get_submodule(name) for name in self._lent]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,17 @@ def own_tensors(owner: nn.Module, lent: Sequence[nn.Module]) -> Iterator[Tensor]
     for module in (owner, *lent):
         for held in (module._parameters, module._buffers):
             yield from (one for one in held.values() if one is not None)
+
+
+def tensors_of(owner: nn.Module, lent: Iterable[str]) -> dict[str, Tensor]:
+    """Return the tensors that weights in ``owner`` are made of, by their names in it."""
+    found = {}
+    for where in ("", *lent):
+        holder = owner.get_submodule(where)
+        for name, one in (*holder._parameters.items(), *holder._buffers.items()):
+            if one is not None:
+                found[f"{where}.{name}" if where else name] = one
+    return found
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:

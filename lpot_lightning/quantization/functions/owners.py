@@ -17,7 +17,13 @@ from lpot_lightning.quantization.functions.forward import (
     QuantizedFunction,
     stand_in,
 )
-from lpot_lightning.quantization.functions.observed import ObservedOwner, Tells, own_tensors
+from lpot_lightning.quantization.functions.observed import (
+    ObservedOwner,
+    Tells,
+    own_tensors,
+    tensors_of,
+)
+from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import TABLES, QuantizedLayer, kind_of
 
 SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
@@ -84,13 +90,32 @@ class Owners:
         names = {name for one in seen for name in one}
         self._unlike = {n for n in names if any(one.get(n) != seen[0].get(n) for one in seen)}
 
+    def made_of(self, op: str) -> dict[str, Tensor]:
+        """Return the tensors that the weight of an op is made of, by their names in the module."""
+        path, _, name = op.rpartition("#")
+        held = tensors_of(self._modules[path], self._lent[path])
+        wanted = self.observed[path].sources(name)
+        return {one: tensor for one, tensor in held.items() if id(tensor) in wanted}
+
+    def held_by(self, op: str) -> dict[str, Tensor]:
+        """Return the tensors of the module of an op, and of those that lend it theirs."""
+        path = op.rpartition("#")[0]
+        return tensors_of(self._modules[path], self._lent[path])
+
+    def lent_to(self, op: str) -> tuple[str, ...]:
+        """Return the names of the modules that lend the module of an op their weights."""
+        return tuple(self._lent[op.rpartition("#")[0]])
+
+    def call_of(self, op: str) -> WeightCall:
+        """Return the first call of an op."""
+        path, _, name = op.rpartition("#")
+        return self.observed[path].ops[name]
+
     def _names(self, path: str, sources: Iterable[int]) -> Iterator[str]:
         wanted = set(sources)
-        for where in ("", *self._lent[path]):
-            held = self._modules[path].get_submodule(where)
-            for name, one in (*held._parameters.items(), *held._buffers.items()):
-                if id(one) in wanted:
-                    yield f"{where}.{name}" if where else name
+        for name, one in tensors_of(self._modules[path], self._lent[path]).items():
+            if id(one) in wanted:
+                yield name
 
     def takes(self, layer: nn.Module) -> bool:
         """Whether functions of modules around ``layer``, which nobody calls, use its weight."""

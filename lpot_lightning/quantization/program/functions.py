@@ -47,7 +47,7 @@ class _Spelling:
         draft, node = self.draft, self.node
         draft.sources += [op for op in self.owner.ops.values() if op not in draft.sources]
         forms = [op for op in self.owner.ops.values() if op.geometry[0] == self.function]
-        if all(op.int8 is None for op in forms):
+        if all(op.int8 is None and not op.awaits for op in forms):
             self._as_it_was()
             return
         values = _Values(draft, self.attributes)

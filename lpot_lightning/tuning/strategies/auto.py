@@ -15,24 +15,28 @@ from lpot_lightning.tuning.strategies.ranking import Ranking
 from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def most_trials(ops: int) -> int:
+def most_trials(ops: int, *, trained: bool = False) -> int:
     """Return how many trials ``search_auto`` takes at most, whatever the verdicts are.
 
     Args:
         ops: how many may be int8 or fp32.
+        trained: whether they were trained for int8.
 
     Example::
 
         most_trials(150)  # 14
     """
-    return 2 + longest(ops) + GIVE_BACK_TRIALS
+    return 2 + trained + longest(ops) + GIVE_BACK_TRIALS
 
 
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    1. All int8. If that is not good enough, ``search.repair`` is asked for settings and corrections
-       that cost no speed, and what it changes is tried. The better of the two is the base.
+    1. All int8. After a training for int8 that is once as it was trained, and once as calibration
+       makes it of the trained weights: both are tried, so that a training is never behind what
+       there is without one. If neither is good enough, the search goes on from the better one:
+       ``search.repair`` is asked for settings and corrections that cost no speed, and what it
+       changes is tried. The better of the two is the base.
     2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
        for it costs. How many of them, from the first on, have to stay in fp32 is searched by
        bisection over this order, as AIMET's mixed precision does
@@ -55,6 +59,11 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
     """
     base = _without_islands(space.all_int8(), space)
     score = yield base
+    calibrated = _without_islands(space.calibrated(), space)
+    if calibrated != base:
+        other = yield calibrated
+        if other.accepted and not score.accepted or _is_better(other, score, search):
+            base, score = calibrated, other
     if score.accepted:
         return
     ranked = search.rank(base)

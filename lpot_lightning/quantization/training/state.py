@@ -1,0 +1,134 @@
+"""What a training for int8 came to, as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.quantized_layer import channels_of, kind_of
+from lpot_lightning.quantization.training.functions import FunctionSign
+from lpot_lightning.quantization.training.ranges import check_ranges, grids_of
+from lpot_lightning.recipe import OpConfig
+
+_FIELDS: dict[str, type] = {
+    "excluded": dict,
+    "reduce_range": bool,
+    "parts": list,
+    "op": dict,
+    "function": dict,
+    "gone": dict,
+    "places": list,
+    "ranges": dict,
+    "factors": dict,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOps:
+    """The ops of a training, and what each has learned.
+
+    Args:
+        configs: of all ops that the training knew; those in fp32 are to stay so.
+        grids: of the inputs of int8 ops, where one is known.
+        factors: what channels of inputs are divided by, where they are.
+        functions: the ops that are no layers: which modules inside lend them weights, and the sign.
+        gone: tensors of layers that int8 needs no more.
+        roots: modules that graphs are made of.
+        bits: 8, or 7.
+    """
+
+    configs: Mapping[str, OpConfig]
+    grids: Mapping[str, Grid]
+    factors: Mapping[str, Tensor]
+    functions: Mapping[str, tuple[tuple[str, ...], FunctionSign]]
+    gone: Mapping[str, tuple[str, ...]]
+    roots: tuple[str, ...]
+    bits: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> TrainedOps:
+        """Read what ``LayersTraining.state`` gave.
+
+        Raises:
+            ArtifactError: if it is damaged.
+        """
+        for name, kind in _FIELDS.items():
+            if not isinstance(state.get(name), kind):
+                raise ArtifactError(
+                    f"the state of the training is damaged: `{name}` is"
+                    f" `{type(state.get(name)).__name__}`, it has to be `{kind.__name__}`"
+                )
+        check_ranges(state["ranges"], len(state["places"]))
+        bits = 7 if state["reduce_range"] else 8
+        try:
+            return cls(
+                configs={op: OpConfig.from_dict(one) for op, one in state["op"].items()},
+                grids=_known(state["places"], grids_of(state["ranges"], bits=bits)),
+                factors=dict(state["factors"]),
+                functions={op: _function(one) for op, one in state["function"].items()},
+                gone={op: tuple(names) for op, names in state["gone"].items()},
+                roots=tuple(str(part["path"]) for part in state["parts"]),
+                bits=bits,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, ConfError) as error:
+            raise ArtifactError(f"the state of the training is damaged: {error}") from error
+
+    @property
+    def int8_ops(self) -> tuple[str, ...]:
+        """The ops that are trained for int8."""
+        return tuple(op for op, config in self.configs.items() if not config.is_fp32)
+
+    def check(self, model: nn.Module) -> None:
+        """Raise an ``ArtifactError`` unless ``model`` has these ops."""
+        for op in self.int8_ops:
+            path = op.rpartition("#")[0] if op in self.functions else op
+            try:
+                module = model.get_submodule(path)
+            except AttributeError as error:
+                raise ArtifactError(f"the model has no `{path}`, the trained one had") from error
+            if op not in self.functions:
+                self._check_layer(op, module)
+
+    def _check_layer(self, op: str, layer: nn.Module) -> None:
+        if kind_of(layer) is None:
+            raise ArtifactError(f"`{op}` is a `{type(layer).__name__}`, which has no int8 form")
+        factors = self.factors.get(op)
+        if factors is not None and factors.shape != (channels_of(layer),):
+            raise ArtifactError(
+                f"`{op}` reads {channels_of(layer)} channels, the trained one {list(factors.shape)}"
+            )
+
+
+def _known(places: list[str], grids: list[Grid | None]) -> dict[str, Grid]:
+    pairs = zip(places, grids, strict=True)
+    return {str(place): grid for place, grid in pairs if grid is not None}
+
+
+def _function(plain: Mapping[str, Any]) -> tuple[tuple[str, ...], FunctionSign]:
+    offset = plain["offset"]
+    sign = FunctionSign(
+        function=str(plain["function"]),
+        numbers=tuple(map(int, plain["numbers"])),
+        padding=str(plain["padding"]),
+        shape=tuple(map(int, plain["shape"])),
+        bias=bool(plain["bias"]),
+        sources=tuple(map(str, plain["sources"])),
+        offset=None if offset is None else int(offset),
+        stride=tuple(map(int, plain["stride"])),
+        shift=None if plain["shift"] is None else (str(plain["shift"][0]), int(plain["shift"][1])),
+    )
+    return tuple(map(str, plain["lent"])), sign
+
+
+def function_to_plain(lent: tuple[str, ...], sign: FunctionSign) -> dict[str, Any]:
+    """Return what ``TrainedOps.functions`` is read from."""
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(sign).items()
+    }
+    return {"lent": list(lent), **plain}

@@ -1,0 +1,155 @@
+"""A model that is trained for int8: its own layers, which round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.module.stand_in import Undo, let_compute, without_compiler
+from lpot_lightning.quantization.training.functions import FunctionSign, RoundingOwner
+from lpot_lightning.quantization.training.layers import RoundedInput, RoundingLayer
+from lpot_lightning.quantization.training.ranges import Ranges
+from lpot_lightning.quantization.training.state import TrainedOps, function_to_plain
+
+
+class LayersTraining:
+    """The rounding of one model while it is trained.
+
+    Args:
+        ops: what each op is to be, and where its range begins.
+        tables: int8 ops whose input are ids.
+        excluded: what stays in fp32 whatever is asked, with the reason.
+
+    Example::
+
+        training = backend.training(prepared, recipe)
+        training.attach(model)
+        fit(model)
+        training.detach()
+    """
+
+    def __init__(
+        self, ops: TrainedOps, *, tables: frozenset[str], excluded: Mapping[str, str]
+    ) -> None:
+        self._ops, self._excluded = ops, dict(excluded)
+        names = [op for op in ops.int8_ops if op not in tables]
+        self._places = {op: place for place, op in enumerate(names)}
+        self._ranges = Ranges([ops.grids.get(op) for op in names], bits=ops.bits)
+        self._undo: list[Undo] = []
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the modules whose weights are rounded."""
+        return tuple(dict.fromkeys(self._path(op) for op in self._ops.int8_ops))
+
+    def _path(self, op: str) -> str:
+        return op.rpartition("#")[0] if op in self._ops.functions else op
+
+    @property
+    def int8_ops(self) -> tuple[str, ...]:
+        """The ops that are trained for int8."""
+        return self._ops.int8_ops
+
+    @property
+    def observing(self) -> bool:
+        """Whether the ranges of activations are learned from what passes."""
+        return self._ranges.observing
+
+    @observing.setter
+    def observing(self, wanted: bool) -> None:
+        self._ranges.observing = wanted
+
+    def follow(self, model: nn.Module) -> None:
+        """Learn only while ``model`` itself is in training mode, whatever its parts are in."""
+        self._ranges.follows = model
+
+    def attach(self, model: nn.Module) -> None:
+        """Let the layers of ``model`` compute as int8 will, rounded, until ``detach``.
+
+        No layer, tensor, name or hook of ``model`` changes, nor its ``state_dict``. What
+        ``torch.compile`` gave computes as it is written meanwhile: it would be compiled piece by
+        piece, between the layers.
+        """
+        self.detach()
+        layers = [op for op in self.int8_ops if op not in self._ops.functions]
+        forwards: dict[str, Callable[..., Any]] = {
+            op: RoundingLayer(model.get_submodule(op), self._input(op)) for op in layers
+        }
+        owners: dict[str, list[tuple[FunctionSign, RoundedInput]]] = {}
+        lent: dict[str, tuple[str, ...]] = {}
+        for op, (names, sign) in self._ops.functions.items():
+            input = self._input(op)
+            if input is not None:
+                owners.setdefault(self._path(op), []).append((sign, input))
+                lent[self._path(op)] = names
+        for path, ops in owners.items():
+            forwards[path] = RoundingOwner(model.get_submodule(path), lent[path], ops)
+        self._undo = [let_compute(model, forwards), without_compiler(model)]
+
+    def _input(self, op: str) -> RoundedInput | None:
+        place = self._places.get(op)
+        if place is None:
+            return None
+        return RoundedInput(self._ranges, place, self._ops.factors.get(op))
+
+    def detach(self) -> None:
+        """Let the model compute as it did."""
+        while self._undo:
+            self._undo.pop()()
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Attach for the time of the ``with``."""
+        self.attach(model)
+        try:
+            yield model
+        finally:
+            self.detach()
+
+    def end_batch(self, maximum: Callable[[Tensor], None] | None = None) -> None:
+        """Make the ranges the same in all processes; see ``Ranges.end_batch``."""
+        self._ranges.end_batch(maximum)
+
+    @property
+    def has_seen_data(self) -> bool:
+        """Whether anything taught a range; where no activation is rounded, it is true."""
+        return not self._ranges.seen or any(self._ranges.seen)
+
+    def check_finite(self) -> None:
+        """Raise a ``DataError`` if the training went to NaN or infinity."""
+        self._ranges.check_finite()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on, or to make int8, as tensors and plain values."""
+        ops = self._ops
+        return {
+            "backend": "onednn",
+            "excluded": dict(self._excluded),
+            "reduce_range": ops.bits < 8,
+            "parts": [
+                {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in ops.roots
+            ],
+            "op": {op: config.to_dict() for op, config in ops.configs.items()},
+            "function": {op: function_to_plain(*one) for op, one in ops.functions.items()},
+            "gone": {op: list(names) for op, names in ops.gone.items()},
+            "places": list(self._places),
+            "ranges": self._ranges.state(),
+            "factors": {op: one.cpu().clone() for op, one in ops.factors.items()},
+        }
+
+    def load_ranges(self, state: Mapping[str, Any]) -> None:
+        """Go on with the ranges of ``state``.
+
+        Raises:
+            ArtifactError: if they are of other activations.
+        """
+        if state["places"] != list(self._places):
+            raise ArtifactError(
+                "the trained ranges are of other activations than the model has: it was changed"
+                " since"
+            )
+        self._ranges.load(state["ranges"])
