@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.flow import is_in
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
@@ -65,6 +66,7 @@ class PreparedLayers:
         shared: ids of tensors that more than one module has.
         for_training: whether a model is to be trained for int8, and not to become so.
         trained: what such a training came to.
+        left_out: paths of modules whose ops stay floats, with the reason.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class PreparedLayers:
         shared: Collection[int] = (),
         for_training: bool = False,
         trained: TrainedOps | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         self._for_training, self._trained = for_training, trained
+        self._left_out = dict(left_out or {}) if trained is None else dict(trained.left_out)
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
         self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
@@ -144,12 +148,17 @@ class PreparedLayers:
         self._sort_out()
         refused = self._refused
         unusable = {path: self._unusable(path) for path in self._layers}
-        wrong = {path: why for path, why in {**unusable, **refused}.items() if why}
+        left_out = dict(self._out_of(self._left_out))
+        wrong = {path: why for path, why in {**unusable, **refused, **left_out}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
         evened = {path: one for path in usable if (one := self._equalization(path))}
         self._wrong, self.exact, self._equalizations = agreed((wrong, exact, evened))
         self.excluded.update(self._wrong)
+
+    def _out_of(self, modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        for path, why in modules.items():
+            yield from ((op, why) for op in self._layers if is_in(op, path))
 
     def _unusable(self, path: str) -> str | None:
         layer = self._layers[path]
@@ -166,8 +175,7 @@ class PreparedLayers:
     def _may_be_unseen(self, path: str) -> bool:
         """Whether training batches are to show what a layer reads, and no calibration."""
         layer = self._layers[path]
-        learns = any(one.requires_grad for one in layer.layer.parameters())
-        return self._for_training and learns and not layer.called
+        return self._for_training and not layer.called
 
     def _sort_out(self) -> None:
         """Put functions where their modules stand, and leave out what others compute with."""
@@ -376,6 +384,7 @@ class PreparedLayers:
             gone={op: self._gone(op) for op in int8 if op in self._forwards and op in seen},
             roots=self._roots,
             bits=self._bits,
+            left_out=self._left_out,
         )
         return LayersTraining(ops, tables=frozenset(tables), excluded=self.excluded)
 
