@@ -89,6 +89,10 @@ class Probed(Trains):
         super().validation_step((self.features(batch[0]), batch[1]), batch_idx)
 
 
+def asked(**given: Any) -> QATCallback:
+    return qat(**{"baseline": 0.5, "monitor": "val_acc", **given})
+
+
 def fit(
     module: pl.LightningModule,
     callback: QATCallback | None = None,
@@ -99,7 +103,7 @@ def fit(
     **given: Any,
 ) -> tuple[QATCallback, Rounding]:
     """Train for int8, and return the callback and what rounded."""
-    callback = qat(baseline=0.5) if callback is None else callback
+    callback = asked() if callback is None else callback
     spy = Rounding(probed)
     one = trainer(*others, callback, spy, **{"max_epochs": 2, **given})
     one.fit(module, *(data or (train_loader(48), val_loader())), ckpt_path=ckpt_path)

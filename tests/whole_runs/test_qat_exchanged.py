@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from frozen_scenes import Trains, fit, frozen
+from frozen_scenes import Trains, asked, fit, frozen
 from lit_scenes import KINDS, WIDTH, val_loader
-from qat_scenes import checkpoints, qat, ranges_in
+from qat_scenes import checkpoints, ranges_in
 from torch import Tensor, nn
 
 import lpot_lightning
@@ -37,10 +37,14 @@ class Exchanging(Trains):
         self.done = True
         for new in self.exchange():
             self.begun = [one.detach().clone() for one in new.parameters()]
-            self.new = new
-            if list(new.parameters()):
-                parameters = {"params": list(new.parameters())}
-                self.trainer.optimizers[0].add_param_group(parameters)
+            self.new = [new]  # in a list: it is in the model once
+            optimizer = self.trainer.optimizers[0]
+            known = {id(one) for group in optimizer.param_groups for one in group["params"]}
+            if unknown := [one for one in new.parameters() if id(one) not in known]:
+                optimizer.add_param_group({"params": unknown})
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
 
     def on_train_start(self) -> None:
         self._do("on_train_start")
@@ -53,7 +57,7 @@ class Exchanging(Trains):
 
     @property
     def has_learned(self) -> bool:
-        pairs = zip(self.begun, self.new.parameters(), strict=True)
+        pairs = zip(self.begun, self.new[0].parameters(), strict=True)
         return all(not torch.equal(before, now) for before, now in pairs)
 
 
@@ -170,7 +174,7 @@ def test_what_cannot_be_int8_trains_in_fp32_and_is_told(caplog):
 
 def test_what_modules_and_op_wise_leave_out_stays_left_out(caplog):
     fp32 = {"weight": {"dtype": ["fp32"]}, "activation": {"dtype": ["fp32"]}}
-    callback = qat(baseline=0.5, quantization={"op_wise": {"net.2": fp32}})
+    callback = asked(quantization={"op_wise": {"net.2": fp32}})
     module = Head()
     with caplog.at_level(logging.INFO):
         _, spy = fit(module, callback, max_epochs=3)
@@ -197,7 +201,14 @@ def test_a_fit_goes_on_after_an_exchange(tmp_path):
     fit(Head(), None, saved, max_epochs=3, enable_checkpointing=True)
     again = Head()
     again.done = True
-    callback, spy = fit(again, max_epochs=4, ckpt_path=saved.last_model_path)
+    callback, spy = fit(
+        again,
+        None,
+        checkpoints(tmp_path / "again"),
+        max_epochs=4,
+        enable_checkpointing=True,
+        ckpt_path=saved.last_model_path,
+    )
     assert spy.seen[-1] == NET
     assert set(callback.result.int8_ops) == NET
     assert callback.result.accuracy == pytest.approx(accuracy(callback.result.model), abs=0.03)
@@ -285,7 +296,7 @@ def test_a_layer_that_comes_when_ranges_are_frozen_learns_its_own(tmp_path):
     saved = checkpoints(tmp_path)
     module = Head()
     module.epoch = 3
-    fit(module, qat(baseline=0.5, freeze_observers=2), saved, max_epochs=4,
+    fit(module, asked(freeze_observers=2), saved, max_epochs=4,
         enable_checkpointing=True)  # fmt: skip
     before, after = (ranges_in(tmp_path / name)["high"] for name in names_of(tmp_path)[-2:])
     assert before[0] == after[0]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from frozen_scenes import Distilled, Probed, Trains, fit, frozen
+from frozen_scenes import Distilled, Probed, Trains, asked, fit, frozen
 from lightning.pytorch.callbacks import BackboneFinetuning
 from lit_scenes import WIDTH, small_net
-from qat_scenes import checkpoints, qat
+from qat_scenes import checkpoints
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -39,7 +39,7 @@ def test_a_teacher_stays_exact_and_fp32(caplog):
 
 
 def test_modules_decide_otherwise():
-    callback, spy = fit(Distilled(), qat(baseline=0.5, modules=["net", "teacher"]))
+    callback, spy = fit(Distilled(), asked(modules=["net", "teacher"]))
     assert rounded(spy) == {*NET, "teacher.0", "teacher.2"}
     assert {"teacher.0", "teacher.2"} <= set(callback.result.int8_ops)
 
@@ -213,11 +213,14 @@ def test_towers_that_share_weights_and_layers_that_the_step_calls():
 def test_a_fit_goes_on_with_what_stayed_exact(tmp_path):
     saved = checkpoints(tmp_path)
     fit(OnlyInTraining(), None, saved, max_epochs=1, enable_checkpointing=True)
-    _, spy = fit(OnlyInTraining(), max_epochs=2, ckpt_path=saved.last_model_path)
+    path, going_on = saved.last_model_path, {"max_epochs": 2, "enable_checkpointing": True}
+    _, spy = fit(OnlyInTraining(), None, checkpoints(tmp_path), ckpt_path=path, **going_on)
     assert rounded(spy) == {*NET, "backbone.0"}
     module = Distilled()
+    saved = checkpoints(tmp_path / "teacher")
     fit(module, None, saved, max_epochs=1, enable_checkpointing=True)
-    callback, spy = fit(Distilled(), max_epochs=2, ckpt_path=saved.last_model_path)
+    path = saved.last_model_path
+    callback, spy = fit(Distilled(), None, saved, ckpt_path=path, **going_on)
     assert rounded(spy) == NET
     assert "frozen teacher" in dict(callback.result.not_quantizable)["teacher.0"]
 
