@@ -316,7 +316,7 @@ class QATCallback(TunedCallback):
             names = quoted(sorted(self._exchanged), 1)
             rank_zero_warn(
                 f"`{weights.path}` is from before {names} was exchanged: quantizing the current"
-                f" weights ({in_short(error)})"
+                f" weights ({in_short(error.__cause__ or error)})"
             )
             return Weights()
         return weights
