@@ -16,6 +16,8 @@ from lpot_lightning.quantization.backend import Training
 
 Gather = Callable[[Any], Iterable[Any]]
 _SHOWN = 6
+_AT_FIRST = 2
+"""Batches that are looked at: steps may differ by turns."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,14 @@ class ModelWatch:
     def __init__(self, module: LightningModule, exact: ExactModules) -> None:
         self._structure, self.exact = Structure(module), exact
         self._unfrozen: set[str] = set()
-        self._has_looked, self._is_to_look = False, True
+        self._has_looked, self._to_look_at = False, _AT_FIRST
 
     def begin_batch(self, module: LightningModule, batch: int) -> None:
-        """Look where outputs of frozen modules go, in the first batch of an epoch."""
-        if self.exact.paths and (batch == 0 or self._is_to_look):
+        """Look where outputs of frozen modules go, at first and when an epoch begins."""
+        if self.exact.paths and (batch == 0 or self._to_look_at > 0):
             self.exact.look(module)
-            self._has_looked, self._is_to_look = True, False
+            self._has_looked = True
+            self._to_look_at -= 1
 
     def note_backward(self, module: LightningModule) -> None:
         """Note what trains in this very moment: GANs freeze nets between their steps."""

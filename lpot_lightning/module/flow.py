@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +19,9 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Trains = Callable[[nn.Parameter], bool]
-_NOTHING: frozenset[str] = frozenset()
 _ELEMENTWISE = frozenset(
     (
         "add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv",
@@ -35,13 +36,13 @@ class _Made(NamedTuple):
     """What a tensor is made of.
 
     Args:
-        of: the frozen layers whose outputs, or weights, are in it.
+        of: the frozen layers whose outputs, or weights, are in it, a bit for each.
         trains: whether a parameter that trains is in it.
         weight: whether it comes of parameters and buffers alone, of no data.
         new: whether it comes of nothing at all, as ``torch.randn(3)`` does.
     """
 
-    of: frozenset[str] = _NOTHING
+    of: int = 0
     trains: bool = False
     weight: bool = False
     new: bool = False
@@ -69,7 +70,6 @@ class Flow:
         trains: whether a parameter does; by default what has ``requires_grad`` when this is made.
 
     Attributes:
-        feeding: paths of the frozen layers that were found to feed what trains.
         called: paths of all modules that were called.
 
     Example::
@@ -81,13 +81,19 @@ class Flow:
     """
 
     def __init__(self, model: nn.Module, trains: Trains = lambda one: one.requires_grad) -> None:
-        self.feeding: set[str] = set()
         self.called: set[str] = set()
         self._paths = {id(one): path for path, one in model.named_modules()}
+        self._feeding = 0
         self._living = {id(one) for one in model.modules() if _any(trains, one.parameters())}
         self._held: dict[int, tuple[Tensor, _Made]] = {}
         self._asks_of: set[int] = set()  # the parameters whose layers are fed
         self._owners: dict[int, set[int]] = {}
+        frozen = [
+            path for path, one in model.named_modules() if path and id(one) not in self._living
+        ]
+        self._bits = {path: 1 << at for at, path in enumerate(frozen)}
+        inside = self._bits_inside()
+        self._inside = {id(one): inside[path] for path, one in model.named_modules()}
         for module in model.modules():
             self._take_in(module, trains, is_model=module is model)
         self._made: Any = WeakTensorKeyDictionary()
@@ -95,7 +101,7 @@ class Flow:
 
     def _take_in(self, module: nn.Module, trains: Trains, *, is_model: bool) -> None:
         path = self._paths[id(module)]
-        frozen = _NOTHING if id(module) in self._living or is_model else frozenset((path,))
+        frozen = self._bits.get(path, 0)
         for one in chain(module._parameters.values(), module._buffers.values()):
             if one is None:
                 continue
@@ -105,6 +111,21 @@ class Flow:
             self._owners.setdefault(id(one), set()).add(id(module))
             if does and one.numel() > 1 and (not is_model or one.dim() > 1):
                 self._asks_of.add(id(one))
+
+    def _bits_inside(self) -> Counter[str]:
+        """Return the bits of all layers in each module."""
+        found = Counter(self._bits)
+        for path, bit in self._bits.items():
+            for at, letter in enumerate(path):
+                if letter == ".":
+                    found[path[:at]] |= bit
+            found[""] |= bit
+        return found
+
+    @property
+    def feeding(self) -> set[str]:
+        """Paths of the frozen layers that were found to feed what trains."""
+        return {path for path, bit in self._bits.items() if bit & self._feeding}
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -135,7 +156,7 @@ class Flow:
         if not module._modules:
             self._through(module, (args, kwargs), found)
         if id(module) in self._living:
-            self._keep_parts(self._paths[id(module)], found)
+            self._keep_parts(self._inside[id(module)], found)
 
     def _through(self, layer: nn.Module, given: Any, found: Any) -> None:
         """Take the output of a layer to be made of its inputs, whatever computed it."""
@@ -144,17 +165,17 @@ class Flow:
         fed = [self._of(one) for one in _tensors(given)]
         made = _joined([*fed, *(self._weight(one, layer) for one in own)])
         if any(id(one) in self._asks_of for one in own):
-            self.feeding |= _joined(fed).of
+            self._feeding |= _joined(fed).of
         for one in _tensors(found):
             known = self._made.get(one, _DATA)
             self._mark(one, _Made(made.of | known.of, made.trains or known.trains))
 
-    def _keep_parts(self, path: str, found: Any) -> None:
+    def _keep_parts(self, inside: int, found: Any) -> None:
         """Take in what is in one output of a module with what trains there: it is a part of it."""
         for one in _tensors(found):
             made = self._of(one)
             if made.trains and not made.weight:
-                self.feeding |= {layer for layer in made.of if is_in(layer, path)}
+                self._feeding |= made.of & inside
 
     def _note(self, func: Any, given: Any, found: Any) -> None:
         """Take in that ``func`` made ``found`` of what it was given."""
@@ -164,7 +185,7 @@ class Flow:
             made = [_DATA if one.new else one for one in made]
         data = [one for one in made if not one.weight]
         if data and any(self._asks(one, kind) for one, kind in zip(tensors, made, strict=True)):
-            self.feeding |= _joined(data).of
+            self._feeding |= _joined(data).of
         if name in _CHOOSE and tensors and (made[0].new or not made[0].weight):
             made = made[:1]
         what = _NEW if not tensors or _has_no_values(name) else _joined(made)
@@ -197,7 +218,7 @@ class Flow:
         made, owners = self._of(tensor), self._owners.get(id(tensor), ())
         if layer is None or len(owners) < 2 or id(layer) not in owners or not made.of:
             return made
-        return made._replace(of=made.of & {self._paths[id(layer)]})
+        return made._replace(of=made.of & self._bits.get(self._paths[id(layer)], 0))
 
     def _mark(self, tensor: Tensor, made: _Made) -> None:
         """Remember what ``tensor`` is made of; choices and single numbers are no outputs."""
@@ -258,8 +279,8 @@ def roles(
 
 
 def _outermost(path: str, module: nn.Module, called: Collection[str]) -> Iterator[str]:
-    """Yield what is called of ``module`` without something around it being called."""
-    if path in called:
+    """Yield what is called of ``module`` without what is around it, and what nobody calls."""
+    if path in called or not any(is_in(one, path) for one in called):
         yield path
         return
     for name, child in module.named_children():
@@ -279,7 +300,7 @@ def is_in(name: str, path: str) -> bool:
 def _joined(made: Collection[_Made]) -> _Made:
     """Return what is made of all of these."""
     return _Made(
-        _NOTHING.union(*(one.of for one in made)),
+        reduce(or_, (one.of for one in made), 0),
         any(one.trains for one in made),
         all(one.weight for one in made),
         all(one.new for one in made),
@@ -312,10 +333,20 @@ def _writes(func: Any) -> bool:
 
 def _tensors(value: Any) -> list[Tensor]:
     """Return all tensors in lists, tuples, mappings and dataclasses."""
-    found = []
-    for one in pytree.tree_leaves(value):
-        if isinstance(one, Tensor):
-            found.append(one)
-        elif dataclasses.is_dataclass(one) and not isinstance(one, type):
-            found += _tensors([getattr(one, field.name) for field in dataclasses.fields(one)])
+    found: list[Tensor] = []
+    _gather(value, found)
     return found
+
+
+def _gather(value: Any, found: list[Tensor]) -> None:
+    if isinstance(value, Tensor):
+        found.append(value)
+    elif isinstance(value, list | tuple | set):
+        for one in value:
+            _gather(one, found)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            _gather(one, found)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _gather(getattr(value, field.name), found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
@@ -18,7 +18,7 @@ from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
 from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.equalization import Equalization
-from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
+from lpot_lightning.quantization.functions.owners import SOME_ONLY, UNSEEN, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
@@ -148,23 +148,25 @@ class PreparedLayers:
         self._sort_out()
         refused = self._refused
         unusable = {path: self._unusable(path) for path in self._layers}
-        left_out = dict(self._out_of(self._left_out))
+        left_out = self._out_of(self._left_out, self._layers)
         wrong = {path: why for path, why in {**unusable, **refused, **left_out}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
         evened = {path: one for path in usable if (one := self._equalization(path))}
         self._wrong, self.exact, self._equalizations = agreed((wrong, exact, evened))
         self.excluded.update(self._wrong)
+        unseen = [path for path, why in self.excluded.items() if why == UNSEEN]
+        self.excluded.update(self._out_of(self._left_out, unseen))
 
-    def _out_of(self, modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        for path, why in modules.items():
-            yield from ((op, why) for op in self._layers if is_in(op, path))
+    def _out_of(self, modules: Mapping[str, str], ops: Iterable[str]) -> dict[str, str]:
+        """Return why those of ``ops`` that are in ``modules`` stay floats."""
+        return {op: why for path, why in modules.items() for op in ops if is_in(op, path)}
 
     def _unusable(self, path: str) -> str | None:
         layer = self._layers[path]
         why = unquantizable(layer.layer)
         if why is None and not self._is_seen(path) and not self._may_be_unseen(path):
-            why = layer.seen.refused or "saw no calibration data"
+            why = layer.seen.refused or UNSEEN
         return why
 
     def _is_seen(self, path: str) -> bool:

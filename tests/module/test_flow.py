@@ -291,3 +291,10 @@ def test_nothing_is_left_behind():
     before = set(flow.called)
     model.frozen(torch.randn(3, 6))
     assert flow.called == before
+
+
+def test_what_nobody_calls_is_a_module_of_its_own_beside_what_is_called():
+    held = nn.ModuleDict({"backbone": frozen(6, 6), "teacher": frozen(6, 2)})
+    model = nn.ModuleDict({"held": held, "head": nn.Linear(6, 2)})
+    found = looked_at(model, lambda x: model["head"](held["backbone"](x)))
+    assert found == {"held.backbone": True, "held.teacher": False}
