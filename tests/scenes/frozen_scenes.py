@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
-from lit_scenes import WIDTH, Lit, small_net, train_loader, trainer, val_loader
+from lit_scenes import KINDS, WIDTH, Lit, small_net, train_loader, trainer, val_loader
 from qat_scenes import qat
 from torch import Tensor, nn
 
@@ -87,6 +87,53 @@ class Probed(Trains):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         super().validation_step((self.features(batch[0]), batch[1]), batch_idx)
+
+
+class Exchanging(Trains):
+    """Changes itself at one moment: ``exchange`` does it, and says what is new."""
+
+    when, epoch = "on_train_epoch_start", 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = False
+
+    def exchange(self) -> list[nn.Module]:
+        raise NotImplementedError
+
+    def _do(self, hook: str) -> None:
+        if hook != self.when or self.done or self.current_epoch < self.epoch:
+            return
+        self.done = True
+        for new in self.exchange():
+            self.begun = [one.detach().clone() for one in new.parameters()]
+            self.new = [new]  # in a list: it is in the model once
+            now = [one for one in self.parameters() if one.requires_grad]
+            self.trainer.optimizers[0].param_groups[0]["params"] = now
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def on_train_start(self) -> None:
+        self._do("on_train_start")
+
+    def on_train_epoch_start(self) -> None:
+        self._do("on_train_epoch_start")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._do("on_train_batch_start")
+
+    @property
+    def has_learned(self) -> bool:
+        pairs = zip(self.begun, self.new[0].parameters(), strict=True)
+        return all(not torch.equal(before, now) for before, now in pairs)
+
+
+class Head(Exchanging):
+    def exchange(self) -> list[nn.Module]:
+        self.old = [self.net[2]]  # in a list: it is no module of this one any more
+        self.net[2] = nn.Linear(16, KINDS)
+        return [self.net[2]]
 
 
 def asked(**given: Any) -> QATCallback:

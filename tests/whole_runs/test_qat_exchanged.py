@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from frozen_scenes import Trains, asked, fit, frozen
-from lit_scenes import KINDS, WIDTH, val_loader
+from frozen_scenes import Exchanging, Head, asked, fit, frozen
+from lit_scenes import KINDS, WIDTH, train_loader, val_loader
 from qat_scenes import checkpoints, ranges_in
 from torch import Tensor, nn
 
@@ -19,56 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 NET = {"net.0", "net.2"}
 
 
-class Exchanging(Trains):
-    """Changes itself at one moment: ``exchange`` does it, and says what is new."""
-
-    when, epoch = "on_train_epoch_start", 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.done = False
-
-    def exchange(self) -> list[nn.Module]:
-        raise NotImplementedError
-
-    def _do(self, hook: str) -> None:
-        if hook != self.when or self.done or self.current_epoch < self.epoch:
-            return
-        self.done = True
-        for new in self.exchange():
-            self.begun = [one.detach().clone() for one in new.parameters()]
-            self.new = [new]  # in a list: it is in the model once
-            now = [one for one in self.parameters() if one.requires_grad]
-            self.trainer.optimizers[0].param_groups[0]["params"] = now
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
-
-    def on_train_start(self) -> None:
-        self._do("on_train_start")
-
-    def on_train_epoch_start(self) -> None:
-        self._do("on_train_epoch_start")
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._do("on_train_batch_start")
-
-    @property
-    def has_learned(self) -> bool:
-        pairs = zip(self.begun, self.new[0].parameters(), strict=True)
-        return all(not torch.equal(before, now) for before, now in pairs)
-
-
 def accuracy(module: Any) -> float:
     x, y = val_loader().dataset.tensors
     return float((module.net(x).argmax(1) == y).float().mean())
-
-
-class Head(Exchanging):
-    def exchange(self) -> list[nn.Module]:
-        self.old = [self.net[2]]  # in a list: it is no module of this one any more
-        self.net[2] = nn.Linear(16, KINDS)
-        return [self.net[2]]
 
 
 class HeadAtStart(Head):
@@ -195,23 +148,21 @@ def names_of(folder: Any) -> list[str]:
 
 
 def test_a_fit_goes_on_after_an_exchange(tmp_path):
-    saved = checkpoints(tmp_path)
-    fit(Head(), None, saved, max_epochs=3, enable_checkpointing=True)
-    again = Head()
-    again.done = True
-    callback, spy = fit(
-        again,
-        None,
-        saved,
-        max_epochs=4,
-        enable_checkpointing=True,
-        ckpt_path=saved.last_model_path,
-    )
-    assert spy.seen[-1] == NET
-    assert set(callback.result.int8_ops) == NET
-    assert callback.result.accuracy == pytest.approx(accuracy(callback.result.model), abs=0.03)
+    """To the last bit as if nobody had stopped it."""
+    data = train_loader(48, shuffle=False), val_loader()
+    saved, ends = checkpoints(tmp_path), []
+    options = {"max_epochs": 4, "enable_checkpointing": True, "data": data}
+    for path in (None, tmp_path / "epoch=2-step=9.ckpt"):
+        module = Head()
+        module.done = path is not None
+        torch.manual_seed(2)
+        callback, spy = fit(module, asked(ckpt="current"), saved, ckpt_path=path, **options)
+        ends.append({**ranges_in(saved.last_model_path), **module.net.state_dict()})
+        assert spy.seen[-1] == set(callback.result.int8_ops) == NET
+        assert callback.result.accuracy == pytest.approx(accuracy(callback.result.model))
+    assert all(torch.equal(ends[0][name], one) for name, one in ends[1].items())
     restored = lpot_lightning.load_from_checkpoint(Head, saved.last_model_path)
-    assert accuracy(restored) > 0.3
+    assert accuracy(restored) == pytest.approx(callback.result.accuracy, abs=0.05)
 
 
 def test_a_best_checkpoint_of_another_structure_is_not_taken(tmp_path):
