@@ -66,7 +66,8 @@ class PreparedLayers:
         shared: ids of tensors that more than one module has.
         for_training: whether a model is to be trained for int8, and not to become so.
         trained: what such a training came to.
-        left_out: paths of modules whose ops stay floats, with the reason.
+        left_out: paths of modules whose ops stay floats, with the reason; where it is given,
+            other frozen layers may be called in training only.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class PreparedLayers:
         left_out: Mapping[str, str] | None = None,
     ) -> None:
         self._for_training, self._trained = for_training, trained
+        self._knows_frozen = left_out is not None
         self._left_out = dict(left_out or {}) if trained is None else dict(trained.left_out)
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
         self._owners = Owners(owners, calls, self._found, shared)
@@ -177,7 +179,9 @@ class PreparedLayers:
     def _may_be_unseen(self, path: str) -> bool:
         """Whether training batches are to show what a layer reads, and no calibration."""
         layer = self._layers[path]
-        return self._for_training and not layer.called
+        learns = any(one.requires_grad for one in layer.layer.parameters())
+        may = learns or self._knows_frozen  # what to leave out is known: the training may call it
+        return self._for_training and may and not layer.called
 
     def _sort_out(self) -> None:
         """Put functions where their modules stand, and leave out what others compute with."""
