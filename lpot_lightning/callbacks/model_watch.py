@@ -28,11 +28,13 @@ class Changes:
         exchanged: paths at which there is another module, a new one, or none any more.
         rounds: frozen modules that stayed exact, and are to round now.
         exact: those that go on to stay exact.
+        others: whether more than these are otherwise: a teacher may be exchanged in each batch.
     """
 
     exchanged: frozenset[str]
     rounds: frozenset[str]
     exact: ExactModules
+    others: bool = True
 
     def kept(self, ops: Iterable[str]) -> set[str]:
         """Return the ops that are what they were."""
@@ -90,7 +92,24 @@ class ModelWatch:
         rounds = self.exact.paths - exact.paths - exchanged
         if not new and not rounds:
             return None
-        return Changes(frozenset(exchanged), frozenset(rounds), exact)
+        teachers = {path for path in self.exact.paths & exchanged if _is_frozen(module, path)}
+        others = rounds or any(not _is_in_any(one, exact.paths | teachers) for one in exchanged)
+        if not others:
+            exact = ExactModules(exact.paths | teachers)
+        return Changes(frozenset(exchanged), frozenset(rounds), exact, bool(others))
+
+
+def _is_frozen(module: LightningModule, path: str) -> bool:
+    """Whether there is something at ``path``, and nothing of it trains."""
+    try:
+        found = module.get_submodule(path)
+    except AttributeError:
+        return False
+    return not any(one.requires_grad for one in found.parameters())
+
+
+def _is_in_any(name: str, paths: Iterable[str]) -> bool:
+    return any(is_in(name, one) for one in paths)
 
 
 def _union(seen: Iterable[tuple[Collection[str], Collection[str]]]) -> tuple[set[str], set[str]]:
@@ -112,8 +131,11 @@ def told(changes: Changes, training: Training) -> Iterator[str]:
     for op in training.fp32_ops:
         if op.partition("#")[0] in changes.exchanged:
             yield f"`{op}`: {fp32}, as `op_wise`, `model_wise` or `modules` say"
+    for path in training.left_out:
+        if any(is_in(one, path) for one in changes.exchanged):
+            yield f"frozen `{path}` is another module now, which stays exact"
     for op, why in training.excluded.items():
-        if op.partition("#")[0] in changes.exchanged:
+        if op.partition("#")[0] in changes.exchanged and not _is_in_any(op, training.left_out):
             yield f"`{op}`: {fp32}: {why}"
     if changes.rounds:
         names = quoted(sorted(changes.rounds), _SHOWN)

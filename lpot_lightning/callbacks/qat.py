@@ -23,6 +23,7 @@ from lpot_lightning.errors import ConfError, QuantizationError, in_short, quoted
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Training
+from lpot_lightning.quantization.training.training import give_back_copies
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.preparation import Say
 from lpot_lightning.runs.trained import Trained
@@ -187,6 +188,7 @@ class QATCallback(TunedCallback):
         """Give the model back, convert the best weights, judge, tune, save."""
         with self._ending_well(trainer, pl_module):
             self.give_module_back()
+            give_back_copies(pl_module)
             weights = self._weights(trainer, pl_module)
             trained = self._trained(weights)
             self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
@@ -282,6 +284,11 @@ class QATCallback(TunedCallback):
             return
         fit, before = self._now, self._now.training
         before.detach()
+        give_back_copies(module)
+        if not changes.others:
+            before.attach(module)
+            self._watch = ModelWatch(module, changes.exact)
+            return
         with self._opened(trainer, module).at_work(self.conf) as work:
             new = self._roles(module, work) if changes.exchanged else {}
             late = {path for path, feeds in new.items() if not feeds and path in changes.exchanged}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -133,6 +134,8 @@ class Flow:
         with ExitStack() as undo:
             if "torch._dynamo" in sys.modules:  # a stance costs seconds of import, else
                 undo.enter_context(torch.compiler.set_stance("force_eager"))
+                undo.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", "Using `torch.compile")  # a hook fires twice
             for hook in (
                 register_module_forward_pre_hook(self._before),
                 register_module_forward_hook(self._after, with_kwargs=True),

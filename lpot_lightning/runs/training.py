@@ -75,14 +75,15 @@ def prepare_training(
 def frozen_roles(model: nn.Module, feed: Feed, ranks: Ranks) -> dict[str, bool]:
     """Return the outermost frozen modules, and whether their outputs go into what trains.
 
-    There are none where nothing trains: then there is no training to ask for.
+    There are none where no module trains: then there is nothing to compare with.
 
     Args:
         model: the one that is to be trained.
         feed: shows one batch to copies of it.
         ranks: who else does; what any of them sees counts.
     """
-    if not roles(model, (), ()) or not any(one.requires_grad for one in model.parameters()):
+    inside = [one for child in model.children() for one in child.parameters()]
+    if not any(one.requires_grad for one in inside) or not roles(model, (), ()):
         return {}
     flow = _flow_of(feed.fresh(), feed)
     seen = ranks.gather((sorted(flow.feeding), sorted(flow.called)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
@@ -249,3 +250,27 @@ def test_a_layer_that_comes_when_ranges_are_frozen_learns_its_own(tmp_path):
     before, after = (ranges_in(tmp_path / name)["high"] for name in names_of(tmp_path)[-2:])
     assert before[0] == after[0]
     assert before[1] != after[1]
+
+
+class EachBatch(Exchanging):
+    """Its teacher is a copy of the student that rounds, another one in each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done, self.teacher = True, frozen()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss + F.mse_loss(self.net(batch[0]), self.teacher(batch[0]))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.teacher = frozen(copy.deepcopy(self.net))
+
+
+def test_a_copy_of_what_rounds_is_exact_as_a_teacher(caplog):
+    with caplog.at_level(logging.INFO):
+        callback, spy = fit(EachBatch(), probed="teacher")
+    assert spy.seen == [NET] * 6
+    assert all(spy.exact)
+    assert "another" not in caplog.text
+    assert "frozen teacher" in dict(callback.result.not_quantizable)["teacher.0"]

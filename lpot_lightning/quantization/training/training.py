@@ -16,6 +16,17 @@ from lpot_lightning.quantization.training.ranges import Ranges
 from lpot_lightning.quantization.training.state import TrainedOps, function_to_plain
 
 
+def give_back_copies(model: nn.Module) -> None:
+    """Let what was copied of a model while it rounded compute by itself, as its class does.
+
+    Args:
+        model: is not being trained for int8 at the moment; a module in it may be such a copy.
+    """
+    for module in model.modules():
+        if isinstance(vars(module).get("forward"), RoundingLayer | RoundingOwner):
+            del vars(module)["forward"]
+
+
 class LayersTraining:
     """The rounding of one model while it is trained.
 
