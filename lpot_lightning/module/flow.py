@@ -138,7 +138,7 @@ class Flow:
                 warnings.filterwarnings("ignore", "Using `torch.compile")  # a hook fires twice
             for hook in (
                 register_module_forward_pre_hook(self._before),
-                register_module_forward_hook(self._after, with_kwargs=True),
+                register_module_forward_hook(self._after),  # `with_kwargs` leaves an entry behind
             ):
                 undo.callback(hook.remove)
             undo.enter_context(_Functions(self._note))
@@ -151,13 +151,13 @@ class Flow:
         if id(module) in self._paths:
             self.called.add(self._paths[id(module)])
 
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, found: Any) -> None:
+    def _after(self, module: nn.Module, args: Any, found: Any) -> None:
         while module in self._running and self._running.pop() is not module:
             pass  # one that raised, and whose error was caught, has not ended
         if id(module) not in self._paths:
             return
         if not module._modules:
-            self._through(module, (args, kwargs), found)
+            self._through(module, args, found)
         if id(module) in self._living:
             self._keep_parts(self._inside[id(module)], found)
 

@@ -288,6 +288,7 @@ def test_nothing_is_left_behind():
     with pytest.raises(RuntimeError), flow.looking():
         model.head(torch.randn(3, 5))
     assert torch.overrides._get_current_function_mode_stack() == []
+    assert not torch.nn.modules.module._has_any_global_hook()
     before = set(flow.called)
     model.frozen(torch.randn(3, 6))
     assert flow.called == before
