@@ -11,18 +11,23 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
+from lpot_lightning.callbacks.frozen import TEACHER, ExactModules, told
 from lpot_lightning.callbacks.judged import checked_baseline
+from lpot_lightning.callbacks.model_watch import ModelWatch
+from lpot_lightning.callbacks.model_watch import told as what_is_new
 from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, QuantizationError, in_short, quoted
 from lpot_lightning.module.copying import is_compiled
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Training
+from lpot_lightning.quantization.training.training import give_back_copies
 from lpot_lightning.runs.options import Options
+from lpot_lightning.runs.preparation import Say
 from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.training import FEW, check_trainable, prepare_training
+from lpot_lightning.runs.training import FEW, check_trainable, frozen_roles, prepare_training
 from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
@@ -91,6 +96,8 @@ class QATCallback(TunedCallback):
         self.freeze_batch_norm = _checked_epoch("freeze_batch_norm", freeze_batch_norm)
         self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
         self._fit: QATFit | None = None
+        self._watch: ModelWatch | None = None
+        self._exchanged: set[str] = set()
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -98,6 +105,7 @@ class QATCallback(TunedCallback):
         if stage != "fit":
             return
         self._let_go()
+        self._exchanged = set()
         self._fit = QATFit(trainer.max_epochs, self.freeze_batch_norm, self.freeze_observers)
         super().setup(trainer, pl_module, stage)
 
@@ -126,7 +134,7 @@ class QATCallback(TunedCallback):
                 backend = BACKENDS[fit.saved["training"]["backend"]]()
                 training = backend.training_of(model, fit.saved["training"])
             else:
-                training = self._prepared(model, work)
+                training = self._first_training(pl_module, model, work)
         self._begin(pl_module, training, goes_on=goes_on)
 
     @override
@@ -142,14 +150,22 @@ class QATCallback(TunedCallback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Let this batch teach ranges and statistics what they are still to learn."""
+        self._take_changes_in(trainer, pl_module)
+        self._watching.begin_batch(pl_module, batch_idx)
         renews = renews_statistics(trainer)
         self._now.begin_batch(pl_module, trainer.current_epoch, renews=renews)
+
+    @override
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what trains, where it stayed exact."""
+        self._watching.note_backward(pl_module)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Let no other data teach the ranges, and make them the same in all processes."""
+        self._watching.stop()
         self._now.end_batch(trainer.world_size)
         super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
 
@@ -172,6 +188,7 @@ class QATCallback(TunedCallback):
         """Give the model back, convert the best weights, judge, tune, save."""
         with self._ending_well(trainer, pl_module):
             self.give_module_back()
+            give_back_copies(pl_module)
             weights = self._weights(trainer, pl_module)
             trained = self._trained(weights)
             self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
@@ -197,7 +214,15 @@ class QATCallback(TunedCallback):
         assert self._fit is not None
         return self._fit
 
+    @property
+    def _watching(self) -> ModelWatch:
+        """What looks at the model; there is one while it trains."""
+        assert self._watch is not None
+        return self._watch
+
     def _let_go(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         if self._fit is not None:
             self._fit.let_go()
 
@@ -215,17 +240,65 @@ class QATCallback(TunedCallback):
         asked = self.conf.to_dict()
         return content_hash([asked["quantization"], asked["model"], self.modules])
 
-    def _prepared(self, model: LightningModule, work: SessionWork) -> Training:
-        say, feed = rank_zero_info, work.feed(calib="val", samples=FEW, tells=False)
+    def _first_training(
+        self, module: LightningModule, model: LightningModule, work: SessionWork
+    ) -> Training:
+        """Return the training of ``module``, and say which frozen modules round."""
+        found = self._roles(module, work)
+        exact = [path for path, feeds in found.items() if not feeds]
+        training = self._prepared(model, work, exact, rank_zero_info)
+        ops = (*training.int8_ops, *training.fp32_ops, *training.excluded)
+        if line := told(found, ops):
+            rank_zero_info(line)
+        return training
+
+    def _roles(self, module: LightningModule, work: SessionWork) -> dict[str, bool]:
+        """Return what is frozen, and whether it feeds what trains; ``modules`` decide otherwise."""
+        if self.modules:
+            return {}
+        feed = work.feed(calib="val", samples=FEW, tells=False)
+        return frozen_roles(module, feed, work.ranks)
+
+    def _prepared(
+        self, model: LightningModule, work: SessionWork, exact: Iterable[str], say: Say
+    ) -> Training:
+        feed = work.feed(calib="val", samples=FEW, tells=False)
         options = Options(modules=self.modules, ranks=work.ranks)
-        return prepare_training(model, BACKENDS[ENGINE](), self.conf, feed, options, say)
+        left_out = dict.fromkeys(sorted(exact), TEACHER)
+        backend = BACKENDS[ENGINE]()
+        return prepare_training(model, backend, self.conf, feed, options, say, left_out=left_out)
 
     def _begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
         check_trainable(module, training)
         self._now.begin(module, training, goes_on=goes_on)
+        self._watch = ModelWatch(module, ExactModules(training.left_out))
         for name in _compiled(module, training.layers):
             rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(f"training {len(training.int8_ops)} ops with the rounding of int8")
+
+    def _take_changes_in(self, trainer: Trainer, module: LightningModule) -> None:
+        """Let a layer round that was exchanged, or that was frozen and feeds what trains now."""
+        gather = lambda seen: self._opened(trainer, module).ranks.gather(seen)  # noqa: E731
+        changes = self._watching.changes(module, gather)
+        if changes is None:
+            return
+        fit, before = self._now, self._now.training
+        before.detach()
+        give_back_copies(module)
+        if not changes.others:
+            before.attach(module)
+            self._watch = ModelWatch(module, changes.exact)
+            return
+        with self._opened(trainer, module).at_work(self.conf) as work:
+            new = self._roles(module, work) if changes.exchanged else {}
+            late = {path for path, feeds in new.items() if not feeds and path in changes.exchanged}
+            exact = ExactModules(changes.exact.paths | late)
+            training = self._prepared(work.model(), work, exact.paths, _to_nobody)
+        fit.go_on(module, training, changes.kept(before.int8_ops), trainer.current_epoch)
+        self._watch = ModelWatch(module, exact)
+        self._exchanged |= changes.exchanged
+        for line in what_is_new(changes, training):
+            rank_zero_info(line)
 
     def _trained(self, weights: Weights) -> Trained | None:
         """Return what the training came to, ``None`` if no batch passed."""
@@ -237,6 +310,23 @@ class QATCallback(TunedCallback):
             " calibrated, as `QuantizationCallback` does"
         )
         return None
+
+    @override
+    def _weights(self, trainer: Trainer, module: LightningModule) -> Weights:
+        """Return the weights that are taken: the current ones where others are of other layers."""
+        weights = super()._weights(trainer, module)
+        if not self._exchanged or weights.checkpoint is None:
+            return weights
+        try:
+            weights.model_of(module)
+        except QuantizationError as error:
+            names = quoted(sorted(self._exchanged), 1)
+            rank_zero_warn(
+                f"`{weights.path}` is from before {names} was exchanged: quantizing the current"
+                f" weights ({in_short(error.__cause__ or error)})"
+            )
+            return Weights()
+        return weights
 
     def _ranges_of(self, weights: Weights) -> Mapping[str, Any]:
         """Return the ranges that belong to ``weights``."""
@@ -253,6 +343,10 @@ class QATCallback(TunedCallback):
             " taking those of the end of the training"
         )
         return live
+
+
+def _to_nobody(_: str) -> None:
+    """Say nothing: it was said when the fit began."""
 
 
 def _checked_epoch(name: str, value: object) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch.distributed as dist
@@ -43,6 +43,7 @@ class QATFit:
         self._training: Training | None = None
         self._left: Mapping[str, Any] | None = None
         self._norms = BatchNorms()
+        self._came: dict[str, int] = {}  # ops that came later, by the epoch in which they did
 
     @property
     def training(self) -> Training:
@@ -64,6 +65,7 @@ class QATFit:
         """Go on with the accuracy and the first epoch that were saved."""
         assert self.saved is not None
         self.start, self._first = self.saved["start"], self.saved["first"]
+        self._came = dict(self.saved.get("came", {}))
 
     def begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
         """Let the layers of ``module`` round.
@@ -72,10 +74,30 @@ class QATFit:
             training: for it; that of before is let go.
             goes_on: whether its ranges are those of the fit that this one goes on with.
         """
+        self._start(module, training)
+        self._new_in = self._first if goes_on else None
+
+    def _start(self, module: LightningModule, training: Training) -> None:
         self.let_go()
         training.observing = False
         training.attach(module)
-        self._training, self._new_in = training, self._first if goes_on else None
+        self._training = training
+
+    def go_on(
+        self, module: LightningModule, training: Training, kept: Collection[str], epoch: int
+    ) -> None:
+        """Let a model round whose layers are not all what they were.
+
+        Args:
+            module: see ``begin``.
+            training: for it as it is now.
+            kept: the ops that keep what they have learned; others learn from ``epoch`` on.
+            epoch: of now.
+        """
+        training.take_over(self.training, kept)
+        if self.has_trained:
+            self._came |= dict.fromkeys(set(training.int8_ops) - set(kept), epoch)
+        self._start(module, training)
 
     def begin_epoch(self, module: LightningModule, epoch: int) -> Iterator[str]:
         """Yield what is frozen from this epoch on, for people; each thing once."""
@@ -107,7 +129,9 @@ class QATFit:
         self._plan_from(epoch)
         self._new_in = epoch if self._new_in is None else self._new_in
         learns = epoch == self._new_in or not self._plan.freezes_observers(epoch)
-        self.training.observing = renews or learns
+        young = [op for op, came in self._came.items() if came == epoch]
+        self.training.observing = bool(renews or learns or young)
+        self.training.learn_only(None if renews or learns else young)
         if renews:
             self._norms.release()
         elif self._plan.freezes_batch_norm(epoch):
@@ -123,7 +147,13 @@ class QATFit:
         ranges = self.ranges
         if ranges is None:
             return None
-        return {"asked": asked, "start": self.start, "first": self._first, "training": ranges}
+        return {
+            "asked": asked,
+            "start": self.start,
+            "first": self._first,
+            "came": dict(self._came),
+            "training": ranges,
+        }
 
     def give_back(self) -> None:
         """Remember the ranges, and let the module compute by itself again."""

@@ -83,8 +83,26 @@ class Training(Protocol):
     def int8_ops(self) -> tuple[str, ...]:
         """The ops that are trained for int8."""
 
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """What stays in floating point whatever is asked, with the reason."""
+
+    @property
+    def fp32_ops(self) -> tuple[str, ...]:
+        """The other ops that stay in floating point."""
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The modules that were left out, with the reason."""
+
     observing: bool
     """Whether the ranges of activations are learned from what passes."""
+
+    def learn_only(self, ops: Collection[str] | None) -> None:
+        """While ``observing``, let the ranges of ``ops`` alone be learned; of all for ``None``."""
+
+    def take_over(self, other: Any, ops: Collection[str]) -> None:
+        """Round ``ops`` as ``other`` does, with the ranges that they have learned there."""
 
     def follow(self, model: nn.Module) -> None:
         """Learn only while ``model`` itself is in training mode, whatever its parts are in."""
@@ -125,11 +143,13 @@ class Backend(Protocol):
         avoid: Collection[str],
         for_training: bool = False,
         trained: Mapping[str, Any] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Find what can be quantized and observe it; ``model`` is left as it is.
 
         Modules whose paths are in ``avoid`` are left out; what they hold is not. What is prepared
         for a training is no more than where that begins; ``trained`` is the state that it ended in.
+        All in modules whose paths are in ``left_out`` stays in floating point, for that reason.
         """
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> Mapping[str, StandIn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.module.flow import is_in
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT, corrected
 from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.equalization import Equalization
-from lpot_lightning.quantization.functions.owners import SOME_ONLY, Owners
+from lpot_lightning.quantization.functions.owners import SOME_ONLY, UNSEEN, Owners
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
@@ -65,6 +66,8 @@ class PreparedLayers:
         shared: ids of tensors that more than one module has.
         for_training: whether a model is to be trained for int8, and not to become so.
         trained: what such a training came to.
+        left_out: paths of modules whose ops stay floats, with the reason; where it is given,
+            other frozen layers may be called in training only.
     """
 
     def __init__(
@@ -80,8 +83,11 @@ class PreparedLayers:
         shared: Collection[int] = (),
         for_training: bool = False,
         trained: TrainedOps | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         self._for_training, self._trained = for_training, trained
+        self._knows_frozen = left_out is not None
+        self._left_out = dict(left_out or {}) if trained is None else dict(trained.left_out)
         self._layers = {path: ObservedLayer(layer) for path, layer in layers.items()}
         self._owners = Owners(owners, calls, self._found, shared)
         self._order = {path: number for number, path in enumerate(order)}
@@ -144,18 +150,25 @@ class PreparedLayers:
         self._sort_out()
         refused = self._refused
         unusable = {path: self._unusable(path) for path in self._layers}
-        wrong = {path: why for path, why in {**unusable, **refused}.items() if why}
+        left_out = self._out_of(self._left_out, self._layers)
+        wrong = {path: why for path, why in {**unusable, **refused, **left_out}.items() if why}
         usable = [path for path in self._layers if path not in wrong]
         exact = {path: why for path in usable if (why := self._disproved(path))}
         evened = {path: one for path in usable if (one := self._equalization(path))}
         self._wrong, self.exact, self._equalizations = agreed((wrong, exact, evened))
         self.excluded.update(self._wrong)
+        unseen = [path for path, why in self.excluded.items() if why == UNSEEN]
+        self.excluded.update(self._out_of(self._left_out, unseen))
+
+    def _out_of(self, modules: Mapping[str, str], ops: Iterable[str]) -> dict[str, str]:
+        """Return why those of ``ops`` that are in ``modules`` stay floats."""
+        return {op: why for path, why in modules.items() for op in ops if is_in(op, path)}
 
     def _unusable(self, path: str) -> str | None:
         layer = self._layers[path]
         why = unquantizable(layer.layer)
         if why is None and not self._is_seen(path) and not self._may_be_unseen(path):
-            why = layer.seen.refused or "saw no calibration data"
+            why = layer.seen.refused or UNSEEN
         return why
 
     def _is_seen(self, path: str) -> bool:
@@ -167,7 +180,8 @@ class PreparedLayers:
         """Whether training batches are to show what a layer reads, and no calibration."""
         layer = self._layers[path]
         learns = any(one.requires_grad for one in layer.layer.parameters())
-        return self._for_training and learns and not layer.called
+        may = learns or self._knows_frozen  # what to leave out is known: the training may call it
+        return self._for_training and may and not layer.called
 
     def _sort_out(self) -> None:
         """Put functions where their modules stand, and leave out what others compute with."""
@@ -376,6 +390,7 @@ class PreparedLayers:
             gone={op: self._gone(op) for op in int8 if op in self._forwards and op in seen},
             roots=self._roots,
             bits=self._bits,
+            left_out=self._left_out,
         )
         return LayersTraining(ops, tables=frozenset(tables), excluded=self.excluded)
 

@@ -61,6 +61,7 @@ class OnednnBackend:
         avoid: Collection[str] = (),
         for_training: bool = False,
         trained: Mapping[str, Any] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> PreparedLayers:
         """Find the layers that can be int8 and watch them; ``model`` is left as it is.
 
@@ -70,6 +71,8 @@ class OnednnBackend:
             avoid: paths of layers that stay floats.
             for_training: whether it is to be trained for int8.
             trained: what ``LayersTraining.state`` gave at the end of such a training.
+            left_out: paths of modules whose ops are to stay floats, with the reason; those of a
+                training that is over are in ``trained``.
 
         Raises:
             ArtifactError: if ``trained`` is damaged, or of another model.
@@ -106,6 +109,7 @@ class OnednnBackend:
             shared=_shared(model),
             for_training=for_training,
             trained=known,
+            left_out=left_out,
         )
 
     def training(self, prepared: PreparedLayers, recipe: Recipe) -> LayersTraining:

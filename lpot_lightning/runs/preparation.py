@@ -31,6 +31,7 @@ def prepare(
     *,
     for_training: bool = False,
     trained: Mapping[str, Any] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> tuple[nn.Module, Prepared, Traits]:
     """Find the parts of ``model`` that can be quantized where they stand.
 
@@ -42,6 +43,7 @@ def prepare(
         say: takes what the user should know.
         for_training: whether the model is to be trained for int8.
         trained: the state that such a training ended in.
+        left_out: paths of modules whose ops stay in fp32, with the reason.
 
     Returns:
         the model to go on with, its parts, and what it is known by in its files.
@@ -65,6 +67,7 @@ def prepare(
                 avoid=avoid,
                 for_training=for_training,
                 trained=trained,
+                left_out=left_out,
             )
         )
         broken = _not_everywhere(prepared, ranks, say) or _broken(model, prepared, feed, say)

@@ -26,6 +26,7 @@ from lpot_lightning.quantization.functions.observed import (
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import TABLES, QuantizedLayer, kind_of
 
+UNSEEN = "saw no calibration data"
 SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
 _NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
 """Modules whose ``forward`` gives no weight to a function."""
@@ -137,7 +138,7 @@ class Owners:
                      and one.dim() > 1]  # fmt: skip
             if names:
                 name = path or type(self._modules[path]).__name__
-                found[name] = _told(names) if owner.calls else "saw no calibration data"
+                found[name] = _told(names) if owner.calls else UNSEEN
         return found
 
     def chosen(

@@ -48,12 +48,14 @@ class Ranges:
     Attributes:
         observing: whether what passes changes the ranges.
         follows: a module in whose training mode alone they learn; ``None`` for any mode.
+        only: the places that learn; ``None`` for all.
     """
 
     def __init__(self, starts: list[Grid | None], *, bits: int) -> None:
         self.highest = 2**bits - 1
         self.observing = True
         self.follows: nn.Module | None = None
+        self.only: set[int] | None = None
         size = len(starts)
         self.seen = [False] * size
         scales = [0.0 if one is None else one.scale for one in starts]
@@ -90,7 +92,7 @@ class Ranges:
         """Return ranges of their own with the same values."""
         made = Ranges([None] * len(self.seen), bits=self.highest.bit_length())
         memo[id(self)] = made
-        made.observing, made.seen = self.observing, list(self.seen)
+        made.observing, made.seen, made.only = self.observing, list(self.seen), self.only
         follows = memo.get(id(self.follows), self.follows)
         made.follows = follows if isinstance(follows, nn.Module) else None
         made._hold(*(one.clone() for one in self._all()))
@@ -120,7 +122,7 @@ class Ranges:
         if not x.is_floating_point() or not x.numel():
             return x
         self._to(x.device)
-        learns = self.learns
+        learns = self.learns and (self.only is None or place in self.only)
         event = None if x.is_inference() else (x._version, learns, torch.is_grad_enabled())
         if event is not None and self._rounded is not None:
             again = self._rounded.of(x, event, self._pasts[place])
@@ -152,6 +154,22 @@ class Ranges:
             mine.copy_(other)
         self.seen[place], self._known[place] = self.seen[known.place], self._known[known.place]
         self._pasts[place] = known.after
+
+    def take_over(self, other: Ranges, places: Mapping[int, int]) -> None:
+        """Take the values that places have in ``other``.
+
+        Args:
+            other: has learned them; it is left as it is.
+            places: which place here is which place there.
+        """
+        self._to(other.device)
+        for mine, theirs in zip(self._all(), other._all(), strict=True):
+            for here, there in places.items():
+                mine[here] = theirs[there]
+        for here, there in places.items():
+            self.seen[here] = other.seen[there]
+        self._hold(*self._all())
+        self._agree_on_pasts()
 
     def _on_grid(self, place: int, x: Tensor) -> Tensor:
         if not self._known[place]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from lpot_lightning.quantization.training.functions import FunctionSign
 from lpot_lightning.quantization.training.ranges import check_ranges, grids_of
 from lpot_lightning.recipe import OpConfig
 
+T = TypeVar("T")
 _FIELDS: dict[str, type] = {
     "excluded": dict,
     "reduce_range": bool,
@@ -25,6 +26,7 @@ _FIELDS: dict[str, type] = {
     "places": list,
     "ranges": dict,
     "factors": dict,
+    "left_out": dict,
 }
 
 
@@ -40,6 +42,7 @@ class TrainedOps:
         gone: tensors of layers that int8 needs no more.
         roots: modules that graphs are made of.
         bits: 8, or 7.
+        left_out: modules whose ops stay floats, with the reason.
     """
 
     configs: Mapping[str, OpConfig]
@@ -49,6 +52,7 @@ class TrainedOps:
     gone: Mapping[str, tuple[str, ...]]
     roots: tuple[str, ...]
     bits: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> TrainedOps:
@@ -74,6 +78,7 @@ class TrainedOps:
                 gone={op: tuple(names) for op, names in state["gone"].items()},
                 roots=tuple(str(part["path"]) for part in state["parts"]),
                 bits=bits,
+                left_out={str(path): str(why) for path, why in state["left_out"].items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError, ConfError) as error:
             raise ArtifactError(f"the state of the training is damaged: {error}") from error
@@ -82,6 +87,24 @@ class TrainedOps:
     def int8_ops(self) -> tuple[str, ...]:
         """The ops that are trained for int8."""
         return tuple(op for op, config in self.configs.items() if not config.is_fp32)
+
+    def with_those_of(self, other: TrainedOps, ops: Collection[str]) -> TrainedOps:
+        """Return these, with what ``other`` knows of ``ops`` in place of what they know."""
+        ours = {op for op in self.configs if op in ops and op in other.configs}
+
+        def joined(mine: Mapping[str, T], theirs: Mapping[str, T]) -> dict[str, T]:
+            kept = {op: one for op, one in mine.items() if op not in ours}
+            return kept | {op: one for op, one in theirs.items() if op in ours}
+
+        configs = {op: other.configs[op] if op in ours else one for op, one in self.configs.items()}
+        return replace(
+            self,
+            configs=configs,
+            grids=joined(self.grids, other.grids),
+            factors=joined(self.factors, other.factors),
+            functions=joined(self.functions, other.functions),
+            gone=joined(self.gone, other.gone),
+        )
 
     def check(self, model: nn.Module) -> None:
         """Raise an ``ArtifactError`` unless ``model`` has these ops."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,17 @@ from lpot_lightning.quantization.training.functions import FunctionSign, Roundin
 from lpot_lightning.quantization.training.layers import RoundedInput, RoundingLayer
 from lpot_lightning.quantization.training.ranges import Ranges
 from lpot_lightning.quantization.training.state import TrainedOps, function_to_plain
+
+
+def give_back_copies(model: nn.Module) -> None:
+    """Let what was copied of a model while it rounded compute by itself, as its class does.
+
+    Args:
+        model: is not being trained for int8 at the moment; a module in it may be such a copy.
+    """
+    for module in model.modules():
+        if isinstance(vars(module).get("forward"), RoundingLayer | RoundingOwner):
+            del vars(module)["forward"]
 
 
 class LayersTraining:
@@ -35,11 +46,15 @@ class LayersTraining:
     def __init__(
         self, ops: TrainedOps, *, tables: frozenset[str], excluded: Mapping[str, str]
     ) -> None:
-        self._ops, self._excluded = ops, dict(excluded)
+        self._excluded = dict(excluded)
+        self._undo: list[Undo] = []
+        self._set_up(ops, tables)
+
+    def _set_up(self, ops: TrainedOps, tables: frozenset[str]) -> None:
+        self._ops, self._tables = ops, tables
         names = [op for op in ops.int8_ops if op not in tables]
         self._places = {op: place for place, op in enumerate(names)}
         self._ranges = Ranges([ops.grids.get(op) for op in names], bits=ops.bits)
-        self._undo: list[Undo] = []
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -53,6 +68,45 @@ class LayersTraining:
     def int8_ops(self) -> tuple[str, ...]:
         """The ops that are trained for int8."""
         return self._ops.int8_ops
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """What stays in floating point whatever is asked, with the reason."""
+        return dict(self._excluded)
+
+    @property
+    def fp32_ops(self) -> tuple[str, ...]:
+        """The other ops that stay in floating point."""
+        fp32 = (op for op, config in self._ops.configs.items() if config.is_fp32)
+        return tuple(op for op in fp32 if op not in self._excluded)
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The modules that were left out, with the reason."""
+        return self._ops.left_out
+
+    def take_over(self, other: LayersTraining, ops: Collection[str]) -> None:
+        """Round ``ops`` as ``other`` does, with the ranges that they have learned there.
+
+        It is for the same model after some of its layers were exchanged, which are not in ``ops``;
+        so are those that either training does not know.
+        """
+        kept = {op for op in ops if op in other._ops.configs}
+        tables = {op for op in self._tables if op not in kept} | (other._tables & kept)
+        self._set_up(self._ops.with_those_of(other._ops, kept), frozenset(tables))
+        pairs = {
+            place: other._places[op]
+            for op, place in self._places.items()
+            if op in kept and op in other._places
+        }
+        self._ranges.take_over(other._ranges, pairs)
+        for op in kept & set(self.int8_ops):
+            self._excluded.pop(op, None)
+
+    def learn_only(self, ops: Collection[str] | None) -> None:
+        """While ``observing``, let the ranges of ``ops`` alone be learned; of all for ``None``."""
+        places = self._places.items()
+        self._ranges.only = None if ops is None else {at for op, at in places if op in ops}
 
     @property
     def observing(self) -> bool:
@@ -139,6 +193,7 @@ class LayersTraining:
             "places": list(self._places),
             "ranges": self._ranges.state(),
             "factors": {op: one.cpu().clone() for op, one in ops.factors.items()},
+            "left_out": dict(ops.left_out),
         }
 
     def load_ranges(self, state: Mapping[str, Any]) -> None:

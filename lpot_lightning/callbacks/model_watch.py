@@ -1,0 +1,142 @@
+"""What becomes of a model's layers while it trains for int8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from lpot_lightning.callbacks.frozen import ExactModules
+from lpot_lightning.errors import quoted
+from lpot_lightning.module.flow import is_in
+from lpot_lightning.module.structure import Structure
+from lpot_lightning.quantization.backend import Training
+
+Gather = Callable[[Any], Iterable[Any]]
+_SHOWN = 6
+_AT_FIRST = 2
+"""Batches that are looked at: steps may differ by turns."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is otherwise than at the last batch.
+
+    Args:
+        exchanged: paths at which there is another module, a new one, or none any more.
+        rounds: frozen modules that stayed exact, and are to round now.
+        exact: those that go on to stay exact.
+        others: whether more than these are otherwise: a teacher may be exchanged in each batch.
+    """
+
+    exchanged: frozenset[str]
+    rounds: frozenset[str]
+    exact: ExactModules
+    others: bool = True
+
+    def kept(self, ops: Iterable[str]) -> set[str]:
+        """Return the ops that are what they were."""
+        return {op for op in ops if not self._concerns(op)}
+
+    def _concerns(self, op: str) -> bool:
+        path = op.partition("#")[0]
+        inside = "#" in op and any(is_in(one, path) for one in self.exchanged)  # may lend weights
+        return path in self.exchanged or inside or any(is_in(path, one) for one in self.rounds)
+
+
+class ModelWatch:
+    """Notices between batches that modules were exchanged, unfrozen, or feed what trains.
+
+    Args:
+        module: that trains.
+        exact: what of it nothing rounds.
+    """
+
+    def __init__(self, module: LightningModule, exact: ExactModules) -> None:
+        self._structure, self.exact = Structure(module), exact
+        self._unfrozen: set[str] = set()
+        self._has_looked, self._to_look_at = False, _AT_FIRST
+
+    def begin_batch(self, module: LightningModule, batch: int) -> None:
+        """Look where outputs of frozen modules go, at first and when an epoch begins."""
+        if self.exact.paths and (batch == 0 or self._to_look_at > 0):
+            self.exact.look(module)
+            self._has_looked = True
+            self._to_look_at -= 1
+
+    def note_backward(self, module: LightningModule) -> None:
+        """Note what trains in this very moment: GANs freeze nets between their steps."""
+        if self.exact.paths:
+            self._unfrozen |= self.exact.unfrozen(module)
+
+    def stop(self) -> None:
+        """Leave the module as it was."""
+        self.exact.stop()
+
+    def changes(self, module: LightningModule, gather: Gather) -> Changes | None:
+        """Return what is otherwise than it was, ``None`` where nothing is.
+
+        Where there are several processes, ``gather`` asks them for what they have seen in a
+        training step; all of them look at the same steps, and exchange the same modules.
+        """
+        new = not self._structure.is_of(module)
+        exchanged = self._structure.exchanged(module) if new else set()
+        exact = ExactModules(self.exact.paths - exchanged) if new else self.exact
+        if exact.paths:
+            exact = exact.without(self._unfrozen | exact.unfrozen(module))
+        if self._has_looked:
+            exact = exact.after(module, *_union(gather(self.exact.looked())))
+            self._has_looked = False
+        rounds = self.exact.paths - exact.paths - exchanged
+        if not new and not rounds:
+            return None
+        teachers = {path for path in self.exact.paths & exchanged if _is_frozen(module, path)}
+        others = rounds or any(not _is_in_any(one, exact.paths | teachers) for one in exchanged)
+        if not others:
+            exact = ExactModules(exact.paths | teachers)
+        return Changes(frozenset(exchanged), frozenset(rounds), exact, bool(others))
+
+
+def _is_frozen(module: LightningModule, path: str) -> bool:
+    """Whether there is something at ``path``, and nothing of it trains."""
+    try:
+        found = module.get_submodule(path)
+    except AttributeError:
+        return False
+    return not any(one.requires_grad for one in found.parameters())
+
+
+def _is_in_any(name: str, paths: Iterable[str]) -> bool:
+    return any(is_in(name, one) for one in paths)
+
+
+def _union(seen: Iterable[tuple[Collection[str], Collection[str]]]) -> tuple[set[str], set[str]]:
+    feeding: set[str] = set()
+    called: set[str] = set()
+    for one, other in seen:
+        feeding.update(one)
+        called.update(other)
+    return feeding, called
+
+
+def told(changes: Changes, training: Training) -> Iterator[str]:
+    """Yield what the user should know of ``changes``, which ``training`` has taken in."""
+    new = [op for op in training.int8_ops if op.partition("#")[0] in changes.exchanged]
+    if new:
+        names = quoted(new, _SHOWN)
+        yield f"{names}: another layer from here on, which rounds with ranges of its own"
+    fp32 = "another layer now, which trains in fp32"
+    for op in training.fp32_ops:
+        if op.partition("#")[0] in changes.exchanged:
+            yield f"`{op}`: {fp32}, as `op_wise`, `model_wise` or `modules` say"
+    for path in training.left_out:
+        if any(is_in(one, path) for one in changes.exchanged):
+            yield f"frozen `{path}` is another module now, which stays exact"
+    for op, why in training.excluded.items():
+        if op.partition("#")[0] in changes.exchanged and not _is_in_any(op, training.left_out):
+            yield f"`{op}`: {fp32}: {why}"
+    if changes.rounds:
+        names = quoted(sorted(changes.rounds), _SHOWN)
+        yield f"frozen {names}: trains, or feeds what trains, and rounds from here on"
