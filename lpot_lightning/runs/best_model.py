@@ -20,6 +20,7 @@ from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
+from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.trial import Outcome, Trial
 
 
@@ -55,7 +56,7 @@ class Keeper:
             self._save(best)
         parts = job.prepared.convert(best.recipe)
         graphs = job.prepared.graphs(job.model)
-        speedup = self._speedup(parts, graphs)
+        speed = self._speedup(parts, graphs)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
@@ -72,7 +73,8 @@ class Keeper:
             not_quantizable=dict(job.prepared.excluded),
             trials=outcome.trials,
             evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
-            speedup=speedup,
+            speedup=speed.middle,
+            speedup_spread=speed.spread,
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
@@ -95,16 +97,17 @@ class Keeper:
 
     def _speedup(
         self, parts: Mapping[str, StandIn], graphs: Mapping[str, Callable[..., Any]]
-    ) -> float:
+    ) -> Ratio:
         job = self._job
         job.listener.say("measuring the speed-up")
-        speedup = measure_speedup(job.feed, job.model, parts, graphs)
-        if speedup < 1:
+        found = measure_speedup(job.feed, job.model, parts, graphs)
+        if not is_clear(found.spread) or found.middle < 1:
+            slower = "slower than" if is_clear(found.spread) else "no faster for certain than"
             job.listener.say(
-                f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
+                f"int8 is {slower} fp32 here, {found}: for small layers or batches the"
                 " work saved is less than the work of going to int8 and back"
             )
-        return speedup
+        return found
 
     def _save(self, trial: Trial) -> None:
         if self._job.options.workspace.folder is not None:

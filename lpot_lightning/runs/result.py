@@ -109,6 +109,11 @@ def read_as(kind: type[R], path: Path, parts: Mapping[str, Callable[[Any], Any]]
         raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
 
 
+def pair_or_none(plain: Sequence[Any] | None) -> tuple[Any, Any] | None:
+    """Return two plain values as they were."""
+    return None if plain is None else (plain[0], plain[1])
+
+
 def _same(value: Any) -> Any:
     return value
 

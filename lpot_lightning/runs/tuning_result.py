@@ -10,7 +10,8 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.runs.objective import shown_as
-from lpot_lightning.runs.result import Result, each, read_as
+from lpot_lightning.runs.result import Result, each, pair_or_none, read_as
+from lpot_lightning.timing.ratio import Spread, as_speedup
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Score
@@ -35,8 +36,10 @@ class TuningResult(Result):
         trials: what was tried, each with its recipe and score.
         evaluations: validation batches seen by the baseline and all trials, those of the runs
             that this one went on from included, divided by the batches of one full pass.
-        speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
-            of interleaved runs.
+        speedup: seconds of the forward work of ``validation_step`` on one calibration batch, fp32
+            over int8, run in turns: the median of the ratios of all pairs.
+        speedup_spread: two ratios between which it is, 95 of 100 times: where 1 is between them,
+            nobody knows which is faster. ``None`` where fewer than three pairs were run.
         size_ratio: bytes of the state, fp32 over int8.
         workspace: where the files are; ``None`` where none were asked for.
         objective: what ``trials[…].score.objective`` counts: ``"performance"`` the seconds of one
@@ -60,6 +63,7 @@ class TuningResult(Result):
     evaluations: float
     speedup: float
     size_ratio: float
+    speedup_spread: Spread | None = None
     objective: str = "performance"
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
@@ -84,7 +88,7 @@ class TuningResult(Result):
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
-            ("speed-up", f"{self.speedup:.2f}x"),
+            ("speed-up", as_speedup(self.speedup, self.speedup_spread)),
             ("size", f"{self.size_ratio:.2f}x smaller"),
         ]
         if self.repairs:
@@ -125,6 +129,7 @@ def read_result(path: Path) -> TuningResult:
         "repairs": each(lambda plain: Repair(**plain)),
         "int8_ops": tuple,
         "fp32_ops": tuple,
+        "speedup_spread": pair_or_none,
     }
     return read_as(TuningResult, path, parts)
 
