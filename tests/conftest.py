@@ -71,6 +71,7 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
     monkeypatch.setattr("lpot_lightning.timing.ratio.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.timing.ratio.MOST", 1)
+    monkeypatch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)  # by the clock
     import torch
 
     torch.manual_seed(0)

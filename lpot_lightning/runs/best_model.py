@@ -13,22 +13,24 @@ from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
+from lpot_lightning.runs.paying_result import NotPaying, Paying
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
 from lpot_lightning.timing.ratio import Ratio, is_clear
+from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.trial import Outcome, Trial
 
 
 class Keeper:
     """Writes the best model of a job whenever it is found, and makes the result at the end."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, space: Space, paying: Paying) -> None:
+        self._job, self._space, self._paying = job, space, paying
         self._saved: Recipe | None = None
 
     @property
@@ -78,6 +80,9 @@ class Keeper:
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
+            not_paying=self._not_paying(best.recipe),
+            op_times=self._paying.times,
+            asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
             held=job.model,
@@ -86,6 +91,12 @@ class Keeper:
             self._write_deploy(job.folder / DEPLOY)
             write_file(job.folder / RESULT, result.to_json())
         return result
+
+    def _not_paying(self, recipe: Recipe) -> dict[str, NotPaying]:
+        return {op: self._paying.slower[op] for op in recipe.fp32_ops if op in self._paying.slower}
+
+    def _is_asked(self, op: Op) -> bool:
+        return not op.int8_configs and op.name not in self._job.prepared.excluded
 
     def _write_deploy(self, path: Path) -> None:
         """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""

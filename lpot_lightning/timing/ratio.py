@@ -13,7 +13,8 @@ WARM_UP, LEAST, ENOUGH, MOST = 1, 3, 11, 31
 SECONDS = 3.0
 TIGHT = 1.03
 """A spread of which the upper end is no further from the lower one needs no more runs."""
-_MISSED = 0.05
+MISSED = 0.05
+"""How often what is sought lies outside of a spread."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Ratio:
         return as_speedup(self.middle, self.spread)
 
 
-def spread_of(values: Sequence[float]) -> Spread | None:
+def spread_of(values: Sequence[float], missed: float = MISSED) -> Spread | None:
     """Return where the median of what ``values`` were drawn of lies, 95 of 100 times.
 
     It lies between two of the values, whatever their distribution is: how many of them are below it
@@ -57,17 +58,20 @@ def spread_of(values: Sequence[float]) -> Spread | None:
 
     Args:
         values: in any order.
+        missed: how often it may lie elsewhere: less than 5 of 100 times, where many spreads are
+            looked at, for what is rare in one of them.
     """
     if len(values) < LEAST:
         return None
-    inside = sorted(values)[_left_out(len(values)) :]
-    return inside[0], inside[-1 - _left_out(len(values))]
+    outside = _left_out(len(values), missed)
+    inside = sorted(values)[outside : len(values) - outside]
+    return inside[0], inside[-1]
 
 
-def _left_out(count: int) -> int:
+def _left_out(count: int, missed: float) -> int:
     """Return how many values on each side the spread is narrower by."""
     below, number = 2 * 0.5**count, 0
-    while below + 2 * comb(count, number + 1) * 0.5**count <= _MISSED:
+    while below + 2 * comb(count, number + 1) * 0.5**count <= missed:
         number += 1
         below += 2 * comb(count, number) * 0.5**count
     return number

@@ -31,8 +31,9 @@ def most_trials(ops: int) -> int:
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    1. All int8. If that is not good enough, ``search.repair`` is asked for settings and corrections
-       that cost no speed, and what it changes is tried. The better of the two is the base.
+    1. All int8, but for ``search.not_paying``. If that is not good enough, ``search.repair`` is
+       asked for settings and corrections that cost no speed, and what it changes is tried. The
+       better of the two is the base.
     2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
        for it costs. How many of them, from the first on, have to stay in fp32 is searched by
        bisection over this order, as AIMET's mixed precision does
@@ -53,7 +54,7 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
         recipe = next(proposals)
         recipe = proposals.send(score)
     """
-    base = _without_islands(space.all_int8(), space)
+    base = _without_islands(_all_that_pay(space, search), space)
     score = yield base
     if score.accepted:
         return
@@ -72,6 +73,14 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
     yield from close(bracket)
     if bracket.is_met:
         yield from give_back(bracket)
+
+
+def _all_that_pay(space: Space, search: SearchContext) -> Recipe:
+    """Return all int8 but what does not pay and may be fp32; all where nothing would be left."""
+    leaving = {*search.not_paying} & {*space.fallback_candidates}
+    recipe = space.all_int8()
+    paying = recipe.with_fp32({*recipe.fp32_ops, *leaving})
+    return paying if paying.int8_ops else recipe
 
 
 def _without_islands(recipe: Recipe, space: Space) -> Recipe:
