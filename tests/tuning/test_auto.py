@@ -342,3 +342,34 @@ def test_an_op_that_cannot_be_measured_is_taken_for_the_most_harmful(value):
 def test_the_order_of_the_ranking_s_answer_does_not_matter():
     backward = dict(reversed(planted().items()))
     assert run(planted())[1].trials == run(planted(), ranked=backward)[1].trials
+
+
+def test_ops_that_do_not_pay_are_fp32_from_the_start_and_stay_so():
+    damages = planted()
+    slow = ("net.000", "net.005")
+    model = Damaged(damages)
+    asked = replace(search_for(damages), not_paying=slow)
+    outcome = tuned(AUTO, space_of(damages), model, asked)
+    assert model.fp32_counts[0] == len(slow)
+    assert all(set(slow) <= {*recipe.fp32_ops} for recipe in model.tried)
+    assert set(outcome.best.recipe.fp32_ops) == {*slow, *PLANTED}
+
+
+def test_what_may_not_be_fp32_stays_int8_though_it_does_not_pay():
+    space = Space((linear("a"), linear("b", [INT8])))
+    asked = replace(search_for(), not_paying=("b",))
+    assert next(search_auto(space, asked)).fp32_ops == ()
+
+
+def test_where_nothing_pays_all_are_int8():
+    asked = replace(search_for(), not_paying=("a", "b"))
+    assert next(search_auto(space_of("ab"), asked)) == space_of("ab").all_int8()
+
+
+@pytest.mark.parametrize("name", [one for one in STRATEGIES if one != "auto"])
+def test_no_other_strategy_asks_what_pays(name):
+    if STRATEGIES[name].needs:
+        pytest.importorskip("optuna")
+    space, asked = space_of("abcd"), replace(search_for(), not_paying=("a",))
+    plain = next(STRATEGIES[name].search(space, search_for()))
+    assert next(STRATEGIES[name].search(space, asked)) == plain

@@ -45,7 +45,7 @@ class NodeTimes:
         spelt = program.drafted(self._inputs, ())
         layers = {_name(node): kernel.op for node, kernel in _kernels(spelt)}
         self.ops = set(layers.values())
-        self._first = _Run(program.drafted(self._inputs))
+        self._first = _DraftRun(program.drafted(self._inputs))
         self._first.times(self._inputs, clock)
         kept = self._first.kept()
         known = {node: layers.get(node.name) for node in graph.nodes}
@@ -67,11 +67,11 @@ class NodeTimes:
 
     def make(self) -> Callable[[], dict[str, float]]:
         """Return what runs the program as its ops are now, and gives the seconds of each op."""
-        run = _Run(self._program.drafted(self._inputs))
+        run = _DraftRun(self._program.drafted(self._inputs))
         run.times(self._inputs, self._clock)
         return partial(self._of_ops, run)
 
-    def _of_ops(self, run: _Run) -> dict[str, float]:
+    def _of_ops(self, run: _DraftRun) -> dict[str, float]:
         owners, found = run.owners(self._captured), defaultdict[str, float](float)
         for node, seconds in run.times(self._inputs, self._clock).items():
             if node in owners:
@@ -79,7 +79,7 @@ class NodeTimes:
         return found
 
 
-class _Run:
+class _DraftRun:
     """A draft that is run node by node."""
 
     def __init__(self, draft: Drafted) -> None:
