@@ -112,7 +112,7 @@ class Keeper:
         job = self._job
         job.listener.say("measuring the speed-up")
         found = measure_speedup(job.feed, job.model, parts, graphs)
-        if not is_clear(found.spread) or found.middle < 1:
+        if found.spread is not None and found.spread[0] <= 1:
             slower = "slower than" if is_clear(found.spread) else "no faster for certain than"
             job.listener.say(
                 f"int8 is {slower} fp32 here, {found}: for small layers or batches the"
