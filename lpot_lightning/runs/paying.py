@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import fsum
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
+
+import torch
 
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.stand_in import computing, replaced
@@ -14,7 +16,7 @@ from lpot_lightning.quantization.op_clock import OpClock, Timeable
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying
-from lpot_lightning.timing.ratio import ENOUGH, LEAST, MISSED, Spread, spread_of
+from lpot_lightning.timing.ratio import ENOUGH, MISSED, Spread, needed, spread_of
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.space import Space
 
@@ -43,7 +45,11 @@ def applies(job: Job) -> bool:
 
 
 def find_paying(
-    job: Job, space: Space, history: History, clock: Callable[[], float] = perf_counter
+    job: Job,
+    space: Space,
+    history: History,
+    seconds: float = SECONDS,
+    clock: Callable[[], float] | None = None,
 ) -> Paying:
     """Measure once which ops of a job pay; a run that goes on takes what was found.
 
@@ -51,7 +57,9 @@ def find_paying(
         job: its model is calibrated.
         space: what each op may be.
         history: where it goes, and comes from.
-        clock: gives seconds.
+        seconds: of a validation pass: so long it may take, and two seconds in any case.
+        clock: what ops are timed by; where none is given and one thread computes, the time of that
+            thread, which other processes do not lengthen.
     """
     if not applies(job):
         return Paying()
@@ -60,13 +68,17 @@ def find_paying(
     if known is not None:
         found = Paying.from_dict(known)
     else:
-        found = _measured(job, space, clock)
+        found = _measured(job, space, max(seconds, SECONDS), clock or _clock())
         history.keep("paying", base.key, found.to_dict())
     _tell(job, found)
     return found
 
 
-def _measured(job: Job, space: Space, clock: Callable[[], float]) -> Paying:
+def _clock() -> Callable[[], float]:
+    return thread_time if torch.get_num_threads() == 1 else perf_counter
+
+
+def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]) -> Paying:
     base, prepared = space.all_int8(), job.prepared
     assert isinstance(prepared, Timeable)
     parts = job.ranks.together(lambda: prepared.convert(base))
@@ -75,10 +87,10 @@ def _measured(job: Job, space: Space, clock: Callable[[], float]) -> Paying:
         with replaced(job.model, parts), computing(job.model, graphs) as int8:
             step = partial(job.feed.step_seconds, int8)
             ops = job.ranks.together(lambda: prepared.op_clock(int8, base, step, clock))
-        started = clock()
-        found = job.ranks.on_zero(lambda: judged(ops, space, clock))
+        started = perf_counter()
+        found = job.ranks.on_zero(lambda: judged(ops, space, seconds))
     job.listener.say(
-        f"timed {len(found.times)} ops in int8 and in fp32, in {clock() - started:.1f} s"
+        f"timed {len(found.times)} ops in int8 and in fp32, in {perf_counter() - started:.1f} s"
     )
     return found
 
@@ -93,7 +105,9 @@ def _tell(job: Job, found: Paying) -> None:
         job.listener.say(f"stays in fp32: {', '.join(one.ops)}: {one.why}")
 
 
-def judged(ops: OpClock, space: Space, clock: Callable[[], float]) -> Paying:
+def judged(
+    ops: OpClock, space: Space, seconds: float = SECONDS, now: Callable[[], float] = perf_counter
+) -> Paying:
     """Return which ops are slower in int8 for certain.
 
     First all ops are run a few times in both precisions. Where a chain looks slower in int8, or ops
@@ -102,12 +116,13 @@ def judged(ops: OpClock, space: Space, clock: Callable[[], float]) -> Paying:
     Args:
         ops: runs them.
         space: what each of them may be.
-        clock: gives seconds.
+        seconds: that it may take; ops that were not run often enough by then are taken to pay.
+        now: the clock of that.
     """
-    base, until = space.all_int8(), clock() + SECONDS
+    base, until = space.all_int8(), now() + seconds
     timed = {op for chain in ops.chains for op in chain}
     look = Turns(ops, base, base.with_fp32(timed))
-    while look.runs < LOOKS and (look.runs == 0 or clock() < until):
+    while look.runs < LOOKS and (look.runs == 0 or now() < until):
         look.run()
     times = {op: look.least(op) for op in sorted(timed)}
     found = {chain: _suspects(chain, times, space.fallback_candidates) for chain in ops.chains}
@@ -120,9 +135,9 @@ def judged(ops: OpClock, space: Space, clock: Callable[[], float]) -> Paying:
         return Paying(times)
     leaving = {op for some in suspects.values() for op in some}
     turns = Turns(ops, base, base.with_fp32(leaving))
-    measure(turns, suspects, lambda: clock() < until)
+    measure(turns, suspects, lambda: now() < until)
     slower = _slower(turns, suspects, ops.step)
-    times |= {op: turns.least(op) for op in leaving}
+    times |= {op: turns.least(op) for op in leaving if turns.runs}
     stays = {op for op in base.int8_ops if op not in slower}
     return Paying(times, slower if stays else {}, not stays)
 
@@ -143,16 +158,17 @@ def _suspects(
 
 def measure(turns: Turns, suspects: Suspects, has_time: Callable[[], bool]) -> None:
     """Run until the verdict on each chain is sure, or there is no more time."""
-    while turns.runs < RUNS and (turns.runs < LEAST or has_time()):
+    while turns.runs < RUNS and has_time():
         turns.run()
-        sure = (_spread(turns, one, suspects) for one in suspects)
-        if turns.runs >= ENOUGH and all(map(_is_sure, sure)):
-            return
+        if turns.runs >= ENOUGH:
+            spreads = [_spread(turns, one, suspects) for one in suspects]
+            if all(map(_is_sure, spreads)):
+                return
 
 
 def _slower(turns: Turns, suspects: Suspects, step: float) -> dict[str, NotPaying]:
     found = {}
-    for chain, some in suspects.items():
+    for chain, some in suspects.items() if turns.runs else ():
         int8, fp32 = map(median, turns.pairs(chain, some))
         spread = _spread(turns, chain, suspects)
         share = min(1.0, int8 / step) if step > 0 else 1.0
@@ -164,9 +180,12 @@ def _slower(turns: Turns, suspects: Suspects, step: float) -> dict[str, NotPayin
 
 def _spread(turns: Turns, chain: tuple[str, ...], suspects: Suspects) -> Spread | None:
     """Return where fp32 over int8 lies; of many chains none shall look slower by chance."""
+    missed = MISSED / len(suspects)
+    if turns.runs < needed(missed):
+        return None
     int8, fp32 = turns.pairs(chain, suspects[chain])
     ratios = [one / other for one, other in zip(fp32, int8, strict=True)]
-    return spread_of(ratios, MISSED / len(suspects))
+    return spread_of(ratios, missed)
 
 
 def _is_sure(spread: Spread | None) -> bool:

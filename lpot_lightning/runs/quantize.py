@@ -133,7 +133,7 @@ class _Run:
         self._announce(found, len(space.ops))
         for note in space.notes:
             say(note)
-        paying = find_paying(job, space, history)
+        paying = find_paying(job, space, history, found.seconds)
         keeper, ranker = Keeper(job, space, paying), Ranker(job, space, history)
         outcome = self._tune(job, space, history, keeper, ranker, paying)
         return keeper.finish(outcome, ranker)

@@ -68,6 +68,11 @@ def spread_of(values: Sequence[float], missed: float = MISSED) -> Spread | None:
     return inside[0], inside[-1]
 
 
+def needed(missed: float = MISSED) -> int:
+    """Return how many values it takes at least for a spread that is that sure."""
+    return next(count for count in range(LEAST, 1000) if 2 * 0.5**count <= missed)
+
+
 def _left_out(count: int, missed: float) -> int:
     """Return how many values on each side the spread is narrower by."""
     below, number = 2 * 0.5**count, 0

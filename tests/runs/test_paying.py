@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,18 @@ class MadeUp:
         return found
 
 
+def found_of(ops: MadeUp, space: Space | None = None) -> Paying:
+    """Return what is found where time stands still."""
+    return judged(ops, space or space_of(ops.pairs), now=lambda: 0.0)
+
+
 def slower(ops: MadeUp, space: Space | None = None) -> set[str]:
-    return {*judged(ops, space or space_of(ops.pairs), lambda: 0.0).slower}
+    return {*found_of(ops, space).slower}
 
 
 def test_an_op_that_fp32_is_faster_at_does_not_pay() -> None:
     ops = MadeUp({"a": (1.0, 2.0), "b": (3.0, 1.0), "c": (1.0, 0.96)})
-    found = judged(ops, space_of("abc"), lambda: 0.0)
+    found = found_of(ops)
     assert found.slower == {
         "b": NotPaying(ops=("b",), int8=3.0, fp32=1.0, spread=(1 / 3, 1 / 3), share=0.6)
     }
@@ -86,7 +92,7 @@ def test_an_op_of_less_than_a_hundredth_of_a_step_is_left_alone() -> None:
 
 
 def test_where_none_pays_it_is_said_and_all_are_int8() -> None:
-    found = judged(MadeUp({"a": (2.0, 1.0), "b": (3.0, 1.0)}), space_of("ab"), lambda: 0.0)
+    found = found_of(MadeUp({"a": (2.0, 1.0), "b": (3.0, 1.0)}))
     assert (found.slower, found.all_slower) == ({}, True)
 
 
@@ -98,7 +104,7 @@ def test_what_must_be_int8_is_not_asked() -> None:
 
 def test_a_chain_leaves_as_a_whole_where_each_of_it_is_slower() -> None:
     ops = MadeUp({"a": (1.0, 2.0), "b": (3.0, 1.0), "c": (2.0, 1.0)}, (("a",), ("b", "c")))
-    found = judged(ops, space_of("abc"), lambda: 0.0).slower
+    found = found_of(ops).slower
     assert found["b"] is found["c"]
     assert (found["b"].ops, found["b"].int8, found["b"].fp32) == (("b", "c"), 5.0, 2.0)
 
@@ -130,13 +136,24 @@ def test_an_op_that_takes_thrice_as_long_is_found_on_a_loaded_machine() -> None:
 
 
 def test_no_more_is_run_than_there_is_time_for() -> None:
-    ops = MadeUp({"a": (1.0, 2.0), "b": (3.0, 1.0)})
-    seconds = iter(range(1000))
-    judged(ops, space_of("ab"), lambda: 10.0 * next(seconds))
-    assert ops.runs == 2 * (1 + 3)
-    unsure = MadeUp({"a": (1.0, 2.0), "b": (1.0, 0.95)}, noise=random.Random(0).random)
-    judged(unsure, space_of("ab"), lambda: 0.0)
-    assert unsure.runs <= 2 * (paying.LOOKS + RUNS)
+    pairs = {"a": (1.0, 2.0), "b": (3.0, 1.0)}
+
+    def runs_and_slower(seconds: float) -> tuple[int, set[str]]:
+        ops, clock = MadeUp(pairs), count()
+        found = judged(ops, space_of("ab"), seconds, lambda: float(next(clock)))
+        return ops.runs // 2, set(found.slower)
+
+    assert runs_and_slower(0.5) == (1, set())
+    assert runs_and_slower(paying.LOOKS + 5) == (paying.LOOKS + 5, set())  # too few to be sure
+    assert runs_and_slower(paying.LOOKS + 7) == (paying.LOOKS + 7, {"b"})
+    assert runs_and_slower(1000.0) == (paying.LOOKS + ENOUGH, {"b"})
+
+
+def test_what_stays_unsure_is_given_up_in_the_end() -> None:
+    draw = random.Random(0)
+    ops = MadeUp({"a": (1.0, 2.0), "b": (1.0, 0.95)}, noise=lambda: draw.uniform(1.0, 1.5))
+    assert slower(ops) == set()
+    assert ops.runs <= 2 * (paying.LOOKS + RUNS)
 
 
 def test_what_was_found_can_be_kept() -> None:
@@ -149,7 +166,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(paying, "applies", applies)  # no other test may ask
     asked: list[Any] = []
 
-    def found(ops: Any, space: Space, clock: Any) -> Paying:
+    def found(ops: Any, space: Space, seconds: float) -> Paying:
         asked.append(ops)
         return SLOW
 

@@ -42,7 +42,7 @@ def warm_up(scene: Scene, folder: Path) -> None:
     scene.run(folder, lambda line: None)
 
 
-def _by_no_clock(ops: OpClock, space: Space, clock: Callable[[], float]) -> Paying:
+def _by_no_clock(ops: OpClock, space: Space, seconds: float) -> Paying:
     """Find that the last op does not pay: runs are compared to the last bit."""
     names = sorted(op for chain in ops.chains for op in chain)
     slower = NotPaying(ops=(names[-1],), int8=2.0, fp32=1.0, spread=(0.5, 0.5), share=0.5)
