@@ -12,7 +12,12 @@ from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.graph.ops import call_layer, layer_of
 from lpot_lightning.quantization.kernels.layers import Int8Layer
-from lpot_lightning.quantization.kernels.moving import Divide, Quantize
+from lpot_lightning.quantization.kernels.moving import (
+    Divide,
+    Quantize,
+    QuantizeDivided,
+    QuantizeProduct,
+)
 from lpot_lightning.quantization.program.draft import Drafted
 from lpot_lightning.quantization.program.memory import written
 from lpot_lightning.quantization.program.program import Program
@@ -21,6 +26,8 @@ Clock = Callable[[], float]
 _CAPTURED = "lpot_captured"
 """Where a node says how it was called when it was captured."""
 _INTEGERS = (torch.uint8, torch.int8)
+_AHEAD = Quantize, QuantizeDivided, QuantizeProduct, Divide
+"""What is done for the ops that read it, not for those that it reads."""
 
 
 class NodeTimes:
@@ -128,7 +135,7 @@ class _DraftRun:
         return _spread(known, mine, {node for node in mine if self._goes_ahead(node)})
 
     def _goes_ahead(self, node: fx.Node) -> bool:
-        return isinstance(self._steps[node], Quantize | Divide)
+        return isinstance(self._steps[node], _AHEAD)
 
 
 class _Interpreter(fx.Interpreter):
