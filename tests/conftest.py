@@ -69,8 +69,9 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
-    monkeypatch.setattr("lpot_lightning.runs.speed.WARM_UP", 0)
-    monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 1)
+    monkeypatch.setattr("lpot_lightning.timing.ratio.WARM_UP", 0)
+    monkeypatch.setattr("lpot_lightning.timing.ratio.MOST", 1)
+    monkeypatch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)  # by the clock
     import torch
 
     torch.manual_seed(0)

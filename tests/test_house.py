@@ -21,8 +21,8 @@ FLOORS = (
     ("recipe", "module", "conf"),
     ("tuning", "quantization", "pruning", "data"),
     ("artifacts",),
-    ("judging",),
-    ("runs", "timing"),
+    ("judging", "timing"),
+    ("runs",),
     ("trainer", "lpot"),
     ("callbacks",),
     ("commands",),
@@ -40,9 +40,9 @@ INSIDE = {
         "tuned_run",
     ),
     "runs": (
-        "result trained speed workspace",
+        "result trained speed workspace paying_result",
         "options job objective tuning_result pruning_result pruned_files run_history",
-        "ranker op_selection preparation training channels best_model",
+        "ranker op_selection paying preparation training channels best_model",
         "quantize prune",
     ),
     "lpot": (

@@ -125,6 +125,8 @@ def _parts(found: WorkspaceFiles) -> Iterator[str]:
         yield _trials(found.history)
     if found.configure is not None:
         yield _ops(found.configure["op"])
+    if found.result is not None and found.result.op_times:
+        yield found.result.ops_table()
     if found.result is not None and found.result.not_quantizable:
         yield "\n".join(["not quantizable", *by_reason(found.result.not_quantizable)])
 

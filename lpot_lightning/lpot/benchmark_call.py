@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from lpot_lightning.timing.held_batches import hold
 from lpot_lightning.timing.in_turns import Timings, Work, find, threads
 from lpot_lightning.timing.percentiles import Timed, speed_of
 from lpot_lightning.timing.processes import find_in
+from lpot_lightning.timing.ratio import Ratio
 from lpot_lightning.timing.result import BenchmarkResult, InstanceResult
 
 _LOG = logging.getLogger(__name__)
@@ -125,12 +125,14 @@ def with_found(
     """Return ``result`` with what was found in one process, or in each of several."""
     timed = [one.timed for one in found]
     compared = len(timed[0]) > 1
+    ratio = _ratio(timed) if compared else None
     accuracies = found[0].accuracies
     return replace(
         result,
         speed=speed_of([one[0] for one in timed]),
         fp32=speed_of([one[1] for one in timed]) if compared else None,
-        speedup=_ratio(timed) if compared else None,
+        speedup=None if ratio is None else ratio.middle,
+        speedup_spread=None if ratio is None else ratio.spread,
         accuracy=accuracies[0],
         fp32_accuracy=accuracies[1] if compared else None,
         instances=tuple(
@@ -140,10 +142,10 @@ def with_found(
     )
 
 
-def _ratio(timed: Sequence[tuple[Timed, ...]]) -> float:
-    """Return the median seconds of fp32 over those of the model, all processes together."""
+def _ratio(timed: Sequence[tuple[Timed, ...]]) -> Ratio:
+    """Return the seconds of fp32 over those of the model, of the pairs of all processes."""
     ours, theirs = ([one for part in timed for one in part[place].seconds] for place in (0, 1))
-    return median(theirs) / median(ours)
+    return Ratio.of(theirs, ours)
 
 
 def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -23,7 +24,9 @@ from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
+from lpot_lightning.quantization.op_clock import LayerTimes, StepTimes, noted
 from lpot_lightning.quantization.op_profile import OpProfile
+from lpot_lightning.quantization.program.node_times import NodeTimes
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
     TABLES,
@@ -299,7 +302,7 @@ class PreparedLayers:
             return quantized(observed.layer, None)
         made = corrected(observed, x, config, self._equalized(path, config))
         if isinstance(made, QuantizedLayer):
-            made.kernel.exact = path in self.exact
+            made.kernel.exact, made.kernel.op = path in self.exact, path
         return made
 
     def _equalized(self, path: str, config: OpConfig) -> Equalization | None:
@@ -399,6 +402,41 @@ class PreparedLayers:
         shift = view_in(call.bias, owners.held_by(op))
         return owners.lent_to(op), FunctionSign.of(call, owners.made_of(op), shift)
 
+    def op_clock(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        step: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> StepTimes:
+        """Return what times the ops of ``model``, which is ``recipe`` now.
+
+        What a graph could not be made for is timed layer by layer; functions outside of graphs are
+        not.
+        """
+        step()  # graphs are captured, and weights packed
+        programs = _programs(self.graphs(model).values())
+        with noted(programs, "_computes") as given, noted(self._forwards, "_computed") as alone:
+            seconds = step()
+        seconds = min(seconds, step(), step())
+        timed = [
+            (NodeTimes(programs[key], calls[0][0], clock), len(calls))
+            for key, calls in given.items()
+            if calls
+        ]
+        inside = {op for one, _ in timed for op in one.ops}
+        single = {
+            path: LayerTimes(form.forward, _in_floats(self._forwards[path].layer), calls, clock)
+            for path, calls in alone.items()
+            if calls and path not in inside and (form := self._single(path, recipe)) is not None
+        }
+        return StepTimes(timed, single, recipe, self.convert, seconds)
+
+    def _single(self, path: str, recipe: Recipe) -> QuantizedLayer | None:
+        form = self._forwards[path].int8
+        timed = path not in recipe.fp32_ops and isinstance(form, QuantizedLayer)
+        return form if timed else None  # type: ignore[return-value]
+
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``rebuild`` needs besides the tensors, as plain values."""
         return {
@@ -429,6 +467,15 @@ def _as_they_are(recipe: Recipe) -> set[str]:
     """Return the int8 ops whose weights nothing is done to before they are rounded."""
     plain = {op for op, config in recipe.ops if set(config.corrections) <= {BIAS}}
     return plain - set(recipe.fp32_ops)
+
+
+def _programs(captured: Iterable[Captured]) -> dict[str, Program]:
+    found = [one for each in captured for one in each.lowered if isinstance(one, Program)]
+    return {str(number): one for number, one in enumerate(found)}
+
+
+def _in_floats(layer: nn.Module) -> Callable[..., Any]:
+    return partial(type(layer).forward, layer)
 
 
 def _kind(layer: ObservedLayer) -> str:

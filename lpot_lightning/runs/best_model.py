@@ -13,21 +13,24 @@ from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
+from lpot_lightning.runs.paying_result import NotPaying, Paying
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
+from lpot_lightning.timing.ratio import Ratio, is_clear
+from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.trial import Outcome, Trial
 
 
 class Keeper:
     """Writes the best model of a job whenever it is found, and makes the result at the end."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, space: Space, paying: Paying) -> None:
+        self._job, self._space, self._paying = job, space, paying
         self._saved: Recipe | None = None
 
     @property
@@ -55,7 +58,7 @@ class Keeper:
             self._save(best)
         parts = job.prepared.convert(best.recipe)
         graphs = job.prepared.graphs(job.model)
-        speedup = self._speedup(parts, graphs)
+        speed = self._speedup(parts, graphs)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
@@ -72,10 +75,14 @@ class Keeper:
             not_quantizable=dict(job.prepared.excluded),
             trials=outcome.trials,
             evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
-            speedup=speedup,
+            speedup=speed.middle,
+            speedup_spread=speed.spread,
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
+            not_paying=self._not_paying(best.recipe),
+            op_times=self._paying.times,
+            asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
             held=job.model,
@@ -84,6 +91,12 @@ class Keeper:
             self._write_deploy(job.folder / DEPLOY)
             write_file(job.folder / RESULT, result.to_json())
         return result
+
+    def _not_paying(self, recipe: Recipe) -> dict[str, NotPaying]:
+        return {op: self._paying.slower[op] for op in recipe.fp32_ops if op in self._paying.slower}
+
+    def _is_asked(self, op: Op) -> bool:
+        return not op.int8_configs and op.name not in self._job.prepared.excluded
 
     def _write_deploy(self, path: Path) -> None:
         """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""
@@ -95,16 +108,17 @@ class Keeper:
 
     def _speedup(
         self, parts: Mapping[str, StandIn], graphs: Mapping[str, Callable[..., Any]]
-    ) -> float:
+    ) -> Ratio:
         job = self._job
         job.listener.say("measuring the speed-up")
-        speedup = measure_speedup(job.feed, job.model, parts, graphs)
-        if speedup < 1:
+        found = measure_speedup(job.feed, job.model, parts, graphs)
+        if found.spread is not None and found.spread[0] <= 1:
+            slower = "slower than" if is_clear(found.spread) else "no faster for certain than"
             job.listener.say(
-                f"int8 is slower than fp32 here ({speedup:.2f}x): for small layers or batches the"
+                f"int8 is {slower} fp32 here, {found}: for small layers or batches the"
                 " work saved is less than the work of going to int8 and back"
             )
-        return speedup
+        return found
 
     def _save(self, trial: Trial) -> None:
         if self._job.options.workspace.folder is not None:

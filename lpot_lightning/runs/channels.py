@@ -20,8 +20,8 @@ from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.preparation import Say, called
-from lpot_lightning.runs.speed import ratio_of
 from lpot_lightning.runs.tuning_result import by_reason
+from lpot_lightning.timing.ratio import Ratio, compared
 
 SAMPLES = 2
 """Of a batch that a model is followed with."""
@@ -49,14 +49,14 @@ class Smaller:
         plan: by which they were cut out, where they were.
         parameters: how many there are, before and after.
         macs: multiply-accumulates of one sample, before and after, where channels were cut.
-        speedup: seconds of one step, before over after, where channels were cut.
+        speed: seconds of one step, before over after, where channels were cut.
     """
 
     model: nn.Module
     plan: ChannelPlan | None = None
     parameters: tuple[int, int]
     macs: tuple[int, int] | None = None
-    speedup: float | None = None
+    speed: Ratio | None = None
 
 
 def without_channels(
@@ -81,7 +81,7 @@ def without_channels(
         plan=plan,
         parameters=(before.parameters, after.parameters),
         macs=(before.macs, after.macs),
-        speedup=ratio_of(lambda: feed.step_seconds(model), lambda: feed.step_seconds(small)),
+        speed=compared(lambda: feed.step_seconds(model), lambda: feed.step_seconds(small)),
     )
 
 

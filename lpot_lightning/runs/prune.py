@@ -115,7 +115,8 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
         unprunable={} if end.channels is None else end.channels.found.excluded,
         parameters=smaller.parameters,
         macs=smaller.macs,
-        speedup=smaller.speedup,
+        speedup=None if smaller.speed is None else smaller.speed.middle,
+        speedup_spread=None if smaller.speed is None else smaller.speed.spread,
         workspace=end.workspace,
         held=smaller.model.eval(),
     )

@@ -11,7 +11,8 @@ from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.pruning.pruners import LayerSparsity
-from lpot_lightning.runs.result import Result, each, read_as
+from lpot_lightning.runs.result import Result, each, pair_or_none, read_as
+from lpot_lightning.timing.ratio import Spread, as_speedup
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 PruningStatus = Literal["met", "not_met"]
@@ -35,8 +36,10 @@ class PruningResult(Result):
         unprunable: layers that keep all channels, with the reason; only for ``pattern: channel``.
         parameters: how many there are, before and after; less only where channels were cut.
         macs: multiply-accumulates of one sample, before and after; ``None`` where nothing was cut.
-        speedup: seconds of one step, dense over pruned, medians of interleaved runs; ``None`` where
-            nothing was cut: zeros alone make a dense kernel no faster.
+        speedup: seconds of one step, dense over pruned, run in turns: the median of the ratios of
+            all pairs; ``None`` where nothing was cut: zeros alone make a dense kernel no faster.
+        speedup_spread: two ratios between which it is, 95 of 100 times; ``None`` where it was not
+            measured, or by fewer than three pairs.
         workspace: where the files are; ``None`` where none were asked for.
         held: the ``model``; ``None`` in a result that was read from its file.
     """
@@ -52,6 +55,7 @@ class PruningResult(Result):
     parameters: tuple[int, int]
     macs: tuple[int, int] | None
     speedup: float | None
+    speedup_spread: Spread | None = None
 
     @property
     def sparsity(self) -> float:
@@ -77,7 +81,7 @@ class PruningResult(Result):
         if self.macs is not None:
             rows.append(("MACs a sample", f"{self.macs[0]:,} -> {self.macs[1]:,}"))
         if self.speedup is not None:
-            rows.append(("speed-up", f"{self.speedup:.2f}x"))
+            rows.append(("speed-up", as_speedup(self.speedup, self.speedup_spread)))
         if self.workspace is not None:
             rows.append(("workspace", str(self.workspace)))
         return f"{aligned(rows)}\n\n{self.layer_table()}"
@@ -115,7 +119,8 @@ def read_pruning_result(path: Path) -> PruningResult:
     parts = {
         "layers": each(_layer),
         "parameters": tuple,
-        "macs": lambda plain: None if plain is None else tuple(plain),
+        "macs": pair_or_none,
+        "speedup_spread": pair_or_none,
     }
     return read_as(PruningResult, path, parts)
 

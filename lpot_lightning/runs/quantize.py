@@ -25,6 +25,8 @@ from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import measured
 from lpot_lightning.runs.op_selection import space_of
 from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.paying import find_paying
+from lpot_lightning.runs.paying_result import Paying
 from lpot_lightning.runs.preparation import Say, calibrate, prepare
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.run_history import open_history
@@ -132,8 +134,10 @@ class _Run:
         self._announce(found, len(space.ops))
         for note in space.notes:
             say(note)
-        keeper, ranker = Keeper(job), Ranker(job, space, history)
-        return keeper.finish(self._tune(job, space, history, keeper, ranker), ranker)
+        paying = find_paying(job, space, history, found.seconds)
+        keeper, ranker = Keeper(job, space, paying), Ranker(job, space, history)
+        outcome = self._tune(job, space, history, keeper, ranker, paying)
+        return keeper.finish(outcome, ranker)
 
     def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared, Traits]:
         backend, state = BACKENDS[ENGINE](), None if self.trained is None else self.trained.state
@@ -192,7 +196,13 @@ class _Run:
         return bounded if self.strategy.finishes else policy.max_trials
 
     def _tune(
-        self, job: Job, space: Space, history: History, keeper: Keeper, ranker: Ranker
+        self,
+        job: Job,
+        space: Space,
+        history: History,
+        keeper: Keeper,
+        ranker: Ranker,
+        paying: Paying,
     ) -> Outcome:
         asked = self.conf.tuning
         budget = asked.exit_policy
@@ -207,6 +217,7 @@ class _Run:
                 seed=asked.random_seed,
                 repair=ranker.repair,
                 cost=ranker.cost,
+                not_paying=tuple(paying.slower),
                 **_weights(asked.strategy),
             ),
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),

@@ -81,6 +81,8 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -107,6 +109,16 @@ def read_as(kind: type[R], path: Path, parts: Mapping[str, Callable[[Any], Any]]
     except _DAMAGE as error:  # whatever the values of others lead to
         reason = in_short(error)
         raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
+
+
+def values(make: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return what makes a mapping of plain values, each by ``make``."""
+    return lambda plain: {name: make(one) for name, one in plain.items()}
+
+
+def pair_or_none(plain: Sequence[Any] | None) -> tuple[Any, Any] | None:
+    """Return two plain values as they were."""
+    return None if plain is None else (plain[0], plain[1])
 
 
 def _same(value: Any) -> Any:

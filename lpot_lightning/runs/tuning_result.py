@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.runs.objective import shown_as
-from lpot_lightning.runs.result import Result, each, read_as
+from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
+from lpot_lightning.runs.result import Result, each, pair_or_none, read_as, values
+from lpot_lightning.timing.ratio import Spread, as_speedup
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Score
@@ -30,13 +33,18 @@ class TuningResult(Result):
         baseline: the fp32 model's accuracy.
         accuracy: the int8 model's.
         int8_ops: ops that are int8.
-        fp32_ops: quantizable ops that stay in floating point.
+        fp32_ops: quantizable ops that stay in floating point, for whatever reason.
+        not_paying: those of ``fp32_ops`` that are so because int8 is slower, and what was measured.
+        op_times: seconds of ops in one step, in int8 and in fp32; of those that were timed.
+        asked_fp32: those of ``fp32_ops`` that the conf or ``modules`` keep so.
         not_quantizable: what cannot be int8, with the reason.
         trials: what was tried, each with its recipe and score.
         evaluations: validation batches seen by the baseline and all trials, those of the runs
             that this one went on from included, divided by the batches of one full pass.
-        speedup: seconds of ``validation_step`` on one calibration batch, fp32 over int8; medians
-            of interleaved runs.
+        speedup: seconds of the forward work of ``validation_step`` on one calibration batch, fp32
+            over int8, run in turns: the median of the ratios of all pairs.
+        speedup_spread: two ratios between which it is, 95 of 100 times: where 1 is between them,
+            nobody knows which is faster. ``None`` where fewer than three pairs were run.
         size_ratio: bytes of the state, fp32 over int8.
         workspace: where the files are; ``None`` where none were asked for.
         objective: what ``trials[…].score.objective`` counts: ``"performance"`` the seconds of one
@@ -60,7 +68,11 @@ class TuningResult(Result):
     evaluations: float
     speedup: float
     size_ratio: float
+    speedup_spread: Spread | None = None
     objective: str = "performance"
+    not_paying: Mapping[str, NotPaying] = field(default_factory=dict)
+    op_times: Mapping[str, OpTimes] = field(default_factory=dict)
+    asked_fp32: tuple[str, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
 
@@ -84,14 +96,16 @@ class TuningResult(Result):
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
-            ("speed-up", f"{self.speedup:.2f}x"),
+            ("speed-up", as_speedup(self.speedup, self.speedup_spread)),
             ("size", f"{self.size_ratio:.2f}x smaller"),
         ]
         if self.repairs:
             mended = tuple(dict.fromkeys(one.op for one in self.repairs))
             rows.append(("repaired", _shortened(mended)))
-        if self.fp32_ops:
-            rows.append(("in fp32", _shortened(self.fp32_ops)))
+        if others := tuple(op for op in self.fp32_ops if op not in self.not_paying):
+            rows.append(("in fp32", _shortened(others)))
+        if self.not_paying:
+            rows.append(("in fp32, int8 is slower", _shortened(tuple(self.not_paying))))
         if len(self.pareto) > 1:
             rows += self._choices()
         if self.not_quantizable:
@@ -99,6 +113,29 @@ class TuningResult(Result):
         if self.workspace is not None:
             rows.append(("workspace", str(self.workspace)))
         return aligned(rows)
+
+    def ops_table(self) -> str:
+        """Return for each op its precision, what it takes in both, and why it is what it is.
+
+        Times are milliseconds of one step on a calibration batch, of an op with what its kernel
+        does besides and with its way to integers and back; ``-`` where it was not timed.
+        """
+        rows = [("op", "precision", "ms in int8", "in fp32", "why")]
+        for op in sorted((*self.int8_ops, *self.fp32_ops)):
+            times = self.op_times.get(op)
+            shown = ("-", "-") if times is None else (ms(times.int8), ms(times.fp32))
+            rows.append((op, "int8" if op in self.int8_ops else "fp32", *shown, self._why(op)))
+        return aligned(rows, right=(2, 3))
+
+    def _why(self, op: str) -> str:
+        if op in self.not_paying:
+            return self.not_paying[op].why
+        if op in self.asked_fp32:
+            return "asked for"
+        if op in self.fp32_ops:
+            return "for the accuracy"
+        times = self.op_times.get(op)
+        return "" if times is None or times.int8 < times.fp32 else "no faster in int8"
 
     def _choices(self) -> list[tuple[str, str]]:
         """Return the Pareto list as rows, for people who would choose otherwise."""
@@ -119,12 +156,16 @@ def read_result(path: Path) -> TuningResult:
     Raises:
         ArtifactError: if the file cannot be read, or is not one of ours.
     """
-    parts = {
+    parts: dict[str, Callable[[Any], Any]] = {
         "trials": each(Trial.from_dict),
         "sensitivities": each(Sensitivity.from_dict),
         "repairs": each(lambda plain: Repair(**plain)),
         "int8_ops": tuple,
         "fp32_ops": tuple,
+        "speedup_spread": pair_or_none,
+        "not_paying": values(NotPaying.from_dict),
+        "op_times": values(lambda plain: OpTimes(**plain)),
+        "asked_fp32": tuple,
     }
     return read_as(TuningResult, path, parts)
 

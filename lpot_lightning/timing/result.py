@@ -9,6 +9,7 @@ from typing import Any
 
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.timing.percentiles import Latency, Speed
+from lpot_lightning.timing.ratio import Spread, as_speedup
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class BenchmarkResult:
         speed: of the model: percentiles over all calls of all instances, throughput summed over
             the instances; ``None`` where only the accuracy was asked for.
         fp32: the same of the model it was compared with.
-        speedup: its median latency over that of the model; runs interleaved.
+        speedup: seconds of a call of the other over those of one of the model, run in turns: the
+            median of the ratios of all pairs.
+        speedup_spread: two ratios between which it is, 95 of 100 times; ``None`` where nothing was
+            compared, or by fewer than three pairs.
         accuracy: of the model, where it was measured.
         fp32_accuracy: of the other one.
         instances: each process by itself; empty where the measuring was done in this one.
@@ -54,6 +58,7 @@ class BenchmarkResult:
     speed: Speed | None = None
     fp32: Speed | None = None
     speedup: float | None = None
+    speedup_spread: Spread | None = None
     accuracy: float | None = None
     fp32_accuracy: float | None = None
     instances: tuple[InstanceResult, ...] = ()
@@ -89,7 +94,8 @@ class BenchmarkResult:
             )
             for one in plain["instances"]
         )
-        return cls(**plain)
+        spread = plain.get("speedup_spread")
+        return cls(**{**plain, "speedup_spread": None if spread is None else (*spread,)})
 
     def table(self) -> str:
         """Return it as a table for people."""
@@ -98,7 +104,7 @@ class BenchmarkResult:
             grid.append([self.monitor, *(_number(one, 4) for one in self._accuracies)])
         notes = [["name", self.name]]
         if self.speedup is not None:
-            notes.insert(0, ["speed-up", f"{self.speedup:.2f}x"])
+            notes.insert(0, ["speed-up", as_speedup(self.speedup, self.speedup_spread)])
         if self.speed is not None:
             notes.append(["calls", self._calls])
         notes.append(["threads", f"{self.threads}{' each' if self.instances else ''}"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
+from torchmetrics import Metric
 
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check
@@ -19,6 +20,9 @@ from lpot_lightning.module.stand_in import HELD
 from lpot_lightning.module.untouched import as_before_but, as_before_on_error
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, ShowingLoop, Warned, held, quiet, run
 from lpot_lightning.trainer.progress import Bar, Progress
+
+_OF = ("forward", "update", "compute")
+"""What is called of a metric."""
 
 
 class Passes:
@@ -89,9 +93,13 @@ class Passes:
     def step_seconds(
         self, model: nn.Module, batches: Sequence[Sequence[Any]], user: CombinedLoader
     ) -> float:
-        """Return the seconds of one ``validation_step``, the median over ``batches``."""
+        """Return the seconds of the forward work of one step, the median over ``batches``.
+
+        It is ``validation_step`` without what it logs, and without torchmetrics.
+        """
         clock = StopWatch()
-        self.show(model, batches, user, clock.around([]))
+        with clock.only_forward(model):
+            self.show(model, batches, user, clock.around([]))
         return self.ranks.agreed(clock.median)
 
 
@@ -106,8 +114,9 @@ class StopWatch:
     """
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._started = self._aside = 0.0
         self._seconds: list[float] = []
+        self._is_aside = False
 
     @property
     def median(self) -> float:
@@ -120,11 +129,46 @@ class StopWatch:
 
     def start(self) -> None:
         """A step begins."""
-        self._started = perf_counter()
+        self._started, self._aside = perf_counter(), 0.0
 
     def stop(self) -> None:
         """The step is done."""
-        self._seconds.append(perf_counter() - self._started)
+        self._seconds.append(perf_counter() - self._started - self._aside)
+
+    @contextmanager
+    def only_forward(self, model: nn.Module) -> Iterator[None]:
+        """Let what ``model`` logs, and its torchmetrics objects, not count.
+
+        They take the same time whatever the precision of the model is: of a step of a small net it
+        may be most.
+        """
+        metrics = [
+            (one, name) for one in model.modules() if isinstance(one, Metric) for name in _OF
+        ]
+        own = [(one, vars(one), name) for one, name in [*metrics, (model, "log")]]
+        before = [(held, name, held.get(name)) for _, held, name in own]
+        try:
+            for one, held, name in own:
+                held[name] = self._not_counted(getattr(one, name))
+            yield
+        finally:
+            for held, name, value in before:
+                held[name] = value
+                if value is None:
+                    del held[name]
+
+    def _not_counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def aside(*args: Any, **kwargs: Any) -> Any:
+            if self._is_aside:  # a metric calls itself
+                return work(*args, **kwargs)
+            self._is_aside, started = True, perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self._aside += perf_counter() - started
+                self._is_aside = False
+
+        return aside
 
 
 class _Starts(Callback):

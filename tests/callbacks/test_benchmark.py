@@ -40,7 +40,8 @@ def test_int8_of_the_callback_before_against_fp32(workspace):
     result = callback.result
     assert (result.label, result.name) == ("int8", "net")
     assert result.speed.iterations == result.fp32.iterations == 3
-    assert result.speedup == pytest.approx(result.fp32.latency.p50 / result.latency.p50)
+    low, high = result.speedup_spread
+    assert low <= result.speedup <= high
     assert trainer().test(before.result.model, val_loader(), verbose=False) == [{"val_acc": 1.0}]
 
 

@@ -227,7 +227,7 @@ def test_the_callback_can_be_made_from_a_file(tmp_path):
 
 
 def test_the_speed_is_measured(callback, monkeypatch):
-    monkeypatch.setattr("lpot_lightning.runs.speed.MOST", 3)
+    monkeypatch.setattr("lpot_lightning.timing.ratio.MOST", 3)
     quantization = callback()
     fitted(quantization)
     assert 0 < quantization.result.speedup < 100

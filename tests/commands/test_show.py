@@ -39,6 +39,7 @@ RESULT = {
     "criterion": {"goal": 0.01, "relative": True, "higher_is_better": True},
     "baseline": 0.93, "accuracy": 0.925, "int8_ops": ["net.0"], "fp32_ops": ["net.2"],
     "not_quantizable": {"emb": "no int8 kernel"}, "trials": [], "evaluations": 3.0, "speedup": 2.0,
+    "speedup_spread": [1.9, 2.2],
     "size_ratio": 3.5, "workspace": "ws", "objective": "performance", "sensitivities": [],
     "repairs": [],
 }  # fmt: skip
@@ -74,7 +75,7 @@ def test_a_run_that_has_ended(workspace, capsys):
         "status             met\n"
         "validation passes  3.0\n"
         "ops int8 / fp32    1 / 1\n"
-        "speed-up           2.00x\n"
+        "speed-up           2.00x (1.90x to 2.20x)\n"
         "size               3.50x smaller\n"
         "in fp32            net.2\n"
         "not quantizable    emb\n"

@@ -90,7 +90,7 @@ def test_the_benchmark_of_the_document(home: Path) -> None:
     run = ("--int8=true", "--mode=benchmark", "--batch_size=32", "--iter=20")
     said = said_by(home, str(HERE / "run_benchmark.sh"), *run)
     assert re.search(r"batch size +32 +32", said), said
-    assert re.search(r"speed-up +\d+\.\d+x", said), said
+    assert re.search(r"speed-up +(\d+\.\d+x|about as fast)", said), said
 
 
 def test_the_benchmark_of_fp32_alone(

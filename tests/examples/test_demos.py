@@ -42,7 +42,7 @@ def test_the_demo_trains_quantizes_and_restores_in_a_new_process(
         r"status +met",
         r"validation passes +[2-9]\.0",
         r"ops int8 / fp32 +\d+ / \d+",
-        r"speed-up +\d+\.\d+x",
+        r"speed-up +(\d+\.\d+x|about as fast)",
         r"size +[23]\.\d+x smaller",
         r"64 predictions, bit-equal: True",
     ):
@@ -72,7 +72,7 @@ def test_train_quantize_time_and_look_from_the_command_line(tmp_path: Path) -> N
     said = output_of(tmp_path, main, "quantize", *run, "--ckpt_path", path)
     assert re.search(r"status +met", said), said
     said = output_of(tmp_path, main, "benchmark", *run, "--ckpt_path", path)
-    assert re.search(r"speed-up +\d+\.\d+x", said), said
+    assert re.search(r"speed-up +(\d+\.\d+x|about as fast)", said), said
     workspace = "lpot_workspace/pytorch_fx/digits"
     said = output_of(tmp_path, "-m", "lpot_lightning.commands", "show", workspace)
     assert re.search(r"net\.stem +Conv2d +int8", said), said

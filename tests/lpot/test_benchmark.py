@@ -69,7 +69,8 @@ def test_int8_against_fp32_from_deploy_yaml(quantized, workspace):
     result = Benchmark(str(workspace / "deploy.yaml"))(int8, eval_loader(), fp32=model)
     assert (result.name, result.label, result.warmup) == ("corners", "int8", 5)
     assert result.speed.iterations == result.fp32.iterations == 8
-    assert result.speedup == pytest.approx(result.fp32.latency.p50 / result.latency.p50)
+    low, high = result.speedup_spread
+    assert low <= result.speedup <= high
 
 
 def test_the_folder_of_a_workspace_is_its_int8_model(quantized, workspace):

@@ -5,15 +5,14 @@ from small_run import Agreement, net
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn
-from lpot_lightning.runs import speed
 from lpot_lightning.runs.speed import measure_speedup
+from lpot_lightning.timing import ratio
+from lpot_lightning.timing.ratio import Ratio
 
 
 @pytest.fixture(autouse=True)
-def _timed_as_for_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests time as briefly as can be."""
-    monkeypatch.setattr(speed, "WARM_UP", 1)
-    monkeypatch.setattr(speed, "MOST", 31)
+def _timed_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratio, "MOST", 3)
 
 
 class Timed(Agreement):
@@ -28,20 +27,18 @@ class Timed(Agreement):
         return self.left.pop(0)
 
 
-def test_the_ratio_is_that_of_the_medians_without_the_warm_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(speed, "MOST", 3)
+def test_the_ratio_is_the_median_of_those_of_the_pairs() -> None:
     model = net()
-    runner = Timed(model, [99.0, 1.0, 4.0, 2.0, 100.0, 1.0, 6.0, 3.0])
-    assert measure_speedup(runner, model, {"first": StandIn(nn.Linear(8, 32))}) == 3.0
+    runner = Timed(model, [4.0, 2.0, 1.0, 6.0, 100.0, 1.0])
+    found = measure_speedup(runner, model, {"first": StandIn(nn.Linear(8, 32))})
+    assert found == Ratio(6.0, (2.0, 100.0))
 
 
 def test_fp32_and_int8_take_turns() -> None:
     model, int8 = net(), nn.Linear(8, 32)
     runner = Timed(model, [1.0] * 100)
     measure_speedup(runner, model, {"first": StandIn(int8)})
-    assert [one is int8 for one in runner.timed[:4]] == [False, True, False, True]
+    assert [one is int8 for one in runner.timed] == [False, True, True, False, False, True]
     assert model.first.forward.__self__ is model.first
 
 
@@ -49,12 +46,5 @@ def test_graphs_compute_for_int8_alone() -> None:
     model, graph = net(), nn.Identity()
     runner = Timed(model, [1.0] * 100)
     measure_speedup(runner, model, {}, {"first": graph.forward})
-    assert [one is graph for one in runner.timed[:4]] == [False, True, False, True]
+    assert [one is graph for one in runner.timed[:4]] == [False, True, True, False]
     assert model.first.forward.__self__ is model.first
-
-
-def test_slow_steps_are_timed_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "SECONDS", 0.0)
-    runner = Timed(net(), [1.0] * 100)
-    measure_speedup(runner, net(), {})
-    assert len(runner.timed) == 2 * (speed.WARM_UP + speed.LEAST)

@@ -115,11 +115,17 @@ def told(result: TuningResult) -> dict[str, Any]:
         (one.number, one.recipe.key, one.score.accuracy, one.score.failure, one.accepted)
         for one in result.trials
     ]
-    left_out = ("trials", "held", "speedup", "workspace", "criterion", "sensitivities", "repairs")
+    left_out = {"trials", "held", "speedup", "speedup_spread", "workspace", "criterion"}
+    left_out |= {"sensitivities", "repairs", "op_times", "not_paying"}
     fields = [one.name for one in dataclasses.fields(result) if one.name not in left_out]
     state = result.model(torch.linspace(-3, 3, WIDTH).expand(2, -1))
     shown = {name: getattr(result, name) for name in fields}
     shown["damages"] = [(one.op, one.damage) for one in result.sensitivities]
+    shown["paying"] = [
+        (op, *dataclasses.astuple(each[op]))
+        for each in (result.op_times, result.not_paying)
+        for op in sorted(each)
+    ]
     shown["repairs"] = [dataclasses.astuple(one) for one in result.repairs]
     return json.loads(json.dumps({**shown, "trials": trials, "predictions": state.tolist()}))
 

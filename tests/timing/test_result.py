@@ -24,7 +24,15 @@ FP32 = Speed(
     throughput=2543.2,
 )
 ALONE = BenchmarkResult(name="net", label="model", threads=2, warmup=5, speed=INT8)
-PAIR = replace(ALONE, label="int8", fp32=FP32, speedup=3.0, accuracy=0.9, fp32_accuracy=0.91)
+PAIR = replace(
+    ALONE,
+    label="int8",
+    fp32=FP32,
+    speedup=3.0,
+    speedup_spread=(2.9, 3.2),
+    accuracy=0.9,
+    fp32_accuracy=0.91,
+)
 EACH = InstanceResult((0, 1), 2, replace(INT8, iterations=20), replace(FP32, iterations=20))
 SEVERAL = replace(PAIR, instances=(EACH, replace(EACH, cores=(2, 3))))
 CALLS = Speed(
@@ -58,7 +66,7 @@ def test_two_models_in_two_instances():
         "ms a sample, p50 / p90 / p99  0.125 / 0.188 / 0.250  0.375 / 0.438 / 0.500\n"
         "samples a second              7,654                  2,543\n"
         "accuracy                      0.9000                 0.9100\n"
-        "speed-up                      3.00x\n"
+        "speed-up                      3.00x (2.90x to 3.20x)\n"
         "name                          net\n"
         "calls                         20 after 5 of warm-up in each of 2 instances, in turns\n"
         "threads                       2 each\n"

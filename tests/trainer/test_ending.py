@@ -40,7 +40,7 @@ CHANNELS = {"pattern": "channel"}
 PHASES = {
     "choosing": (callback_file, "chosen_weights"),
     "cutting": (channels, "cut"),
-    "timing": (channels, "ratio_of"),
+    "timing": (channels, "compared"),
     "judging": (ValidationJudge, "evaluate"),
     "saving": (pruning_run, "save_pruned"),
 }

@@ -389,3 +389,34 @@ def test_the_search_goes_on_from_the_better_of_the_two(as_trained, calibrated):
 
 def test_a_training_costs_one_trial_more_at_most():
     assert most_trials(11, trained=True) == most_trials(11) + 1
+
+
+def test_ops_that_do_not_pay_are_fp32_from_the_start_and_stay_so():
+    damages = planted()
+    slow = ("net.000", "net.005")
+    model = Damaged(damages)
+    asked = replace(search_for(damages), not_paying=slow)
+    outcome = tuned(AUTO, space_of(damages), model, asked)
+    assert model.fp32_counts[0] == len(slow)
+    assert all(set(slow) <= {*recipe.fp32_ops} for recipe in model.tried)
+    assert set(outcome.best.recipe.fp32_ops) == {*slow, *PLANTED}
+
+
+def test_what_may_not_be_fp32_stays_int8_though_it_does_not_pay():
+    space = Space((linear("a"), linear("b", [INT8])))
+    asked = replace(search_for(), not_paying=("b",))
+    assert next(search_auto(space, asked)).fp32_ops == ()
+
+
+def test_where_nothing_pays_all_are_int8():
+    asked = replace(search_for(), not_paying=("a", "b"))
+    assert next(search_auto(space_of("ab"), asked)) == space_of("ab").all_int8()
+
+
+@pytest.mark.parametrize("name", [one for one in STRATEGIES if one != "auto"])
+def test_no_other_strategy_asks_what_pays(name):
+    if STRATEGIES[name].needs:
+        pytest.importorskip("optuna")
+    space, asked = space_of("abcd"), replace(search_for(), not_paying=("a",))
+    plain = next(STRATEGIES[name].search(space, search_for()))
+    assert next(STRATEGIES[name].search(space, asked)) == plain

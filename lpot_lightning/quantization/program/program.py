@@ -27,7 +27,7 @@ from lpot_lightning.quantization.program.streams import read_integers
 from lpot_lightning.quantization.program.watched import Watched
 
 _LOG = logging.getLogger(__name__)
-_PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
+PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
 
 
 class Program:
@@ -40,13 +40,16 @@ class Program:
         graph: as it was captured; it is left as it is.
         inputs: of its first call.
 
+    Attributes:
+        captured: that graph.
+
     Example::
 
         vars(module)["forward"] = Captured(module, Program)
     """
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
-        self._captured, self._held = graph, constants(graph, inputs)
+        self.captured, self._held = graph, constants(graph, inputs)
         self._attributes = attributes(graph)
         self._computes: Callable[..., Any]
         self._warm: Callable[..., Any] | None
@@ -88,11 +91,18 @@ class Program:
             lines.append(f"{node.name} = {what}({given})  # {made_by}")
         return "\n".join(lines)
 
-    def _make(self, inputs: Sequence[Any]) -> None:
-        draft = Drafted(self._captured, inputs, self._held)
+    def drafted(
+        self, inputs: Sequence[Any], passes: Sequence[Callable[[Drafted], None]] = PASSES
+    ) -> Drafted:
+        """Return the graph as the program of what is chosen for its layers now."""
+        draft = Drafted(self.captured, inputs, self._held)
         spell_functions(draft, self._attributes)
-        for make in _PASSES:
+        for make in passes:
             make(draft)
+        return draft
+
+    def _make(self, inputs: Sequence[Any]) -> None:
+        draft = self.drafted(inputs)
         self._computes, self._draft = draft.finish(), draft
         self._warm = None
         self._trains = any(map(_trains, draft.graph.nodes))

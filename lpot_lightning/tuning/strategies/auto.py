@@ -32,11 +32,11 @@ def most_trials(ops: int, *, trained: bool = False) -> int:
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    1. All int8. After a training for int8 that is once as it was trained, and once as calibration
-       makes it of the trained weights: both are tried, so that a training is never behind what
-       there is without one. If neither is good enough, the search goes on from the better one:
-       ``search.repair`` is asked for settings and corrections that cost no speed, and what it
-       changes is tried. The better of the two is the base.
+    1. All int8, but for ``search.not_paying``. After a training for int8 that is once as it was
+       trained, and once as calibration makes it of the trained weights: both are tried, so that a
+       training is never behind what there is without one. If neither is good enough, the search
+       goes on from the better one: ``search.repair`` is asked for settings and corrections that
+       cost no speed, and what it changes is tried. The better of the two is the base.
     2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
        for it costs. How many of them, from the first on, have to stay in fp32 is searched by
        bisection over this order, as AIMET's mixed precision does
@@ -57,9 +57,9 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
         recipe = next(proposals)
         recipe = proposals.send(score)
     """
-    base = _without_islands(space.all_int8(), space)
+    base = _without_islands(_paying(space.all_int8(), space, search), space)
     score = yield base
-    calibrated = _without_islands(space.calibrated(), space)
+    calibrated = _without_islands(_paying(space.calibrated(), space, search), space)
     if calibrated != base:
         other = yield calibrated
         if other.accepted and not score.accepted or _is_better(other, score, search):
@@ -81,6 +81,13 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
     yield from close(bracket)
     if bracket.is_met:
         yield from give_back(bracket)
+
+
+def _paying(recipe: Recipe, space: Space, search: SearchContext) -> Recipe:
+    """Return ``recipe`` but for what does not pay and may be fp32; all of it if nothing is left."""
+    leaving = {*search.not_paying} & {*space.fallback_candidates}
+    paying = recipe.with_fp32({*recipe.fp32_ops, *leaving})
+    return paying if paying.int8_ops else recipe
 
 
 def _without_islands(recipe: Recipe, space: Space) -> Recipe:

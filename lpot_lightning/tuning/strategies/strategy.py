@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 
 from lpot_lightning.recipe import Recipe
@@ -23,6 +23,7 @@ class SearchContext:
         repair: the recipe with settings and corrections that cost no speed and lower the damage of
             its ops, found without a trial; the same recipe where nothing helps.
         cost: how expensive what a recipe leaves in fp32 is; measured only when called.
+        not_paying: ops that ``auto`` has in fp32 from the beginning: int8 is slower there.
         accuracy_weight: of accuracy, for ``tpe``.
         latency_weight: of latency, for ``tpe``.
     """
@@ -33,6 +34,7 @@ class SearchContext:
     seed: int = 1978
     repair: Callable[[Recipe, Sequence[Sensitivity]], Recipe] = lambda recipe, _: recipe
     cost: Callable[[Recipe], float] = lambda recipe: len(recipe.fp32_ops)
+    not_paying: Collection[str] = ()
     accuracy_weight: float = 1.0
     latency_weight: float = 1.0
 
