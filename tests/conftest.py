@@ -26,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set torch up, but not in a process that only hands tests to its workers."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell's job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None):
         return
     import torch

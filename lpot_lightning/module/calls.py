@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class ModuleCalls:
         fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
         read: names of its parameters whose values code outside of its own ``forward`` used.
-        seconds: of all calls.
+        seconds: of the processor, of all calls: what others do on a busy machine is not in them.
         functions: what its ``forward`` calls that is no module.
         signatures: of the calls from outside of all modules, each that differs once.
     """
@@ -107,11 +107,11 @@ class _DryRun:
             found.functions = self.functions.found[id(module)]
             self._running.append(id(module))
             self.functions.called()
-            started = perf_counter()
+            started = thread_time()
             try:
                 return forward(*args, **kwargs)
             finally:
-                found.seconds += perf_counter() - started
+                found.seconds += thread_time() - started
                 self.functions.returned()
                 self._running.pop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class FunctionCall:
     Args:
         function: its name.
         sources: the ids of the parameters and buffers that its second tensor comes of alone.
-        seconds: in all calls.
+        seconds: of the processor, in all calls.
         fixed: whether all of its tensors do.
         behind: whether its first tensor comes of one of ``LAYERS``, at most with a norm between.
     """
@@ -76,10 +76,10 @@ class FunctionCalls(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             with self:
                 return OPENED(*args, **kwargs)
-        started = perf_counter()
+        started = thread_time()
         found = func(*args, **kwargs)
         if self._numbers and asks_for_values(func):
-            seconds = perf_counter() - started
+            seconds = thread_time() - started
             self._note(func, self._real((args, kwargs)), found, seconds)
         return found
 

@@ -1,5 +1,7 @@
 """One dry run: who was called, with what, and by whom."""
 
+import time
+
 import torch
 from int8_scenes import state_of
 from torch import nn
@@ -26,6 +28,11 @@ def test_every_module_that_is_called_is_counted():
     assert calls[id(model.shared)].count == 2
     assert calls[id(model.fc)].count == 1
     assert torch.equal(calls[id(model)].args[0], torch.ones(2, 8))
+
+
+def test_waiting_is_no_work():
+    model = Made(lambda m, x: time.sleep(0.3), used=nn.Linear(8, 2))
+    assert calls_of(model, torch.ones(2, 8))[id(model)].seconds < 0.2
 
 
 def test_what_is_not_called_is_not_there():
