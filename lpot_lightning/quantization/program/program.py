@@ -52,7 +52,7 @@ class Program:
         self.captured, self._held = graph, constants(graph, inputs)
         self._attributes = attributes(graph)
         self._computes: Callable[..., Any]
-        self._warm: Callable[..., Any] | None
+        self._plainly: Callable[..., Any]
         self._make(inputs)
 
     def __call__(self, *inputs: Any) -> Any:
@@ -60,8 +60,7 @@ class Program:
         self._keep_up(inputs)
         if is_tracing():  # two traces are compared, with the file of each op: not one of its own
             return fx.Interpreter(self._draft.module).run(*inputs)
-        warm = self._warm
-        found = self._proved(inputs) if warm is None else warm(*inputs)
+        found = self._computes(*inputs) if self._is_proved else self._proved(inputs)
         if self._trains:
             Learned.note()
         return found
@@ -70,7 +69,7 @@ class Program:
         """Return what the program gives by plain arithmetic in place of kernels, on any CPU."""
         self._keep_up(inputs)
         with _exactly(self._draft):
-            return self._computes(*inputs)
+            return self._plainly(*inputs)
 
     @property
     def graph(self) -> fx.Graph:
@@ -103,8 +102,9 @@ class Program:
 
     def _make(self, inputs: Sequence[Any]) -> None:
         draft = self.drafted(inputs)
-        self._computes, self._draft = draft.finish(), draft
-        self._warm = None
+        self._is_proved = False
+        self._computes = self._plainly = draft.finish()
+        self._draft = draft
         self._trains = any(map(_trains, draft.graph.nodes))
         self._watched = Watched(draft.sources, draft.folded, draft.numbers)
         self._seen = self._state(inputs)
@@ -116,13 +116,14 @@ class Program:
         """
         kernels = [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
         with _shapes_seen(kernels) as seen:
-            found = self._computes(*inputs)
+            found = self._plainly(*inputs)
         found_wrong = {one: wrong_for(one, sizes) for one, sizes in seen.items() if not one.exact}
         wrong = {one: reason for one, reason in found_wrong.items() if reason}
         for kernel, reason in wrong.items():
             _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
             kernel.exact = True
-        self._warm = self._draft.warm()
+        self._computes = self._draft.warm()
+        self._is_proved = True
         return self._computes(*inputs) if wrong else found
 
     def _keep_up(self, inputs: Sequence[Any]) -> None:
