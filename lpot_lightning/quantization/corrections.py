@@ -18,6 +18,7 @@ from lpot_lightning.quantization.quantized_layer import (
     channels_of,
     quantized,
     weight_of,
+    with_trained_grid,
 )
 from lpot_lightning.recipe import CORRECTIONS, OpConfig
 
@@ -73,9 +74,10 @@ def equalized(layer: nn.Module, x: Grid | None, factors: Tensor | None) -> Int8F
     if isinstance(layer, TABLES):
         return quantized(layer, None)
     if x is None or factors is None:
-        return None if x is None else quantized(layer, x)
+        return None if x is None else with_trained_grid(quantized(layer, x))
     exact = times(layer, weight_of(layer).detach().double(), factors)
-    return quantized(layer, x, Int8Weight.of(exact, layer.bias), factors)  # type: ignore[arg-type]
+    rounded = Int8Weight.of(exact, layer.bias)  # type: ignore[arg-type]
+    return with_trained_grid(quantized(layer, x, rounded, factors))
 
 
 def same_spread(exact: Tensor, held: Tensor) -> Tensor:

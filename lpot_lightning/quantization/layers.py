@@ -303,6 +303,7 @@ class PreparedLayers:
         made = corrected(observed, x, config, self._equalized(path, config))
         if isinstance(made, QuantizedLayer):
             made.kernel.exact, made.kernel.op = path in self.exact, path
+            made.kernel.is_trained = config.is_trained
         return made
 
     def _equalized(self, path: str, config: OpConfig) -> Equalization | None:

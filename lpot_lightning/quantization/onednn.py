@@ -30,11 +30,12 @@ from lpot_lightning.quantization.quantized_layer import (
     LayerForward,
     kind_of,
     unfilled,
+    with_trained_grid,
 )
 from lpot_lightning.quantization.training.converted import converted
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
-from lpot_lightning.recipe import DTYPES, Recipe
+from lpot_lightning.recipe import DTYPES, TRAINED, Recipe
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
@@ -167,6 +168,8 @@ class OnednnBackend:
             int8 = unfilled(
                 layer, _grid_of(path, op, described), factors=factors_to_fill(op, layer)
             )
+            if op["activation"].get("algorithm") == TRAINED:
+                int8 = with_trained_grid(int8)
             found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
         return found | rebuilt(model, functions)
 

@@ -298,6 +298,13 @@ def unfilled(layer: nn.Module, x: Grid | None, factors: Tensor | None = None) ->
     return quantized(layer, x, weight, factors)
 
 
+def with_trained_grid(form: Int8Form) -> Int8Form:
+    """Return ``form``, which programs are to let read the grid that its weight was trained with."""
+    if isinstance(form, QuantizedLayer):
+        form.kernel.is_trained = True
+    return form
+
+
 def _quantized_conv(
     layer: Any, weight: Int8Weight, x: Grid, factors: Tensor | None
 ) -> QuantizedLayer:

@@ -19,6 +19,7 @@ from lpot_lightning.quantization.functions.forward import (
 from lpot_lightning.quantization.graph.weight_calls import layer_like
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer, quantized
+from lpot_lightning.recipe import TRAINED
 
 _MOST_NUMBERS = 2**31
 
@@ -60,6 +61,7 @@ def _rebuilt(op: str, name: str, said: Mapping[str, Any], grid: Grid | None) -> 
     made.stored = str(described["stored"])
     form = quantized(layer, grid, factors=factors_to_fill(said, layer))
     assert isinstance(form, QuantizedLayer)
+    form.kernel.is_trained = said["activation"].get("algorithm") == TRAINED
     weight: Any = layer.weight
     bias: Any = layer.bias
     made.int8 = QuantizedFunction(form, weight, bias)

@@ -49,6 +49,7 @@ class Int8Layer(nn.Module):
         scale: what the kernel is told of the grid of the output.
         is_narrow: whether that grid has fewer than 8 bits, of which kernels know nothing.
         op: of the user's model, that it computes for.
+        is_trained: whether the grid of the input is what weights were trained with.
     """
 
     weight: Tensor
@@ -68,7 +69,7 @@ class Int8Layer(nn.Module):
         self.register_buffer("zeros", zeros, persistent=False)
         self.x, self.out, self.post_op = x, out, post_op
         self.added: Grid | None = None
-        self.exact, self.op = False, ""
+        self.exact, self.op, self.is_trained = False, "", False
         self.shapes: list[Sizes] | None = None
         self._pack = Pack()
         self.scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
@@ -108,7 +109,7 @@ class Int8Layer(nn.Module):
         """
         post_op = self.post_op if post_op is None else post_op
         made = self._like(weight, self.x if x is None else x, out, post_op)
-        made.exact, made.op = self.exact, self.op
+        made.exact, made.op, made.is_trained = self.exact, self.op, self.is_trained
         return made
 
     def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Layer:

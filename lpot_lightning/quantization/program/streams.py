@@ -34,8 +34,9 @@ def read_integers(draft: Drafted) -> None:
 
     Layers that read the same value, or what is put beside it by ``cat``, read it on one grid, which
     holds what each of theirs does, if its steps are no more than ``COARSER`` times as far apart:
-    what else would be quantized for each of them. What a sum adds are the same integers. So it goes
-    through a residual net, and through the splits and joins of a C2f block, without floats.
+    what else would be quantized for each of them. Layers that were trained keep their own steps.
+    What a sum adds are the same integers. So it goes through a residual net, and through the splits
+    and joins of a C2f block, without floats.
     """
     streams = _found(draft)
     grids = _Grids(draft)
@@ -114,7 +115,9 @@ class _Grids:
         for node in draft.steps(Quantize):
             step = draft.step(node)
             assert isinstance(step, Quantize)
-            self._groups[node] = _Group([node], step.grid, step.grid.scale)
+            layers = [kernel_at(draft, user) for user in node.users]
+            trained = any(one is not None and one.is_trained for one in layers)
+            self._groups[node] = _Group([node], step.grid, step.grid.scale, is_trained=trained)
 
     def of(self, node: fx.Node) -> Grid:
         """Return the grid of a node that quantizes."""
@@ -126,7 +129,7 @@ class _Grids:
         one, *others = groups.values()
         for other in others:
             one = one.with_(other)
-        if one.grid.scale > COARSER * one.finest:
+        if one.grid.scale > (1.0 if one.is_trained else COARSER) * one.finest:
             return False
         self._groups |= dict.fromkeys(one.nodes, one)
         return True
@@ -144,6 +147,7 @@ class _Group:
     nodes: list[fx.Node]
     grid: Grid
     finest: float
+    is_trained: bool
 
     def with_(self, other: _Group) -> _Group:
         grid = self.grid if _covers(self.grid, other.grid) else other.grid
@@ -155,7 +159,12 @@ class _Group:
                 )
             )
             grid = Grid.over(least, most, low=grid.low, high=grid.high)
-        return _Group([*self.nodes, *other.nodes], grid, min(self.finest, other.finest))
+        return _Group(
+            nodes=[*self.nodes, *other.nodes],
+            grid=grid,
+            finest=min(self.finest, other.finest),
+            is_trained=self.is_trained or other.is_trained,
+        )
 
 
 def _ends(grid: Grid) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from lpot_lightning.quantization.quantized_layer import (
 )
 from lpot_lightning.quantization.training.ranges import Ranges
 from lpot_lightning.quantization.training.rounding import rounded_rows, rounded_weight
+from lpot_lightning.quantization.training.sums import Sums
 
 
 class RoundedInput:
@@ -36,6 +37,15 @@ class RoundedInput:
         if factors is not None:
             x = x / factors.to(x.dtype).view(-1, *[1] * spatial)
         return self._ranges.rounded(self._place, x)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is divided, so that integers stand for what is read as it is."""
+        return self._factors is None
+
+    def again(self, x: Tensor) -> Tensor:
+        """Return ``x`` rounded as it is read, for who else reads it; nothing learns of it."""
+        return self._ranges.on_grid(self._place, x)
 
     def weight(self, layer: nn.Module, weight: Tensor) -> Tensor:
         """Return a weight that goes with it, outputs first, rounded.
@@ -63,10 +73,13 @@ class RoundingLayer:
     Args:
         layer: of a kind that ``kind_of`` knows; it holds this object, and is held by it.
         input: ``None`` for a table.
+        sums: told of what a convolution reads.
     """
 
-    def __init__(self, layer: nn.Module, input: RoundedInput | None) -> None:
-        self.layer, self._input = layer, input
+    def __init__(
+        self, layer: nn.Module, input: RoundedInput | None, sums: Sums | None = None
+    ) -> None:
+        self.layer, self._input, self._sums = layer, input, sums
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # else Dynamo compiles it piece by piece
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -79,6 +92,8 @@ class RoundingLayer:
             return rounded_rows(nn.Embedding.forward(layer, x))
         assert self._input is not None
         weight = weight_of(layer)
+        if self._sums is not None and self._input.is_plain and isinstance(layer, CONVOLUTIONS):
+            self._sums.note(x, self._input)
         x = self._input.of(x, weight.dim() - 2)
         rounded = self._input.weight(layer, weight)
         if isinstance(layer, CONVOLUTIONS):

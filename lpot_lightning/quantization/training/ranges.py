@@ -146,6 +146,11 @@ class Ranges:
             )
         return found
 
+    def on_grid(self, place: int, x: Tensor) -> Tensor:
+        """Return ``x`` on the grid that ``place`` has now, as ``rounded`` does."""
+        whole = x if x.dtype is torch.float32 else x.float()
+        return self._on_grid(place, whole).to(x.dtype)
+
     def _take_over(self, place: int, known: _Rounded) -> None:
         """Let a place have the range of another that has the same past."""
         if self._pasts[place] == known.after:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.stand_in import Undo, let_compute, without_compiler
+from lpot_lightning.quantization.quantized_layer import CONVOLUTIONS
 from lpot_lightning.quantization.training.functions import FunctionSign, RoundingOwner
 from lpot_lightning.quantization.training.layers import RoundedInput, RoundingLayer
 from lpot_lightning.quantization.training.ranges import Ranges
 from lpot_lightning.quantization.training.state import TrainedOps, function_to_plain
+from lpot_lightning.quantization.training.sums import RoundingSums, Sums
 
 
 def give_back_copies(model: nn.Module) -> None:
@@ -130,8 +132,9 @@ class LayersTraining:
         """
         self.detach()
         layers = [op for op in self.int8_ops if op not in self._ops.functions]
+        sums = Sums()
         forwards: dict[str, Callable[..., Any]] = {
-            op: RoundingLayer(model.get_submodule(op), self._input(op)) for op in layers
+            op: RoundingLayer(model.get_submodule(op), self._input(op), sums) for op in layers
         }
         owners: dict[str, list[tuple[FunctionSign, RoundedInput]]] = {}
         lent: dict[str, tuple[str, ...]] = {}
@@ -142,6 +145,8 @@ class LayersTraining:
                 lent[self._path(op)] = names
         for path, ops in owners.items():
             forwards[path] = RoundingOwner(model.get_submodule(path), lent[path], ops)
+        for path in self._ops.roots if any(map(_is_conv, forwards.values())) else ():
+            forwards[path] = RoundingSums(model.get_submodule(path), sums, forwards.get(path))
         self._undo = [let_compute(model, forwards), without_compiler(model)]
 
     def _input(self, op: str) -> RoundedInput | None:
@@ -208,3 +213,7 @@ class LayersTraining:
                 " since"
             )
         self._ranges.load(state["ranges"])
+
+
+def _is_conv(forward: Callable[..., Any]) -> bool:
+    return isinstance(forward, RoundingLayer) and isinstance(forward.layer, CONVOLUTIONS)

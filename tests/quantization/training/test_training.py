@@ -81,16 +81,16 @@ def test_int8_with_its_graphs_is_what_was_trained(name):
         assert distance(int8(model, state)(batch), rounded) < 1e-5
 
 
-def test_layers_of_a_residual_net_are_what_was_trained_and_its_graph_nearly():
-    """A graph adds what the next layer reads, which is rounded once more."""
+def test_sums_of_a_residual_net_are_what_was_trained_in_its_graph():
+    """There they add the integers that convolutions read; layers alone add floats."""
     model = seeded(Residual)
     rounded, state = trained(model, training_for(model))
     layers = second_model(model).eval()
     put(layers, BACKEND.int8_of(layers, state))
     with torch.no_grad():
-        assert distance(layers(IMAGES), rounded) < 1e-5
         off = distance(model(IMAGES), rounded)
-        assert distance(int8(model, state)(IMAGES), rounded) < off
+        assert distance(int8(model, state)(IMAGES), rounded) < 0.1 * off
+        assert 0.1 * off < distance(layers(IMAGES), rounded) < off
 
 
 def test_the_model_is_as_before_but_for_its_weights():
@@ -215,9 +215,7 @@ def test_channels_are_equalized_where_that_helps_clearly():
             with training.attached(model):
                 found.append(model(IMAGES))
         assert distance(found[0], exact) < distance(found[1], exact)
-        layers = second_model(model).eval()
-        put(layers, BACKEND.int8_of(layers, evened.state()))
-        assert distance(layers(IMAGES), found[0]) < 1e-5
+        assert distance(int8(model, evened.state())(IMAGES), found[0]) < 1e-4
 
 
 def test_sparse_tables_round_the_rows_that_are_looked_up():
