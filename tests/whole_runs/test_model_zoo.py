@@ -8,8 +8,8 @@ import threading
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.utilities.compile import from_compiled
 from grid_scenes import HIGH
+from lightning.pytorch.utilities.compile import from_compiled
 from lit_scenes import Lit, conf, sampling, train_loader, trainer, val_loader
 from model_zoo import ZOO, Fits, Flat, Scene, tensors, two
 from torch import nn
