@@ -124,7 +124,6 @@ class Op:
         configs: what the op can be, int8 choices first and in order of preference; where the op
             may stay in floating point, ``FP32`` is among them.
         weight_bytes: bytes of its fp32 weight and bias; 0 for an op without parameters.
-        reads: names of the ops whose outputs it takes, seen through what only passes on.
         corrections: what may be done to its weights, of ``CORRECTIONS``.
     """
 
@@ -132,7 +131,6 @@ class Op:
     kind: str
     configs: tuple[OpConfig, ...]
     weight_bytes: int = 0
-    reads: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
 
     @property

@@ -53,7 +53,7 @@ INSIDE = {
     ),
     "tuning": (
         "score sensitivity wish countdown journal",
-        "space islands trial pareto repair screening history",
+        "space trial pareto repair screening history",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
         " strategies.ranking strategies.prefixes strategies.surrogate strategies.bracket"
         " strategies.give_back loop",

@@ -19,7 +19,6 @@ from lpot_lightning.module.function_calls import FunctionCall, FunctionCalls
 from lpot_lightning.module.placeholder import asks_for_values
 from lpot_lightning.module.plain_tree import NotPlain, to_plain
 
-Scalar = bool | int | float | str | None
 _SIGNATURES = 32
 
 
@@ -30,7 +29,6 @@ class ModuleCalls:
     Args:
         args: of the first call; so are ``kwargs``.
         count: how many calls there were.
-        fixed: of every call, the arguments that are no tensors.
         above: of every call, which modules were being called around it.
         read: names of its parameters whose values code outside of its own ``forward`` used.
         seconds: of the processor, of all calls: what others do on a busy machine is not in them.
@@ -41,17 +39,11 @@ class ModuleCalls:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     count: int = 0
-    fixed: list[dict[str, Scalar]] = field(default_factory=list)
     above: list[frozenset[int]] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     seconds: float = 0.0
     functions: Mapping[tuple[str, bool, int], FunctionCall] = field(default_factory=dict)
     signatures: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def same_shape(self) -> bool:
-        """Whether every call gave the same non-tensor arguments."""
-        return all(one == self.fixed[0] for one in self.fixed)
 
 
 @contextmanager
@@ -100,7 +92,6 @@ class _DryRun:
             if not found.count:
                 found.args, found.kwargs = args, kwargs
             found.count += 1
-            found.fixed.append(fixed_arguments(forward, args, kwargs))
             found.above.append(frozenset(self._running))
             if not self._running:
                 _note_signature(found.signatures, args, kwargs)
@@ -229,18 +220,6 @@ def _held(module: nn.Module, attributes: Mapping[str, Any]) -> Iterator[None]:
         own.update(before)
 
 
-def fixed_arguments(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Scalar]:
-    """Return the arguments of ``forward`` that are no tensors: a trace takes them as constants."""
-    try:
-        bound = inspect.signature(forward).bind(*args, **kwargs)
-    except TypeError:
-        return {}
-    bound.apply_defaults()
-    return {name: v for name, v in bound.arguments.items() if isinstance(v, Scalar)}
-
-
 def computes_otherwise(module: nn.Module) -> bool:
     """Whether something else than the ``forward`` of its class computes for ``module``.
 
@@ -249,16 +228,6 @@ def computes_otherwise(module: nn.Module) -> bool:
     own = vars(module).get("forward")
     of_class = inspect.getattr_static(type(module), "forward", None)
     return own is not None and getattr(own, "__func__", own) is not of_class
-
-
-def entered_only_through_forward(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> bool:
-    """Whether nobody outside ``module`` called a part of it past its own ``forward``."""
-    if id(module) not in calls or not calls[id(module)].count:
-        return False
-    inside = [id(part) for part in module.modules() if part is not module]
-    return all(
-        id(module) in above for part in inside if part in calls for above in calls[part].above
-    )
 
 
 def roots_of(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:

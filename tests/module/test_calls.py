@@ -5,11 +5,9 @@ import time
 import torch
 from int8_scenes import state_of
 from torch import nn
-from zoo import CalledTwice, Made, Rich, seeded
+from zoo import CalledTwice, Made, seeded
 
 from lpot_lightning.module.calls import (
-    entered_only_through_forward,
-    fixed_arguments,
     recorded,
     roots_of,
     signature_of,
@@ -38,36 +36,6 @@ def test_waiting_is_no_work():
 def test_what_is_not_called_is_not_there():
     model = Made(lambda m, x: m.used(x), used=nn.Linear(8, 2), unused=nn.Linear(8, 2))
     assert id(model.unused) not in calls_of(model, torch.ones(2, 8))
-
-
-def test_numbers_and_none_are_fixed_and_defaults_are_filled_in():
-    inputs = {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)}
-    assert fixed_arguments(Rich().forward, (inputs,), {"scale": 2.0}) == {
-        "extra": None, "scale": 2.0, "tag": "x",
-    }  # fmt: skip
-    assert fixed_arguments(Rich().forward, (inputs, torch.ones(1)), {}) == {
-        "scale": 1.0,
-        "tag": "x",
-    }
-    assert fixed_arguments(Rich().forward, (), {"unknown": 1}) == {}
-
-
-def test_changing_numbers_are_told():
-    model = Made(lambda m, x: m.rich(x) and m.rich(x, scale=2.0), rich=seeded(Rich))
-    calls = calls_of(model, {"left": torch.ones(2, 8), "pair": (torch.ones(2, 4), 0)})
-    assert not calls[id(model.rich)].same_shape
-    assert calls[id(model)].same_shape
-
-
-def test_reaching_past_a_forward_is_told():
-    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
-    through = Made(lambda m, x: m.net(x), net=net)
-    past = Made(lambda m, x: m.net(x) + m.net[0](x), net=net)
-    assert entered_only_through_forward(net, calls_of(through, torch.ones(2, 8)))
-    calls = calls_of(past, torch.ones(2, 8))
-    assert not entered_only_through_forward(net, calls)
-    assert entered_only_through_forward(past, calls)
-    assert not entered_only_through_forward(nn.Linear(1, 1), calls)
 
 
 def test_each_way_in_which_a_model_is_called_from_outside_is_noted_once():

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from made_up import INT8, Damaged, int8, linear, proposals, search_for, space_of, tuned, verdict
 
-from lpot_lightning.recipe import FP32, Op
-from lpot_lightning.tuning.islands import without_islands
+from lpot_lightning.recipe import FP32
 from lpot_lightning.tuning.score import Criterion, Score, TrialState
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
@@ -289,47 +288,6 @@ def test_the_ranking_is_what_the_repair_is_told():
     assert [(recipe, list(found)) for recipe, found in told] == [
         (space_of(OPS).all_int8(), search.rank(space_of(OPS).all_int8()))
     ]
-
-
-def residual():
-    """Return three blocks, each a layer and the addition of what it read and gave."""
-    ops, before = [linear("layer0")], "layer0"
-    for block in range(1, 4):
-        layer = replace(linear(f"layer{block}"), weight_bytes=8, reads=(before,))
-        ops += [layer, add(f"add{block}", layer.name, f"layer{block - 1}")]
-        before = f"add{block}"
-    return Space((*ops, replace(linear("head"), reads=(before,))))
-
-
-def add(name, *reads):
-    return Op(name=name, kind="add", configs=(int8(weight=None), FP32), weight_bytes=0, reads=reads)
-
-
-def test_additions_among_fp32_ops_go_with_them_and_cost_no_trials():
-    space = residual()
-    damages = {op.name: 0.1 if "layer" in op.name else 0.0001 for op in space.ops}
-    model = Damaged(damages)
-    outcome = tuned(AUTO, space, model, search_for(damages))
-    assert outcome.best.recipe.int8_ops == ("add3", "head")
-    for recipe in model.tried:
-        assert recipe == without_islands(recipe, space)
-
-
-def test_an_addition_among_ops_that_the_user_keeps_in_fp32_is_fp32_from_the_start():
-    kept = ("layer0", "layer1", "layer2")
-    ops = (replace(op, configs=(FP32,)) if op.name in kept else op for op in residual().ops)
-    space = Space(tuple(ops))
-    first = next(search_auto(space, search_for()))
-    assert first == without_islands(space.all_int8(), space)
-    assert first.fp32_ops == ("layer0", "layer1", "add1", "layer2")
-    tried = proposals(search_auto, space, search_for(), lambda one: verdict(0.895, one != first))
-    assert first not in tried[1:]
-
-
-def test_where_only_islands_would_be_int8_they_are():
-    space = Space((linear("a", [FP32]), add("add", "a")))
-    tried = proposals(search_auto, space, search_for(), lambda _: verdict(0.1))
-    assert tried == [space.all_int8()]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

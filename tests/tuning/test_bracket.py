@@ -7,7 +7,6 @@ from itertools import product
 import pytest
 from made_up import INT8, linear, search_for, space_of, verdict
 
-from lpot_lightning.tuning.islands import Islands
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies import bracket as module
@@ -21,7 +20,7 @@ def bracket_of(damages, first=0.1, *, costs=None, fixed=(), goal=0.01):
     found = [Sensitivity(op, value, (costs or {}).get(op, 1.0)) for op, value in damages.items()]
     ranking = Ranking.of(found, among=list(damages))
     bracket = Bracket(
-        prefixes=Prefixes(space.all_int8(), ranking, Islands(space)),
+        prefixes=Prefixes(space.all_int8(), ranking),
         search=search_for(goal=goal, baseline=1.0),
     )
     bracket.tell(0, dropped(first))

@@ -2,12 +2,9 @@
 
 import math
 
-from made_up import INT8, int8, search_for, space_of, verdict
+from made_up import search_for, space_of, verdict
 
-from lpot_lightning.recipe import FP32, Op
-from lpot_lightning.tuning.islands import Islands
 from lpot_lightning.tuning.sensitivity import Sensitivity
-from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.bracket import Bracket
 from lpot_lightning.tuning.strategies.give_back import give_back
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
@@ -18,7 +15,7 @@ def found(drops, damages, *, enough, costs=None, space=None, goal=0.01):
     """Return what is known when these sizes had these drops."""
     space = space or space_of(damages)
     told = [Sensitivity(op, value, (costs or {}).get(op, 1.0)) for op, value in damages.items()]
-    prefixes = Prefixes(space.all_int8(), Ranking.of(told, among=list(damages)), Islands(space))
+    prefixes = Prefixes(space.all_int8(), Ranking.of(told, among=list(damages)))
     bracket = Bracket(prefixes=prefixes, search=search_for(goal=goal, baseline=1.0))
     for size, drop in drops.items():
         bracket.tell(size, verdict(None if drop is None else 1 - drop, accepted=size >= enough))
@@ -119,36 +116,3 @@ def test_ops_out_of_measure_stay():
 def test_equal_shares_where_the_damages_say_nothing():
     bracket = found({0: 0.02, 4: 0.004}, dict.fromkeys("abcdefgh", 0.0), enough=4)
     assert given_back(bracket, (0.009, True)) == ["bcd"]
-
-
-RESIDUAL = Space(
-    tuple(
-        Op(
-            name=name,
-            kind=kind,
-            configs=((INT8 if kind == "Conv2d" else int8(weight=None)), FP32),
-            weight_bytes=bytes_,
-            reads=reads,
-        )
-        for name, kind, bytes_, reads in (
-            ("a", "Conv2d", 9, ()),
-            ("b", "Conv2d", 9, ("a",)),
-            ("x", "add", 0, ("b",)),
-            ("c", "Conv2d", 9, ("x",)),
-            ("d", "Conv2d", 9, ("c",)),
-            ("e", "Conv2d", 9, ("d",)),
-        )
-    )
-)
-
-
-def test_an_island_is_given_back_with_its_neighbour_and_counts():
-    damages = {"a": 9.0, "b": 8.0, "c": 7.0, "x": 3.0, "d": 2.0, "e": 1.0}
-    drops = {0: 0.5, 1: 0.013, 3: 0.003}  # after a: b 0.0044, c 0.0039, x 0.0017
-
-    def bracket(goal):
-        return found(drops, damages, enough=3, space=RESIDUAL, goal=goal)
-
-    assert bracket(0.01).prefixes.recipe("abc").fp32_ops == ("a", "b", "x", "c")
-    assert given_back(bracket(0.01), (0.008, True)) == ["ab"]
-    assert given_back(bracket(0.008)) == []  # c alone would fit

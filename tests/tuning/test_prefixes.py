@@ -3,28 +3,18 @@
 import math
 
 import pytest
-from made_up import INT8, int8, linear, space_of
+from made_up import INT8, linear, space_of
 
-from lpot_lightning.recipe import FP32, Op
-from lpot_lightning.tuning.islands import Islands
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.prefixes import Prefixes
 from lpot_lightning.tuning.strategies.ranking import Ranking
 
 
-def layer(name, *reads):
-    return Op(name=name, kind="Conv2d", configs=(INT8, FP32), weight_bytes=100, reads=reads)
-
-
-def add(name, *reads):
-    return Op(name=name, kind="add", configs=(int8(weight=None), FP32), weight_bytes=0, reads=reads)
-
-
 def prefixes(space, damages, costs=None, forced=()):
     base = space.all_int8().with_fp32(forced)
     found = [Sensitivity(op, value, (costs or {}).get(op, 1.0)) for op, value in damages.items()]
-    return Prefixes(base, Ranking.of(found, among=list(damages)), Islands(space))
+    return Prefixes(base, Ranking.of(found, among=list(damages)))
 
 
 def fp32_of(found):
@@ -53,35 +43,6 @@ def test_what_is_fp32_in_the_base_stays_so():
     assert fp32_of(found) == ["c", "bc", "abc"]
 
 
-TWO = Space(
-    (layer("a"), layer("b", "a"), add("x", "a", "b"), layer("c", "x"), add("y", "c"), layer("d"))
-)
-
-
-def test_islands_go_along_and_have_no_size_of_their_own():
-    order = {"a": 9.0, "b": 8.0, "c": 7.0, "x": 6.0, "y": 5.0, "d": 4.0}
-    found = prefixes(TWO, order)
-    assert fp32_of(found) == ["", "a", "ab", "abxcy"]
-    assert found.damages == pytest.approx([39 / 9, 30 / 9, 22 / 9, 4 / 9])
-    assert found.costs == (0, 1, 2, 5)
-    assert found.picked(3) == ("a", "b", "c")
-
-
-def test_a_light_op_with_int8_neighbours_has_a_size_like_any_other():
-    found = prefixes(TWO, {"x": 9.0, "a": 8.0, "b": 7.0, "c": 6.0, "d": 5.0, "y": 1.0})
-    assert fp32_of(found) == ["", "x", "ax", "abx", "abxcy"]
-
-
-def test_an_island_next_to_what_the_base_has_in_fp32_goes_along():
-    found = prefixes(TWO, {"b": 9.0, "c": 8.0, "d": 4.0, "x": 2.0, "y": 1.0}, forced="a")
-    assert fp32_of(found) == ["a", "ab", "abxcy"]
-
-
-def test_an_island_comes_back_with_its_neighbour():
-    found = prefixes(TWO, {"a": 9.0, "b": 8.0, "c": 7.0, "d": 4.0, "x": 2.0, "y": 1.0})
-    assert found.recipe("ac").fp32_ops == ("a", "c", "y")
-
-
 def test_nothing_is_known_of_a_size_with_an_op_out_of_measure_in_int8():
     found = prefixes(space_of("abcd"), {"a": math.inf, "b": math.nan, "c": 2.0, "d": 1.0})
     assert list(map(math.isnan, found.damages)) == [True, True, False, False]
@@ -94,7 +55,7 @@ def test_a_ranking_without_an_op_has_one_size():
 
 
 def test_a_cliff_is_looked_for_between_two_sizes_in_any_order():
-    found = prefixes(TWO, {"a": 9.0, "b": 8.0, "c": 7.0, "x": 6.0, "y": 5.0, "d": 0.4})
+    found = prefixes(space_of("abcd"), {"a": 9.0, "b": 8.0, "c": 7.0, "d": 6.0})
     assert found.cliff(3, 1) is None
     found = prefixes(space_of("abcd"), {"a": 9.0, "b": 8.0, "c": 0.7, "d": 0.6})
     assert found.cliff(1, 3) == found.cliff(3, 1) == 2

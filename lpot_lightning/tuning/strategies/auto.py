@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from lpot_lightning.recipe import Recipe
-from lpot_lightning.tuning.islands import Islands, without_islands
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.bracket import Bracket, close, longest
@@ -48,18 +47,15 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
        for N ops. A trial that could win back no more than 2 % of the cost is not made.
     3. In at most three trials ops that were not needed are given back (``give_back``).
 
-    Ops without weights that would be int8 alone among fp32 ones go to fp32 with them, and cost no
-    trials (``Islands``).
-
     Example::
 
         proposals = search_auto(space, search)
         recipe = next(proposals)
         recipe = proposals.send(score)
     """
-    base = _without_islands(_paying(space.all_int8(), space, search), space)
+    base = _paying(space.all_int8(), space, search)
     score = yield base
-    calibrated = _without_islands(_paying(space.calibrated(), space, search), space)
+    calibrated = _paying(space.calibrated(), space, search)
     if calibrated != base:
         other = yield calibrated
         if other.accepted and not score.accepted or _is_better(other, score, search):
@@ -76,7 +72,7 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
             base, score, ranked = repaired, second, search.rank(repaired)
     int8 = {*base.int8_ops}
     ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
-    bracket = Bracket(prefixes=Prefixes(base, ranking, Islands(space)), search=search)
+    bracket = Bracket(prefixes=Prefixes(base, ranking), search=search)
     bracket.tell(0, score)
     yield from close(bracket)
     if bracket.is_met:
@@ -88,11 +84,6 @@ def _paying(recipe: Recipe, space: Space, search: SearchContext) -> Recipe:
     leaving = {*search.not_paying} & {*space.fallback_candidates}
     paying = recipe.with_fp32({*recipe.fp32_ops, *leaving})
     return paying if paying.int8_ops else recipe
-
-
-def _without_islands(recipe: Recipe, space: Space) -> Recipe:
-    cleaned = without_islands(recipe, space)
-    return cleaned if cleaned.int8_ops else recipe
 
 
 def _is_better(second: Score, first: Score, search: SearchContext) -> bool:

@@ -64,8 +64,9 @@ class _Loan:
         hopeless = _HOPELESS * bracket.search.criterion.goal
         for a, b in pairwise(sorted(size for size in bracket.drops if size <= enough)):
             if bracket.drops[b] <= hopeless or b == enough:
-                between = prefixes.fp32(prefixes.picked(b)) - prefixes.fp32(prefixes.picked(a))
-                loan._share_out(between, max(bracket.drops[a] - bracket.drops[b], 0.0))
+                loan._share_out(
+                    prefixes.picked(b)[a:], max(bracket.drops[a] - bracket.drops[b], 0.0)
+                )
         return loan
 
     def _share_out(self, names: Iterable[str], drop: float) -> None:
@@ -83,7 +84,7 @@ class _Loan:
             if group | {name} == self.picked or self._lost(group | {name}) > room:
                 break
             group |= {name}
-        won = self.prefixes.cost_of(self._freed(group))
+        won = self.prefixes.cost_of(group)
         return group if won >= WORTH * self.prefixes.cost else frozenset()
 
     def tell(self, group: frozenset[str], score: Score, search: SearchContext) -> None:
@@ -102,8 +103,4 @@ class _Loan:
         return self.saved[name] / self.prefixes.cost_of([name]), name
 
     def _lost(self, group: frozenset[str]) -> float:
-        return math.fsum(self.saved.get(name, math.inf) for name in self._freed(group))
-
-    def _freed(self, group: frozenset[str]) -> set[str]:
-        """Return what is int8 without ``group``: islands come back, or are left, with others."""
-        return self.prefixes.fp32(self.picked) - self.prefixes.fp32(self.picked - group)
+        return math.fsum(self.saved.get(name, math.inf) for name in group)

@@ -7,20 +7,15 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from lpot_lightning.recipe import Recipe
-from lpot_lightning.tuning.islands import Islands
 from lpot_lightning.tuning.strategies.ranking import Ranking
 
 
 class Prefixes:
     """Recipes by size, each with more ops in fp32 than the one before.
 
-    The op after the last one of a prefix goes to fp32 with it where it has become an island; a size
-    that would only repeat the recipe of another one is left out.
-
     Args:
         base: the recipe of size 0.
         ranking: of ops that are int8 in ``base``.
-        islands: what goes to fp32 with its neighbours.
 
     Attributes:
         base: the recipe of size 0.
@@ -32,32 +27,25 @@ class Prefixes:
             damage is not finite.
     """
 
-    def __init__(self, base: Recipe, ranking: Ranking, islands: Islands) -> None:
+    def __init__(self, base: Recipe, ranking: Ranking) -> None:
         self.base = base
         self.names = ranking.order
         self._ranking = ranking
-        self._islands = islands
         self._forced = set(base.fp32_ops)
         self._of = {one.op: one for one in ranking.sensitivities}
-        self._counts, added = self._steps()
-        self.end = len(self._counts)
+        self.end = min(len(self.names) + 1, max(1, len(base.int8_ops)))
         self.cost = self.cost_of(self.names)
-        left = {*self.names}.difference(*added)
-        self.costs = tuple(accumulate(map(self.cost_of, added)))
-        self.damages = tuple(accumulate(map(self._damage, reversed([*added[1:], left]))))[::-1]
+        costs = [self.cost_of([name]) for name in self.names[: self.end - 1]]
+        self.costs = tuple(accumulate(costs, initial=0.0))
+        self.damages = tuple(self._damage(self.names[size:]) for size in range(self.end))
 
     def picked(self, size: int) -> tuple[str, ...]:
-        """Return the ops of the ranking that a size names, without the islands they leave."""
-        return self.names[: self._counts[size]]
-
-    def fp32(self, picked: Iterable[str]) -> set[str]:
-        """Return ``picked`` and the islands that it leaves."""
-        found = set(picked)
-        return found | (self._islands.left_by(found | self._forced) - self._forced)
+        """Return the ops of the ranking that a size names."""
+        return self.names[:size]
 
     def recipe(self, picked: Iterable[str]) -> Recipe:
-        """Return the base with these ops, and the islands they leave, in fp32."""
-        return self.base.with_fp32(self._forced | self.fp32(picked))
+        """Return the base with these ops in fp32."""
+        return self.base.with_fp32(self._forced | set(picked))
 
     def cost_of(self, names: Iterable[str]) -> float:
         """Return what it costs to have these ops in fp32."""
@@ -69,23 +57,7 @@ class Prefixes:
 
     def cliff(self, a: int, b: int) -> int | None:
         """Return the size from ``a`` to ``b`` after which the ranking falls most, if it does."""
-        counts = {self._counts[size]: size for size in range(min(a, b), max(a, b) + 1)}
-        steepest = self._ranking.steepest(counts)
-        return None if steepest is None else counts[steepest]
-
-    def _steps(self) -> tuple[list[int], list[set[str]]]:
-        """Return how many ops each size picks, and which of them the size before has in int8."""
-        counts, added, before = [0], [set[str]()], set[str]()
-        int8 = len(self.base.int8_ops)
-        for count in range(1, len(self.names) + 1):
-            now = self.fp32(self.names[:count])
-            if len(now) == int8:
-                break
-            if len(now) > len(before):
-                counts.append(count)
-                added.append(now - before)
-                before = now
-        return counts, added
+        return self._ranking.steepest(range(min(a, b), max(a, b) + 1))
 
     def _damage(self, names: Iterable[str]) -> float:
         """Sum up; with an op among them that is out of measure it is not a number."""
