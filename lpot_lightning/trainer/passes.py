@@ -170,8 +170,15 @@ class StopWatch:
                 self._aside += perf_counter() - started
                 self._is_aside = False
 
-        # an int8 model is captured meanwhile, and Dynamo warns of a clock in what it captures
-        return torch.compiler.disable(aside) if "torch._dynamo" in sys.modules else aside
+        return _uncaptured(aside)
+
+
+def _uncaptured(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a call from Dynamo, which captures int8 models meanwhile, and warns of a clock."""
+    if "torch._dynamo" not in sys.modules:  # it takes seconds to import, and is at work nowhere
+        return call
+    kept: Callable[..., Any] = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+    return kept
 
 
 class _Starts(Callback):
