@@ -52,10 +52,10 @@ def linears() -> nn.Sequential:
 
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "6 linear layers": (linears, (16, 2048)),
-    "8 transformer layers": (lambda: Transformer(8, 512), (16, 50, 512)),
-    "ResNet-18": (resnet18, (16, 3, 64, 64)),
-    "ResNet-50": (resnet50, (16, 3, 64, 64)),
+    "6 linear layers": (linears, (32, 2048)),
+    "8 transformer layers": (lambda: Transformer(8, 512), (32, 50, 512)),
+    "ResNet-18": (resnet18, (32, 3, 64, 64)),
+    "ResNet-50": (resnet50, (32, 3, 64, 64)),
 }
 
 
@@ -63,10 +63,10 @@ def quantized(net: nn.Module, data: Tensor, folder: Path) -> tuple[Path, Path]:
     """Quantize ``net`` and return its two files."""
     conf = {
         "model": {"name": "loading", "framework": "pytorch_fx"},
-        "quantization": {"calibration": {"sampling_size": 8}},
+        "quantization": {"calibration": {"sampling_size": 16}},
         "tuning": {"workspace": {"path": str(folder)}},
     }
-    batches = list(data.split(8))
+    batches = list(data.split(16))  # more than eight samples: as many are stored as are asked of such a net
     Quantization(conf)(
         net, q_dataloader=batches, eval_func=lambda model: float(model(data) is not None)
     )
