@@ -66,7 +66,9 @@ def quantized(net: nn.Module, data: Tensor, folder: Path) -> tuple[Path, Path]:
         "quantization": {"calibration": {"sampling_size": 16}},
         "tuning": {"workspace": {"path": str(folder)}},
     }
-    batches = list(data.split(16))  # more than eight samples: as many are stored as are asked of such a net
+    batches = list(
+        data.split(16)
+    )  # more than eight samples: as many are stored as are asked of such a net
     Quantization(conf)(
         net, q_dataloader=batches, eval_func=lambda model: float(model(data) is not None)
     )

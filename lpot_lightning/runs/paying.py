@@ -24,6 +24,9 @@ FASTER = 0.95
 """Of the seconds that ops take in int8: what fp32 has to stay below."""
 SHARE = 0.01
 """Of the seconds of a step: what ops have to take in int8 to be worth a thought."""
+SHORTEST = 0.002
+"""Seconds of a step in int8. Of shorter ones the calls take most, and nobody waits for them: which op
+is int8 is not to hang on that, and to differ from run to run."""
 LOOKS = 4
 """Runs in both precisions before anything is suspected."""
 RUNS = 31
@@ -110,7 +113,8 @@ def judged(
 ) -> Paying:
     """Return which ops are slower in int8 for certain.
 
-    First all ops are run a few times in both precisions. Where a chain looks slower in int8, or ops
+    First all ops are run a few times in both precisions. Where a step takes ``SHORTEST`` or more and
+    a chain looks slower in int8, or ops
     in it, it is measured with those in fp32 against all in int8, in turns.
 
     Args:
@@ -125,6 +129,8 @@ def judged(
     while look.runs < LOOKS and (look.runs == 0 or now() < until):
         look.run()
     times = {op: look.least(op) for op in sorted(timed)}
+    if ops.step < SHORTEST:
+        return Paying(times)
     found = {chain: _suspects(chain, times, space.fallback_candidates) for chain in ops.chains}
     suspects = {
         chain: some

@@ -86,6 +86,12 @@ def test_a_clear_verdict_takes_no_more_runs_than_needed() -> None:
     assert ops.runs == 2 * (paying.LOOKS + ENOUGH)
 
 
+def test_of_a_step_that_is_short_anyhow_nothing_is_judged() -> None:
+    pairs = {"a": (1e-3, 2e-3), "b": (9e-4, 1e-4)}
+    assert slower(MadeUp(pairs, step=1.9e-3)) == set()
+    assert slower(MadeUp(pairs, step=2.1e-3)) == {"b"}
+
+
 def test_an_op_of_less_than_a_hundredth_of_a_step_is_left_alone() -> None:
     assert slower(MadeUp({"a": (1.0, 2.0), "b": (0.9, 0.1)}, step=100.0)) == set()
     assert slower(MadeUp({"a": (1.0, 2.0), "b": (1.1, 0.1)}, step=100.0)) == {"b"}
