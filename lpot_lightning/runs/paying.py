@@ -25,8 +25,8 @@ FASTER = 0.95
 SHARE = 0.01
 """Of the seconds of a step: what ops have to take in int8 to be worth a thought."""
 SHORTEST = 0.002
-"""Seconds of a step in int8. Of shorter ones the calls take most, and nobody waits for them: which op
-is int8 is not to hang on that, and to differ from run to run."""
+"""Seconds of a step in int8. Calls take most of a shorter one, and nobody waits for it: which op is
+int8 is not to hang on that, and to differ from run to run."""
 LOOKS = 4
 """Runs in both precisions before anything is suspected."""
 RUNS = 31
@@ -113,9 +113,9 @@ def judged(
 ) -> Paying:
     """Return which ops are slower in int8 for certain.
 
-    First all ops are run a few times in both precisions. Where a step takes ``SHORTEST`` or more and
-    a chain looks slower in int8, or ops
-    in it, it is measured with those in fp32 against all in int8, in turns.
+    First all ops are run a few times in both precisions. Where a step takes ``SHORTEST`` or more
+    and a chain looks slower in int8, or ops in it, it is measured with those in fp32 against all in
+    int8, in turns.
 
     Args:
         ops: runs them.
