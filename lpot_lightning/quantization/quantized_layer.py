@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.module.calls import computes_otherwise
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
-from lpot_lightning.quantization.graph.ops import LAYER, named
+from lpot_lightning.quantization.graph.ops import LAYER, by_itself, named
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -106,6 +106,7 @@ class LayerForward(NotExported):
             return LAYER(input, self.name)
         return self._computed(input)
 
+    @by_itself
     def _computed(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.int8 is not None:
             given: Tensor = self.int8.forward(*args, **kwargs)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
 
 from lpot_lightning.quantization.graph.weight_calls import WeightCall, computed
 
+_Call = TypeVar("_Call", bound=Callable[..., Any])
 _LAYERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _NUMBERS = count(1)
 _LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -28,12 +30,24 @@ def named(layer: Any) -> str:
     return name
 
 
+def by_itself(call: _Call) -> _Call:
+    """Let Dynamo run a call, and all that it calls, where it comes by it outside of a graph.
+
+    After what it cannot capture Dynamo goes on with each function that is called: it would take
+    our kernels' Python to pieces, for seconds, and warn of what it finds there (torch 2.13).
+    """
+    skipped = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)
+    set_code_exec_strategy(call.__code__, skipped)
+    return call
+
+
 def layer_of(name: str) -> Any:
     """Return the layer that got ``name``."""
     return _LAYERS[name]
 
 
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
+@by_itself
 def call_layer(x: Tensor, name: str) -> Tensor:
     """Return what a layer gives, as the op does."""
     found: Tensor = _LAYERS[name](x)
@@ -50,6 +64,7 @@ LAYER: Callable[[Tensor, str], Tensor] = torch.ops.lpot_lightning.layer.default
 
 
 @torch.library.impl(_LIBRARY, "function", "CompositeExplicitAutograd")
+@by_itself
 def call_function(
     x: Tensor, weight: Tensor, bias: Tensor | None, numbers: Sequence[int], call: str
 ) -> Tensor:
