@@ -29,7 +29,7 @@ OPS = {
 }
 OPS["net.0"]["activation"]["scale"] = 0.0262399
 CONFIGURE = {
-    "format": "lpot_lightning/2", "backend": "pytorch_fx", "engine": "x86", "reduce_range": False,
+    "format": "lpot_lightning/2", "backend": "onednn", "engine": "onednn", "reduce_range": False,
     "accuracy": {"monitor": "acc", "baseline": 0.93, "int8": 0.925, "met": True},
     "parts": [], "op": with_rungs(OPS), "fp32_model": {}, "weights": {"sha256": "0"},
     "modules": {}, "signatures": {}, "probe": {},
