@@ -117,8 +117,8 @@ def test_a_checkpoint_of_the_engine_of_earlier_versions_gives_fp32_and_nothing_e
     torch.save(content, tmp_path / "old.ckpt")
     with pytest.raises(ArtifactError, match="which is gone: train again; the fp32 weights"):
         lpot_lightning.load_from_checkpoint(ConvLit, tmp_path / "old.ckpt")
+    again = checkpoints(tmp_path / "again")
     with pytest.raises(ArtifactError, match="which is gone: train again"):
-        again = checkpoints(tmp_path / "again")
         trained(qat(workspace), None, again, ckpt_path=tmp_path / "old.ckpt", max_epochs=2)
     assert same(weights_of(ConvLit.load_from_checkpoint(tmp_path / "old.ckpt")), weights_of(module))
 
