@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from resnet import resnet18, resnet50
+from resnets import resnet18, resnet50
 from table import markdown
 from torch import Tensor, nn
 

@@ -25,7 +25,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelPruning
 from qat import Lit
-from resnet import resnet18, resnet50
+from resnets import resnet18, resnet50
 from table import interleaved_ms, markdown, repeated
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

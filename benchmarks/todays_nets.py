@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from attentive import Bert, Vit
 from convolutional import Yolo, efficientnet_b0, mobilenet_v3_small
 from planted_net import PlantedNet
-from resnet import resnet50
+from resnets import resnet50
 from torch import Tensor, nn
 
 Maker = Callable[[int, torch.Generator], Tensor]

@@ -40,8 +40,12 @@ class Sums:
             self._read[key] = gone, x._version, input
 
     def as_read(self, tensor: object) -> object:
-        """Return ``tensor`` as a convolution has read it, itself where none has."""
-        if not isinstance(tensor, Tensor) or tensor.is_inference():
+        """Return ``tensor`` as a convolution has read it, itself where none has.
+
+        In a part that is checkpointed nothing is: it is computed once more in the backward pass,
+        outside of the module, and has to save the same tensors then.
+        """
+        if not isinstance(tensor, Tensor) or tensor.is_inference() or _is_checkpointed():
             return tensor
         held, version, input = self._read.get(id(tensor), (None, 0, None))
         known = held is not None and held() is tensor and version == tensor._version
@@ -69,6 +73,11 @@ class RoundingSums:
             if self._inner is not None:
                 return self._inner(*args, **kwargs)
             return type(self.module).forward(self.module, *args, **kwargs)
+
+
+def _is_checkpointed() -> bool:
+    """Whether something else than autograd keeps what a backward pass will need."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 class _SumsMode(TorchFunctionMode):
