@@ -20,11 +20,10 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from classifier import IMAGES, LitClassifier, Loader, digits, say_nothing
+from classifier import LitClassifier, Loader, digits, say_nothing
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from nets import mobile
@@ -36,7 +35,7 @@ from lpot_lightning import QATCallback, TuningResult, quantize
 
 from automaton import DigitsData, LitAutomaton  # isort: skip  # `nets` knows where it is
 
-GOAL, SEEDS = 0.01, (1, 2, 3)
+GOAL, SEEDS, IMAGES = 0.01, (1, 2, 3), (3000, 2000)
 RESCALED = 2.5 / math.log(10)
 """Decades to either side."""
 
@@ -61,7 +60,8 @@ class Kind:
 
 
 def _images() -> tuple[Loader, Loader]:
-    return digits(IMAGES, 0, train=True), digits(IMAGES, 1, train=False)
+    train, val = IMAGES
+    return digits(train, 0, train=True), digits(val, 1, train=False)
 
 
 def _example() -> tuple[Loader, Loader]:
@@ -86,7 +86,7 @@ KINDS = {
     "MobileNetV3-like": Kind(
         build=lambda rate: LitClassifier(mobile(), rate),
         rates=(3e-3, 3e-4),
-        epochs=(6, 4),
+        epochs=(5, 4),
         data=_images,
     ),
     "cellular automaton": Kind(
@@ -232,9 +232,7 @@ def trained_for_int8(
     return weights, qat.result
 
 
-def quantized(
-    model: LightningModule, data: tuple[Loader, Loader], allowed: float
-) -> TuningResult:
+def quantized(model: LightningModule, data: tuple[Loader, Loader], allowed: float) -> TuningResult:
     """Return what `auto` makes of a model that may lose so much."""
     with tempfile.TemporaryDirectory() as folder:
         conf = conf_of(folder, {"absolute": allowed}, "post_training_static_quant")
