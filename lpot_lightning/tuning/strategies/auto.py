@@ -59,8 +59,7 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
     """
     search = replace(search, rank=cache(search.rank))
     trained, calibrated = (
-        _paying(recipe, space, search)
-        for recipe in (space.all_int8(), space.calibrated())
+        _paying(recipe, space, search) for recipe in (space.all_int8(), space.calibrated())
     )
     tried: dict[Recipe, Score] = {}
     for recipe in dict.fromkeys((trained, calibrated)):
