@@ -56,6 +56,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and how fast int8 is
 	$(RUN) benchmarks/loading.py $(QUICK)
 	$(RUN) benchmarks/ddp.py $(QUICK)
 	$(RUN) benchmarks/qat.py $(QUICK)
+	$(RUN) benchmarks/qat_or_ptq.py $(QUICK)
 	$(RUN) benchmarks/pruning.py $(QUICK)
 
 $(PEERS)/installed: pyproject.toml constraints.txt

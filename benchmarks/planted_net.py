@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHANNELS, EXPANSION, BLOCKS, FRAGILE = 24, 4, 7, (2, 5)
+CHANNELS, EXPANSION, BLOCKS, FRAGILE, DECADES = 24, 4, 7, (2, 5), 3.0
 
 
 class Block(nn.Module):
@@ -29,9 +29,10 @@ class Block(nn.Module):
         return F.relu(self.norm3(self.project(x)))
 
     @torch.no_grad()
-    def make_fragile(self, generator: torch.Generator) -> None:
+    def make_fragile(self, generator: torch.Generator, decades: float) -> None:
         """Rescale the channels between ``depthwise`` and ``project``; the function stays."""
-        exponents = torch.rand(self.norm2.num_features, generator=generator) * 6 - 3
+        drawn = torch.rand(self.norm2.num_features, generator=generator)
+        exponents = drawn * (2 * decades) - decades
         scale = 10**exponents
         self.norm2.weight.mul_(scale)
         self.norm2.bias.mul_(scale)
@@ -50,11 +51,15 @@ class PlantedNet(nn.Sequential):
             stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10)
         )
 
-    def plant(self) -> list[str]:
-        """Make two blocks fragile and return the ops that int8 now ruins."""
+    def plant(self, decades: float = DECADES) -> list[str]:
+        """Make two blocks fragile and return the ops that int8 now ruins.
+
+        Args:
+            decades: to either side, of the factors of channels.
+        """
         generator = torch.Generator().manual_seed(3)
         for number in FRAGILE:
             block = self[number]
             assert isinstance(block, Block)
-            block.make_fragile(generator)
+            block.make_fragile(generator, decades)
         return [f"{n}.{layer}" for n in FRAGILE for layer in ("depthwise", "project")]

@@ -239,20 +239,27 @@ class _Run:
     def _say_of_training(self, job: Job) -> None:
         """Say how a training did, once it is judged by its strategy."""
         first, *others = self.heard
+        last = self.heard[-1]
+        if others and self._needs_no_training(last) and self._is_best(last, job):
+            self.listener.say(
+                "PTQ of the trained weights is better than the trained rounding:"
+                f" `{job.monitor.name}` = {_shown(last)} against {_shown(first)}, taken"
+            )
         both = self.strategy.name == "auto" and first.recipe != self.calibrated
-        if len(self.heard) != 1 + both:
-            return
-        for other in others:
-            if other.beats(first, job.criterion, lambda recipe: len(recipe.fp32_ops)):
-                self.listener.say(
-                    "PTQ of the trained weights is better than the trained rounding:"
-                    f" `{job.monitor.name}` = {_shown(other)} against {_shown(first)}, taken"
-                )
-        if not any(one.accepted for one in self.heard):
+        if len(self.heard) == 1 + both and not any(one.accepted for one in self.heard):
             self.listener.say(
                 "int8 as it was trained misses the criterion: going on with ops in fp32, in the"
                 f" order of strategy `{self.strategy.name}`"
             )
+
+    def _needs_no_training(self, trial: Trial) -> bool:
+        """Whether it is what PTQ of the trained weights tries, before ops fall back."""
+        as_much = {*trial.recipe.fp32_ops} == {*self.heard[1].recipe.fp32_ops}
+        return as_much and not any(one.is_trained for one in trial.recipe.as_mapping().values())
+
+    def _is_best(self, trial: Trial, job: Job) -> bool:
+        others = (one for one in self.heard if one is not trial)
+        return all(trial.beats(one, job.criterion, _fewest) for one in others)
 
     def _try(self, job: Job, recipe: Recipe, *, in_full: bool = False) -> Score:
         started = monotonic()
@@ -269,6 +276,10 @@ class _Run:
             found = self.ranks.together(lambda: measured(job, quantized, score))
         objective = self.ranks.agreed(found)
         return dataclasses.replace(score, seconds=monotonic() - started, objective=objective)
+
+
+def _fewest(recipe: Recipe) -> float:
+    return len(recipe.fp32_ops)
 
 
 def _shown(trial: Trial) -> str:

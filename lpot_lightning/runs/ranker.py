@@ -35,8 +35,7 @@ class Ranker:
 
     def __init__(self, job: Job, space: Space, history: History) -> None:
         self._job, self._space, self._history = job, space, history
-        self._repaired: Recipe | None = None
-        self._repairs: tuple[Repair, ...] = ()
+        self._found: list[tuple[Recipe, tuple[Repair, ...]]] = []
         self.first: tuple[Sensitivity, ...] = ()
 
     @cached_property
@@ -91,18 +90,19 @@ class Ranker:
         """Return ``recipe`` with what lowers the errors of its worst ops and costs no speed."""
         known = self._history.finding("repair", recipe.key)
         if known is not None:
-            self._repaired = Recipe.from_dict(known["repaired"])
-            self._repairs = tuple(Repair(**one) for one in known["repairs"])
+            repaired = Recipe.from_dict(known["repaired"])
+            repairs = tuple(Repair(**one) for one in known["repairs"])
         else:
-            self._repaired, self._repairs = self._mended(recipe, sensitivities)
+            repaired, repairs = self._mended(recipe, sensitivities)
             content = {
-                "repaired": self._repaired.to_dict(),
-                "repairs": [asdict(one) for one in self._repairs],
+                "repaired": repaired.to_dict(),
+                "repairs": [asdict(one) for one in repairs],
             }
             self._history.keep("repair", recipe.key, content)
-        if self._repairs:
-            self._job.listener.say("\n".join(repair_table(self._repairs)))
-        return self._repaired
+        self._found.append((repaired, repairs))
+        if repairs:
+            self._job.listener.say("\n".join(repair_table(repairs)))
+        return repaired
 
     def _mended(
         self, recipe: Recipe, sensitivities: Sequence[Sensitivity]
@@ -122,10 +122,12 @@ class Ranker:
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""
-        if self._repaired is None:
-            return ()
-        mended, chosen = self._repaired.as_mapping(), recipe.as_mapping()
-        return tuple(one for one in self._repairs if chosen[one.op] == mended[one.op])
+        found: list[tuple[Repair, ...]] = [()]
+        for repaired, repairs in self._found:
+            mended, chosen = repaired.as_mapping(), recipe.as_mapping()
+            if all(chosen[op] == mended[op] for op in recipe.int8_ops):
+                found.append(repairs)
+        return tuple(one for one in found[-1] if one.op in recipe.int8_ops)
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:

@@ -66,6 +66,9 @@ def repair(
     its activation; then what is done to its weights. Later ones are measured with the earlier ones
     in force: what an equalized range needs is another setting than what the ruined one needed.
 
+    A recipe in which nothing rounds as it was trained stays one: it is what there would be without
+    a training.
+
     A tensor belongs to the op that reads it: the settings and the equalization of that op decide
     how it is held. So nothing but the worst ops themselves is changed for them.
 
@@ -152,6 +155,7 @@ class _Bench:
         self.repairs: list[Repair] = []
         self._ops = {op.name: op for op in space.ops}
         self._error_of = error_of
+        self._is_trained = any(one.is_trained for one in recipe.as_mapping().values())
 
     def correct(self, op: str, correction: str) -> None:
         """Try a correction of ``op``."""
@@ -164,6 +168,7 @@ class _Bench:
             _name(config): replace(config, corrections=_both(config, now))
             for config in self._ops[op].int8_configs
             if (config.activation, config.weight) != (now.activation, now.weight)
+            and (self._is_trained or not config.is_trained)
         }
         self._try(op, others)
 

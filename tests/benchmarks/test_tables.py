@@ -10,12 +10,13 @@ import overhead
 import planted
 import pytest
 import qat
+import qat_or_ptq
 import table
 import torch
 
 from lpot_lightning import TuningResult
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import FP32, OpConfig, Recipe, TensorConfig
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.trial import Trial
 
@@ -143,3 +144,33 @@ def test_a_row_of_training_steps_has_the_medians_of_the_ratios() -> None:
 
 def test_a_period_is_from_one_batch_to_the_next() -> None:
     assert qat._between([0.0, 9.0, 18.0, 27.0, 28.0, 30.0]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("trained", "same", "said"),
+    [
+        ((1, 0.95), True, "not behind"),
+        ((1, 0.949), True, "BEHIND"),
+        ((2, 0.99), True, "BEHIND"),
+        ((0, 0.94), True, "not behind"),
+        ((1, 0.949), False, "BEHIND?"),
+    ],
+)
+def test_a_training_is_behind_in_ops_lost_or_in_accuracy(
+    trained: tuple[int, float], same: bool, said: str
+) -> None:
+    assert qat_or_ptq.verdict_of((1, 0.95), trained, same=same) == said
+
+
+def test_a_row_tells_what_rounds_as_it_was_trained() -> None:
+    def config(algorithm: str) -> OpConfig:
+        return OpConfig(TensorConfig("uint8", "asym", "per_tensor", algorithm))
+
+    recipe = Recipe.of({"a": config("trained"), "b": config("kl"), "c": FP32})
+    trial = Trial(number=1, recipe=recipe, score=Score.of(0.948, 1.0), replayed=False)
+    found = dataclasses.replace(made_up_result(), trials=(trial,))
+    pair = qat_or_ptq.Pair(before=0.94, trained=0.95, ptq=found, qat=found)
+    cells = pair.cells("net", 2)
+    assert len(cells) == len(qat_or_ptq.HEADS)
+    assert cells[4:7] == ["0.9480", "1 / 0 of 3", "3.0"]
+    assert cells[-2:] == ["trained, 1 of 2 ops", "not behind"]

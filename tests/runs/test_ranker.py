@@ -116,6 +116,16 @@ def test_what_was_repaired_is_taken_up_by_a_run_that_goes_on() -> None:
     assert again.repairs_of(repaired.with_fp32("a")) == ()
 
 
+def test_repairs_are_those_of_the_recipe_that_they_were_made_for() -> None:
+    found = ranker(Made(), History(), [])
+    minmax = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "minmax"))
+    one = found.repair(RECIPE, [Sensitivity("a", 5.0)])
+    other = found.repair(RECIPE.with_configs({"c": minmax}), [Sensitivity("b", 5.0)])
+    assert {repair.op for repair in found.repairs_of(one)} == {"a"}
+    assert {repair.op for repair in found.repairs_of(other)} == {"b"}
+    assert found.repairs_of(RECIPE) == ()
+
+
 def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:
     assert allowed_by(RecipesConf()) == CORRECTIONS
     assert "weight_correction" not in allowed_by(RecipesConf(weight_correction=False))

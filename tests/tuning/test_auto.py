@@ -327,26 +327,55 @@ def test_what_was_trained_and_what_calibration_makes_of_it_are_both_tried(
     assert outcome.best == outcome.trials[best]
 
 
-@pytest.mark.parametrize(("as_trained", "calibrated"), [(0.8, 0.7), (0.7, 0.8)])
-def test_the_search_goes_on_from_the_better_of_the_two(as_trained, calibrated):
-    space, seen = trained_space(), []
-    accuracies = {space.all_int8(): as_trained, space.calibrated(): calibrated}
-
-    def rank(recipe):
-        seen.append(recipe)
-        return [Sensitivity(op, 1.0) for op in recipe.int8_ops]
-
-    search = SearchContext(rank=rank, criterion=search_for().criterion, baseline=0.9)
-
-    def judged(recipe):
-        return verdict(accuracies.get(recipe, 0.9), recipe not in accuracies)
-
-    proposals(search_auto, space, search, judged)
-    assert seen[0] == max(accuracies, key=accuracies.get)
+MENDED = int8("sym", "minmax")
+FOUR = ("as_trained", "calibrated", "calibrated_and_repaired", "trained_and_repaired")
 
 
-def test_a_training_costs_one_trial_more_at_most():
-    assert most_trials(11, trained=True) == most_trials(11) + 1
+def after_a_training(*accuracies):
+    """Return the names of what is tried in int8, and of what is chosen, or was the base of it."""
+    space = trained_space("abc")
+    trained, calibrated = space.all_int8(), space.calibrated()
+    repaired = {
+        calibrated: calibrated.with_configs({"a": MENDED}),
+        trained: trained.with_configs({"b": MENDED}),
+    }
+    recipes = (trained, calibrated, *repaired.values())
+    names = dict(zip(recipes, FOUR, strict=True))
+    scores = dict(zip(recipes, accuracies, strict=False))
+    search = replace(search_for({"c": 1.0}), repair=lambda recipe, _: repaired[recipe])
+    outcome = tuned(AUTO, space, lambda recipe: Score.of(scores.get(recipe, 0.9), 1.0), search)
+    tried = [names[one.recipe] for one in outcome.trials if one.recipe in names]
+    bases = names | {
+        recipe.with_fp32("c"): f"{name}, one op lost" for recipe, name in names.items()
+    }
+    return tried, bases[outcome.best.recipe]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [((0.893, 0.5, 0.899), 2), ((0.899, 0.5, 0.893), 0), ((0.9, 0.5, 0.6), 0)],
+)
+def test_a_training_that_is_good_enough_is_compared_with_repairs_that_need_none(accuracies, best):
+    """And with nothing more: what loses ops is behind it."""
+    assert after_a_training(*accuracies) == ([*FOUR[:3]], FOUR[best])
+
+
+def test_where_repairs_without_a_training_are_good_enough_the_trained_rounding_needs_none():
+    assert after_a_training(0.8, 0.7, 0.893) == ([*FOUR[:3]], FOUR[2])
+
+
+def test_the_trained_rounding_is_repaired_where_nothing_else_helps():
+    assert after_a_training(0.8, 0.7, 0.75, 0.893) == ([*FOUR], FOUR[3])
+
+
+@pytest.mark.parametrize("base", range(4))
+def test_the_search_goes_on_from_the_best_of_the_four(base):
+    accuracies = [0.85 if number == base else 0.8 for number in range(4)]
+    assert after_a_training(*accuracies) == ([*FOUR], f"{FOUR[base]}, one op lost")
+
+
+def test_a_training_costs_two_trials_more_at_most():
+    assert most_trials(11, trained=True) == most_trials(11) + 2
 
 
 def test_ops_that_do_not_pay_are_fp32_from_the_start_and_stay_so():

@@ -179,6 +179,20 @@ def test_what_was_trained_is_not_equalized_after_the_training():
     assert not (config.is_trained and EQUALIZE in config.corrections)
 
 
+@pytest.mark.parametrize("as_trained", [True, False])
+def test_a_recipe_of_no_training_stays_one(as_trained):
+    space = Space((trained_op(), replace(trained_op(), name="other")))
+    recipe = space.calibrated()
+    if as_trained:
+        recipe = recipe.with_configs({"other": space.all_int8().as_mapping()["other"]})
+
+    def error(recipe, _):
+        return 0.1 if recipe.as_mapping()["op"].is_trained else 1.0
+
+    found = repair(recipe, space, [Sensitivity("op", 1.0)], error, ())
+    assert found.recipe.as_mapping()["op"].is_trained == as_trained
+
+
 def test_a_training_begins_with_the_equalization_that_halves_an_error():
     space = Space((trained_op(), replace(trained_op(), name="other")))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from functools import cache
 
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Score
@@ -25,17 +27,19 @@ def most_trials(ops: int, *, trained: bool = False) -> int:
 
         most_trials(150)  # 14
     """
-    return 2 + trained + longest(ops) + GIVE_BACK_TRIALS
+    return 2 * (1 + trained) + longest(ops) + GIVE_BACK_TRIALS
 
 
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    1. All int8, but for ``search.not_paying``. After a training for int8 that is once as it was
-       trained, and once as calibration makes it of the trained weights: both are tried, so that a
-       training is never behind what there is without one. If neither is good enough, the search
-       goes on from the better one: ``search.repair`` is asked for settings and corrections that
-       cost no speed, and what it changes is tried. The better of the two is the base.
+    1. All int8, but for ``search.not_paying``. If that is not good enough, ``search.repair`` is
+       asked for settings and corrections that cost no speed, and what it changes is tried. The
+       better of the two is the base. After a training for int8 all int8 as it was trained comes
+       before, and never ends the search by itself: what there is without a training is tried, too,
+       until it is good enough or would lose ops, so that a training is never behind it. If nothing
+       is good enough until then, the trained rounding is repaired, and the best of the four is the
+       base.
     2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
        for it costs. How many of them, from the first on, have to stay in fp32 is searched by
        bisection over this order, as AIMET's mixed precision does
@@ -53,23 +57,22 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
         recipe = next(proposals)
         recipe = proposals.send(score)
     """
-    base = _paying(space.all_int8(), space, search)
-    score = yield base
-    calibrated = _paying(space.calibrated(), space, search)
-    if calibrated != base:
-        other = yield calibrated
-        if other.accepted and not score.accepted or _is_better(other, score, search):
-            base, score = calibrated, other
-    if score.accepted:
+    search = replace(search, rank=cache(search.rank))
+    trained, calibrated = (
+        _paying(recipe, space, search) for recipe in (space.all_int8(), space.calibrated())
+    )
+    tried: dict[Recipe, Score] = {}
+    for recipe in dict.fromkeys((trained, calibrated)):
+        tried[recipe] = yield recipe
+    if tried[calibrated].accepted:
         return
+    yield from _repair(calibrated, tried, search)
+    if trained != calibrated and not _is_met(tried):
+        yield from _repair(trained, tried, search)
+    if _is_met(tried):
+        return
+    base, score = _best(tried, search)
     ranked = search.rank(base)
-    repaired = search.repair(base, ranked)
-    if repaired != base:
-        second = yield repaired
-        if second.accepted:
-            return
-        if _is_better(second, score, search):
-            base, score, ranked = repaired, second, search.rank(repaired)
     int8 = {*base.int8_ops}
     ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
     bracket = Bracket(prefixes=Prefixes(base, ranking), search=search)
@@ -84,6 +87,27 @@ def _paying(recipe: Recipe, space: Space, search: SearchContext) -> Recipe:
     leaving = {*search.not_paying} & {*space.fallback_candidates}
     paying = recipe.with_fp32({*recipe.fp32_ops, *leaving})
     return paying if paying.int8_ops else recipe
+
+
+def _repair(
+    recipe: Recipe, tried: dict[Recipe, Score], search: SearchContext
+) -> Generator[Recipe, Score, None]:
+    repaired = search.repair(recipe, search.rank(recipe))
+    if repaired not in tried:
+        tried[repaired] = yield repaired
+
+
+def _is_met(tried: Mapping[Recipe, Score]) -> bool:
+    return any(score.accepted for score in tried.values())
+
+
+def _best(tried: Mapping[Recipe, Score], search: SearchContext) -> tuple[Recipe, Score]:
+    """Return the most accurate one, the first of those that are equal."""
+    best, *others = tried.items()
+    for other in others:
+        if _is_better(other[1], best[1], search):
+            best = other
+    return best
 
 
 def _is_better(second: Score, first: Score, search: SearchContext) -> bool:
