@@ -120,7 +120,7 @@ def test_what_cannot_be_int8_trains_in_fp32_and_is_told(caplog):
     assert module.has_learned
     assert spy.seen[-1] == {"net.0"}
     assert set(callback.result.int8_ops) == {"net.0"}
-    (line,) = [one for one in caplog.messages if "net.2.rnn" in one and "now" in one]
+    (line,) = [one for one in caplog.messages if "net.2.rnn" in one and "layer now" in one]
     assert "fp32" in line
 
 
