@@ -37,7 +37,7 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
        asked for settings and corrections that cost no speed, and what it changes is tried. The
        better of the two is the base. After a training for int8 all int8 as it was trained comes
        before, and never ends the search by itself: what there is without a training is tried, too,
-       until it is good enough or would lose ops, so that a training is never behind it. If nothing
+       until it is good enough or would lose ops, so that a training is not behind it. If nothing
        is good enough until then, the trained rounding is repaired, and the best of the four is the
        base.
     2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
