@@ -99,19 +99,11 @@ class Watching(TorchFunctionMode):
             self.used.update(id(one) for one in tensors_in(given) if one is not found)
 
     def _weighted(self, function: str, args: Any, kwargs: Any) -> Tensor:
-        x, weight, bias, numbers, padding = arguments(function, args, kwargs)
-        call = WeightCall(
-            function=function,
-            x=x,
-            weight=weight,
-            bias=bias,
-            numbers=tuple(map(int, numbers)),
-            padding=padding,
-        )
-        sources = self._own.sources(weight)
-        self.used.add(id(x))
-        if not sources or (bias is not None and not self._own.sources(bias)):
-            self.used.add(id(weight))
+        call = WeightCall.of(function, args, kwargs)
+        sources = self._own.sources(call.weight)
+        self.used.add(id(call.x))
+        if not sources or (call.bias is not None and not self._own.sources(call.bias)):
+            self.used.add(id(call.weight))
             return call.computed()
         self._took(call, sources)
         with hidden():

@@ -48,6 +48,19 @@ class WeightCall:
     numbers: tuple[int, ...] = ()
     padding: str = ""
 
+    @classmethod
+    def of(cls, function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> WeightCall:
+        """Return the call of ``function`` with what it is given."""
+        x, weight, bias, numbers, padding = arguments(function, args, kwargs)
+        return cls(
+            function=function,
+            x=x,
+            weight=weight,
+            bias=bias,
+            numbers=tuple(map(int, numbers)),
+            padding=padding,
+        )
+
     @property
     def geometry(self) -> tuple[str, tuple[int, ...], str]:
         """What two calls of one op have in common, besides their weight."""

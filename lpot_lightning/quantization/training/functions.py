@@ -17,7 +17,6 @@ from lpot_lightning.quantization.functions.observed import own_tensors, tensors_
 from lpot_lightning.quantization.graph.weight_calls import (
     FUNCTIONS,
     WeightCall,
-    arguments,
     computed,
     layer_like,
 )
@@ -156,15 +155,7 @@ class _RoundingMode(TorchFunctionMode):
         return found
 
     def _weighted(self, function: str, args: Any, kwargs: Any) -> Tensor:
-        x, weight, bias, numbers, padding = arguments(function, args, kwargs)
-        call = WeightCall(
-            function=function,
-            x=x,
-            weight=weight,
-            bias=bias,
-            numbers=tuple(map(int, numbers)),
-            padding=padding,
-        )
+        call = WeightCall.of(function, args, kwargs)
         op = self._op_of(call)
         return call.computed() if op is None else self._forward.rounded(call, op)
 
