@@ -28,6 +28,7 @@ _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Embedding.forward: "Embedding",
     nn.EmbeddingBag.forward: "EmbeddingBag",
 }
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONV1D = "Conv1D"
 """A linear layer of transformers whose weight has its inputs first."""
 _NAMED = {("transformers.pytorch_utils", "Conv1D.forward"): CONV1D}
@@ -163,7 +164,7 @@ class QuantizedLayer(nn.Module):
         grid, factors = self.kernel.x, self.factors
         integers = grid.quantize(x) if factors is None else grid.quantize_divided(x, factors)
         found: Tensor = self.kernel.forward(integers)  # no hook of a user
-        return found.to(input.dtype)
+        return (found if _is_channels_last(input) else found.contiguous()).to(input.dtype)
 
     def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that the kernel gets for an input of ``shape``, with a batch."""
@@ -171,6 +172,16 @@ class QuantizedLayer(nn.Module):
         for number in range(len(self.border) // 2):
             sizes[-1 - number] += self.border[2 * number] + self.border[2 * number + 1]
         return tuple(sizes)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Whether a convolution of ``tensor`` gives the same layout in fp32; else it is contiguous."""
+    layout = _CHANNELS_LAST.get(tensor.dim())
+    return (
+        layout is not None
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=layout)
+    )
 
 
 class QuantizedEmbedding(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,11 @@ from torch import nn
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import StandIn, computing, replaced
+from lpot_lightning.quantization.program.scripted import OFTEN
 from lpot_lightning.timing.ratio import Ratio, compared
+
+SETTLED, WHILE = OFTEN + 2, 0.2
+"""Steps of int8 before those that count, within so many seconds: then it is as fast as it gets."""
 
 
 def measure_speedup(
@@ -29,4 +34,14 @@ def measure_speedup(
     """
     fp32 = second_model(model)
     with replaced(model, parts), computing(model, graphs or {}) as int8:
-        return compared(lambda: feed.step_seconds(fp32), lambda: feed.step_seconds(int8))
+        one, other = partial(feed.step_seconds, fp32), partial(feed.step_seconds, int8)
+        _settle(other)
+        return compared(one, other)
+
+
+def _settle(step: Callable[[], float]) -> None:
+    spent = 0.0
+    for _ in range(SETTLED):
+        spent += step()
+        if spent > WHILE:
+            return

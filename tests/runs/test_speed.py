@@ -5,6 +5,7 @@ from small_run import Agreement, net
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.runs import speed
 from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.timing import ratio
 from lpot_lightning.timing.ratio import Ratio
@@ -13,6 +14,7 @@ from lpot_lightning.timing.ratio import Ratio
 @pytest.fixture(autouse=True)
 def _timed_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ratio, "MOST", 3)
+    monkeypatch.setattr(speed, "SETTLED", 0)
 
 
 class Timed(Agreement):
@@ -48,3 +50,15 @@ def test_graphs_compute_for_int8_alone() -> None:
     measure_speedup(runner, model, {}, {"first": graph.forward})
     assert [one is graph for one in runner.timed[:4]] == [False, True, True, False]
     assert model.first.forward.__self__ is model.first
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.001, 5), (0.15, 2), (1.0, 1)])
+def test_int8_runs_until_it_is_as_fast_as_it_gets(monkeypatch, seconds, steps) -> None:
+    monkeypatch.setattr(speed, "SETTLED", 5)
+    model, int8 = net(), nn.Linear(8, 32)
+    runner = Timed(model, [seconds] * 100)
+    measure_speedup(runner, model, {"first": StandIn(int8)})
+    assert [one is int8 for one in runner.timed] == [True] * steps + [False, True, True, False] + [
+        False,
+        True,
+    ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from grid_scenes import grid_over
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import Captured
@@ -20,12 +21,16 @@ def in_int8(
     model: nn.Module,
     grids: dict[str, Grid] | None = None,
     factors: dict[str, Tensor] | None = None,
+    floats: Collection[str] = (),
 ) -> nn.Module:
-    """Return a copy whose layers are int8 by themselves."""
+    """Return a copy whose layers are int8 by themselves, but for ``floats``."""
     made = copy.deepcopy(model).eval()
     layers = {name: layer for name, layer in made.named_modules() if kind_of(layer)}
     parts = {}
     for name, layer in layers.items():
+        if name in floats:
+            vars(layer)["forward"] = LayerForward(layer, None)
+            continue
         grid = (grids or {}).get(name, grid_over(-3, 3))
         form = quantized(layer, grid, factors=(factors or {}).get(name))
         forward = LayerForward(layer, form)
@@ -46,11 +51,17 @@ def captured(model: nn.Module) -> tuple[nn.Module, list[Program]]:
 
 
 def ops(program: Program) -> list[Any]:
-    nodes = [node for node in program.graph.nodes if node.op.startswith("call")]
+    """Return what is computed, without that a caller gets it in the layout of fp32."""
+    called = [node for node in program.graph.nodes if node.op.startswith("call")]
+    nodes = [node for node in called if not _lays_out(node)]
     steps = [program._draft.step(node) for node in nodes]
     return [
         node.target if step is None else type(step) for node, step in zip(nodes, steps, strict=True)
     ]
+
+
+def _lays_out(node: fx.Node) -> bool:
+    return node.target == "contiguous" and all(one.op == "output" for one in node.users)
 
 
 def assert_same(fused: nn.Module, layers: nn.Module, *inputs: Any) -> None:

@@ -24,6 +24,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
+from lpot_lightning.quantization.graph.hooks import Hooks
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
@@ -110,26 +111,13 @@ class Captured(NotExported):
         self.counts = Counts()
         self.lowered: list[Callable[..., Any]] = []
         self._hits = 0
-        # sizes are symbols once they change: with all of them a net of four Swin blocks took 31 s
-        # to capture, and 0.6 s so (torch 2.13)
-        own = _own_forward(module, given)
-        self._compiled = compiled(
-            own, _Backend(self, "_computed"), partial(_settings, weakref.ref(self))
-        )
-        self._written = _own_forward(module, given)
+        self._compiled: dict[tuple[int, ...] | None, Callable[..., Any]] = {}
+        self._written = self._own()
         self._whole = torch.compile(
             self._written, backend=_Backend(self, "_recorded"), dynamic=True, fullgraph=True
         )
-        for one in (
-            own,
-            self._written,
-        ):  # Dynamo keeps what it has compiled of code beyond its life
-            weakref.finalize(self, _forget, one.__code__, one.__globals__)
         self._limit = _Limit(self._name)
-        # a patch is for the thread that enters it, and may be entered again inside (torch 2.13)
-        guards: dict[str, Any] = {"skip_nnmodule_hook_guards": False, "recompile_limit": MOST}
-        self._fixed = dynamo.config.patch(**guards, **_FIXED)
-        self._free = dynamo.config.patch(**guards, allow_unspec_int_on_nn_module=True)
+        self._hooks: Hooks | None = Hooks(module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""
@@ -141,15 +129,36 @@ class Captured(NotExported):
             Learned.note()
         if _has_any_global_hook():  # type: ignore[no-untyped-call]  # Dynamo looks at none
             return self._written(*args, **kwargs)
-        before = self._hits
+        before, hooks = self._hits, None if self._hooks is None else self._hooks.there()
+        compute = self._compiled.get(hooks) or self._compiled_for(hooks)
         try:
-            found = self._compiled(*args, **kwargs)
+            found = compute(*args, **kwargs)
         except dynamo.exc.TorchRuntimeError:  # of shapes that do not fit, in words of Dynamo's own
             return self._written(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
 
+    def _compiled_for(self, hooks: tuple[int, ...] | None) -> Callable[..., Any]:
+        """Return what captures while there are these hooks, so that graphs of it need not ask.
+
+        Sizes are symbols once they change: with all of them a net of four Swin blocks took 31 s to
+        capture, and 0.6 s so (torch 2.13).
+        """
+        if len(self._compiled) >= MOST:
+            return self._written
+        backend, settings = _Backend(self, "_computed"), partial(_settings, weakref.ref(self))
+        self._compiled[hooks] = compiled(self._own(), backend, settings)
+        return self._compiled[hooks]
+
+    def _own(self) -> types.FunctionType:
+        """Return ``forward`` with code of its own, that Dynamo keeps nothing of beyond its life."""
+        own = _own_forward(self._module, self._given)
+        weakref.finalize(self, _forget, own.__code__, own.__globals__)
+        return own
+
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        if self._hooks is not None and not self._hooks.are_all_watched():
+            self._hooks = None  # the next call is captured again, with hooks among the guards
         try:
             compute = self._lower(graph, inputs)
         except Exception as error:  # a graph that nobody has thought of
@@ -167,7 +176,7 @@ class Captured(NotExported):
     def _traced(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives, so that a trace holds it for inputs of any size."""
         before, any_size = self._hits, symbols.patch(**_ANY_SIZE)  # type: ignore[attr-defined]
-        with suppress(*_NO_GRAPH), paused(), self._fixed, any_size:
+        with suppress(*_NO_GRAPH), paused(), _guards(True, **_FIXED), any_size:
             found = self._whole(*args, **kwargs)
             if self._hits > before:
                 return found
@@ -198,7 +207,8 @@ class Captured(NotExported):
     def _config(self) -> Any:
         """How numbers that modules hold are taken: as they are, which costs a call nothing, until
         some graphs show that they change, as in modules that count their calls."""
-        return self._fixed if len(self.lowered) < FEW else self._free
+        numbers = _FIXED if len(self.lowered) < FEW else {"allow_unspec_int_on_nn_module": True}
+        return _guards(self._hooks is None, **numbers)
 
     @property
     def _name(self) -> str:
@@ -232,6 +242,12 @@ def _settings(captured: weakref.ref[Captured]) -> Iterator[None]:
     assert one is not None  # it is being called
     with one._config, one._limit:
         yield
+
+
+def _guards(of_hooks: bool, **numbers: bool) -> Any:
+    """Return settings of what a graph is guarded by, for the thread that enters them."""
+    hooks: dict[str, Any] = {"skip_nnmodule_hook_guards": not of_hooks, "recompile_limit": MOST}
+    return dynamo.config.patch({**hooks, **numbers})
 
 
 def _forget(code: types.CodeType, names: dict[str, Any]) -> None:

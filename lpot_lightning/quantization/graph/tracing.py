@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 is_tracing: Callable[[], bool] = torch._C._is_tracing
 """Whether a trace is being made in this thread; ``torch.jit.is_tracing`` asks more, each time."""
-_PAUSED = threading.local()
+_LOCAL = threading.local()
 
 
 @contextmanager
@@ -22,22 +22,38 @@ def paused() -> Iterator[None]:
     if state is None:
         yield
         return
-    _PAUSED.state = state
+    before, _LOCAL.state = getattr(_LOCAL, "state", None), state
     torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+        _LOCAL.state = before
 
 
 @contextmanager
 def resumed() -> Iterator[None]:
     """Let all be recorded again, inside of a pause."""
-    torch._C._set_tracing_state(_PAUSED.state)  # type: ignore[attr-defined]
+    torch._C._set_tracing_state(_LOCAL.state)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def privately() -> Iterator[None]:
+    """Let what is recorded in this thread be for this process: it may hold ops of our own."""
+    _LOCAL.is_private = True
+    try:
+        yield
+    finally:
+        _LOCAL.is_private = False
+
+
+def is_private() -> bool:
+    """Whether what is being recorded, if something is, is for this process alone."""
+    return getattr(_LOCAL, "is_private", False)
 
 
 def comes_of_inputs(tensor: Tensor) -> bool:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.kernels import arithmetic
+from lpot_lightning.quantization.kernels.layers import (
+    FLOATS,
+    Int8Layer,
+    Int8Linear,
+    Scale,
+)
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 MOST = 64
 """Shapes that are remembered; a further one makes room by all of them being forgotten."""
 _ONEDNN = torch.ops.onednn
-_LINEAR, _LINEAR_ADD = _ONEDNN.qlinear_pointwise.default._op, _ONEDNN.qlinear_pointwise.binary._op
-_CONV, _CONV_SUM = _ONEDNN.qconv_pointwise.default._op, _ONEDNN.qconv2d_pointwise.binary._op
+_LINEAR, _LINEAR_ADD = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qlinear_pointwise.binary
+_CONV, _CONV_SUM = _ONEDNN.qconv_pointwise.default, _ONEDNN.qconv2d_pointwise.binary
 Kernel = Callable[..., Tensor]
+Way = Callable[[Any], Kernel]
+"""Returns what calls an op of oneDNN."""
+directly: Way = attrgetter("_op")
+"""Past the Python of ``torch.ops``."""
 
 
 def bound(layer: Int8Layer) -> Kernel:
@@ -31,76 +43,92 @@ def bound(layer: Int8Layer) -> Kernel:
         kernel = bound(layer)
         kernel(integers)
     """
-    known: dict[Any, Tensor] = {}
-    alone, added = _bound(layer)
+    known: dict[Any, tuple[Kernel, Tensor]] = {}
 
-    def called(x: Tensor, other: Tensor | None = None) -> Tensor:
-        shapes: Any = x.shape if other is None else (x.shape, other.shape)
-        pack = known.get(shapes)
-        if pack is not None:
-            return alone(x, pack) if other is None else added(x, pack, other)
-        found = layer.forward(x, other)
-        if layer.goes_by_kernel(x, other) and found.numel():
+    def called(x: Tensor, *other: Tensor) -> Tensor:
+        shapes: Any = x.shape if not other else (x.shape, other[0].shape)
+        if shapes in known:
+            kernel, pack = known[shapes]
+            return kernel(x, pack, *other)
+        found = layer.forward(x, *other)
+        if layer.has_kernel_for(x) and found.numel():
             if len(known) >= MOST:
                 known.clear()
-            known[shapes] = layer.pack_for(x)
+            known[shapes] = kernel_for(layer, other[0] if other else None), layer.pack_for(x)
         return found
 
     return called
 
 
-def _bound(layer: Int8Layer) -> tuple[Kernel, Kernel]:
-    """Return the kernel of ``layer`` for an input and its pack, and for these and what is added."""
-    if isinstance(layer, Int8Linear):
-        alone, added = _of_linear(layer)
-    else:
-        assert isinstance(layer, Int8Conv)
-        alone, added = _of_conv(layer)
-    return (_within(layer, alone), _within(layer, added)) if layer.is_narrow else (alone, added)
+def kernel_for(layer: Int8Layer, other: Tensor | None = None, way: Way = directly) -> Kernel:
+    """Return what computes ``layer`` of an input, its pack, and what is added.
+
+    Args:
+        layer: whose tensors it takes, as they are now.
+        other: such as is added, if something is.
+        way: how it is called.
+    """
+    made = _linear if isinstance(layer, Int8Linear) else _conv
+    if not layer.fuses(other):
+        return _finished(layer, made(layer, way, FLOATS, NONE))
+    kernel = made(layer, way, layer.scale, layer.post_op, other)
+    return _within(layer, kernel) if layer.is_narrow else kernel
 
 
-def _of_linear(layer: Int8Linear) -> tuple[Kernel, Kernel]:
-    held, (scale, zero), out = layer._buffers, _grid(layer), layer.scale
-    scales, zeros, bias, post = held["scales"], held["zeros"], held["bias"], layer.post
-    tail = scales, zeros, bias, *out, *post
-    added_tail = bias, *out, 1.0, 0, "add", 1.0, *post
+def _linear(
+    layer: Any, way: Way, out: Scale, post_op: PostOp, other: Tensor | None = None
+) -> Kernel:
+    held, (scale, zero) = layer._buffers, _grid(layer)
+    scales, zeros, bias, post = held["scales"], held["zeros"], held["bias"], post_op.told
+    kernel, tail = way(_LINEAR), (scales, zeros, bias, *out, *post)
+    adding, added_tail = way(_LINEAR_ADD), (bias, *out, 1.0, 0, "add", 1.0, *post)
 
     def alone(x: Tensor, pack: Tensor) -> Tensor:
-        found: Tensor = _LINEAR(x, scale, zero, pack, *tail)
-        return found
+        return kernel(x, scale, zero, pack, *tail)
 
     def added(x: Tensor, pack: Tensor, other: Tensor) -> Tensor:
-        found: Tensor = _LINEAR_ADD(x, scale, zero, pack, scales, zeros, other, *added_tail)
-        return found
+        return adding(x, scale, zero, pack, scales, zeros, other, *added_tail)
 
-    return alone, added
+    return alone if other is None else added
 
 
-def _of_conv(layer: Int8Conv) -> tuple[Kernel, Kernel]:
-    held, (scale, zero), out = layer._buffers, _grid(layer), layer.scale
-    scales, zeros, bias, post = held["scales"], held["zeros"], held["bias"], layer.post
-    tail = scales, zeros, bias, *layer.places, *out, *post
-    grid = layer.added
-    given = (1.0, 0) if grid is None else (grid.scale, grid.zero_point)
-    added_tail = bias, *layer.places, *out, *given, "sum", 1.0, *post
+def _conv(layer: Any, way: Way, out: Scale, post_op: PostOp, other: Tensor | None = None) -> Kernel:
+    held, (scale, zero) = layer._buffers, _grid(layer)
+    scales, zeros, bias, post = held["scales"], held["zeros"], held["bias"], post_op.told
+    kernel, tail = way(_CONV), (scales, zeros, bias, *layer.places, *out, *post)
 
     def alone(x: Tensor, pack: Tensor) -> Tensor:
-        found: Tensor = _CONV(x, scale, zero, pack, *tail)
-        return found
+        return kernel(x, scale, zero, pack, *tail)
 
     def flat(x: Tensor, pack: Tensor) -> Tensor:
         return alone(x.unsqueeze(2), pack).squeeze(2)
 
+    if other is None:
+        return flat if len(layer.geometry.stride) == 1 else alone
+    summing, grid = way(_CONV_SUM), layer.added
+    sum_tail = bias, *layer.places, *out, grid.scale, grid.zero_point, "sum", 1.0, *post
+
     def added(x: Tensor, pack: Tensor, other: Tensor) -> Tensor:
         laid = other.contiguous(memory_format=torch.channels_last)
-        found: Tensor = _CONV_SUM(x, scale, zero, pack, scales, zeros, laid, *added_tail)
-        return found
+        return summing(x, scale, zero, pack, scales, zeros, laid, *sum_tail)
 
-    return flat if len(layer.geometry.stride) == 1 else alone, added
+    return added
 
 
 def _grid(layer: Int8Layer) -> tuple[float, int]:
     return layer.x.scale, layer.x.zero_point
+
+
+def _finished(layer: Int8Layer, kernel: Kernel) -> Kernel:
+    """Return ``kernel``, which gives floats, with the rest behind it."""
+    out, post_op = layer.out, layer.post_op
+
+    def finished(x: Tensor, pack: Tensor, other: Tensor | None = None) -> Tensor:
+        values, added = kernel(x, pack), layer.floats(other)
+        values = values if added is None else values.add_(added)
+        return arithmetic.finished(values, out, post_op)
+
+    return finished
 
 
 def _within(layer: Int8Layer, kernel: Kernel) -> Kernel:

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.errors import QuantizationError
-from lpot_lightning.quantization.graph.tracing import is_tracing
+from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
+from lpot_lightning.quantization.kernels.recorded import integers
 
 _LEAST_SCALE = 2.0**-100
 """Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""
 
 _WHOLE = 12582912.0
 """1.5 * 2^23: its neighbours in float32 are the whole numbers around it, and its last byte is 0."""
+
+_LONG = 100_000
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,10 @@ class Grid:
     def _held(self, steps: Tensor) -> Tensor:
         """Return the integers of numbers that lie around ``_WHOLE``; it writes to them."""
         steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)
-        if is_tracing():  # a trace with a view of another type is refused (torch 2.13)
-            return (steps - _WHOLE).to(self.dtype)
-        return steps.view(torch.int32).to(self.dtype)
+        if is_private() and _is_long(steps):
+            found: Tensor = torch.ops.lpot_lightning.integers(steps, self.dtype)
+            return found
+        return steps.sub_(_WHOLE).to(self.dtype) if is_tracing() else integers(steps, self.dtype)
 
     def dequantize(self, integers: Tensor) -> Tensor:
         """Return the float32 values that ``integers`` stand for."""
@@ -131,6 +135,12 @@ def _scalar(value: float) -> Tensor:
     """Return ``value`` as a tensor that all share: to make one takes as long as a small kernel."""
     with torch.inference_mode(False):
         return torch.scalar_tensor(value, dtype=torch.float32, device="cpu")
+
+
+def _is_long(values: Tensor) -> bool:
+    """Whether a pass over ``values`` takes longer than to call Python for them."""
+    with paused():
+        return values.numel() > _LONG
 
 
 def _check_floats(values: Tensor) -> None:

@@ -19,7 +19,7 @@ from lpot_lightning.quantization.kernels.recorded import recorded
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
-_FLOATS: Scale = (1.0, 0, torch.float32)
+FLOATS: Scale = (1.0, 0, torch.float32)
 _ONEDNN = torch.ops.onednn
 _LINEAR, _CONV = _ONEDNN.qlinear_pointwise.default, _ONEDNN.qconv_pointwise.default
 LINEAR_POST_OPS = (
@@ -72,7 +72,7 @@ class Int8Layer(nn.Module):
         self.exact, self.op, self.is_trained = False, "", False
         self.shapes: list[Sizes] | None = None
         self._pack = Pack()
-        self.scale = _FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
+        self.scale = FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
         self.is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 
     def extra_repr(self) -> str:
@@ -126,7 +126,7 @@ class Int8Layer(nn.Module):
         if self.shapes is not None:
             self.shapes.append(tuple(x.shape))
         if self.exact or not self._has_kernel(x):
-            return arithmetic.finished(self._exact(x), self.out, self.post_op, self._floats(other))
+            return arithmetic.finished(self._exact(x), self.out, self.post_op, self.floats(other))
         try:
             found = self._by_kernel(x, other)
         except (RuntimeError, IndexError) as error:  # oneDNN's words are none for users
@@ -142,33 +142,29 @@ class Int8Layer(nn.Module):
         raise NotImplementedError
 
     def _by_kernel(self, x: Tensor, other: Tensor | None) -> Tensor:
-        if self._fuses(other):
+        if self.fuses(other):
             found = self._kernel(x, self.scale, self.post_op, other)
             out = self.out  # kernels know nothing of grids of fewer than 8 bits
             return found.clamp_(out.low, out.high) if self.is_narrow and out else found
-        values = self._kernel(x, _FLOATS, NONE, None)
-        added = self._floats(other)
+        values = self._kernel(x, FLOATS, NONE, None)
+        added = self.floats(other)
         values = values if added is None else values.add_(added)
         return arithmetic.finished(values, self.out, self.post_op)
 
-    def _floats(self, other: Tensor | None) -> Tensor | None:
+    def floats(self, other: Tensor | None) -> Tensor | None:
+        """Return the floats that ``other`` stands for."""
         return other if other is None or self.added is None else self.added.dequantize(other)
 
     def _has_kernel(self, x: Tensor) -> bool:
         return x.device.type == "cpu" and (is_tracing() or x.numel() > 0)
 
-    def _fuses(self, other: Tensor | None) -> bool:
+    def fuses(self, other: Tensor | None) -> bool:
         """Return whether the kernel itself adds ``other``, and does the post op."""
         return other is None and self.post_op.name in self.post_ops
 
-    @property
-    def post(self) -> tuple[str, tuple[float, ...], str]:
-        """What the kernel is told of the post op."""
-        return self.post_op.name, self.post_op.args, self.post_op.algorithm
-
-    def goes_by_kernel(self, x: Tensor, other: Tensor | None) -> bool:
-        """Whether the kernel alone makes the result of what ``forward`` is given."""
-        return not self.exact and self._has_kernel(x) and self._fuses(other)
+    def has_kernel_for(self, x: Tensor) -> bool:
+        """Whether a kernel computes of ``x``, as it is laid."""
+        return not self.exact and self._has_kernel(x)
 
     def pack_for(self, x: Tensor) -> Tensor:
         """Return the weight as the kernel wants it for inputs like ``x``."""
@@ -228,7 +224,7 @@ class Int8Linear(Int8Layer):
         fits = bool(shape) and shape[-1] == inputs
         return "" if fits else f"a linear layer of {inputs} inputs got {list(shape)}"
 
-    def _fuses(self, other: Tensor | None) -> bool:
+    def fuses(self, other: Tensor | None) -> bool:
         if other is None:
             return self.post_op.name in self.post_ops
         return self.added is None and self.post_op.name in SUM_POST_OPS
@@ -237,7 +233,7 @@ class Int8Linear(Int8Layer):
         held: Any = self._buffers
         grid, bias = self.x, held["bias"]
         given = x, grid.scale, grid.zero_point, self._prepared(()), held["scales"], held["zeros"]
-        post = post_op.name, post_op.args, post_op.algorithm
+        post = post_op.told
         if other is None:
             found: Tensor = _called(_LINEAR)(*given, bias, *scale, *post)
         else:
@@ -301,9 +297,9 @@ class Int8Conv(Int8Layer):
         fits = all(size + 2 * border > d * (kernel - 1) for size, border, d, kernel in given)
         return "" if fits else f"a kernel of {list(sizes)} is greater than its input {list(shape)}"
 
-    def goes_by_kernel(self, x: Tensor, other: Tensor | None) -> bool:
-        """Whether the kernel alone makes the result of a batch; a single sample is made one."""
-        return x.dim() == len(self.geometry.stride) + 2 and super().goes_by_kernel(x, other)
+    def has_kernel_for(self, x: Tensor) -> bool:
+        """Whether a kernel computes of a batch; a single sample is made one."""
+        return x.dim() == len(self.geometry.stride) + 2 and super().has_kernel_for(x)
 
     def pack_for(self, x: Tensor) -> Tensor:
         """Return the weight as the kernel wants it for batches like ``x``."""
@@ -312,7 +308,7 @@ class Int8Conv(Int8Layer):
     def _has_kernel(self, x: Tensor) -> bool:
         return self.x.low >= 0 and super()._has_kernel(x)
 
-    def _fuses(self, other: Tensor | None) -> bool:
+    def fuses(self, other: Tensor | None) -> bool:
         if other is None:
             return self.post_op.name in self.post_ops
         # oneDNN gives something else for floats and integers, and is slow for floats (torch 2.13)
@@ -327,7 +323,7 @@ class Int8Conv(Int8Layer):
         batched = batched.unsqueeze(2) if dims == 1 else batched  # else it does no post op
         weight = self._prepared(tuple(batched.shape))
         given = batched, grid.scale, grid.zero_point, weight, held["scales"], held["zeros"]
-        post = post_op.name, post_op.args, post_op.algorithm
+        post = post_op.told
         if other is not None:
             return self._added_up(given, scale, post, other)
         found: Tensor = _called(_CONV)(*given, held["bias"], *self.places, *scale, *post)

@@ -49,6 +49,11 @@ class PostOp:
         if self.name not in _FUNCTIONS:
             raise QuantizationError(f"no kernel has `{self.name}` as a post op")
 
+    @property
+    def told(self) -> tuple[str, tuple[float, ...], str]:
+        """What a kernel is told of it."""
+        return self.name, self.args, self.algorithm
+
     def __call__(self, values: Tensor) -> Tensor:
         """Return the function of ``values``."""
         algorithm = (self.algorithm,) if self.algorithm else ()

@@ -28,11 +28,19 @@ _GIVEN: dict[Any, tuple[str, ...]] = {
     _ONEDNN.qconv_pointwise.default: _CONV,
     _ONEDNN.qconv2d_pointwise.binary: _CONV_SUM,
 }
+_LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("integers(Tensor steps, ScalarType dtype) -> Tensor")
 _PACK_LINEAR = "onednn::qlinear_prepack(%weight, %none)"
 _PACK_CONV = (
     "onednn::qconv_prepack(%weight, %scales, %x_scale, %x_zero, %stride, %padding, %dilation,"
     " %groups, %shape)"
 )
+
+
+@torch.library.impl(_LIBRARY, "integers", "CompositeExplicitAutograd")
+def integers(steps: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the last bytes of floats: a trace itself cannot look at their bits (torch 2.13)."""
+    return steps.view(torch.int32).to(dtype)
 
 
 def recorded(kernel: Any) -> Callable[..., Tensor]:
@@ -53,6 +61,34 @@ def recorded(kernel: Any) -> Callable[..., Tensor]:
         return found
 
     return call
+
+
+@cache
+def taking_packs(kernel: Any) -> Callable[..., Tensor]:
+    """Return what takes what ``kernel`` takes, and can stand in a trace that is not saved."""
+
+    def call(*given: Any) -> Tensor:
+        *first, args, algorithm = given
+        found: Tensor = _packed_function(kernel, len(args))(*first, *args, algorithm)
+        return found
+
+    return call
+
+
+@cache
+def _packed_function(kernel: Any, count: int) -> Callable[..., Tensor]:
+    args = [f"%arg_{number}" for number in range(count)]
+    given = ", ".join(_GIVEN[kernel]).replace("%weight", "%pack")
+    names = ", ".join(one.partition(" ")[0] for one in given.split(", "))
+    taken = "".join(f", {one} : float" for one in args)
+    graph = torch._C.parse_ir(f"""
+graph({given}, %post_op : str{taken}, %algorithm : str):
+  %args : Scalar?[] = prim::ListConstruct({", ".join(args)})
+  %found : Tensor = {kernel._schema.name}({names}, %post_op, %args, %algorithm)
+  return (%found)
+""")
+    made: Callable[..., Tensor] = torch._C._create_function_from_graph("__torch__.kernel", graph)
+    return made
 
 
 @cache

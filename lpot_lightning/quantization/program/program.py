@@ -21,8 +21,10 @@ from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.functions import spell_functions
+from lpot_lightning.quantization.program.layouts import lay_out
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
 from lpot_lightning.quantization.program.scaling import divide_sooner
+from lpot_lightning.quantization.program.scripted import Scripted
 from lpot_lightning.quantization.program.streams import read_integers
 from lpot_lightning.quantization.program.watched import Watched
 
@@ -96,6 +98,7 @@ class Program:
         """Return the graph as the program of what is chosen for its layers now."""
         draft = Drafted(self.captured, inputs, self._held)
         spell_functions(draft, self._attributes)
+        lay_out(draft)
         for make in passes:
             make(draft)
         return draft
@@ -122,7 +125,7 @@ class Program:
         for kernel, reason in wrong.items():
             _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
             kernel.exact = True
-        self._computes = self._draft.warm()
+        self._computes = Scripted(self._draft, self._draft.warm())
         self._is_proved = True
         return self._computes(*inputs) if wrong else found
 

@@ -191,12 +191,13 @@ def test_it_is_shown_as_python_with_what_made_each_step():
     with torch.no_grad():
         fused(shown(2, 3, 7, 7))
     lines = graphs[0].code.split("\n")
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert f"Quantize({grid_over(-3, 3)})" in lines[0]
     assert "Int8Conv([6, 3, 3, 3], " in lines[1]
     assert lines[1].endswith("# chains")
     assert ", relu)" in lines[1]
     assert lines[2].endswith("# layer")
+    assert lines[3].endswith("# layouts")
 
 
 def test_a_fused_kernel_that_is_wrong_is_left_to_plain_arithmetic_alone(monkeypatch, caplog):
