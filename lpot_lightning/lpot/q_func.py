@@ -106,7 +106,7 @@ class _Trainee:
     def _hook_before(self) -> Callable[[nn.Module, Any], None]:
         def before(module: nn.Module, _: object) -> None:
             if module is self._model and module.training:
-                self._begin_batch()
+                self._begin_batch(follows=not _is_compiled())
 
         return before
 
@@ -117,13 +117,14 @@ class _Trainee:
 
         return after
 
-    def _begin_batch(self) -> None:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo would look into it
+    def _begin_batch(self, *, follows: bool) -> None:
         self._training.end_batch()
         self._take_in(self._watch.changes(self._model))
         if not self._has_begun:
             self._has_begun = True
             self._take_in(self._watch.frozen_since(self._model))
-        if flow := self._watch.flow(self._model):
+        if follows and (flow := self._watch.flow(self._model)):
             self._following.enter_context(flow.looking())
 
     def _take_in(self, changes: Changes | None) -> None:
@@ -163,6 +164,13 @@ class _Trainee:
                 " trained without rounding, and its range is calibrated",
                 quoted(late, _SHOWN),
             )
+
+
+def _is_compiled() -> bool:
+    """Whether ``torch.compile`` is at work on what calls this: no mode can follow that."""
+    return torch.compiler.is_compiling() or bool(
+        torch._C._dynamo.eval_frame.get_eval_frame_callback()
+    )
 
 
 @contextmanager

@@ -362,6 +362,24 @@ def test_a_layer_that_is_exchanged_unseen_is_int8_and_told(workspace, caplog):
     assert "`net.2`: another layer since the model itself was last called" in caplog.text
 
 
+class Tied(Plain):
+    """Computes with a weight of a layer past the layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.net[1](self.net[0](x))
+        return F.linear(hidden, self.net[2].weight, self.net[2].bias)
+
+
+def test_a_layer_is_exchanged_whose_weight_the_model_itself_uses(workspace):
+    exchange = Exchange(2, head)
+    train = Train(exchange)
+    one = quantized(workspace, train)
+    one(Tied())
+    assert not torch.equal(exchange.new.weight, exchange.begun.weight)
+    assert set(one.result.int8_ops) == {"net.0", "#linear_0"}
+    assert one.result.accuracy == pytest.approx(accuracy(train.model), abs=0.05)
+
+
 def test_a_layer_is_exchanged_under_autocast(workspace):
     def in_half(model: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -401,3 +419,19 @@ def test_a_teacher_that_is_another_copy_in_each_batch_stays_exact(workspace, cap
     assert train.seen == [NET] * len(batches())
     assert "another layer" not in caplog.text
     assert "frozen teacher" in dict(one.result.not_quantizable)["teacher.0"]
+
+
+def compiled(model: nn.Module, x: Tensor) -> Any:
+    return torch.compile(model, backend="eager")(x)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo asks for it
+def test_a_function_that_compiles_the_model(workspace, caplog):
+    """Nothing follows what Dynamo runs: what the model did before the training decides."""
+    train = Train(Exchange(2, head), compiled)
+    one = quantized(workspace, train)
+    one(Distilled())
+    assert train.seen == [NET] * len(batches())
+    assert set(one.result.int8_ops) == NET
+    assert one.result.accuracy == pytest.approx(accuracy(train.model), abs=0.05)
+    assert "`net.2`: another layer from here on, which rounds" in caplog.text
