@@ -144,7 +144,7 @@ class _Trainee:
             before = self._training
             with _undisturbed():
                 self._training, exact = self._again(self._model, changes)
-            self._training.take_over(before, changes.kept(before))
+                self._training.take_over(before, changes.kept(before))
         self._watch = ModelWatch(self._model, exact)
 
     def end(self) -> Training:
@@ -175,7 +175,7 @@ def _is_compiled() -> bool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let models be float32 whatever ``q_func`` has set up around its call of the model."""
+    """Let what is prepared be plain float32, whatever ``q_func`` calls the model in."""
     with torch.autocast("cpu", enabled=False), torch.inference_mode(False):
         yield
 

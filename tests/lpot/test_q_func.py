@@ -362,34 +362,56 @@ def test_a_layer_that_is_exchanged_unseen_is_int8_and_told(workspace, caplog):
     assert "`net.2`: another layer since the model itself was last called" in caplog.text
 
 
-class Tied(Plain):
-    """Computes with a weight of a layer past the layer."""
+class Own(nn.Module):
+    """The model itself computes, by functions with weights of its own and of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.weight = net(8, 16, KINDS), nn.Parameter(torch.eye(8))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.net[1](self.net[0](x))
-        return F.linear(hidden, self.net[2].weight, self.net[2].bias)
+        return self.net(F.linear(x, self.weight))
 
 
-def test_a_layer_is_exchanged_whose_weight_the_model_itself_uses(workspace):
+def test_a_layer_is_exchanged_of_a_model_that_computes_itself(workspace):
     exchange = Exchange(2, head)
     train = Train(exchange)
     one = quantized(workspace, train)
-    one(Tied())
-    assert not torch.equal(exchange.new.weight, exchange.begun.weight)
-    assert set(one.result.int8_ops) == {"net.0", "#linear_0"}
+    one(Own())
+    assert train.seen == [NET] * len(batches())
+    assert set(one.result.int8_ops) == {*NET, "#linear_0"}
     assert one.result.accuracy == pytest.approx(accuracy(train.model), abs=0.05)
 
 
-def test_a_layer_is_exchanged_under_autocast(workspace):
-    def in_half(model: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return model(x).float()
+def in_half(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(x).float()
+
+
+def test_a_layer_that_is_exchanged_under_autocast_is_prepared_in_float32(workspace):
+    types = set()
+
+    def noting(model: nn.Module) -> float:
+        types.add(model(torch.ones(1, 8)).dtype)
+        return accuracy(model)
 
     train = Train(Exchange(2, head), in_half)
     one = quantized(workspace, train)
+    one.eval_func = noting
     one(Plain())
     assert train.seen == [NET] * len(batches())
-    assert set(one.result.int8_ops) == NET
+    assert types == {torch.float32}
+
+
+def test_the_first_call_after_an_exchange_may_be_in_inference_mode(workspace):
+    def looked_at_first(model: nn.Module, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            model(x)
+        return model(x)
+
+    train = Train(Exchange(2, head), looked_at_first)
+    quantized(workspace, train)(Plain())
+    assert train.seen == [NET] * len(batches())
 
 
 def test_random_numbers_go_on_as_if_nothing_was_exchanged(workspace, tmp_path):
