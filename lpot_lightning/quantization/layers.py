@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
@@ -18,12 +17,12 @@ from lpot_lightning.quantization.functions.owners import UNSEEN
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_clock import StepTimes
-from lpot_lightning.quantization.op_forms import OpForms, kind
+from lpot_lightning.quantization.op_errors import OpErrors
+from lpot_lightning.quantization.op_forms import OpForms, as_they_are, kind
 from lpot_lightning.quantization.op_profile import OpProfile, profile_of
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import TABLES, LayerForward, QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import LayerForward
 from lpot_lightning.quantization.step_clock import step_times
-from lpot_lightning.quantization.training.functions import FunctionSign, view_in
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
@@ -88,9 +87,8 @@ class PreparedLayers:
         self.excluded = excluded
         self._bits, self._roots = bits, tuple(roots)
         called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
-        self._damage = RootErrors(roots, called, layers)
+        self._errors = OpErrors(self._seen, self._forms, RootErrors(roots, called, layers))
         self._wrong: dict[str, str] = {}
-        self._measured = 0.0
 
     @property
     def observed(self) -> dict[str, StandIn]:
@@ -160,12 +158,12 @@ class PreparedLayers:
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
         int8 = [op for op in recipe.int8_ops if op not in found]
         forms = {op: self._forms.kept(op, configs[op]) for op in int8}
-        return found | self._seen.owners.chosen(forms, _as_they_are(recipe))  # type: ignore[arg-type]
+        return found | self._seen.owners.chosen(forms, as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
         forward.int8 = None if config.is_fp32 else self._forms.kept(path, config)
-        gone = () if config.is_fp32 else self._gone(path)
+        gone = () if config.is_fp32 else self._seen.gone(path)
         return StandIn(forward.int8, gone=gone, forward=forward)
 
     def graphs(self, model: nn.Module) -> dict[str, Captured]:
@@ -181,51 +179,22 @@ class PreparedLayers:
             }
         return self._captured
 
-    def _gone(self, path: str) -> tuple[str, ...]:
-        """Return which tensors of a layer nobody needs any more."""
-        read = self._seen.calls[path].read
-        own = dict(self._seen.layers[path].layer.named_parameters(recurse=False))
-        return tuple(name for name in ("weight", "bias") if name in own and not read)
-
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         """Return for each int8 op the error of what the model gives, on the batch of the dry run.
 
         Where that does not say anything, since the batch takes another way for one, it is the error
         of the op's own output.
         """
-        configs = recipe.as_mapping()
-        found = self._damage.of((op, *self._alone(op, configs[op])) for op in recipe.int8_ops)
-        return [(op, found[op] or self.error(recipe, [op])) for op in recipe.int8_ops]
-
-    def _alone(self, op: str, config: OpConfig) -> tuple[str, Callable[..., Any]]:
-        """Return the path of the module of ``op``, and what computes for it with that in int8."""
-        form = self._forms.made(op, config)
-        if op in self._forwards or not isinstance(form, QuantizedLayer):
-            return op, form.forward
-        return self._seen.owners.alone(op, form)
+        return self._errors.rank(recipe)
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
-        """Return the sum of the errors that ``ops`` make, each where it stands.
-
-        The error of an op is the squared difference of its output over its squared size.
-        """
-        configs = recipe.as_mapping()
-        return sum(self._error(op, configs[op]) for op in ops if not configs[op].is_fp32)
-
-    def _error(self, path: str, config: OpConfig) -> float:
-        calls, layer = self._seen.calls[path], self._seen.layers[path].layer
-        if not calls.count:
-            return 0.0
-        self._measured += 2 / max(1, len(self._seen.layers))
-        with torch.no_grad():
-            clean = type(layer).forward(layer, *calls.args, **calls.kwargs)
-            noisy = self._forms.made(path, config)(*calls.args, **calls.kwargs)
-        return float((noisy - clean).square().sum() / clean.square().sum().clamp_min(1e-30))
+        """Return the sum of the errors that ``ops`` make, each where it stands."""
+        return self._errors.error(recipe, ops)
 
     @property
     def forwards(self) -> float:
         """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
-        return self._measured + self._damage.forwards
+        return self._errors.forwards
 
     def profile(self) -> dict[str, OpProfile]:
         """Return what each op costs in floating point, on the batch of the dry run."""
@@ -238,30 +207,8 @@ class PreparedLayers:
 
     def training(self, recipe: Recipe) -> LayersTraining:
         """Return how a model is trained to be what ``recipe`` says, from the calibration on."""
-        configs, int8 = recipe.as_mapping(), recipe.int8_ops
-        tables = [op for op in int8 if isinstance(self._seen.layers[op].layer, TABLES)]
-        seen = [op for op in int8 if op not in tables and self._seen.is_seen(op)]
-        grids = {op: self._forms.grid(op, configs[op]) for op in seen}
-        ops = TrainedOps(
-            configs=configs,
-            grids={op: grid for op, grid in grids.items() if grid is not None},
-            factors={
-                op: self._forms.equalizations[op].factors.float()
-                for op in seen
-                if EQUALIZATION in configs[op].corrections
-            },
-            functions={op: self._signed(op) for op in int8 if op not in self._forwards},
-            gone={op: self._gone(op) for op in int8 if op in self._forwards and op in seen},
-            roots=self._roots,
-            bits=self._bits,
-            left_out=self._seen.left_out,
-        )
-        return LayersTraining(ops, tables=frozenset(tables), excluded=self.excluded)
-
-    def _signed(self, op: str) -> tuple[tuple[str, ...], FunctionSign]:
-        owners, call = self._seen.owners, self._seen.owners.call_of(op)
-        shift = view_in(call.bias, owners.held_by(op))
-        return owners.lent_to(op), FunctionSign.of(call, owners.made_of(op), shift)
+        ops, tables = self._forms.trained_ops(recipe, self._roots), self._forms.tables(recipe)
+        return LayersTraining(ops, tables=tables, excluded=self.excluded)
 
     def op_clock(
         self,
@@ -287,28 +234,10 @@ class PreparedLayers:
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
             ],
-            "op": {path: self._described(path, config, recipe) for path, config in recipe.ops},
+            "op": {
+                path: self._forms.described(path, config, recipe) for path, config in recipe.ops
+            },
         }
-
-    def _described(self, path: str, config: OpConfig, recipe: Recipe) -> dict[str, Any]:
-        layer = self._seen.layers[path]
-        found = {"kind": kind(layer), **config.to_dict()}
-        if config.is_fp32:
-            return found
-        if path in self._forwards:
-            found["gone"] = list(self._gone(path))
-        else:
-            found["function"] = self._seen.owners.described(path, _as_they_are(recipe))
-        grid = self._forms.grid(path, config)
-        if grid is not None:
-            found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
-        return found
-
-
-def _as_they_are(recipe: Recipe) -> set[str]:
-    """Return the int8 ops whose weights nothing is done to before they are rounded."""
-    plain = {op for op, config in recipe.ops if set(config.corrections) <= {BIAS}}
-    return plain - set(recipe.fp32_ops)
 
 
 def _weight_bytes(layer: nn.Module) -> int:

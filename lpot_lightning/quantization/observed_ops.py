@@ -143,3 +143,9 @@ class ObservedOps:
         learns = any(one.requires_grad for one in layer.layer.parameters())
         may = learns or self._knows_frozen  # what to leave out is known: the training may call it
         return self._for_training and may and not layer.called
+
+    def gone(self, path: str) -> tuple[str, ...]:
+        """Return which tensors of a layer nobody needs any more."""
+        read = self.calls[path].read
+        own = dict(self.layers[path].layer.named_parameters(recurse=False))
+        return tuple(name for name in ("weight", "bias") if name in own and not read)

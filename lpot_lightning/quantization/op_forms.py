@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
-from lpot_lightning.quantization.corrections import EQUALIZATION, corrected
+from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, corrected
 from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
@@ -20,8 +21,9 @@ from lpot_lightning.quantization.quantized_layer import (
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
 from lpot_lightning.quantization.ranges.histogram import Histogram
+from lpot_lightning.quantization.training.functions import FunctionSign, view_in
 from lpot_lightning.quantization.training.state import TrainedOps
-from lpot_lightning.recipe import FP32, OpConfig
+from lpot_lightning.recipe import FP32, OpConfig, Recipe
 
 
 class OpForms:
@@ -113,6 +115,63 @@ class OpForms:
         seen = self.equalizations[path].seen if evened else observed.seen
         algorithm = "minmax" if config.is_trained else str(asked.algorithm)
         return grid_for(seen, str(asked.scheme), algorithm, bits=self._bits)
+
+    def tables(self, recipe: Recipe) -> frozenset[str]:
+        """Return the int8 ops whose input are ids."""
+        layers = self._seen.layers
+        return frozenset(op for op in recipe.int8_ops if isinstance(layers[op].layer, TABLES))
+
+    def trained_ops(self, recipe: Recipe, roots: tuple[str, ...]) -> TrainedOps:
+        """Return where a training for int8 begins that is to come to ``recipe``.
+
+        Args:
+            recipe: of these ops.
+            roots: modules that graphs are made of.
+        """
+        configs, int8, tables = recipe.as_mapping(), recipe.int8_ops, self.tables(recipe)
+        seen = [op for op in int8 if op not in tables and self._seen.is_seen(op)]
+        grids = {op: self.grid(op, configs[op]) for op in seen}
+        alone = self._seen.alone
+        return TrainedOps(
+            configs=configs,
+            grids={op: grid for op, grid in grids.items() if grid is not None},
+            factors={
+                op: self.equalizations[op].factors.float()
+                for op in seen
+                if EQUALIZATION in configs[op].corrections
+            },
+            functions={op: self._signed(op) for op in int8 if op not in alone},
+            gone={op: self._seen.gone(op) for op in int8 if op in alone and op in seen},
+            roots=roots,
+            bits=self._bits,
+            left_out=self._seen.left_out,
+        )
+
+    def _signed(self, op: str) -> tuple[tuple[str, ...], FunctionSign]:
+        owners, call = self._seen.owners, self._seen.owners.call_of(op)
+        shift = view_in(call.bias, owners.held_by(op))
+        return owners.lent_to(op), FunctionSign.of(call, owners.made_of(op), shift)
+
+    def described(self, path: str, config: OpConfig, recipe: Recipe) -> dict[str, Any]:
+        """Return what ``rebuild`` needs of an op of ``recipe``, as plain values."""
+        layer = self._seen.layers[path]
+        found = {"kind": kind(layer), **config.to_dict()}
+        if config.is_fp32:
+            return found
+        if path in self._seen.alone:
+            found["gone"] = list(self._seen.gone(path))
+        else:
+            found["function"] = self._seen.owners.described(path, as_they_are(recipe))
+        grid = self.grid(path, config)
+        if grid is not None:
+            found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
+        return found
+
+
+def as_they_are(recipe: Recipe) -> set[str]:
+    """Return the int8 ops whose weights nothing is done to before they are rounded."""
+    plain = {op for op, config in recipe.ops if set(config.corrections) <= {BIAS}}
+    return plain - set(recipe.fp32_ops)
 
 
 def kind(layer: ObservedLayer) -> str:

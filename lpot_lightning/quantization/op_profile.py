@@ -11,7 +11,7 @@ from torch import nn
 
 from lpot_lightning.module.calls import ModuleCalls
 
-RUNS = 3
+_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def profile_of(layer: nn.Module, calls: ModuleCalls) -> OpProfile:
     """
     taken = []
     with torch.no_grad():
-        for _ in range(RUNS):
+        for _ in range(_RUNS):
             started = perf_counter()
             given = type(layer).forward(layer, *calls.args, **calls.kwargs)
             taken.append(perf_counter() - started)
