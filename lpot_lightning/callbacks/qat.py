@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from typing_extensions import override
 from lpot_lightning.callbacks.followed_step import FollowedStep
 from lpot_lightning.callbacks.judged import checked_baseline
 from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
+from lpot_lightning.callbacks.qat_weights import fitting, goes_on_with, ranges_of
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError, QuantizationError, in_short, quoted
-from lpot_lightning.module.copying import is_compiled
+from lpot_lightning.errors import ConfError
+from lpot_lightning.module.copying import compiled_around
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import BACKENDS, Training
 from lpot_lightning.quantization.training.training import give_back_copies
@@ -124,7 +124,7 @@ class QATCallback(TunedCallback):
         """Find what can be int8, measure the baseline, and let the model round."""
         super().on_fit_start(trainer, pl_module)
         fit = self._now
-        goes_on = fit.saved is not None and self._is_ours(fit.saved)
+        goes_on = fit.saved is not None and goes_on_with(fit.saved, self._asked)
         with self._opened(trainer, pl_module).at_work(self.conf) as work:
             model = work.model()
             if fit.saved is not None:
@@ -193,6 +193,7 @@ class QATCallback(TunedCallback):
             self.give_module_back()
             give_back_copies(pl_module)
             weights = self._weights(trainer, pl_module)
+            weights = fitting(weights, pl_module, self._exchanged)
             trained = self._trained(weights)
             self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
 
@@ -228,15 +229,6 @@ class QATCallback(TunedCallback):
         if self._fit is not None:
             self._fit.let_go()
 
-    def _is_ours(self, saved: Mapping[str, Any]) -> bool:
-        if saved["asked"] == self._asked:
-            return True
-        rank_zero_warn(
-            "the checkpoint was trained for int8 with another `quantization` section or other"
-            " `modules`: the ranges of activations are learned anew"
-        )
-        return False
-
     @property
     def _asked(self) -> str:
         asked = self.conf.to_dict()
@@ -252,7 +244,7 @@ class QATCallback(TunedCallback):
         check_trainable(module, training)
         self._now.begin(module, training, goes_on=goes_on)
         self._watch = ModelWatch(module, ExactModules(training.left_out))
-        for name in _compiled(module, training.layers):
+        for name in compiled_around(module, training.layers):
             rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(f"training {len(training.int8_ops)} ops with the rounding of int8")
 
@@ -282,7 +274,9 @@ class QATCallback(TunedCallback):
 
     def _trained(self, weights: Weights) -> Trained | None:
         """Return what the training came to, ``None`` if no batch passed."""
-        fit, state = self._now, self._ranges_of(weights)
+        fit = self._now
+        assert fit.ranges is not None
+        state = ranges_of(weights, fit.ranges, self._asked)
         if fit.has_trained or has_ranges(state):
             return Trained(state, self.baseline, fit.start)
         rank_zero_warn(
@@ -291,57 +285,8 @@ class QATCallback(TunedCallback):
         )
         return None
 
-    @override
-    def _weights(self, trainer: Trainer, module: LightningModule) -> Weights:
-        """Return the weights that are taken: the current ones where others are of other layers."""
-        weights = super()._weights(trainer, module)
-        if not self._exchanged or weights.checkpoint is None:
-            return weights
-        try:
-            weights.model_of(module)
-        except QuantizationError as error:
-            names = quoted(sorted(self._exchanged), 1)
-            rank_zero_warn(
-                f"`{weights.path}` is from before {names} was exchanged: quantizing the current"
-                f" weights ({in_short(error.__cause__ or error)})"
-            )
-            return Weights()
-        return weights
-
-    def _ranges_of(self, weights: Weights) -> Mapping[str, Any]:
-        """Return the ranges that belong to ``weights``."""
-        live = self._now.ranges
-        assert live is not None
-        if weights.checkpoint is None:
-            return live
-        saved = qat_state(weights.checkpoint)
-        ours = saved is not None and saved["asked"] == self._asked
-        if saved is not None and ours and has_ranges(saved["training"]):
-            return dict(saved["training"])
-        rank_zero_info(
-            f"`{weights.path}` has no ranges of activations, as with `save_weights_only=True`:"
-            " taking those of the end of the training"
-        )
-        return live
-
 
 def _checked_epoch(name: str, value: object) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ConfError(f"`{name}` is `{value!r}`; allowed: an epoch, counted from 0, or nothing")
     return value
-
-
-def _is_in(name: str, path: str) -> bool:
-    return not path or name == path or name.startswith(f"{path}.")
-
-
-def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
-    """Return the modules that ``torch.compile`` gave and that are in, or around, one of ``paths``.
-
-    Lightning compiles the steps of a module that was compiled as a whole.
-    """
-    found = [name for name, one in module.named_modules() if is_compiled(one)]
-    whole = [type(module).__name__] if vars(module).get("_compiler_ctx") else []
-    return whole + [
-        name for name in found if any(_is_in(name, one) or _is_in(one, name) for one in paths)
-    ]
