@@ -74,7 +74,7 @@ class _Trainee:
     def __init__(self, model: nn.Module, training: Training, again: Again) -> None:
         self._model, self._training, self._again = model, training, again
         self._watch = ModelWatch(model, ExactModules(training.left_out))
-        self._has_begun = False
+        self._begins = True
         self._hooks, self._following = ExitStack(), ExitStack()
 
     @contextmanager
@@ -120,10 +120,11 @@ class _Trainee:
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo would look into it
     def _begin_batch(self, *, follows: bool) -> None:
         self._training.end_batch()
+        begins, self._begins = self._begins, False
+        frozen = self._watch.frozen_since(self._model) if begins else frozenset()
         self._take_in(self._watch.changes(self._model))
-        if not self._has_begun:
-            self._has_begun = True
-            self._take_in(self._watch.frozen_since(self._model))
+        if frozen:
+            self._take_in(Changes(exact=self._watch.exact, frozen=frozen))
         if follows and (flow := self._watch.flow(self._model)):
             self._following.enter_context(flow.looking())
 

@@ -97,10 +97,9 @@ class ModelWatch:
         if self.exact.paths:
             self._unfrozen |= self.exact.unfrozen(module)
 
-    def frozen_since(self, module: nn.Module) -> Changes | None:
-        """Return the outermost modules that were frozen since this was made, ``None`` for none."""
-        frozen = frozenset(roles(module, (), ())) - self._frozen
-        return Changes(exact=self.exact, frozen=frozen) if frozen else None
+    def frozen_since(self, module: nn.Module) -> frozenset[str]:
+        """Return the outermost modules that were frozen since this was made."""
+        return frozenset(roles(module, (), ())) - self._frozen
 
     def changes(self, module: nn.Module, gather: Gather = _alone) -> Changes | None:
         """Return what is otherwise than it was, ``None`` where nothing is.

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from plain_scenes import QAT, conf
 from torch import Tensor, nn
 
+import lpot_lightning
 from lpot_lightning import Quantization
 from lpot_lightning.errors import ConfError
 
@@ -133,9 +134,11 @@ TEACHER = {"teacher.0", "teacher.2"}
 # What is frozen
 
 
-def test_a_frozen_backbone_rounds_and_is_int8(workspace, caplog):
+@pytest.mark.parametrize("loader", [batches(), None], ids=["loader", "eval_func only"])
+def test_a_frozen_backbone_rounds_and_is_int8(workspace, caplog, loader):
     train = Train()
     one = quantized(workspace, train)
+    one.calib_dataloader = loader
     one(Probed())
     assert train.seen == [{*NET, "backbone.0"}] * len(batches())
     assert set(one.result.int8_ops) == {*NET, "backbone.0"}
@@ -185,6 +188,20 @@ def test_a_teacher_that_the_function_freezes_first_stays_exact(workspace, caplog
     assert all(torch.equal(found[1], model.teacher(x)) for x, found in train.outputs)
     assert "frozen teacher" in dict(one.result.not_quantizable)["teacher.0"]
     assert "frozen `teacher` is only compared with: it stays exact" in caplog.text
+
+
+def test_a_function_that_exchanges_a_layer_and_freezes_a_teacher_first(workspace):
+    def both_at_once(model: nn.Module, batch: int) -> None:
+        exchange(model, batch)
+        freeze_teacher(model, batch)
+
+    exchange, model = Exchange(0, head), Distilled().requires_grad_(True)
+    train = Train(both_at_once)
+    one = quantized(workspace, train)
+    one(model)
+    assert train.seen == [NET] * len(batches())
+    assert set(one.result.int8_ops) == NET
+    assert "frozen teacher" in dict(one.result.not_quantizable)["teacher.0"]
 
 
 def test_a_backbone_that_the_function_freezes_goes_on_rounding(workspace):
@@ -303,12 +320,15 @@ def test_the_new_layer_is_trained_rounded_and_judged(workspace, caplog, at: int)
     assert "`net.2`: another layer from here on, which rounds" in caplog.text
 
 
-def test_a_wider_head_is_judged(workspace):
+def test_a_wider_head_is_judged_and_restored(workspace):
     train = Train(Exchange(3, lambda: nn.Linear(16, KINDS + 2)))
     one = quantized(workspace, train)
     int8 = one(Plain())
     assert int8(torch.ones(1, 8)).shape == (1, KINDS + 2)
     assert set(one.result.int8_ops) == NET
+    paths = workspace / "best_configure.yaml", workspace / "best_model_weights.pt"
+    restored = lpot_lightning.load(*paths, train.model)
+    assert torch.equal(restored(data()[0]), int8(data()[0]))
 
 
 def test_what_has_no_int8_form_trains_in_fp32_and_is_told(workspace, caplog):

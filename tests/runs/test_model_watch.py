@@ -71,6 +71,6 @@ def test_another_layer_is_told_from_another_teacher():
 
 def test_what_was_frozen_since():
     model, watch = watched()
-    assert watch.frozen_since(model) is None
+    assert not watch.frozen_since(model)
     model.more = nn.Linear(4, 4).requires_grad_(False)
-    assert watch.frozen_since(model).frozen == {"more"}
+    assert watch.frozen_since(model) == {"more"}
