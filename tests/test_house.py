@@ -40,8 +40,8 @@ INSIDE = {
         "tuned_run",
     ),
     "runs": (
-        "result trained speed workspace paying_result",
-        "options job objective tuning_result pruning_result pruned_files run_history",
+        "result trained speed workspace paying_result frozen",
+        "options job objective tuning_result pruning_result pruned_files run_history model_watch",
         "ranker op_selection paying preparation training channels best_model",
         "quantize prune",
     ),

@@ -19,6 +19,7 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean, quoted
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
@@ -47,10 +48,8 @@ class JudgedCallback(Callback, Generic[Result]):
         self.conf = conf
         if monitor is not None and not isinstance(monitor, str):
             raise ConfError(f"`monitor` is `{monitor!r}`; allowed: the name of a logged metric")
-        if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
-            raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
         self.monitor = monitor
-        self.modules = tuple(modules or ())
+        self.modules = checked_modules(modules)
         self._result: Result | None = None
         self._postbox, self._left, self._fits = Postbox(), "", 0
         self._found_monitor: Monitor | None = None

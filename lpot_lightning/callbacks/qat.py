@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,28 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
-from lpot_lightning.callbacks.frozen import TEACHER, ExactModules, told
+from lpot_lightning.callbacks.followed_step import FollowedStep
 from lpot_lightning.callbacks.judged import checked_baseline
-from lpot_lightning.callbacks.model_watch import ModelWatch
-from lpot_lightning.callbacks.model_watch import told as what_is_new
 from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
+from lpot_lightning.callbacks.qat_weights import fitting, goes_on_with, ranges_of
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError, QuantizationError, in_short, quoted
-from lpot_lightning.module.copying import is_compiled
+from lpot_lightning.errors import ConfError
+from lpot_lightning.module.copying import compiled_around
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Training
+from lpot_lightning.quantization.backend import BACKENDS, Training
 from lpot_lightning.quantization.training.training import give_back_copies
+from lpot_lightning.runs.frozen import ExactModules
+from lpot_lightning.runs.model_watch import ModelWatch, told
 from lpot_lightning.runs.options import Options
-from lpot_lightning.runs.preparation import Say
 from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.training import FEW, check_trainable, frozen_roles, prepare_training
+from lpot_lightning.runs.training import FEW, check_trainable, first_training, next_training
 from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
 from lpot_lightning.trainer.session import SessionWork
+from lpot_lightning.trainer.validation_feed import ValidationFeed
 from lpot_lightning.trainer.weights import Weights
 
 
@@ -97,6 +97,7 @@ class QATCallback(TunedCallback):
         self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
         self._fit: QATFit | None = None
         self._watch: ModelWatch | None = None
+        self._step = FollowedStep()
         self._exchanged: set[str] = set()
 
     @override
@@ -123,7 +124,7 @@ class QATCallback(TunedCallback):
         """Find what can be int8, measure the baseline, and let the model round."""
         super().on_fit_start(trainer, pl_module)
         fit = self._now
-        goes_on = fit.saved is not None and self._is_ours(fit.saved)
+        goes_on = fit.saved is not None and goes_on_with(fit.saved, self._asked)
         with self._opened(trainer, pl_module).at_work(self.conf) as work:
             model = work.model()
             if fit.saved is not None:
@@ -134,7 +135,8 @@ class QATCallback(TunedCallback):
                 backend = BACKENDS[fit.saved["training"]["backend"]]()
                 training = backend.training_of(model, fit.saved["training"])
             else:
-                training = self._first_training(pl_module, model, work)
+                feed, options = self._feed(work), self._options(work)
+                training = first_training(model, self.conf, feed, options, rank_zero_info)
         self._begin(pl_module, training, goes_on=goes_on)
 
     @override
@@ -151,7 +153,8 @@ class QATCallback(TunedCallback):
     ) -> None:
         """Let this batch teach ranges and statistics what they are still to learn."""
         self._take_changes_in(trainer, pl_module)
-        self._watching.begin_batch(pl_module, batch_idx)
+        if flow := self._watching.flow(pl_module, first=batch_idx == 0):
+            self._step.begin(pl_module, flow)
         renews = renews_statistics(trainer)
         self._now.begin_batch(pl_module, trainer.current_epoch, renews=renews)
 
@@ -165,7 +168,7 @@ class QATCallback(TunedCallback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Let no other data teach the ranges, and make them the same in all processes."""
-        self._watching.stop()
+        self._step.end()
         self._now.end_batch(trainer.world_size)
         super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
 
@@ -190,6 +193,7 @@ class QATCallback(TunedCallback):
             self.give_module_back()
             give_back_copies(pl_module)
             weights = self._weights(trainer, pl_module)
+            weights = fitting(weights, pl_module, self._exchanged)
             trained = self._trained(weights)
             self._quantize(trainer, pl_module, self._request(trainer, pl_module, weights), trained)
 
@@ -221,58 +225,26 @@ class QATCallback(TunedCallback):
         return self._watch
 
     def _let_go(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
+        self._step.end()
         if self._fit is not None:
             self._fit.let_go()
-
-    def _is_ours(self, saved: Mapping[str, Any]) -> bool:
-        if saved["asked"] == self._asked:
-            return True
-        rank_zero_warn(
-            "the checkpoint was trained for int8 with another `quantization` section or other"
-            " `modules`: the ranges of activations are learned anew"
-        )
-        return False
 
     @property
     def _asked(self) -> str:
         asked = self.conf.to_dict()
         return content_hash([asked["quantization"], asked["model"], self.modules])
 
-    def _first_training(
-        self, module: LightningModule, model: LightningModule, work: SessionWork
-    ) -> Training:
-        """Return the training of ``module``, and say which frozen modules round."""
-        found = self._roles(module, work)
-        exact = [path for path, feeds in found.items() if not feeds]
-        training = self._prepared(model, work, exact, rank_zero_info)
-        ops = (*training.int8_ops, *training.fp32_ops, *training.excluded)
-        if line := told(found, ops):
-            rank_zero_info(line)
-        return training
+    def _feed(self, work: SessionWork) -> ValidationFeed:
+        return work.feed(calib="val", samples=FEW, tells=False)
 
-    def _roles(self, module: LightningModule, work: SessionWork) -> dict[str, bool]:
-        """Return what is frozen, and whether it feeds what trains; ``modules`` decide otherwise."""
-        if self.modules:
-            return {}
-        feed = work.feed(calib="val", samples=FEW, tells=False)
-        return frozen_roles(module, feed, work.ranks)
-
-    def _prepared(
-        self, model: LightningModule, work: SessionWork, exact: Iterable[str], say: Say
-    ) -> Training:
-        feed = work.feed(calib="val", samples=FEW, tells=False)
-        options = Options(modules=self.modules, ranks=work.ranks)
-        left_out = dict.fromkeys(sorted(exact), TEACHER)
-        backend = BACKENDS[ENGINE]()
-        return prepare_training(model, backend, self.conf, feed, options, say, left_out=left_out)
+    def _options(self, work: SessionWork) -> Options:
+        return Options(modules=self.modules, ranks=work.ranks)
 
     def _begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
         check_trainable(module, training)
         self._now.begin(module, training, goes_on=goes_on)
         self._watch = ModelWatch(module, ExactModules(training.left_out))
-        for name in _compiled(module, training.layers):
+        for name in compiled_around(module, training.layers):
             rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(f"training {len(training.int8_ops)} ops with the rounding of int8")
 
@@ -290,19 +262,21 @@ class QATCallback(TunedCallback):
             self._watch = ModelWatch(module, changes.exact)
             return
         with self._opened(trainer, module).at_work(self.conf) as work:
-            new = self._roles(module, work) if changes.exchanged else {}
-            late = {path for path, feeds in new.items() if not feeds and path in changes.exchanged}
-            exact = ExactModules(changes.exact.paths | late)
-            training = self._prepared(work.model(), work, exact.paths, _to_nobody)
-        fit.go_on(module, training, changes.kept(before.int8_ops), trainer.current_epoch)
+            feed, options = self._feed(work), self._options(work)
+            training, exact = next_training(
+                work.model(), self.conf, feed, options, changes, rank_zero_info
+            )
+        fit.go_on(module, training, changes.kept(before), trainer.current_epoch)
         self._watch = ModelWatch(module, exact)
         self._exchanged |= changes.exchanged
-        for line in what_is_new(changes, training):
+        for line in told(changes, training):
             rank_zero_info(line)
 
     def _trained(self, weights: Weights) -> Trained | None:
         """Return what the training came to, ``None`` if no batch passed."""
-        fit, state = self._now, self._ranges_of(weights)
+        fit = self._now
+        assert fit.ranges is not None
+        state = ranges_of(weights, fit.ranges, self._asked)
         if fit.has_trained or has_ranges(state):
             return Trained(state, self.baseline, fit.start)
         rank_zero_warn(
@@ -311,61 +285,8 @@ class QATCallback(TunedCallback):
         )
         return None
 
-    @override
-    def _weights(self, trainer: Trainer, module: LightningModule) -> Weights:
-        """Return the weights that are taken: the current ones where others are of other layers."""
-        weights = super()._weights(trainer, module)
-        if not self._exchanged or weights.checkpoint is None:
-            return weights
-        try:
-            weights.model_of(module)
-        except QuantizationError as error:
-            names = quoted(sorted(self._exchanged), 1)
-            rank_zero_warn(
-                f"`{weights.path}` is from before {names} was exchanged: quantizing the current"
-                f" weights ({in_short(error.__cause__ or error)})"
-            )
-            return Weights()
-        return weights
-
-    def _ranges_of(self, weights: Weights) -> Mapping[str, Any]:
-        """Return the ranges that belong to ``weights``."""
-        live = self._now.ranges
-        assert live is not None
-        if weights.checkpoint is None:
-            return live
-        saved = qat_state(weights.checkpoint)
-        ours = saved is not None and saved["asked"] == self._asked
-        if saved is not None and ours and has_ranges(saved["training"]):
-            return dict(saved["training"])
-        rank_zero_info(
-            f"`{weights.path}` has no ranges of activations, as with `save_weights_only=True`:"
-            " taking those of the end of the training"
-        )
-        return live
-
-
-def _to_nobody(_: str) -> None:
-    """Say nothing: it was said when the fit began."""
-
 
 def _checked_epoch(name: str, value: object) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ConfError(f"`{name}` is `{value!r}`; allowed: an epoch, counted from 0, or nothing")
     return value
-
-
-def _is_in(name: str, path: str) -> bool:
-    return not path or name == path or name.startswith(f"{path}.")
-
-
-def _compiled(module: LightningModule, paths: Iterable[str]) -> list[str]:
-    """Return the modules that ``torch.compile`` gave and that are in, or around, one of ``paths``.
-
-    Lightning compiles the steps of a module that was compiled as a whole.
-    """
-    found = [name for name, one in module.named_modules() if is_compiled(one)]
-    whole = [type(module).__name__] if vars(module).get("_compiler_ctx") else []
-    return whole + [
-        name for name in found if any(_is_in(name, one) or _is_in(one, name) for one in paths)
-    ]

@@ -15,6 +15,7 @@ from lpot_lightning.lpot.data_sources import sources_of
 from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.lpot.quantize_plainly import quantize_by
+from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
@@ -50,7 +51,16 @@ class Quantization(Parts):
         eval_func: takes a model in eval mode on the CPU and returns its accuracy, one number; in
             place of a metric and its data.
         q_func: takes a float32 copy of the model in training mode on the CPU and trains it in
-            place, for ``quant_aware_training``; in place of ``quantization.train``.
+            place, for ``quant_aware_training``; in place of ``quantization.train``. Each call of
+            the model in training mode is a batch: before it, layers that were exchanged are taken
+            in, and frozen modules that train now. Who calls only parts of the model is not looked
+            at, but for layers that were exchanged, at the end.
+        modules: names or globs of submodules or ops to quantize; ``None`` for all that can be. What
+            it names rounds while ``q_func`` trains, frozen or not. Without it a module that is
+            frozen when the model is first called in training mode rounds where its output goes into
+            something of the model that trains, and stays exact, as a teacher, where it only leaves
+            the model: what ``q_func`` does with it there is not followed. Nets outside of the model
+            are left as they are, but a copy that ``q_func`` makes of the model rounds as that does.
         result: the ``TuningResult`` of the last call; ``None`` before, and after one that failed.
 
     Raises:
@@ -71,6 +81,7 @@ class Quantization(Parts):
         self.eval_dataloader: Any = None
         self.eval_func: Any = None
         self.q_func: Any = None
+        self.modules: list[str] | None = None
         self.result: TuningResult | None = None
 
     def __call__(
@@ -115,12 +126,12 @@ class Quantization(Parts):
             eval_func=first_given(eval_func, self.eval_func),
             metric=self._meter,
         ).checked(self.conf)
-        self.result = None
+        self.result, modules = None, checked_modules(self.modules)
         check_not_int8(given.model)
         check_float32(given.model)
         replaced = what_arguments_replace(self.conf, given.names)
         idle = what_has_no_effect(self.conf, given.names)
         warn_of_what_is_left(self.conf, given, replaced, idle)
         with told(lambda: Workspace.of(self.conf).left()):
-            self.result = quantize_by(sources_of(given, self.conf), self.conf)
+            self.result = quantize_by(sources_of(given, self.conf), self.conf, modules)
         return self.result.model

@@ -18,23 +18,26 @@ from lpot_lightning.lpot.q_func import train_by
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.copying import second_model
-from lpot_lightning.quantization.backend import BACKENDS, ENGINE
+from lpot_lightning.quantization.backend import Training
+from lpot_lightning.runs.frozen import ExactModules
+from lpot_lightning.runs.model_watch import Changes
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.training import FEW, prepare_training
+from lpot_lightning.runs.training import FEW, first_training, next_training
 from lpot_lightning.runs.tuning_result import TuningResult, trial_line
 from lpot_lightning.runs.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
 
-def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
+def quantize_by(sources: Sources, conf: Conf, modules: tuple[str, ...] = ()) -> TuningResult:
     """Quantize a model by its sources; random numbers are as before afterwards.
 
     Args:
         sources: of the run.
         conf: checked.
+        modules: see ``Options``.
 
     Raises:
         LpotError: of the kind that says what is wrong.
@@ -43,7 +46,7 @@ def quantize_by(sources: Sources, conf: Conf) -> TuningResult:
     workspace = Workspace.of(conf)
     assert workspace.folder is not None
     with WorkspaceLock(workspace.folder), seeded(conf.tuning.random_seed):
-        options = Options(workspace=workspace, depends_on=sources.judge.depends_on)
+        options = Options(modules=modules, workspace=workspace, depends_on=sources.judge.depends_on)
         run = _PlainQuantization(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()
     _LOG.info("\n%s", result.table())
@@ -73,8 +76,7 @@ class _PlainQuantization:
         """Train a copy of the model with rounding, then quantize it."""
         model, data, conf, say = self._sources.model, self._data(FEW), self._conf, _LOG.info
         runner, copied = self._runner(model, data), second_model(model)
-        backend = BACKENDS[ENGINE]()
-        training = prepare_training(copied, backend, conf, runner, self._options, say)
+        training = first_training(copied, conf, runner, self._options, say)
         start = runner.evaluate(copied, "baseline").accuracy
         if not isfinite(start):
             raise EvaluationError(
@@ -84,7 +86,12 @@ class _PlainQuantization:
         trained = second_model(model)
         say(f"training {len(training.int8_ops)} ops with the rounding of int8")
         assert self._sources.q_func is not None  # it is checked
-        state = train_by(self._sources.q_func, trained, training)
+
+        def again(changed: nn.Module, changes: Changes) -> tuple[Training, ExactModules]:
+            runner, model = self._runner(changed, data), second_model(changed)
+            return next_training(model, conf, runner, self._options, changes, say)
+
+        state = train_by(self._sources.q_func, trained, training, again)
         return self._tuned(trained, data, Trained(state, start=start))
 
     def _tuned(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeGuard, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.module.flow import is_in
 
 Model = TypeVar("Model", bound=nn.Module)
 _SCALARS = frozenset((bool, int, float, str, type(None)))
@@ -82,6 +83,18 @@ def copy_of(
 def is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
     """Whether ``torch.compile`` gave ``module``; asking torch itself imports its compiler."""
     return any(kind.__module__.startswith("torch._dynamo") for kind in type(module).__mro__)
+
+
+def compiled_around(model: nn.Module, paths: Collection[str]) -> list[str]:
+    """Return the modules that ``torch.compile`` gave and that are in, or around, one of ``paths``.
+
+    Lightning compiles the steps of a module that was compiled as a whole.
+    """
+    found = [name for name, one in model.named_modules() if is_compiled(one)]
+    whole = [type(model).__name__] if vars(model).get("_compiler_ctx") else []
+    return whole + [
+        name for name in found if any(is_in(name, one) or is_in(one, name) for one in paths)
+    ]
 
 
 def _values(module: nn.Module, share_tensors: bool) -> Iterator[tuple[int, Tensor]]:

@@ -16,6 +16,17 @@ from lpot_lightning.tuning.space import Space, build_space
 _SHOWN = 6
 
 
+def checked_modules(modules: list[str] | None) -> tuple[str, ...]:
+    """Return ``modules`` as a user gave them, empty where nothing is given.
+
+    Raises:
+        ConfError: if they are no list of names.
+    """
+    if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
+        raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
+    return tuple(modules or ())
+
+
 def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str]) -> Space:
     """Return what every op may be, after ``modules`` and the conf were heard.
 

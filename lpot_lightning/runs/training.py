@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
@@ -11,7 +11,9 @@ from lpot_lightning.errors import QuantizationError, quoted
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.flow import Flow, roles
-from lpot_lightning.quantization.backend import Backend, Training
+from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Training
+from lpot_lightning.runs.frozen import TEACHER, ExactModules, told
+from lpot_lightning.runs.model_watch import Changes
 from lpot_lightning.runs.op_selection import space_of
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.preparation import Say, calibrate, prepare
@@ -23,15 +25,8 @@ FEW = 32
 """Samples that a training begins with."""
 
 
-def prepare_training(
-    model: nn.Module,
-    backend: Backend,
-    conf: Conf,
-    feed: Feed,
-    options: Options,
-    say: Say,
-    *,
-    left_out: Mapping[str, str] | None = None,
+def first_training(
+    model: nn.Module, conf: Conf, feed: Feed, options: Options, say: Say
 ) -> Training:
     """Find what of ``model`` is to be int8, as after training, and return how it is trained.
 
@@ -40,17 +35,62 @@ def prepare_training(
 
     Args:
         model: a copy of the one to be trained, in eval mode, float32, on the CPU.
-        backend: the way to int8.
         conf: checked.
         feed: shows models data; a few samples are enough.
-        options: see there.
-        say: takes what the user should know.
-        left_out: paths of modules that are not rounded, with the reason.
+        options: see there; ``modules`` also decide which frozen modules round.
+        say: takes what the user should know, also which frozen modules round.
 
     Raises:
         QuantizationError: if it is int8 already, not float32, or has nothing to quantize.
         ConfError: if nothing is left to be int8.
     """
+    found = _roles(model, feed, options)
+    exact = [path for path, feeds in found.items() if not feeds]
+    training = _prepared(model, conf, feed, options, exact, say)
+    _tell(found, training, say)
+    return training
+
+
+def next_training(
+    model: nn.Module, conf: Conf, feed: Feed, options: Options, changes: Changes, say: Say
+) -> tuple[Training, ExactModules]:
+    """Return how ``model`` is trained that is not all what it was, and what of it stays exact.
+
+    What layers have learned that are what they were is for the caller to take over.
+
+    Args:
+        model: see ``first_training``; so are ``conf``, ``feed`` and ``options``.
+        changes: since then.
+        say: takes what was found of modules that were frozen before the training began.
+    """
+    new = _roles(model, feed, options) if changes.exchanged or changes.frozen else {}
+    found = {path: feeds for path, feeds in new.items() if changes.is_new(path)}
+    exact = changes.exact.paths.union(path for path, feeds in found.items() if not feeds)
+    training = _prepared(model, conf, feed, options, exact, _to_nobody)
+    frozen = {path: feeds for path, feeds in found.items() if path in changes.frozen}
+    _tell(frozen, training, say)
+    return training, ExactModules(exact)
+
+
+def _to_nobody(_: str) -> None:
+    """Say nothing: it was said when the training began."""
+
+
+def _tell(found: Mapping[str, bool], training: Training, say: Say) -> None:
+    if line := told(found, (*training.int8_ops, *training.fp32_ops, *training.excluded)):
+        say(line)
+
+
+def _roles(model: nn.Module, feed: Feed, options: Options) -> dict[str, bool]:
+    """Return what is frozen, and whether it feeds what trains; ``modules`` decide otherwise."""
+    return {} if options.modules else frozen_roles(model, feed, options.ranks)
+
+
+def _prepared(
+    model: nn.Module, conf: Conf, feed: Feed, options: Options, exact: Iterable[str], say: Say
+) -> Training:
+    """Return how ``model`` is trained where the modules at ``exact`` are not rounded."""
+    backend, left_out = BACKENDS[ENGINE](), dict.fromkeys(sorted(exact), TEACHER)
     model, prepared, _ = prepare(
         model, backend, feed, options, say, for_training=True, left_out=left_out
     )

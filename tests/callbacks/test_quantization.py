@@ -24,7 +24,7 @@ from lit_scenes import (
 )
 
 from lpot_lightning import QuantizationCallback
-from lpot_lightning.quantization import layers
+from lpot_lightning.quantization import op_profile
 
 
 class Spy(pl.Callback):
@@ -245,7 +245,7 @@ def test_the_state_of_the_callback_is_nothing_but_plain_values(callback, tmp_pat
 
 def test_a_kill_between_trials_loses_none_of_them(callback, monkeypatch):
     """A second process goes on where the first was stopped."""
-    monkeypatch.setattr(layers, "perf_counter", itertools.count().__next__)  # as long, each op
+    monkeypatch.setattr(op_profile, "perf_counter", itertools.count().__next__)  # as long, each op
     asked = {"tuning": {"accuracy_criterion": {"absolute": -2.0}}}
     whole = callback(**asked)
     fitted(whole)

@@ -15,8 +15,9 @@ from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import computing, put, replaced
+from lpot_lightning.quantization.corrections import BIAS
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
-from lpot_lightning.quantization.layers import BIAS, PreparedLayers
+from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
 
@@ -263,7 +264,7 @@ def test_a_weight_is_known_by_its_values(factor, monkeypatch):
     int8 = made(model, prepared, all_int8(prepared))
     form = int8[0].lpot_int8["conv2d_0"]
     form.layer.kernel.scales.mul_(1.3)  # as a correction of the weight does
-    weight = prepared._layers["0#conv2d_0"].layer.weight
+    weight = prepared._seen.layers["0#conv2d_0"].layer.weight
     assert form.is_of(weight * factor, model[0].bias) == (factor < 1.001)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from torch import nn
 
-from lpot_lightning.callbacks.frozen import ExactModules
 from lpot_lightning.errors import quoted
-from lpot_lightning.module.flow import is_in
+from lpot_lightning.module.flow import Flow, is_in, roles
 from lpot_lightning.module.structure import Structure
 from lpot_lightning.quantization.backend import Training
+from lpot_lightning.runs.frozen import ExactModules
 
 Gather = Callable[[Any], Iterable[Any]]
 _SHOWN = 6
@@ -20,7 +20,12 @@ _AT_FIRST = 2
 """Batches that are looked at: steps may differ by turns."""
 
 
-@dataclass(frozen=True)
+def _alone(seen: Any) -> list[Any]:
+    """Return what the only process has seen, as ``Ranks.gather`` does."""
+    return [seen]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What is otherwise than at the last batch.
 
@@ -28,22 +33,28 @@ class Changes:
         exchanged: paths at which there is another module, a new one, or none any more.
         rounds: frozen modules that stayed exact, and are to round now.
         exact: those that go on to stay exact.
+        frozen: modules that were frozen after the training was prepared, and before it began.
         others: whether more than these are otherwise: a teacher may be exchanged in each batch.
     """
 
-    exchanged: frozenset[str]
-    rounds: frozenset[str]
+    exchanged: frozenset[str] = frozenset()
+    rounds: frozenset[str] = frozenset()
     exact: ExactModules
+    frozen: frozenset[str] = frozenset()
     others: bool = True
 
-    def kept(self, ops: Iterable[str]) -> set[str]:
-        """Return the ops that are what they were."""
-        return {op for op in ops if not self._concerns(op)}
+    def kept(self, training: Training) -> set[str]:
+        """Return the ops of ``training`` that are what they were."""
+        return {op for op in training.int8_ops if not self._concerns(op)}
+
+    def is_new(self, path: str) -> bool:
+        """Whether what the module at ``path`` is to the others is to be found out."""
+        return path in self.exchanged or path in self.frozen
 
     def _concerns(self, op: str) -> bool:
         path = op.partition("#")[0]
         inside = "#" in op and any(is_in(one, path) for one in self.exchanged)  # may lend weights
-        return path in self.exchanged or inside or any(is_in(path, one) for one in self.rounds)
+        return path in self.exchanged or inside or _is_in_any(path, self.rounds | self.frozen)
 
 
 class ModelWatch:
@@ -52,30 +63,45 @@ class ModelWatch:
     Args:
         module: that trains.
         exact: what of it nothing rounds.
+
+    Example::
+
+        watch = ModelWatch(lit, ExactModules(["teacher"]))
+        if flow := watch.flow(lit):
+            with flow.looking():
+                lit.training_step(batch, 0)
+        watch.changes(lit)  # None
     """
 
-    def __init__(self, module: LightningModule, exact: ExactModules) -> None:
+    def __init__(self, module: nn.Module, exact: ExactModules) -> None:
         self._structure, self.exact = Structure(module), exact
+        self._frozen = set(roles(module, (), ()))
         self._unfrozen: set[str] = set()
-        self._has_looked, self._to_look_at = False, _AT_FIRST
+        self._flow: Flow | None = None
+        self._to_look_at = _AT_FIRST
 
-    def begin_batch(self, module: LightningModule, batch: int) -> None:
-        """Look where outputs of frozen modules go, at first and when an epoch begins."""
-        if self.exact.paths and (batch == 0 or self._to_look_at > 0):
-            self.exact.look(module)
-            self._has_looked = True
-            self._to_look_at -= 1
+    def flow(self, module: nn.Module, *, first: bool = False) -> Flow | None:
+        """Return what is to follow the next step; ``None`` where nothing is to be found out.
 
-    def note_backward(self, module: LightningModule) -> None:
+        Args:
+            module: that trains.
+            first: whether the step is the first one of an epoch.
+        """
+        wanted = self.exact.paths and (first or self._to_look_at > 0)
+        self._flow = Flow(module) if wanted else None
+        self._to_look_at -= bool(wanted)
+        return self._flow
+
+    def note_backward(self, module: nn.Module) -> None:
         """Note what trains in this very moment: GANs freeze nets between their steps."""
         if self.exact.paths:
             self._unfrozen |= self.exact.unfrozen(module)
 
-    def stop(self) -> None:
-        """Leave the module as it was."""
-        self.exact.stop()
+    def frozen_since(self, module: nn.Module) -> frozenset[str]:
+        """Return the outermost modules that were frozen since this was made."""
+        return frozenset(roles(module, (), ())) - self._frozen
 
-    def changes(self, module: LightningModule, gather: Gather) -> Changes | None:
+    def changes(self, module: nn.Module, gather: Gather = _alone) -> Changes | None:
         """Return what is otherwise than it was, ``None`` where nothing is.
 
         Where there are several processes, ``gather`` asks them for what they have seen in a
@@ -86,9 +112,9 @@ class ModelWatch:
         exact = ExactModules(self.exact.paths - exchanged) if new else self.exact
         if exact.paths:
             exact = exact.without(self._unfrozen | exact.unfrozen(module))
-        if self._has_looked:
-            exact = exact.after(module, *_union(gather(self.exact.looked())))
-            self._has_looked = False
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            exact = exact.after(module, *_union(gather((flow.feeding, flow.called))))
         rounds = self.exact.paths - exact.paths - exchanged
         if not new and not rounds:
             return None
@@ -96,10 +122,15 @@ class ModelWatch:
         others = rounds or any(not _is_in_any(one, exact.paths | teachers) for one in exchanged)
         if not others:
             exact = ExactModules(exact.paths | teachers)
-        return Changes(frozenset(exchanged), frozenset(rounds), exact, bool(others))
+        return Changes(
+            exchanged=frozenset(exchanged),
+            rounds=frozenset(rounds),
+            exact=exact,
+            others=bool(others),
+        )
 
 
-def _is_frozen(module: LightningModule, path: str) -> bool:
+def _is_frozen(module: nn.Module, path: str) -> bool:
     """Whether there is something at ``path``, and nothing of it trains."""
     try:
         found = module.get_submodule(path)

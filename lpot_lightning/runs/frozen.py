@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from lightning.pytorch import LightningModule
 from torch import nn
 
-from lpot_lightning.module.flow import Flow, is_in, roles
+from lpot_lightning.module.flow import is_in, roles
 
 TEACHER = (
     "is a frozen teacher: its output goes only into losses and metrics; name it in `modules` to"
@@ -17,7 +16,7 @@ TEACHER = (
 
 
 class ExactModules:
-    """The frozen modules of a fit that nothing rounds: what trains is only compared with them.
+    """The frozen modules of a training that nothing rounds: what trains is only compared with them.
 
     There can only be fewer of them as the training goes on: one that is unfrozen, or found to feed
     what trains, rounds from the next batch on.
@@ -25,58 +24,19 @@ class ExactModules:
     Args:
         paths: of these modules.
 
-    Attributes:
-        paths: of those that are left.
-
     Example::
 
-        exact = ExactModules(["teacher"])
-        exact.look(lit)
-        lit.training_step(batch, 0)
-        exact = exact.after(lit, *exact.looked())  # without those that feed a head
+        exact, flow = ExactModules(["teacher"]), Flow(lit)
+        with flow.looking():
+            lit.training_step(batch, 0)
+        exact = exact.after(lit, flow.feeding, flow.called)  # without those that feed a head
     """
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
         self.paths = frozenset(paths)
         self._held: tuple[nn.Module | None, dict[str, list[dict[str, Any]]]] = (None, {})
-        self._flow: Flow | None = None
-        self._give_back: Callable[[], None] | None = None
 
-    def look(self, module: LightningModule) -> None:
-        """Let the next training step tell where the outputs of frozen modules go."""
-        self.stop()
-        self._flow = Flow(module)
-        own, step, flow = vars(module), module.training_step, self._flow
-        before = own.get("training_step")
-
-        def looked_at(*args: Any, **kwargs: Any) -> Any:
-            with flow.looking():
-                return step(*args, **kwargs)
-
-        # Lightning reads from its signature whether it wants the number of the batch
-        vars(looked_at)["__wrapped__"] = getattr(step, "__wrapped__", step)
-        own["training_step"] = looked_at
-
-        def give_back() -> None:
-            if own.get("training_step") is looked_at:
-                del own["training_step"]
-                own.update({} if before is None else {"training_step": before})
-
-        self._give_back = give_back
-
-    def stop(self) -> None:
-        """Leave the module as it was before ``look``."""
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back()
-
-    def looked(self) -> tuple[set[str], set[str]]:
-        """End ``look``, and return which layers feed what trains, and which modules were called."""
-        self.stop()
-        flow, self._flow = self._flow, None
-        return (set(), set()) if flow is None else (flow.feeding, flow.called)
-
-    def unfrozen(self, module: LightningModule) -> set[str]:
+    def unfrozen(self, module: nn.Module) -> set[str]:
         """Return which of ``paths`` train now; it takes microseconds."""
         return {
             path
@@ -86,7 +46,7 @@ class ExactModules:
             )
         }
 
-    def _tensors(self, module: LightningModule) -> dict[str, list[dict[str, Any]]]:
+    def _tensors(self, module: nn.Module) -> dict[str, list[dict[str, Any]]]:
         """Return what holds the parameters of each; they themselves may be exchanged."""
         whose, tensors = self._held
         if whose is not module:
@@ -103,7 +63,7 @@ class ExactModules:
         return ExactModules(self.paths.difference(paths))
 
     def after(
-        self, module: LightningModule, feeding: Collection[str], called: Collection[str]
+        self, module: nn.Module, feeding: Collection[str], called: Collection[str]
     ) -> ExactModules:
         """Return what is left when it was looked: of what only holds others, those that are."""
         fed = {path for path in self.paths if any(is_in(one, path) for one in feeding)}
@@ -114,11 +74,6 @@ class ExactModules:
 
 def _are_in(name: str, paths: Iterable[str]) -> bool:
     return any(is_in(name, one) for one in paths)
-
-
-def reasons(ops: Iterable[str], exact: Collection[str]) -> dict[str, str]:
-    """Return why the ops in modules that stay exact are not int8."""
-    return {op: TEACHER for op in ops if _are_in(op, exact)}
 
 
 def told(found: Mapping[str, bool], ops: Collection[str]) -> str:
