@@ -44,14 +44,13 @@ class Hooks:
         return tuple(number for number, hooks in enumerate(self._found) if hooks)
 
     def _look(self) -> None:
-        self._registered = RemovableHandle.next_id
+        registered = RemovableHandle.next_id
         modules = list(self._root.modules())
-        inside = [one._modules for one in modules]
-        self._containers = [
-            one for one in inside if one and isinstance(one, dict)
-        ]  # not TorchScript's
+        inside = [one._modules for one in modules if isinstance(one._modules, dict)]
+        self._containers = [one for one in inside if one]
         self._tree = self._modules()
         self._found = [getattr(one, kind) for one in modules for kind in KINDS]
+        self._registered = registered  # last: other threads look as well
 
     def _modules(self) -> list[int]:
         """Return the identity of all modules that are inside of others."""

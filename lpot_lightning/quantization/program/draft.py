@@ -117,6 +117,7 @@ class Drafted:
         for node in reversed(self.graph.nodes):
             if not node.users and (node.target == "item" or self.step(node) is not None):
                 self.graph.erase_node(node)
+        self.values = {}  # those of a call, which are not to outlive it
         self.graph.lint()
         self.module.recompile()
         self.module.delete_all_unused_submodules()

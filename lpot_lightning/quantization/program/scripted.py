@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -27,6 +28,12 @@ OFTEN, MOST = 16, 16
 """Calls of a shape after which a function is made for it; functions of one program."""
 _PLAIN = {"torch", "torch.nn.functional", "torch._C._nn", "_operator", "torch.functional"}
 _OF_VALUES = {"item", "tolist"}
+_RECORDING = Lock()
+"""Warnings are held back meanwhile, which is for all threads."""
+
+
+class Unscripted(Exception):
+    """Plain arithmetic computes."""
 
 
 class Scripted:
@@ -63,8 +70,10 @@ class Scripted:
         if made is not None and made.is_of_now():
             try:
                 return made(inputs)
-            except RuntimeError:  # Python tells it in its own words, if it is one for Python
-                return self._python(*inputs)
+            except RuntimeError as error:
+                if KeyboardInterrupt.__name__ in str(error):  # Python inside of TorchScript had it
+                    raise KeyboardInterrupt from error
+                return self._python(*inputs)  # in words of its own, if it is an error there, too
         if made is not None:  # a layer of floats has other weights
             del self._made[shapes]
         if shapes in self._made or not self._is_often(shapes):
@@ -83,21 +92,20 @@ class Scripted:
     def _scripted(self, inputs: Sequence[Any]) -> tuple[Any, _Function | None]:
         """Return what the program gives, and a function that gives it."""
         before = torch.get_rng_state()
-        recorder = _Recorder(self._draft)
-        found = recorder.run(*inputs)
-        reason = recorder.reason
-        if not torch.equal(torch.get_rng_state(), before):
-            reason = "it draws numbers, and a further call is another draw"
-        made = None
+        found = self._python(*inputs)
+        if not torch.equal(torch.get_rng_state(), before):  # a further call is another draw
+            return found, None
+        if not _RECORDING.acquire(blocking=False):  # some other thread does
+            return found, None
         try:
-            made = None if reason else recorder.function(inputs, self._used)
-            if made is not None and not _same(found, made(inputs)):
-                reason, made = "it gave something else", None
-        except (RuntimeError, TypeError, ValueError) as error:  # what a tracer does not take
-            reason = in_short(error)
-        if reason:
-            _LOG.debug("Python computes: %s", reason)
-        return found, made
+            made = _Recorder(self._draft).function(inputs, self._used)
+            if _same(found, made(inputs)):
+                return found, made
+        except (Unscripted, RuntimeError, TypeError, ValueError) as error:
+            _LOG.debug("Python computes: %s", in_short(error))
+        finally:
+            _RECORDING.release()
+        return found, None
 
 
 def unscripted(draft: Drafted) -> str | None:
@@ -129,11 +137,11 @@ class _Recorder(fx.Interpreter):
         self._packs: dict[str, Tensor] = {}
         self._held: list[_Held] = []
         self._records = False
-        self.reason = ""
 
     def function(self, inputs: Sequence[Any], used: Sequence[int]) -> _Function:
         """Return what computes the program for those of ``inputs`` that it uses."""
         places = [one for one in used if isinstance(inputs[one], Tensor)]
+        self.run(*inputs)
         names, count = list(self._packs), len(places)
 
         def call(*given: Any) -> Any:
@@ -167,10 +175,9 @@ class _Recorder(fx.Interpreter):
         if self._records:
             kernel = kernel_for(step, other[0] if other else None, taking_packs)
             return kernel(x, self._packs[target], *other)
-        if step.has_kernel_for(x):
-            self._packs[target] = step.pack_for(x)
-        else:
-            self.reason = f"plain arithmetic takes the place of `{target}`"
+        if not step.has_kernel_for(x):
+            raise Unscripted(f"plain arithmetic takes the place of `{target}`")
+        self._packs[target] = step.pack_for(x)
         return step.forward(*args)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -243,3 +245,42 @@ def test_the_executors_settings_stay():
     before = torch._C._get_graph_executor_optimize()
     made(Net())
     assert torch._C._get_graph_executor_optimize() is before
+
+
+def test_a_layer_that_python_computes_is_asked_in_each_call(monkeypatch):
+    net, x = Gated(), shown(3, 3, 8, 8)
+    net.gate.register_buffer("more", torch.ones(1))  # nobody knows what its forward does with it
+    net = made(net, floats=["gate"])
+    with torch.no_grad():
+        assert torch.equal(net(x), by_python(net, x))
+        assert functions_of(net)
+        net.gate.weight = nn.Parameter(net.gate.weight * 2)
+        assert torch.equal(net(x), by_python(net, x))
+
+
+def test_an_interrupt_inside_is_one(monkeypatch):
+    net, x = Gated(), shown(3, 3, 8, 8)
+    net.gate.register_buffer("more", torch.ones(1))
+    net = made(net, floats=["gate"])
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with torch.no_grad():
+        net(x)
+        assert functions_of(net)
+        monkeypatch.setattr(type(vars(net.gate)["forward"]), "_computed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+
+
+def test_what_it_was_called_with_is_not_kept():
+    net = made(Net())
+    inputs = [shown(size, 3, 8, 8) for size in (2, 3, 3, 3)]
+    kept = [weakref.ref(one) for one in inputs]
+    with torch.no_grad():
+        while inputs:
+            net(inputs.pop())
+    gc.collect()
+    assert functions_of(net)
+    assert not any(one() is not None for one in kept)
