@@ -24,6 +24,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
+from lpot_lightning.quantization.graph.guards import Outdated, leave_out
 from lpot_lightning.quantization.graph.hooks import Hooks
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
@@ -133,7 +134,7 @@ class Captured(NotExported):
         compute = self._compiled.get(hooks) or self._compiled_for(hooks)
         try:
             found = compute(*args, **kwargs)
-        except dynamo.exc.TorchRuntimeError:  # of shapes that do not fit, in words of Dynamo's own
+        except (Outdated, dynamo.exc.TorchRuntimeError):  # that tells wrong shapes in its own words
             return self._written(*args, **kwargs)
         self.counts.by_graph += self._hits > before
         return found
@@ -164,6 +165,7 @@ class Captured(NotExported):
         except Exception as error:  # a graph that nobody has thought of
             _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
             compute = graph.forward
+        leave_out(graph, getattr(compute, "looks_at", ()))
         self.lowered.append(compute)
         myself = weakref.ref(self)
 

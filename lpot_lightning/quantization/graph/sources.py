@@ -23,14 +23,14 @@ def constants(graph: fx.GraphModule, inputs: Sequence[Any]) -> set[str]:
 
 def _is_held(node: fx.Node) -> bool:
     """Whether a module holds the tensor as a parameter or buffer, by where Dynamo found it."""
-    source = _source(node)
+    source = source_of(node)
     return "._parameters[" in source or "._buffers[" in source
 
 
 def attributes(graph: fx.GraphModule) -> set[str]:
     """Return the names of the placeholders that stand for what modules have, as ``constants``."""
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    return {node.name for node in places if _is_attribute(_source(node))}
+    return {node.name for node in places if _is_attribute(source_of(node))}
 
 
 def _is_attribute(source: str) -> bool:
@@ -38,6 +38,7 @@ def _is_attribute(source: str) -> bool:
     return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
 
 
-def _source(node: fx.Node) -> str:
+def source_of(node: fx.Node) -> str:
+    """Return where Dynamo found a placeholder, empty where it did not say."""
     found = node.meta.get("grapharg")
     return "" if found is None else str(found.source.name)

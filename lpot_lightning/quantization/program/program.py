@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.graph.guards import Outdated, only_norms_read
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
@@ -44,6 +45,7 @@ class Program:
 
     Attributes:
         captured: that graph.
+        looks_at: names of its placeholders that nobody else has to look at in each call.
 
     Example::
 
@@ -53,6 +55,7 @@ class Program:
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
         self.captured, self._held = graph, constants(graph, inputs)
         self._attributes = attributes(graph)
+        self.looks_at = only_norms_read(graph, self._held)
         self._computes: Callable[..., Any]
         self._plainly: Callable[..., Any]
         self._make(inputs)
@@ -109,7 +112,7 @@ class Program:
         self._computes = self._plainly = draft.finish()
         self._draft = draft
         self._trains = any(map(_trains, draft.graph.nodes))
-        self._watched = Watched(draft.sources, draft.folded, draft.numbers)
+        self._watched = Watched(draft.sources, self._places(draft), draft.numbers, inputs)
         self._seen = self._state(inputs)
 
     def _proved(self, inputs: Sequence[Any]) -> Any:
@@ -132,7 +135,15 @@ class Program:
     def _keep_up(self, inputs: Sequence[Any]) -> None:
         """Make the program anew where it is not that of now."""
         if self._state(inputs) != self._seen:
+            if not self._watched.fits(inputs):
+                raise Outdated("a tensor that it was made for is of another kind")
             self._make(inputs)
+
+    def _places(self, draft: Drafted) -> list[int]:
+        """Return the places of inputs that may change from call to call without a guard."""
+        names = [node.name for node in draft.graph.nodes if node.op == "placeholder"]
+        norms = (place for place, name in enumerate(names) if name in self.looks_at)
+        return list(dict.fromkeys([*draft.folded, *norms]))
 
     def _state(self, inputs: Sequence[Any]) -> list[Any] | None:
         if not is_tracing():

@@ -24,6 +24,7 @@ class Watched:
         layers: whose int8 forms are in it.
         folded: the places of inputs whose values are in it as tensors.
         numbers: the places of those that are as numbers.
+        inputs: that it was made of.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Watched:
         layers: Sequence[LayerForward | FunctionOp],
         folded: Sequence[int],
         numbers: Sequence[int],
+        inputs: Sequence[Any],
     ) -> None:
         self._layers, self._folded, self._numbers = tuple(layers), tuple(folded), tuple(numbers)
+        self._kinds = self._kinds_of(inputs)
         self._forms: list[nn.Module | None] = list(map(_FORM, self._layers))
         modules = [one for form in self._forms if form is not None for one in form.modules()]
         self._buffers = [one._buffers for one in modules if one._buffers]
@@ -51,14 +54,29 @@ class Watched:
         ]
         learned = Learned.calls if self._folded else 0
         numbers = [float(inputs[place]) for place in self._numbers]
+        try:
+            places = list(map(Tensor.data_ptr, tensors))
+        except TypeError:  # there is a tensor no more
+            return None
         # a pack is of one process
-        return [
-            os.getpid(),
-            learned,
-            numbers,
-            list(map(Tensor.data_ptr, tensors)),
-            _versions(tensors),
-        ]
+        return [os.getpid(), learned, numbers, places, _versions(tensors)]
+
+    def fits(self, inputs: Sequence[Any]) -> bool:
+        """Whether a program can be made of ``inputs`` as of the first: no guard has looked at them.
+
+        Args:
+            inputs: of the call.
+        """
+        return self._kinds_of(inputs) == self._kinds
+
+    def _kinds_of(self, inputs: Sequence[Any]) -> list[Any]:
+        return [_kind(inputs[place]) for place in self._folded]
+
+
+def _kind(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return type(value)
+    return type(value), value.dtype, value.device, value.shape
 
 
 def _versions(tensors: Sequence[Tensor]) -> list[int]:

@@ -71,7 +71,7 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_seen(change):
     forward, inputs = made(), [torch.ones(3), torch.tensor(1.0), torch.ones(2)]
-    watched = Watched([forward], [0], [1])
+    watched = Watched([forward], [0], [1], inputs)
     before = watched.state(inputs)
     assert before is not None
     assert watched.state([inputs[0], torch.tensor(1.0), torch.zeros(2)]) == before
@@ -82,7 +82,7 @@ def test_a_change_is_seen(change):
 def test_a_tensor_of_inference_mode_is_known_by_its_sum():
     with torch.inference_mode():
         folded = torch.ones(3)
-        watched = Watched([], [0], [])
+        watched = Watched([], [0], [], [folded])
         before = watched.state([folded])
         assert watched.state([folded]) == before
         folded.add_(1)
@@ -90,7 +90,25 @@ def test_a_tensor_of_inference_mode_is_known_by_its_sum():
 
 
 def test_another_process_makes_its_own(monkeypatch):
-    watched = Watched([made()], [], [])
+    watched = Watched([made()], [], [], [])
     before = watched.state([])
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert watched.state([]) != before
+
+
+KINDS = {
+    "the same": (torch.ones(3), True),
+    "other values": (torch.zeros(3), True),
+    "another type": (torch.ones(3).double(), False),
+    "another size": (torch.ones(4), False),
+    "a parameter": (torch.nn.Parameter(torch.ones(3)), False),
+    "nothing": (None, False),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_folded_has_to_be_of_the_same_kind(name):
+    value, fits = KINDS[name]
+    watched = Watched([], [0], [], [torch.ones(3)])
+    assert watched.fits([value]) is fits
+    assert (watched.state([value]) is None) is (value is None)
