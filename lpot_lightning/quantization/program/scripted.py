@@ -28,6 +28,9 @@ OFTEN, MOST = 16, 16
 """Calls of a shape after which a function is made for it; functions of one program."""
 _PLAIN = {"torch", "torch.nn.functional", "torch._C._nn", "_operator", "torch.functional"}
 _OF_VALUES = {"item", "tolist"}
+_GEOMETRY = (
+    "stride", "padding", "dilation", "groups", "padding_mode", "_reversed_padding_repeated_twice"
+)  # fmt: skip
 _RECORDING = Lock()
 """Warnings are held back meanwhile, which is for all threads."""
 
@@ -74,7 +77,7 @@ class Scripted:
                 if KeyboardInterrupt.__name__ in str(error):  # Python inside of TorchScript had it
                     raise KeyboardInterrupt from error
                 return self._python(*inputs)  # in words of its own, if it is an error there, too
-        if made is not None:  # a layer of floats has other weights
+        if made is not None:  # a layer of floats is another by now
             del self._made[shapes]
         if shapes in self._made or not self._is_often(shapes):
             return self._python(*inputs)
@@ -152,10 +155,8 @@ class _Recorder(fx.Interpreter):
             return self.run(*everything)
 
         self._records = True
-        held = [
-            *self._packs.values(),
-            *(one.tensor for one in self._held if one.tensor is not None),
-        ]
+        weights = [one.value for one in self._held if isinstance(one.value, Tensor)]
+        held = [*self._packs.values(), *weights]
         given = *(inputs[number] for number in places), *held
         with privately(), warnings.catch_warnings():
             # sizes that Python looks at stay what they are: it is for inputs of these alone
@@ -190,25 +191,26 @@ class _Recorder(fx.Interpreter):
         if layer is None:
             return LAYER(x, name)
         if not self._records:
-            self._held += [_Held(layer._parameters, key) for key in layer._parameters]
+            self._held += [_Held(layer._parameters, name) for name in layer._parameters]
+            self._held += [_Held(vars(layer), name) for name in _GEOMETRY if name in vars(layer)]
         return type(layer).forward(layer, x)
 
 
 class _Held:
-    """A parameter, where a layer has it."""
+    """What a layer of floats computes with, where it has that."""
 
-    def __init__(self, at: Mapping[str, Tensor | None], name: str) -> None:
-        self._at, self._name, self.tensor = at, name, at[name]
+    def __init__(self, at: Mapping[str, Any], name: str) -> None:
+        self._at, self._name, self.value = at, name, at[name]
 
     def is_there(self) -> bool:
         """Whether it is that one still."""
-        return self._at.get(self._name) is self.tensor
+        return self._at.get(self._name) is self.value
 
 
 def _plain_layer(forward: Any) -> nn.Module | None:
-    """Return the layer of floats that ``forward`` computes for of its parameters alone."""
+    """Return the layer of floats that ``forward`` computes for, if it is torch's own as it was."""
     layer: nn.Module = forward.layer
-    plain = forward.int8 is None and isinstance(layer, (nn.Linear, *CONVOLUTIONS))
+    plain = forward.int8 is None and type(layer) in (nn.Linear, *CONVOLUTIONS)
     return layer if plain and "weight" in layer._parameters and not layer._buffers else None
 
 
@@ -219,7 +221,7 @@ class _Function:
         function: of tensors.
         places: of those that it takes among the inputs.
         held: the others.
-        parameters: those of ``held`` that layers may have others for.
+        layers: what layers of floats had then.
     """
 
     def __init__(
@@ -227,14 +229,14 @@ class _Function:
         function: Callable[..., Any],
         places: Sequence[int],
         held: Sequence[Any],
-        parameters: Sequence[_Held],
+        layers: Sequence[_Held],
     ) -> None:
         self._function, self._places = function, places
-        self._held, self._parameters = held, parameters
+        self._held, self._layers = held, layers
 
     def is_of_now(self) -> bool:
-        """Whether layers have the parameters that it takes."""
-        return all(one.is_there() for one in self._parameters)
+        """Whether layers of floats have what they had then."""
+        return all(one.is_there() for one in self._layers)
 
     def __call__(self, inputs: Sequence[Any]) -> Any:
         """Return what it computes, run as it was recorded: nothing is fused that rounds anew."""

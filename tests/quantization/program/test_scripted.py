@@ -172,6 +172,21 @@ def test_layers_of_floats_have_the_weights_of_now():
         assert not torch.equal(net(x), changed)
 
 
+def test_layers_of_floats_go_over_their_input_as_now():
+    class Strided(Net):
+        def forward(self, x):
+            return self.last(self.first(x).mean((2, 3)))
+
+    net, x = made(Strided(), floats=["first"]), shown(3, 3, 8, 8)
+    with torch.no_grad():
+        before = net(x)
+        assert functions_of(net)
+        net.first.stride = (2, 2)
+        for _ in range(3):
+            assert torch.equal(net(x), by_python(net, x))
+        assert not torch.equal(net(x), before)
+
+
 def test_another_form_of_a_layer_is_recorded_anew():
     net, x = made(Net()), shown(3, 3, 8, 8)
     with torch.no_grad():
