@@ -30,7 +30,7 @@ int8 is not to hang on that, and to differ from run to run."""
 LOOKS = 4
 """Runs in both precisions before anything is suspected."""
 RUNS = 31
-SECONDS = 2.0
+SECONDS = 0.5
 """After which no more is measured than has to be."""
 _LEAST_SECONDS = 1e-9
 Suspects = Mapping[tuple[str, ...], tuple[str, ...]]
@@ -60,7 +60,7 @@ def find_paying(
         job: its model is calibrated.
         space: what each op may be.
         history: where it goes, and comes from.
-        seconds: of a validation pass: so long it may take, and two seconds in any case.
+        seconds: of a validation pass: so long it may take, and half a second in any case.
         clock: what ops are timed by; where none is given and one thread computes, the time of that
             thread, which other processes do not lengthen.
     """

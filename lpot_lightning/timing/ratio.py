@@ -11,7 +11,7 @@ Spread = tuple[float, float]
 WARM_UP, LEAST, ENOUGH, MOST = 1, 3, 11, 31
 """Pairs of runs: before the first that counts, at least, until the spread may end it, at most."""
 SECONDS = 3.0
-TIGHT = 1.03
+TIGHT = 1.05
 """A spread of which the upper end is no further from the lower one needs no more runs."""
 MISSED = 0.05
 """How often what is sought lies outside of a spread."""
