@@ -75,6 +75,7 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr("lpot_lightning.quantization.floats.LEAST_SECONDS", 60.0)
     monkeypatch.setattr("lpot_lightning.timing.ratio.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.timing.ratio.MOST", 1)
+    monkeypatch.setattr("lpot_lightning.runs.speed.SETTLED", 0)
     monkeypatch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)  # by the clock
     import torch
 

@@ -11,6 +11,9 @@ from torch import nn
 
 from lpot_lightning.recipe import Recipe
 
+OFTEN = 16
+"""Calls of one shape after which an int8 model computes as fast as it gets."""
+
 
 class OpClock(Protocol):
     """Tells what ops take in one step on the user's batch.

@@ -11,7 +11,7 @@ from torch import nn
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import StandIn, computing, replaced
-from lpot_lightning.quantization.program.scripted import OFTEN
+from lpot_lightning.quantization.op_clock import OFTEN
 from lpot_lightning.timing.ratio import Ratio, compared
 
 SETTLED, WHILE = OFTEN + 2, 0.2

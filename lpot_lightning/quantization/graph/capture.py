@@ -25,7 +25,7 @@ from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.guards import Outdated, leave_out
-from lpot_lightning.quantization.graph.hooks import Hooks
+from lpot_lightning.quantization.graph.hooks import ModuleHooks
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
@@ -118,7 +118,7 @@ class Captured(NotExported):
             self._written, backend=_Backend(self, "_recorded"), dynamic=True, fullgraph=True
         )
         self._limit = _Limit(self._name)
-        self._hooks: Hooks | None = Hooks(module)
+        self._hooks: ModuleHooks | None = ModuleHooks(module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives."""

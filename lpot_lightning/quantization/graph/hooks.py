@@ -16,7 +16,7 @@ _WATCHED = re.compile(r"L\['(\w+)'\](?:\._modules\['[^']*'\])*\._\w*hooks\w*")
 _GUARD = "EMPTY_NN_MODULE_HOOKS_DICT"
 
 
-class Hooks:
+class ModuleHooks:
     """The hooks of a module and of all modules in it.
 
     Dynamo asks each module of a graph for each kind, which took half of the time that it needs to

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
-from lpot_lightning.quantization.kernels.recorded import integers
+from lpot_lightning.quantization.kernels.recorded import integers, integers_op
 
 _LEAST_SCALE = 2.0**-100
 """Below it the reciprocal of a scale, by which kernels multiply, leaves float32."""
@@ -121,8 +121,7 @@ class Grid:
         """Return the integers of numbers that lie around ``_WHOLE``; it writes to them."""
         steps.clamp_(_WHOLE + self.low, _WHOLE + self.high)
         if is_private() and _is_long(steps):
-            found: Tensor = torch.ops.lpot_lightning.integers(steps, self.dtype)
-            return found
+            return integers_op()[0](steps, self.dtype)
         return steps.sub_(_WHOLE).to(self.dtype) if is_tracing() else integers(steps, self.dtype)
 
     def dequantize(self, integers: Tensor) -> Tensor:

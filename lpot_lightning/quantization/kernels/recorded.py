@@ -28,8 +28,6 @@ _GIVEN: dict[Any, tuple[str, ...]] = {
     _ONEDNN.qconv_pointwise.default: _CONV,
     _ONEDNN.qconv2d_pointwise.binary: _CONV_SUM,
 }
-_LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
-_LIBRARY.define("integers(Tensor steps, ScalarType dtype) -> Tensor")
 _PACK_LINEAR = "onednn::qlinear_prepack(%weight, %none)"
 _PACK_CONV = (
     "onednn::qconv_prepack(%weight, %scales, %x_scale, %x_zero, %stride, %padding, %dilation,"
@@ -37,10 +35,21 @@ _PACK_CONV = (
 )
 
 
-@torch.library.impl(_LIBRARY, "integers", "CompositeExplicitAutograd")
 def integers(steps: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the last bytes of floats: a trace itself cannot look at their bits (torch 2.13)."""
+    """Return the last bytes of floats."""
     return steps.view(torch.int32).to(dtype)
+
+
+@cache
+def integers_op() -> tuple[Callable[..., Tensor], object]:
+    """Return ``integers`` as an op, and what it lives in: a trace cannot look at bits (torch 2.13).
+
+    Python computes it, so that a trace that holds it is for this process.
+    """
+    library: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library.define("integers(Tensor steps, ScalarType dtype) -> Tensor")
+    library.impl("integers", integers, "CompositeExplicitAutograd")
+    return torch.ops.lpot_lightning.integers.default, library
 
 
 def recorded(kernel: Any) -> Callable[..., Tensor]:

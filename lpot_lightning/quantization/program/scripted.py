@@ -20,12 +20,13 @@ from lpot_lightning.quantization.graph.tracing import privately
 from lpot_lightning.quantization.kernels.bound import kernel_for
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.recorded import taking_packs
+from lpot_lightning.quantization.op_clock import OFTEN
 from lpot_lightning.quantization.program.draft import Drafted
 from lpot_lightning.quantization.quantized_layer import CONVOLUTIONS
 
 _LOG = logging.getLogger(__name__)
-OFTEN, MOST = 16, 16
-"""Calls of a shape after which a function is made for it; functions of one program."""
+MOST = 16
+"""Functions of one program."""
 _PLAIN = {"torch", "torch.nn.functional", "torch._C._nn", "_operator", "torch.functional"}
 _OF_VALUES = {"item", "tolist"}
 _GEOMETRY = (
@@ -58,7 +59,7 @@ class Scripted:
         self._used = [number for number, node in enumerate(places) if node.users]
         # the shapes of what a module holds are guarded by who captured the graph
         self._varying = [number for number in self._used if places[number] not in draft.constants]
-        self._made: dict[Any, _Function | None] = {}
+        self._made: dict[Any, _Recording | None] = {}
         self._calls: Counter[Any] = Counter()
         self._reason = unscripted(draft)
         if self._reason:
@@ -92,7 +93,7 @@ class Scripted:
             self._calls.clear()
         return self._calls[shapes] > OFTEN
 
-    def _scripted(self, inputs: Sequence[Any]) -> tuple[Any, _Function | None]:
+    def _scripted(self, inputs: Sequence[Any]) -> tuple[Any, _Recording | None]:
         """Return what the program gives, and a function that gives it."""
         before = torch.get_rng_state()
         found = self._python(*inputs)
@@ -141,7 +142,7 @@ class _Recorder(fx.Interpreter):
         self._held: list[_Held] = []
         self._records = False
 
-    def function(self, inputs: Sequence[Any], used: Sequence[int]) -> _Function:
+    def function(self, inputs: Sequence[Any], used: Sequence[int]) -> _Recording:
         """Return what computes the program for those of ``inputs`` that it uses."""
         places = [one for one in used if isinstance(inputs[one], Tensor)]
         self.run(*inputs)
@@ -165,7 +166,7 @@ class _Recorder(fx.Interpreter):
         torch._C._jit_pass_inline(graph)
         torch._C._jit_pass_lint(graph)
         made = torch._C._create_function_from_graph("__torch__.program", graph)
-        return _Function(made, places, held, self._held)
+        return _Recording(made, places, held, self._held)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute a step."""
@@ -214,7 +215,7 @@ def _plain_layer(forward: Any) -> nn.Module | None:
     return layer if plain and "weight" in layer._parameters and not layer._buffers else None
 
 
-class _Function:
+class _Recording:
     """A function with what it is given besides the inputs of a call.
 
     Args:

@@ -11,7 +11,7 @@ from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import Captured
-from lpot_lightning.quantization.graph.hooks import Hooks
+from lpot_lightning.quantization.graph.hooks import ModuleHooks
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
 
@@ -124,7 +124,7 @@ def test_a_hook_of_a_module_that_is_given_is_called():
 
 def test_hooks_are_told_by_the_module_that_has_them():
     net = Net()
-    hooks = Hooks(net)
+    hooks = ModuleHooks(net)
     assert hooks.there() == ()
     hook = net.two.register_forward_pre_hook(before)
     first = hooks.there()
