@@ -144,7 +144,8 @@ def judged(
     measure(turns, suspects, lambda: now() < until)
     slower = _slower(turns, suspects, ops.step)
     times |= {op: turns.least(op) for op in leaving if turns.runs}
-    stays = {op for op in base.int8_ops if op not in slower}
+    # what is not timed, and no function, is an embedding, or was not called: it computes nothing
+    stays = {op for op in base.int8_ops if (op in timed or "#" in op) and op not in slower}
     return Paying(times, slower if stays else {}, not stays)
 
 

@@ -102,6 +102,12 @@ def test_where_none_pays_it_is_said_and_all_are_int8() -> None:
     assert (found.slower, found.all_slower) == ({}, True)
 
 
+@pytest.mark.parametrize(("other", "all_slower"), [("embedding", True), ("net#linear_0", False)])
+def test_an_embedding_alone_is_no_net_in_int8(other: str, all_slower: bool) -> None:
+    found = found_of(MadeUp({"a": (2.0, 1.0)}), Space((linear("a"), linear(other))))
+    assert (set(found.slower), found.all_slower) == (set() if all_slower else {"a"}, all_slower)
+
+
 def test_what_must_be_int8_is_not_asked() -> None:
     space = Space((linear("a"), linear("b", [INT8]), linear("c")))
     ops = MadeUp({"a": (1.0, 2.0), "b": (3.0, 1.0), "c": (3.0, 1.0)})
