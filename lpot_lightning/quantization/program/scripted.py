@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.jit._trace import TracerWarning
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.errors import in_short
@@ -105,7 +104,8 @@ class Scripted:
             made = _Recorder(self._draft).function(inputs, self._used)
             if _same(found, made(inputs)):
                 return found, made
-        except (Unscripted, RuntimeError, TypeError, ValueError) as error:
+        # private calls of torch: one that is no more is no reason not to compute
+        except (Unscripted, RuntimeError, TypeError, ValueError, AttributeError) as error:
             _LOG.debug("Python computes: %s", in_short(error))
         finally:
             _RECORDING.release()
@@ -161,7 +161,7 @@ class _Recorder(fx.Interpreter):
         given = *(inputs[number] for number in places), *held
         with privately(), warnings.catch_warnings():
             # sizes that Python looks at stay what they are: it is for inputs of these alone
-            warnings.simplefilter("ignore", TracerWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             graph, _ = torch._C._create_graph_by_tracing(call, given, lambda _: "", True, False)
         torch._C._jit_pass_inline(graph)
         torch._C._jit_pass_lint(graph)

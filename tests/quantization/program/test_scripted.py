@@ -239,6 +239,15 @@ def test_nothing_is_said_of_it(recwarn):
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("call", ["_create_graph_by_tracing", "_create_function_from_graph"])
+def test_a_torch_that_has_a_call_no_more_is_no_reason_to_fail(monkeypatch, call):
+    monkeypatch.delattr(torch._C, call)
+    net, x = made(Net()), shown(3, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(net(x), by_python(net, x))
+    assert not functions_of(net)
+
+
 def test_threads_get_the_same():
     net, x, found = made(Net()), shown(3, 3, 8, 8), []
 
