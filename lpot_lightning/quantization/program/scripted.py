@@ -42,10 +42,9 @@ class Unscripted(Exception):
 class Scripted:
     """Computes a program, for inputs of shapes that come again as one function.
 
-    Python between two kernels takes as long as a small one: a MobileNetV3 of one image ran 4.7 ms
-    by Python and 2.7 ms so (torch 2.13). A function is recorded of a call as ``torch.jit.trace``
-    does it, is used for inputs of the same shapes and layouts alone, and only if it has given the
-    same as Python. What cannot be recorded stays as it is.
+    Python between two kernels takes as long as a small one (torch 2.13). A function is recorded of
+    a call as ``torch.jit.trace`` does it, is used for inputs of the same shapes and layouts alone,
+    and only if it has given the same as Python. What cannot be recorded stays as it is.
 
     Args:
         draft: finished.
