@@ -141,7 +141,7 @@ class BenchmarkCallback(Callback):
 def _seconds(feed: ValidationFeed, precision: Precision, model: LightningModule, _: int) -> float:
     """Return the seconds of one ``validation_step`` on the first validation batch."""
     try:
-        return feed.step_seconds(model)
+        return feed.step_seconds(model)[0]
     except LpotError:
         raise
     except Exception as error:

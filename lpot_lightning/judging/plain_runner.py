@@ -140,8 +140,7 @@ class PlainRunner:
         found = judged[1] if judged and judged[0] is model else self._pass_over(model)
         if not self._first:
             return found
-        steps = [self.step_seconds(model) for _ in range(_STEPS)]
-        return replace(found, step_seconds=statistics.median(steps))
+        return replace(found, step_seconds=statistics.median(self.step_seconds(model, _STEPS)))
 
     def _pass_over(self, model: nn.Module) -> Evaluation:
         started = monotonic()
@@ -155,8 +154,11 @@ class PlainRunner:
             step_seconds=seconds,
         )
 
-    def step_seconds(self, model: nn.Module) -> float:
-        """Return the seconds of one call on the first batch, of ``eval_func`` without one."""
+    def step_seconds(self, model: nn.Module, runs: int = 1) -> list[float]:
+        """Return the seconds of calls on the first batch, of ``eval_func`` without one."""
+        return [self._seconds_of_step(model) for _ in range(runs)]
+
+    def _seconds_of_step(self, model: nn.Module) -> float:
         if self._first is None:
             started = perf_counter()
             self._accuracy_of(model)

@@ -75,5 +75,5 @@ class Feed(Protocol):
     def calibrate(self, model: nn.Module) -> None:
         """Show ``model`` all calibration batches."""
 
-    def step_seconds(self, model: nn.Module) -> float:
-        """Return the seconds of one step on one calibration batch."""
+    def step_seconds(self, model: nn.Module, runs: int = 1) -> list[float]:
+        """Return the seconds of one step on one calibration batch, of each of ``runs``."""

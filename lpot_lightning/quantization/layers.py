@@ -214,7 +214,7 @@ class PreparedLayers:
         self,
         model: nn.Module,
         recipe: Recipe,
-        step: Callable[[], float],
+        step: Callable[[int], Sequence[float]],
         clock: Callable[[], float],
     ) -> StepTimes:
         """Return what times the ops of ``model``, which is ``recipe`` now.
@@ -222,7 +222,7 @@ class PreparedLayers:
         What a graph could not be made for is timed layer by layer; functions outside of graphs are
         not.
         """
-        step()  # graphs are captured, and weights packed
+        step(1)  # graphs are captured, and weights packed
         captured = self.graphs(model).values()
         return step_times(captured, self._forwards, recipe, self.convert, step=step, clock=clock)
 

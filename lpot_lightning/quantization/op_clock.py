@@ -38,7 +38,7 @@ class Timeable(Protocol):
         self,
         model: nn.Module,
         recipe: Recipe,
-        step: Callable[[], float],
+        step: Callable[[int], Sequence[float]],
         clock: Callable[[], float],
     ) -> OpClock:
         """Return what times the ops of ``model``, which is ``recipe`` now.
@@ -46,7 +46,7 @@ class Timeable(Protocol):
         Args:
             model: in int8, as trials are.
             recipe: in which the ops to be timed are int8.
-            step: shows it the user's batch, and returns the seconds of that.
+            step: shows it the user's batch so many times, and returns the seconds of each.
             clock: gives seconds.
         """
 

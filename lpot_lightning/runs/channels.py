@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -81,7 +82,7 @@ def without_channels(
         plan=plan,
         parameters=(before.parameters, after.parameters),
         macs=(before.macs, after.macs),
-        speed=compared(lambda: feed.step_seconds(model), lambda: feed.step_seconds(small)),
+        speed=compared(partial(feed.step_seconds, model), partial(feed.step_seconds, small)),
     )
 
 

@@ -12,10 +12,10 @@ from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import StandIn, computing, replaced
 from lpot_lightning.quantization.op_clock import OFTEN
-from lpot_lightning.timing.ratio import Ratio, compared
+from lpot_lightning.timing.ratio import Ratio, Step, compared
 
 SETTLED, WHILE = OFTEN + 2, 0.2
-"""Steps of int8 before those that count, within so many seconds: then it is as fast as it gets."""
+"""Runs of int8 before those that count, within so many seconds: then it is as fast as it gets."""
 
 
 def measure_speedup(
@@ -39,9 +39,8 @@ def measure_speedup(
         return compared(one, other)
 
 
-def _settle(step: Callable[[], float]) -> None:
-    spent = 0.0
-    for _ in range(SETTLED):
-        spent += step()
-        if spent > WHILE:
-            return
+def _settle(step: Step) -> None:
+    if SETTLED:
+        (first,) = step(1)
+        if more := min(SETTLED - 1, int(WHILE / max(first, 1e-9))):
+            step(more)

@@ -8,9 +8,13 @@ from math import comb
 from statistics import median
 
 Spread = tuple[float, float]
-WARM_UP, LEAST, ENOUGH, MOST = 1, 3, 11, 31
+Step = Callable[[int], Sequence[float]]
+"""Does a step so many times, and returns the seconds of each."""
+WARM_UP, LEAST, ENOUGH, MOST = 1, 3, 12, 30
 """Pairs of runs: before the first that counts, at least, until the spread may end it, at most."""
 SECONDS = 3.0
+TURN, IN_A_TURN = 3, 0.2
+"""Runs of one until it is the other's turn, within so many seconds."""
 TIGHT = 1.05
 """A spread of which the upper end is no further from the lower one needs no more runs."""
 MISSED = 0.05
@@ -82,36 +86,40 @@ def _left_out(count: int, missed: float) -> int:
     return number
 
 
-def compared(one: Callable[[], float], other: Callable[[], float]) -> Ratio:
+def compared(one: Step, other: Step) -> Ratio:
     """Return how many times as long ``one`` takes as ``other``, run in turns.
 
-    Who begins changes from pair to pair. It ends when the spread is ``TIGHT``, when all runs have
-    taken ``SECONDS``, though never before ``LEAST`` pairs, and after ``MOST`` pairs.
+    A turn is a few runs, of long steps a single one; who begins changes from turn to turn. It ends
+    when the spread is ``TIGHT``, when all runs have taken ``SECONDS``, though never before
+    ``LEAST`` pairs, and after ``MOST`` pairs. Where it is tight both have begun equally often: a
+    machine that grows slower all the time favours none.
 
     Args:
-        one: does a step and returns its seconds, by whatever clock; so does ``other``.
+        one: does steps and returns the seconds of each, by whatever clock; so does ``other``.
     """
-    for _ in range(WARM_UP):
-        one()
-        other()
+    runs = _in_a_turn([*one(WARM_UP), *other(WARM_UP)] if WARM_UP else [])
     ones: list[float] = []
     others: list[float] = []
-    while not _is_enough(ones, others):
-        if len(ones) % 2 == 0:
-            ones.append(one())
-            others.append(other())
-        else:
-            others.append(other())
-            ones.append(one())
+    turns = [(one, ones), (other, others)]
+    while not _is_enough(ones, others, even=2 * runs):
+        for step, seconds in turns:
+            seconds.extend(step(min(runs, MOST - len(seconds))))
+        turns.reverse()
     return Ratio.of(ones, others)
 
 
-def _is_enough(ones: Sequence[float], others: Sequence[float]) -> bool:
+def _in_a_turn(seconds: Sequence[float]) -> int:
+    longest = max(seconds, default=IN_A_TURN)
+    return max(1, min(TURN, int(IN_A_TURN / max(longest, 1e-9))))
+
+
+def _is_enough(ones: Sequence[float], others: Sequence[float], even: int) -> bool:
     if len(ones) >= MOST:
         return True
     if len(ones) >= LEAST and sum(ones) + sum(others) > SECONDS:
         return True
-    return len(ones) >= ENOUGH and _is_tight(Ratio.of(ones, others).spread)
+    both_began = len(ones) >= ENOUGH and len(ones) % even == 0
+    return both_began and _is_tight(Ratio.of(ones, others).spread)
 
 
 def _is_tight(spread: Spread | None) -> bool:

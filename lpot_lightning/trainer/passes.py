@@ -94,15 +94,15 @@ class Passes:
 
     def step_seconds(
         self, model: nn.Module, batches: Sequence[Sequence[Any]], user: CombinedLoader
-    ) -> float:
-        """Return the seconds of the forward work of one step, the median over ``batches``.
+    ) -> list[float]:
+        """Return the seconds of the forward work of the step on each of ``batches``.
 
         It is ``validation_step`` without what it logs, and without torchmetrics.
         """
         clock = StopWatch()
         with clock.only_forward(model):
             self.show(model, batches, user, clock.around([]))
-        return self.ranks.agreed(clock.median)
+        return self.ranks.agreed(clock.seconds)
 
 
 class StopWatch:
@@ -117,13 +117,13 @@ class StopWatch:
 
     def __init__(self) -> None:
         self._started = self._aside = 0.0
-        self._seconds: list[float] = []
+        self.seconds: list[float] = []
         self._is_aside = False
 
     @property
     def median(self) -> float:
         """The median of all steps, 0 if there was none."""
-        return median(self._seconds) if self._seconds else 0.0
+        return median(self.seconds) if self.seconds else 0.0
 
     def around(self, callbacks: Sequence[Callback]) -> list[Callback]:
         """Return ``callbacks`` with those before and after them that start and stop the watch."""
@@ -135,7 +135,7 @@ class StopWatch:
 
     def stop(self) -> None:
         """The step is done."""
-        self._seconds.append(perf_counter() - self._started - self._aside)
+        self.seconds.append(perf_counter() - self._started - self._aside)
 
     @contextmanager
     def only_forward(self, model: nn.Module) -> Iterator[None]:

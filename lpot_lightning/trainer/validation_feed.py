@@ -119,9 +119,14 @@ class ValidationFeed:
                 " calibrate on other data, with `calib='val'` or a `calib_dataloader()`"
             ) from error
 
-    def step_seconds(self, model: nn.Module) -> float:
-        """Return the seconds of one ``validation_step`` on the first calibration batch."""
-        return self._passes.step_seconds(model, self._data.first, self._data.user)
+    def step_seconds(self, model: nn.Module, runs: int = 1) -> list[float]:
+        """Return the seconds of ``validation_step`` on the first calibration batch, each run's.
+
+        Many runs in one pass take less time than as many passes: the loop around a step may take
+        longer than the step.
+        """
+        repeated = [list(one) * runs for one in self._data.first]
+        return self._passes.step_seconds(model, repeated, self._data.user)
 
 
 def _shortened(batches: Sequence[Any]) -> list[Any]:

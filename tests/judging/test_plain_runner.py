@@ -140,7 +140,7 @@ def test_where_the_model_itself_is_never_called_the_function_is_the_step() -> No
     one = runner(lambda model: 0.5 if len(model.forward(ROWS)) else 0.0)
     one.try_out(model)
     one.calibrate(model)
-    assert one.step_seconds(model) > 0
+    assert one.step_seconds(model)[0] > 0
     assert len(model.seen) == 3
 
 

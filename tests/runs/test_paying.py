@@ -251,10 +251,10 @@ def test_the_batch_of_the_user_is_what_is_timed(heard: list[Any]) -> None:
     shown: list[int] = []
 
     class Watched(Agreement):
-        def step_seconds(self, model: Any) -> float:
+        def step_seconds(self, model: Any, runs: int = 1) -> list[float]:
             handle = model.register_forward_pre_hook(lambda _, args: shown.append(len(args[0])))
             with handle:
-                return super().step_seconds(model)
+                return super().step_seconds(model, runs)
 
     run(net(), Watched(net()))
     assert set(shown) == {64}

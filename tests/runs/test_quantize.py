@@ -336,7 +336,7 @@ def test_int8_that_is_slower_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     judge = Agreement(net())
     seconds = iter([0.0, *[1.0, 2.0, 2.0, 1.0] * 20])  # the graphs are tried out first
-    judge.step_seconds = lambda model: next(seconds)  # type: ignore[method-assign]
+    judge.step_seconds = lambda model, runs=1: [next(seconds) for _ in range(runs)]  # type: ignore[method-assign]
     result = run(net(), judge, said=said)
     assert result.speedup == 0.5
     assert result.speedup_spread == (0.5, 0.5)
@@ -446,7 +446,7 @@ def test_where_files_go(asked: dict[str, str], folder: str) -> None:
 def test_a_step_that_fails_by_itself_is_not_blamed_on_the_graphs() -> None:
     judge = Agreement(net())
 
-    def fail(model: nn.Module) -> float:
+    def fail(model: nn.Module, runs: int = 1) -> list[float]:
         raise RuntimeError("out of patience")
 
     judge.step_seconds = fail  # type: ignore[method-assign]
