@@ -124,6 +124,9 @@ class PlainRunner:
         for call in self.batches or filter(None, [self._first]):
             self._show(model, call)
 
+    def seen(self, model: nn.Module) -> None:
+        """Nothing is judged but here."""
+
     def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
         """Judge ``model`` by one call of ``eval_func``.
 

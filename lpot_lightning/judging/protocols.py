@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from lpot_lightning.tuning.screening import Watch
+from lpot_lightning.tuning.screening import Recorder, Watch
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,29 @@ class Evaluation:
     step_seconds: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A pass that was over before it was asked for.
+
+    Args:
+        evaluation: what came out of it.
+        recorder: has seen it.
+        where: it was, for people.
+    """
+
+    evaluation: Evaluation
+    recorder: Recorder
+    where: str
+
+
 class Judge(Protocol):
     """Says how good models are: the validation loop of a Trainer, or a function."""
+
+    def seen(self, model: nn.Module) -> Seen | None:
+        """Return a pass that this very model has gone through, over the same data, if any.
+
+        In all processes if in one.
+        """
 
     def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
         """Judge ``model`` by one pass over the validation data.

@@ -64,6 +64,7 @@ class ScreenedJudge:
 
     Attributes:
         countdown: ends a trial within a batch when it is over.
+        fp32_passes: how many passes it took to judge the fp32 model.
     """
 
     def __init__(
@@ -73,12 +74,21 @@ class ScreenedJudge:
         self._recorder = Recorder() if gives_up else None
         self._criterion: Criterion | None = None
         self._curve: Curve | None = None
-        self._batches = self._of_all = 0
+        self._batches = self._of_all = self.fp32_passes = 0
         self.countdown = Countdown()
 
     def judge_fp32(self, model: nn.Module) -> Evaluation:
-        """Judge the model that trials are compared with, in full."""
-        found = self._judge.evaluate(model, "baseline", self._recorder)
+        """Judge the model that trials are compared with, in full; take what is known of it."""
+        seen = self._judge.seen(model)
+        if seen is None:
+            self.fp32_passes = 1
+            found = self._judge.evaluate(model, "baseline", self._recorder)
+        else:
+            found = seen.evaluation
+            self._recorder = None if self._recorder is None else seen.recorder
+            self._say(
+                f"the fp32 model was judged {seen.where}: that is taken, and no pass is spent"
+            )
         self._batches, self._of_all = found.batches, sum(self._ranks.gather(found.batches))
         return found
 

@@ -74,7 +74,9 @@ class Keeper:
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
             not_quantizable=dict(job.prepared.excluded),
             trials=outcome.trials,
-            evaluations=1 + self._before + sum(trial.score.evaluations for trial in outcome.trials),
+            evaluations=self._before
+            + job.fp32_passes
+            + sum(trial.score.evaluations for trial in outcome.trials),
             speedup=speed.middle,
             speedup_spread=speed.spread,
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),

@@ -32,6 +32,7 @@ class Job:
         model: fp32, in eval mode; its parts are exchanged for a while, and at the end for good.
         prepared: its observed parts.
         baseline: accuracy of the fp32 model.
+        fp32_passes: over the validation data, that it took to know it.
         criterion: how much of it may be lost.
         trained: what a training for int8 came to, where there was one.
         traits: what the model is known by in its files, besides its tensors.
@@ -46,6 +47,7 @@ class Job:
     model: nn.Module
     prepared: Prepared
     baseline: float
+    fp32_passes: int
     criterion: Criterion
     trained: Trained | None = None
     traits: Traits = Traits()

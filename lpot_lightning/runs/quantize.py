@@ -124,6 +124,7 @@ class _Run:
             model=model,
             prepared=prepared,
             baseline=baseline,
+            fp32_passes=self.judge.fp32_passes,
             criterion=criterion,
             trained=trained,
             traits=traits,

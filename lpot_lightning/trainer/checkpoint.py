@@ -32,7 +32,7 @@ FORMS = ("int8", "fake_quant")
 FILE = "best_quantized.ckpt"
 _MAX_PICKLED = 64 << 20
 """Of the names and shapes in a checkpoint; a million tensors have as much."""
-KEY, QAT = "lpot_lightning", "qat"
+KEY, QAT, VALIDATIONS = "lpot_lightning", "qat", "validations"
 _NEEDED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")
 """What Lightning loads no checkpoint without, also where a hook has taken it out."""
 _QAT_FIELDS: dict[str, Any] = {
@@ -256,8 +256,8 @@ def _quantized(
 ) -> Module:
     if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
         raise ArtifactError(
-            f"it holds no quantized model: it has no key `{KEY}`; the file to give is `{FILE}` of a"
-            " workspace, or a checkpoint that was saved while `QATCallback` trained"
+            f"it holds no quantized model; the file to give is `{FILE}` of a workspace, or a"
+            " checkpoint that was saved while `QATCallback` trained"
         )
     if form != "int8":
         raise ArtifactError(

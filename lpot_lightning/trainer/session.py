@@ -19,6 +19,7 @@ from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.trainer.calibration import Calibration, Source
 from lpot_lightning.trainer.checks import Loaders, find_loaders
+from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.passes import Passes
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.validation_feed import ValidationFeed
@@ -130,11 +131,20 @@ class SessionWork:
         self.ranks.make_equal([*model.parameters(), *model.buffers()])
         return model
 
-    def judge(self, monitor: str | None) -> ValidationJudge:
-        """Return who judges by ``monitor``, or by the metric that the user's callbacks watch."""
+    def judge(
+        self, monitor: str | None, validations: FitValidations | None = None
+    ) -> ValidationJudge:
+        """Return who judges by ``monitor``, or by the metric that the user's callbacks watch.
+
+        Args:
+            monitor: see above.
+            validations: those of the fit, which may have judged the same model.
+        """
         asked = monitor, self._conf.tuning.accuracy_criterion.higher_is_better
         session, loaders = self._session, lambda: self._loaders
-        return ValidationJudge(self._passes, session.module, asked, session.watchers, loaders)
+        return ValidationJudge(
+            self._passes, session.module, asked, session.watchers, loaders, validations
+        )
 
     def feed(
         self,

@@ -21,6 +21,7 @@ from lpot_lightning.runs.tuning_result import TuningResult, trial_line
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
+from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.trial import Trial
@@ -40,6 +41,7 @@ class Request:
         train: training data, where it is not that of the trainer.
         dense: the accuracy before the model was pruned, where it was.
         plan: by which channels are cut out of it first.
+        validations: those of the fit, which may have judged the same model.
     """
 
     conf: Conf
@@ -51,6 +53,7 @@ class Request:
     train: Any = None
     dense: float | None = None
     plan: ChannelPlan | None = None
+    validations: FitValidations | None = None
 
 
 def run_quantization(
@@ -86,7 +89,7 @@ def run_quantization(
         result = quantize_model(
             work.model(),
             conf,
-            work.judge(request.monitor),
+            work.judge(request.monitor, request.validations),
             work.feed(calib=request.calib, train=request.train, tells=trained is None),
             Options(
                 modules=request.modules,

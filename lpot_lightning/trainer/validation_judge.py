@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
@@ -11,9 +11,10 @@ from lightning.pytorch import Callback, LightningModule
 from torch import nn
 
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short, quoted
-from lpot_lightning.judging.protocols import Evaluation, Monitor
+from lpot_lightning.judging.protocols import Evaluation, Monitor, Seen
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
 from lpot_lightning.trainer.checks import Loaders, check_step
+from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.passes import Passes, StopWatch
 from lpot_lightning.trainer.scorers import lent, scorers
@@ -41,6 +42,7 @@ class ValidationJudge:
         asked: ``monitor``, where the user has named it, and the direction of the YAML.
         watchers: the user's callbacks; one of them may name the metric, or log it.
         loaders: gives the validation loaders, and how many batches of each a pass takes.
+        validations: those of the fit, which may have judged the same model.
     """
 
     def __init__(
@@ -50,14 +52,45 @@ class ValidationJudge:
         asked: tuple[str | None, bool | None],
         watchers: Sequence[Callback],
         loaders: Callable[[], Loaders],
+        validations: FitValidations | None = None,
     ) -> None:
         check_step(owner)
         self._passes, self._owner, self._ranks = passes, owner, passes.ranks
         self._asked_monitor, self._asked_direction = asked
         self._watchers, self._loaders = watchers, loaders
+        self._validations = validations
         self._scorers: list[Callback] = []
         self._found: Monitor | None = None
         self._averaged = False
+
+    def seen(self, model: nn.Module) -> Seen | None:
+        """Return what a validation of the fit found of this very model, over all of the data.
+
+        None is taken where a callback of the user's may have logged the metric: which one it was
+        has to be found out by a pass.
+        """
+        found = self._ranks.together(partial(self._seen_here, model))
+        if not all(self._ranks.gather(found is not None)):
+            return None
+        assert found is not None
+        self._found = found.evaluation.monitor
+        accuracy, batches = found.evaluation.accuracy, found.evaluation.batches
+        accuracy = self._over_ranks(accuracy, batches, self._found.name)
+        return replace(found, evaluation=replace(found.evaluation, accuracy=accuracy))
+
+    def _seen_here(self, model: nn.Module) -> Seen | None:
+        if self._validations is None or scorers(self._watchers):
+            return None
+        found = self._validations.of(model)
+        if found is None or not self._is_sought(found.evaluation.monitor):
+            return None
+        return found if found.evaluation.batches == sum(self._loaders()[1]) else None
+
+    def _is_sought(self, monitor: Monitor) -> bool:
+        """Whether it is what models are to be judged by, though another fit may have found it."""
+        sought = {self._asked_monitor} if self._asked_monitor else named_by(self._watchers)
+        same_way = self._asked_direction in (None, monitor.higher_is_better)
+        return same_way and (not sought or monitor.name in sought)
 
     def evaluate(self, model: nn.Module, label: str, watch: Watch | None = None) -> Evaluation:
         """Judge ``model`` by one pass over the validation data.

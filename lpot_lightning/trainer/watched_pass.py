@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torchmetrics import Metric
 
 from lpot_lightning.data.batches import samples_in
-from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, logged_by
+from lpot_lightning.trainer.borrowed_loop import logged_by
 from lpot_lightning.trainer.partial_metric import Held, Number, partial_of, updates
 from lpot_lightning.tuning.screening import Watch
 
@@ -28,11 +30,15 @@ class Running(Callback):
         loop: of the pass.
         find: returns the name of the metric to watch, ``None`` where what is logged so far does
             not tell.
+
+    Attributes:
+        batches: that are done.
+        checksum: of all batches so far; ``own`` is that of the last one alone.
     """
 
-    def __init__(self, watch: Watch, loop: BorrowedLoop, find: Callable[[], str | None]) -> None:
+    def __init__(self, watch: Watch, loop: _EvaluationLoop, find: Callable[[], str | None]) -> None:
         self._watch, self._loop, self._find = watch, loop, find
-        self.batches = self.checksum = self._updates = 0
+        self.batches = self.checksum = self.own = self._updates = 0
         self._samples = 0.0
         self._name: str | None = None
 
@@ -40,7 +46,8 @@ class Running(Callback):
         self, trainer: Trainer, module: LightningModule, batch: Any, *_: object
     ) -> None:
         """Look at the data, before ``validation_step`` can change them."""
-        self.checksum = checksum(batch, self.checksum)
+        self.own = checksum(batch, 0)
+        self.checksum = zlib.crc32(self.own.to_bytes(4, "big"), self.checksum)
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: object
@@ -61,6 +68,12 @@ class Running(Callback):
             return None
         assert self._name is not None
         return partial_of(self._name, item, self._samples)
+
+    def metric(self) -> Metric | None:
+        """Return the torchmetrics object that is watched; ``None`` for a plain number."""
+        item = self._item()
+        value = None if item is None or item.is_tensor else item.value
+        return value if isinstance(value, Metric) else None
 
     def _item(self) -> _ResultMetric | None:
         self._name = self._name or self._find()

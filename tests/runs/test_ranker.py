@@ -64,6 +64,7 @@ def ranker(made: Any, history: History, said: list[str], objective: str = "perfo
         model=nobody,
         prepared=made,
         baseline=0.9,
+        fp32_passes=1,
         criterion=nobody,
     )
     return Ranker(job, Space(OPS), history)
