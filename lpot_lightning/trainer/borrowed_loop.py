@@ -114,6 +114,13 @@ class ShowingLoop(BorrowedLoop):
         self._module_mode.restore(self.trainer.lightning_module)
 
 
+class RepeatingLoop(ShowingLoop):
+    """Shows one batch again and again, each time as the one that it is."""
+
+    def _evaluation_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        super()._evaluation_step(batch, 0, *args, **kwargs)
+
+
 class HeldBatches:
     """Batches in memory as a dataloader; a list would be taken apart down to its tensors.
 

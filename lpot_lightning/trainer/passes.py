@@ -20,7 +20,15 @@ from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.stand_in import HELD
 from lpot_lightning.module.untouched import as_before_but, as_before_on_error
-from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, ShowingLoop, Warned, held, quiet, run
+from lpot_lightning.trainer.borrowed_loop import (
+    BorrowedLoop,
+    RepeatingLoop,
+    ShowingLoop,
+    Warned,
+    held,
+    quiet,
+    run,
+)
 from lpot_lightning.trainer.progress import Bar, Progress
 
 _OF = ("forward", "update", "compute")
@@ -82,26 +90,31 @@ class Passes:
         batches: Sequence[Sequence[Any]],
         user: CombinedLoader,
         callbacks: Sequence[Callback] = (),
+        kind: type[ShowingLoop] = ShowingLoop,
     ) -> None:
         """Show ``model`` batches, one list a validation loader of the ``user``.
 
         Attributes of the user's modules are as they were afterwards: what a step has gathered is
         for the end of an epoch, which does not come.
         """
-        loop = ShowingLoop(self.trainer, held(batches, user), [len(one) for one in batches])
+        loop = kind(self.trainer, held(batches, user), [len(one) for one in batches])
         with as_before_but(model, HELD):
             self.run(model, loop, callbacks)
 
     def step_seconds(
-        self, model: nn.Module, batches: Sequence[Sequence[Any]], user: CombinedLoader
+        self, model: nn.Module, first: Sequence[Sequence[Any]], user: CombinedLoader, runs: int
     ) -> list[float]:
-        """Return the seconds of the forward work of the step on each of ``batches``.
+        """Return the seconds of the forward work of the step on the ``first`` batch, each run's.
+
+        Many runs in one pass take less time than as many passes: the loop around a step may take
+        longer than the step.
 
         It is ``validation_step`` without what it logs, and without torchmetrics.
         """
         clock = StopWatch()
         with clock.only_forward(model):
-            self.show(model, batches, user, clock.around([]))
+            repeated = [list(one) * runs for one in first]
+            self.show(model, repeated, user, clock.around([]), RepeatingLoop)
         return self.ranks.agreed(clock.seconds)
 
 

@@ -9,6 +9,8 @@ from qat_scenes import APPROACH
 from torch.utils.data import DataLoader
 
 from lpot_lightning import QATCallback, QuantizationCallback, quantize
+from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.trainer.session import Session
 
 
 class Gathering(Lit):
@@ -108,3 +110,30 @@ def test_before_the_first_batch_of_a_fit_the_loaders_are_there_as_well(workspace
     loaders = val_loader() if module is Asking else [val_loader(), val_loader(24)]
     trainer(callback, max_epochs=1).fit(module(), train_loader(), loaders)
     assert callback.result.status == "met"
+
+
+class PerBatch(Lit):
+    """Has something for each batch of the data that it was made for."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.steps = [16, 0, 0], 0
+
+    def validation_step(self, batch, batch_idx):
+        self.steps += 1
+        if len(batch[0]) != self.sizes[batch_idx]:
+            raise ValueError(f"this is not batch {batch_idx}")
+
+
+def test_a_batch_that_is_timed_again_is_still_the_first_one(workspace):
+    found = []
+
+    class Times(Lit):
+        def on_validation_end(self):
+            session = Session(self.trainer, PerBatch(), [])
+            with session.at_work(read_conf(conf(workspace))) as work:
+                found.extend(work.feed(calib="val").step_seconds(work.model(), 5))
+
+    trainer().validate(Times(), val_loader(), verbose=False)
+    assert len(found) == 5
+    assert min(found) > 0
