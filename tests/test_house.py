@@ -33,15 +33,17 @@ INSIDE = {
     "trainer": (
         "checks monitor precision progress readable scorers placed partial_metric",
         "keepers cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
-        "ending passes",
+        "ending passes fit_validations",
         "weights calibration validation_judge",
         "validation_feed",
         "session",
         "tuned_run",
     ),
     "runs": (
-        "result trained speed workspace paying_result frozen",
-        "options job objective tuning_result pruning_result pruned_files run_history model_watch",
+        "result trained speed paying_result frozen",
+        "workspace",
+        "options entering job objective tuning_result pruning_result pruned_files run_history"
+        " model_watch",
         "ranker op_selection paying preparation training channels best_model",
         "quantize prune",
     ),

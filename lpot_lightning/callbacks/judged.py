@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lpot_lightning.callbacks.postbox import Postbox
@@ -19,6 +20,7 @@ from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean, quoted
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.runs.entering import enter
 from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
@@ -53,7 +55,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._result: Result | None = None
         self._postbox, self._left, self._fits = Postbox(), "", 0
         self._found_monitor: Monitor | None = None
-        self._workspace = Workspace()
+        self._asked_workspace = self._workspace = Workspace()
         self._lock: WorkspaceLock | None = None
         self._weights_left: str | None = None
         self._session: Session | None = None
@@ -94,11 +96,8 @@ class JudgedCallback(Callback, Generic[Result]):
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
         self._release()
-        self._workspace = workspace_in(trainer, self.conf)
-        folder = self._workspace.folder
-        if folder is not None and not _is_held(folder, trainer):
-            self._lock = WorkspaceLock(folder)
-            in_one_process(trainer, self._lock.acquire)
+        self._asked_workspace = workspace_in(trainer, self.conf)
+        self._workspace = self._shared(trainer) or in_one_process(trainer, self._entered)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,6 +185,23 @@ class JudgedCallback(Callback, Generic[Result]):
             self._left = f"{self._fits}\n{workspace.resolve()}"
             self._postbox.put(self._left)
 
+    def _shared(self, trainer: Trainer) -> Workspace | None:
+        """Return the workspace of another callback of the same fit that asked for the same."""
+        others = (one for one in callbacks_of(trainer) if isinstance(one, JudgedCallback))
+        asked = (
+            one
+            for one in others
+            if one._lock is not None and one._asked_workspace == self._asked_workspace
+        )
+        return next((one._workspace for one in asked), None)
+
+    def _entered(self) -> Workspace:
+        """Keep others out of the workspace; where another run is in it, take one of one's own."""
+        if self._asked_workspace.folder is None:
+            return self._asked_workspace
+        own, self._lock = enter(self._asked_workspace, rank_zero_info)
+        return own
+
     def _release(self) -> None:
         session, self._session = self._session, None
         if session is not None:
@@ -202,12 +218,6 @@ def _add(error: Exception, text: str) -> None:
         error.args = (f"{said}{'' if said.endswith(('.', '?')) else '.'} {text}",)
     else:
         error.add_note(text)
-
-
-def _is_held(workspace: Path, trainer: Trainer) -> bool:
-    """Return whether another callback of the same fit keeps others out for both."""
-    held = (one._lock for one in callbacks_of(trainer) if isinstance(one, JudgedCallback))
-    return any(lock is not None and lock.folder == workspace for lock in held)
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:

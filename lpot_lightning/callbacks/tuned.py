@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from typing_extensions import override
 
+from lpot_lightning.artifacts.earlier import RESULT
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
@@ -21,7 +22,6 @@ from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
-from lpot_lightning.runs.workspace import RESULT
 from lpot_lightning.trainer.checkpoint import read_checkpoint
 from lpot_lightning.trainer.checks import check_trainer
 from lpot_lightning.trainer.keepers import CHOICES, Choice, saved_weights

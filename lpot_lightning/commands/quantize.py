@@ -22,8 +22,10 @@ from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.copying import second_model
+from lpot_lightning.runs.entering import enter
 from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
 from lpot_lightning.trainer.calibration import Source
@@ -111,7 +113,7 @@ def quantize(
     driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
-        ending_well(lambda: f"{workspace.left()}; go on with the same call of `quantize`"),
+        ending_well(lambda: f"{driver.workspace.left()}; go on with the same call of `quantize`"),
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
@@ -155,10 +157,18 @@ class _Driver(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = self._request.workspace.folder
-        if folder is not None:
-            self._lock = WorkspaceLock(folder)
-            in_one_process(trainer, self._lock.acquire)
+        if self._request.workspace.folder is not None:
+            own = in_one_process(trainer, self._entered)
+            self._request = dataclasses.replace(self._request, workspace=own)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where the files go."""
+        return self._request.workspace
+
+    def _entered(self) -> Workspace:
+        own, self._lock = enter(self._request.workspace, rank_zero_info)
+        return own
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

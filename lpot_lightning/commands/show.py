@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lpot_lightning.artifacts.earlier import HISTORY, RESULT
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.errors import ArtifactError, in_short
@@ -16,7 +17,6 @@ from lpot_lightning.machine.files import expanded
 from lpot_lightning.runs.pruned_files import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.runs.tuning_result import TuningResult, by_reason, read_result
-from lpot_lightning.runs.workspace import HISTORY, RESULT
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)

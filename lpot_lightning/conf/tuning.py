@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.schema import (
     AccuracyCriterionConf,
@@ -18,6 +20,7 @@ STRATEGIES_REFUSED = {
     "automixedprecision": "LPOT's strategy for TensorFlow's mixed precision",
 }
 _ALLOWED = quoted(STRATEGIES)
+_URL = re.compile(r"[A-Za-z][\w+.\-]+://")
 SIGOPT = "belongs to SigOpt, a service that no longer exists: leave it out."
 STRATEGY_REFUSED = {
     name: SIGOPT for name in ("sigopt_api_token", "sigopt_project_id", "sigopt_experiment_name")
@@ -33,8 +36,21 @@ def read_tuning(field: Field) -> TuningConf:
         accuracy_criterion=_criterion,
         exit_policy=lambda policy: read_into(ExitPolicyConf, policy),
         tensorboard=_tensorboard,
-        workspace=lambda workspace: read_into(WorkspaceConf, workspace),
+        workspace=lambda workspace: read_into(
+            WorkspaceConf, workspace, path=_folder_here, resume=_folder_here
+        ),
     )
+
+
+def _folder_here(field: Field) -> str:
+    path = field.text("")
+    if _URL.match(path):
+        raise field.error(
+            f"is `{path}`, which is no folder of this machine; a run locks its workspace, and"
+            " writes files whole or not at all; allowed: a folder. Copy the files when the run is"
+            " over."
+        )
+    return path
 
 
 def _strategy(field: Field) -> StrategyConf:

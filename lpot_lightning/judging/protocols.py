@@ -38,7 +38,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class EarlierPass:
     """A pass that was over before it was asked for.
 
     Args:
@@ -55,7 +55,7 @@ class Seen:
 class Judge(Protocol):
     """Says how good models are: the validation loop of a Trainer, or a function."""
 
-    def seen(self, model: nn.Module) -> Seen | None:
+    def seen(self, model: nn.Module) -> EarlierPass | None:
         """Return a pass that this very model has gone through, over the same data, if any.
 
         In all processes if in one.

@@ -14,6 +14,8 @@ from lpot_lightning.data.meter import Meter, meter_of
 from lpot_lightning.errors import ConfError
 from lpot_lightning.machine.audible import audible
 from lpot_lightning.machine.signals import told_when_stopped
+from lpot_lightning.runs.entering import entered
+from lpot_lightning.runs.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,3 +82,14 @@ def told(left: Callable[[], str]) -> Iterator[None]:
 
     with audible(logging.getLogger("lpot_lightning")), told_when_stopped(tell):
         yield
+
+
+@contextmanager
+def at_work(asked: Workspace) -> Iterator[Workspace]:
+    """Keep others out of a workspace, and do what ``told`` does of what is left in it."""
+    with (
+        audible(logging.getLogger("lpot_lightning")),
+        entered(asked, _LOG.info) as own,
+        told(own.left),
+    ):
+        yield own

@@ -35,7 +35,6 @@ from lpot_lightning.lpot.plain_judge import eval_loader_of, judge_of
 from lpot_lightning.lpot.q_func import check_same
 from lpot_lightning.lpot.train_block import Hooks, train_loop_of
 from lpot_lightning.machine.files import write_file
-from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import check, told_when_stopped
@@ -43,6 +42,7 @@ from lpot_lightning.module.copying import second_model
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.channels import Channels, find_channels
+from lpot_lightning.runs.entering import entered
 from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.prune import Dense, PruningEnd, finish_pruning
 from lpot_lightning.runs.pruned_files import UNJUDGED, judged_left, unused
@@ -114,11 +114,9 @@ class PlainPruning:
             EvaluationError: if the dense model cannot be judged.
         """
         given, conf = self._given, self._conf
-        workspace = Workspace.of(conf).folder
-        assert workspace is not None
         with (
-            WorkspaceLock(workspace),
-            told_when_stopped(partial(self._tell_what_is_left, workspace)),
+            entered(Workspace.of(conf), _LOG.info) as own,
+            told_when_stopped(partial(self._tell_what_is_left, own)),
             seeded(conf.tuning.random_seed),
         ):
             train = self._training()
@@ -139,7 +137,7 @@ class PlainPruning:
                 judge=runner,
                 feed=runner,
                 dense=Dense(start=dense),
-                workspace=workspace,
+                workspace=own.folder,
                 ranks=Ranks(),
                 say=_LOG.info,
                 channels=channels,
@@ -152,11 +150,12 @@ class PlainPruning:
     def _keep(self, result: PruningResult) -> None:
         self._result = result
 
-    def _tell_what_is_left(self, workspace: Path) -> None:
+    def _tell_what_is_left(self, workspace: Workspace) -> None:
         if self._result is not None:
             left = judged_left(self._result)
         elif self._trained is not None:
-            left = _save_unjudged(self._trained, workspace)
+            assert workspace.folder is not None
+            left = _save_unjudged(self._trained, workspace.folder)
         else:
             left = "nothing was trained to its end or written; go on with the same call"
         _LOG.info("interrupted: %s", left)

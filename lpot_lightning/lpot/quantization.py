@@ -13,7 +13,7 @@ from lpot_lightning.conf.ownership import (
 )
 from lpot_lightning.lpot.data_sources import sources_of
 from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
-from lpot_lightning.lpot.imperative import Parts, told
+from lpot_lightning.lpot.imperative import Parts, at_work
 from lpot_lightning.lpot.quantize_plainly import quantize_by
 from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
@@ -132,6 +132,7 @@ class Quantization(Parts):
         replaced = what_arguments_replace(self.conf, given.names)
         idle = what_has_no_effect(self.conf, given.names)
         warn_of_what_is_left(self.conf, given, replaced, idle)
-        with told(lambda: Workspace.of(self.conf).left()):
-            self.result = quantize_by(sources_of(given, self.conf), self.conf, modules)
+        with at_work(Workspace.of(self.conf)) as workspace:
+            sources = sources_of(given, self.conf)
+            self.result = quantize_by(sources, self.conf, workspace, modules)
         return self.result.model

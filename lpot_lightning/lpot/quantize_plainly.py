@@ -15,7 +15,6 @@ from lpot_lightning.judging.plain_runner import PlainRunner
 from lpot_lightning.lpot.data_sources import Sources
 from lpot_lightning.lpot.given import QAT
 from lpot_lightning.lpot.q_func import train_by
-from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.quantization.backend import Training
@@ -31,21 +30,22 @@ from lpot_lightning.runs.workspace import Workspace
 _LOG = logging.getLogger(__name__)
 
 
-def quantize_by(sources: Sources, conf: Conf, modules: tuple[str, ...] = ()) -> TuningResult:
+def quantize_by(
+    sources: Sources, conf: Conf, workspace: Workspace, modules: tuple[str, ...] = ()
+) -> TuningResult:
     """Quantize a model by its sources; random numbers are as before afterwards.
 
     Args:
         sources: of the run.
         conf: checked.
+        workspace: where the files go; nobody else is in it.
         modules: see ``Options``.
 
     Raises:
         LpotError: of the kind that says what is wrong.
         Exception: what ``q_func`` raises.
     """
-    workspace = Workspace.of(conf)
-    assert workspace.folder is not None
-    with WorkspaceLock(workspace.folder), seeded(conf.tuning.random_seed):
+    with seeded(conf.tuning.random_seed):
         options = Options(modules=modules, workspace=workspace, depends_on=sources.judge.depends_on)
         run = _PlainQuantization(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()

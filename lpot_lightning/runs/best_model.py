@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.earlier import DEPLOY, RESULT, forget_besides
 from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
@@ -20,17 +21,25 @@ from lpot_lightning.runs.paying_result import NotPaying, Paying
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
-from lpot_lightning.runs.workspace import DEPLOY, RESULT, deploy_yaml
+from lpot_lightning.runs.workspace import deploy_yaml
 from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.trial import Outcome, Trial
 
 
 class Keeper:
-    """Writes the best model of a job whenever it is found, and makes the result at the end."""
+    """Writes the best model of a job whenever it is found, and makes the result at the end.
 
-    def __init__(self, job: Job, space: Space, paying: Paying) -> None:
+    Args:
+        job: see there.
+        space: what each op may be.
+        paying: which ops do not pay.
+        anew: whether what is in the workspace is another run's.
+    """
+
+    def __init__(self, job: Job, space: Space, paying: Paying, *, anew: bool) -> None:
         self._job, self._space, self._paying = job, space, paying
+        self._anew = anew
         self._saved: Recipe | None = None
 
     @property
@@ -138,6 +147,8 @@ class Keeper:
         put(fresh, parts)
         traits, probe = job.traits.described(fresh)
         plain |= probe
+        if self._anew and self._saved is None:
+            forget_besides(job.folder)
         written = storage.save(job.folder, self._configure(trial) | traits, plain)
         job.listener.saved(written, plain)
 

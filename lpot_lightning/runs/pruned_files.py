@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.storage import save
+from lpot_lightning.artifacts.earlier import PRUNED, keep_earlier
+from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.tune_config import PRUNING, heading, verdict
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.machine.files import open_folder, write_file
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.machine.files import open_folder, read_file, write_file
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.pruning_result import NAMES, PruningResult
@@ -21,7 +25,13 @@ UNJUDGED = "unjudged"
 """How files of weights are called that a signal kept from being judged."""
 
 
-def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPlan | None) -> None:
+def save_pruned(
+    folder: Path,
+    result: PruningResult,
+    conf: Conf,
+    plan: ChannelPlan | None,
+    say: Callable[[str], object],
+) -> None:
     """Write ``pruned_configure.yaml``, ``pruned_model_weights.pt`` and ``pruning_result.json``.
 
     Args:
@@ -29,6 +39,7 @@ def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPl
         result: with its model.
         conf: for the names.
         plan: by which channels were cut out, where they were.
+        say: takes where the files of another run are kept.
 
     Raises:
         ArtifactError: if a file cannot be written; what was there before still loads.
@@ -36,11 +47,24 @@ def save_pruned(folder: Path, result: PruningResult, conf: Conf, plan: ChannelPl
     open_folder(folder)
     state = nn.Module.state_dict(result.model)
     plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not _has(folder, plain) and (kept := keep_earlier(folder, PRUNED)):
+        say(f"the pruned model of another run is kept as `{kept}`")
     configure = _configure(result, conf)
     if plan is not None:
         configure["channels"] = plan.to_dict()
     save(folder, configure, plain, NAMES)
     write_file(folder / RESULT, result.to_json())
+
+
+def _has(folder: Path, plain: Mapping[str, Tensor]) -> bool:
+    """Whether the weights in a workspace are these: a fit that goes on ends with what it had."""
+    try:
+        before = read_weights(read_file(folder / NAMES.weights, memory()), folder / NAMES.weights)
+    except ArtifactError:
+        return False  # none, or not to be read: they are kept as they are
+    return before.keys() == plain.keys() and all(
+        torch.equal(before[name], value) for name, value in plain.items()
+    )
 
 
 def judged_left(result: PruningResult) -> str:

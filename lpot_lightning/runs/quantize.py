@@ -136,7 +136,7 @@ class _Run:
         for note in space.notes:
             say(note)
         paying = find_paying(job, space, history, found.seconds)
-        keeper, ranker = Keeper(job, space, paying), Ranker(job, space, history)
+        keeper, ranker = Keeper(job, space, paying, anew=history.anew), Ranker(job, space, history)
         outcome = self._tune(job, space, history, keeper, ranker, paying)
         return keeper.finish(outcome, ranker)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from lpot_lightning.artifacts.earlier import keep_earlier
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.machine.files import open_folder
+from lpot_lightning.machine.files import open_folder, remove_file
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.history import History, Known
@@ -47,7 +49,11 @@ def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
         **job.options.depends_on(),
     )
     must_match = workspace.resume is not None
-    history = History.open(workspace.history, fingerprints, must_match=must_match)
+    if workspace.history is not None and not workspace.history.exists() and not must_match:
+        _keep_without_history(job, workspace.history.parent)
+    history = History.open(
+        workspace.history, fingerprints, must_match=must_match, archive=_kept_whole
+    )
     history.check_baseline(job.baseline)
     for note in (history.repaired, history.archived):
         if note:
@@ -55,6 +61,19 @@ def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
     if tried := len({past.recipe.key for past in history.trials}):
         job.listener.say(f"going on after {tried} finished trials in `{workspace.history}`")
     return history
+
+
+def _keep_without_history(job: Job, folder: Path) -> None:
+    if kept := keep_earlier(folder):
+        job.listener.say(f"the model of another run is kept as `{kept}`: it has no history here")
+
+
+def _kept_whole(history: Path) -> Path:
+    """Keep all that another run has left, and let a new history begin."""
+    kept = keep_earlier(history.parent)
+    remove_file(history)
+    assert kept is not None
+    return kept
 
 
 def what_trials_depend_on(conf: Conf, **others: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import StandIn, computing, replaced
 from lpot_lightning.quantization.op_clock import OFTEN
-from lpot_lightning.timing.ratio import Ratio, Step, compared
+from lpot_lightning.timing.ratio import Ratio, Steps, compared
 
 SETTLED, WHILE = OFTEN + 2, 0.2
 """Runs of int8 before those that count, within so many seconds: then it is as fast as it gets."""
@@ -39,7 +39,7 @@ def measure_speedup(
         return compared(one, other)
 
 
-def _settle(step: Step) -> None:
+def _settle(step: Steps) -> None:
     if SETTLED:
         (first,) = step(1)
         if more := min(SETTLED - 1, int(WHILE / max(first, 1e-9))):

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
+from lpot_lightning.artifacts.earlier import HISTORY
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import expanded, read_file
 from lpot_lightning.tuning.journal import MAX_BYTES
-
-HISTORY, DEPLOY, RESULT = "history.jsonl", "deploy.yaml", "result.json"
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,13 @@ class Workspace:
     def of(cls, conf: Conf, root: Path = Path()) -> Workspace:
         """Return what a conf asks for; LPOT's ``framework/name`` where it names no folder.
 
+        Paths are absolute: a training may go to another folder.
+
         Args:
             conf: checked.
             root: that relative paths lie below.
         """
-        asked = conf.tuning.workspace
+        asked, root = conf.tuning.workspace, root.absolute()
         resume = None if asked.resume is None else _history_in(root / expanded(asked.resume))
         if asked.path is not None:
             return cls(root / expanded(asked.path), resume)

@@ -8,7 +8,7 @@ from math import comb
 from statistics import median
 
 Spread = tuple[float, float]
-Step = Callable[[int], Sequence[float]]
+Steps = Callable[[int], Sequence[float]]
 """Does a step so many times, and returns the seconds of each."""
 WARM_UP, LEAST, ENOUGH, MOST = 1, 3, 12, 30
 """Pairs of runs: before the first that counts, at least, until the spread may end it, at most."""
@@ -86,7 +86,7 @@ def _left_out(count: int, missed: float) -> int:
     return number
 
 
-def compared(one: Step, other: Step) -> Ratio:
+def compared(one: Steps, other: Steps) -> Ratio:
     """Return how many times as long ``one`` takes as ``other``, run in turns.
 
     A turn is a few runs, of long steps a single one; who begins changes from turn to turn. It ends

@@ -14,9 +14,9 @@ from torch import nn
 
 from lpot_lightning.artifacts.constants import modules_of
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.judging.protocols import Evaluation, Monitor, Seen
+from lpot_lightning.judging.protocols import EarlierPass, Evaluation, Monitor
 from lpot_lightning.module.fingerprint import content_hash
-from lpot_lightning.trainer.kept_curve import curve_from, curve_state
+from lpot_lightning.trainer.partial_metric import curve_from, curve_state
 from lpot_lightning.trainer.watched_pass import Running
 from lpot_lightning.tuning.screening import Pass, Recorder
 
@@ -86,7 +86,7 @@ class FitValidations:
         validations.end_batch(trainer, module, batch)
         validations.end_data()  # on_validation_epoch_end
         validations.end(trainer, module, monitor)
-        validations.of(model)  # a `Seen`, or None
+        validations.of(model)  # a `EarlierPass`, or None
     """
 
     def __init__(self, find: Callable[[Trainer], str | None]) -> None:
@@ -148,14 +148,14 @@ class FitValidations:
             if not self._same:
                 self._best = self._last = None
 
-    def of(self, model: nn.Module) -> Seen | None:
+    def of(self, model: nn.Module) -> EarlierPass | None:
         """Return what a validation of this very model found, its plain attributes included."""
         kept = [one for one in (self._last, self._best) if one is not None]
         sought = identity(model) if kept and self._same else ""
         for one in kept:
             if one.model == sought:
                 where = f"by the fit's own validation of epoch {one.epoch}"
-                return Seen(evaluation=one.evaluation, recorder=one.recorder, where=where)
+                return EarlierPass(evaluation=one.evaluation, recorder=one.recorder, where=where)
         return None
 
     def state(self) -> dict[str, Any]:

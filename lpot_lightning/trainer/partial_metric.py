@@ -1,25 +1,33 @@
-"""What a logged metric has seen so far, left as it is."""
+"""What a logged metric has seen so far, left as it is; in a checkpoint as plain values."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_max, dim_zero_min, dim_zero_sum
 
-from lpot_lightning.errors import in_short
-from lpot_lightning.tuning.screening import Unseen
+from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.tuning.screening import Partial, Point, Recorder, Unseen
 
 MOST_NUMBERS = 10_000
 """In the state of a metric, beyond which copies of it would need too much memory and time."""
+NOT_KEPT = "the checkpoint has no running values of the pass that the fp32 model was judged in"
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "max": torch.max,
+    "min": torch.min,
+}
+_COUNT = "_update_count"
 
 
 @dataclass(frozen=True)
@@ -156,3 +164,82 @@ def _computed(name: str, metric: Metric) -> float:
             return float(metric.compute())
     except Exception as error:  # of parts, a class of the user's may compute nothing
         raise Unseen(f"`{name}` cannot be computed of a part ({in_short(error)})") from error
+
+
+def curve_state(recorder: Recorder, path: str | None) -> dict[str, Any]:
+    """Return what ``curve_from`` makes the same recorder of.
+
+    Args:
+        recorder: has seen a pass.
+        path: of the torchmetrics object in its module; the values of one that is nowhere in it are
+            left out.
+    """
+    end, fault = recorder.end, recorder.fault
+    kind = None if end is None or fault is not None else _kind_of(end, path)
+    if kind is None:
+        return {"fault": fault or NOT_KEPT}
+    points = [[n, one.checksum, _numbers_of(one.partial)] for n, one in recorder.points.items()]
+    assert end is not None
+    return {"fault": None, "kind": kind, "points": points, "end": _numbers_of(end)}
+
+
+def curve_from(state: Mapping[str, Any], module: nn.Module) -> Recorder:
+    """Return the recorder of which ``curve_state`` gave ``state``.
+
+    Raises:
+        ArtifactError: if it is damaged, or ``module`` has not its metric.
+    """
+    recorder = Recorder()
+    recorder.looked = True
+    try:
+        recorder.fault = state["fault"]
+        if recorder.fault is None:
+            kind = state["kind"]
+            recorder.end = _partial_from(kind, state["end"], module)
+            recorder.points = dict(_point_from(kind, one, module) for one in state["points"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the running values in the checkpoint are damaged: {error}") from error
+    return recorder
+
+
+def _point_from(kind: Any, given: Any, module: nn.Module) -> tuple[int, Point]:
+    batches, checksum, numbers = given
+    partial = _partial_from(kind, numbers, module)
+    return int(batches), Point(partial, partial.value(), int(checksum))
+
+
+def _kind_of(partial: Partial, path: str | None) -> dict[str, str] | None:
+    if isinstance(partial, Number):
+        reduce = getattr(partial.reduce, "__name__", "")
+        return {"name": partial.name, "reduce": reduce} if reduce in _REDUCTIONS else None
+    return None if path is None else {"name": partial.name, "metric": path}
+
+
+def _numbers_of(partial: Partial) -> list[Any]:
+    if isinstance(partial, Number):
+        return [partial.weight, partial.total]
+    assert isinstance(partial, Held)
+    return [partial.weight, [_states_of(one) for one in _nested(partial.metric)]]
+
+
+def _states_of(metric: Metric) -> dict[str, Any]:
+    names = (*metric._reductions, _COUNT)
+    return {name: _own(getattr(metric, name)) for name in names}
+
+
+def _own(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _partial_from(kind: Mapping[str, str], numbers: Any, module: nn.Module) -> Number | Held:
+    weight, found = float(numbers[0]), numbers[1]
+    if "reduce" in kind:
+        return Number(kind["name"], float(found), weight, _REDUCTIONS[kind["reduce"]])
+    metric = copy.deepcopy(module.get_submodule(kind["metric"]))
+    if not isinstance(metric, Metric):
+        raise ArtifactError(f"`{kind['metric']}` is no metric any more")
+    for one, states in zip(_nested(metric), found, strict=True):
+        for name in (*one._reductions, _COUNT):
+            setattr(one, name, states[name])
+        one._computed = None
+    return Held(kind["name"], metric, weight)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import nn
 
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short, quoted
-from lpot_lightning.judging.protocols import Evaluation, Monitor, Seen
+from lpot_lightning.judging.protocols import EarlierPass, Evaluation, Monitor
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
 from lpot_lightning.trainer.checks import Loaders, check_step
 from lpot_lightning.trainer.fit_validations import FitValidations
@@ -63,7 +63,7 @@ class ValidationJudge:
         self._found: Monitor | None = None
         self._averaged = False
 
-    def seen(self, model: nn.Module) -> Seen | None:
+    def seen(self, model: nn.Module) -> EarlierPass | None:
         """Return what a validation of the fit found of this very model, over all of the data.
 
         None is taken where a callback of the user's may have logged the metric: which one it was
@@ -78,7 +78,7 @@ class ValidationJudge:
         accuracy = self._over_ranks(accuracy, batches, self._found.name)
         return replace(found, evaluation=replace(found.evaluation, accuracy=accuracy))
 
-    def _seen_here(self, model: nn.Module) -> Seen | None:
+    def _seen_here(self, model: nn.Module) -> EarlierPass | None:
         if self._validations is None or scorers(self._watchers):
             return None
         found = self._validations.of(model)

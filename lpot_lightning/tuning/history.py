@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class PastTrial:
         return cls(recipe, Score.from_dict(plain["score"], accepted=bool(plain["accepted"])))
 
 
+Archive = Callable[[Path], Path]
 Known = tuple[tuple[PastTrial, ...], tuple[Mapping[str, Any], ...]]
 """The trials and the findings of a history."""
 
@@ -83,7 +84,8 @@ class History:
 
     Attributes:
         repaired: one sentence if a torn last line had to be cut off, else ``None``.
-        archived: one sentence if an older history did not match and was renamed, else ``None``.
+        archived: one sentence if an older history did not match and was taken away, else ``None``.
+        anew: whether it was begun, and not gone on with.
 
     Example::
 
@@ -100,6 +102,8 @@ class History:
         self.baseline: float | None = None
         self.repaired: str | None = None
         self.archived: str | None = None
+        self.anew = False
+        self._archive: Archive = journal.archive
         self._lines = 0
         self._trials: dict[str, PastTrial] = {}
         self._in_full: dict[str, PastTrial] = {}
@@ -112,6 +116,7 @@ class History:
         fingerprints: Mapping[str, str],
         *,
         must_match: bool = False,
+        archive: Archive = journal.archive,
     ) -> History:
         """Go on with the history at ``path`` if it has the same fingerprints, else begin one.
 
@@ -119,14 +124,16 @@ class History:
             path: the file; ``None`` keeps the history in memory.
             fingerprints: what the trials depend on.
             must_match: whether a history that is missing or belongs to something else is an error.
-                Otherwise it is renamed to ``history.1.jsonl``, or the next free number.
+                Otherwise ``archive`` takes it away.
+            archive: takes a history away that is not to be gone on with, and returns where it is
+                kept; it is renamed to ``history.1.jsonl``, or the next free number, if left out.
 
         Raises:
             ArtifactError: if a line that is not the last is damaged, the folder cannot be written,
                 or ``must_match`` is not met.
         """
         history = cls(path, Header(fingerprints))
-        history.must_match = must_match
+        history.must_match, history._archive = must_match, archive
         if path is None:
             return history
         if path.exists():
@@ -254,13 +261,14 @@ class History:
                 "made with, or leave `tuning.workspace.resume` out to start anew"
             )
         if self.path is not None:
-            kept = journal.archive(self.path)
-            self.archived = f"the history of another run is kept as `{kept}`: different are {names}"
+            kept = self._archive(self.path)
+            self.archived = f"what another run has left is kept as `{kept}`: different are {names}"
         self.baseline = None
         self._trials, self._in_full, self._findings = {}, {}, {}
         self._begin()
 
     def _begin(self) -> None:
+        self.anew = True
         if self.path is not None:
             journal.create(self.path, self.header.to_dict())
         self._lines = 1

@@ -179,7 +179,7 @@ def test_other_weights_start_a_new_history_and_keep_the_old_one(callback, worksp
     other = Lit()
     other.net[0].weight.data *= 1.01
     fitted(callback(), other)
-    assert (workspace / "history.1.jsonl").exists()
+    assert (workspace / "earlier" / "1" / "best_quantized.ckpt").exists()
     assert "different are weights" in caplog.text
 
 
@@ -189,7 +189,7 @@ def test_the_same_weights_from_another_file_go_on_with_the_history(callback, tmp
         quantization = callback()
         fitted(quantization, others=(saver,), enable_checkpointing=True, max_epochs=1)
     assert quantization.result.trials[0].replayed
-    assert not (workspace / "history.1.jsonl").exists()
+    assert not (workspace / "earlier").exists()
 
 
 def test_a_second_fit_with_the_same_callback_forgets_the_first(callback):

@@ -411,3 +411,11 @@ def test_a_dataloader_that_cannot_be_built_is_refused(fields, said):
 )
 def test_a_training_that_cannot_be_built_is_refused(train, said):
     assert refusal(conf_of(quantization={"train": train})) == said
+
+
+@pytest.mark.parametrize("key", ["path", "resume"])
+def test_a_workspace_on_another_machine_is_refused_by_name(key):
+    said = refusal(conf_of(tuning={"workspace": {key: "s3://bucket/runs"}}))
+    assert said.startswith(
+        f"`tuning.workspace.{key}` is `s3://bucket/runs`, which is no folder of this machine"
+    )

@@ -255,8 +255,8 @@ def test_another_conf_starts_anew_and_keeps_the_old_history(
     judge = Agreement(net(fragile=True))
     run(net(fragile=True), judge, folder=tmp_path, said=said, **change)
     assert judge.passes >= 2
-    assert any("history.1.jsonl" in line and what in line for line in said)
-    assert (tmp_path / "history.1.jsonl").exists()
+    assert any("earlier/1`" in line and what in line for line in said)
+    assert (tmp_path / "earlier" / "1" / "history.jsonl").exists()
 
 
 def test_other_weights_start_anew(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_other_weights_start_anew(tmp_path: Path) -> None:
         other.last.bias += 0.1
     said: list[str] = []
     run(other, folder=tmp_path, said=said)
-    assert any("weights" in line and "history.1.jsonl" in line for line in said)
+    assert any("weights" in line and "earlier/1`" in line for line in said)
 
 
 def test_more_trials_than_before_go_on_with_the_history(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_resume_of_a_history_that_does_not_match_is_an_error(tmp_path: Path) -> 
     resume = {"path": str(tmp_path), "resume": str(tmp_path / "history.jsonl")}
     with pytest.raises(ArtifactError, match=r"history\.jsonl"):
         run(net(), folder=tmp_path, workspace=resume, random_seed=3)
-    assert not (tmp_path / "history.1.jsonl").exists()
+    assert not (tmp_path / "earlier").exists()
 
 
 def test_resume_goes_on_in_the_history_it_names(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_other_calibration_data_starts_anew(tmp_path: Path) -> None:
     other, said = Agreement(net()), []
     other.batches = other.batches[:1]
     run(net(), other, folder=tmp_path, said=said)
-    assert any("calibration data" in line and "history.1.jsonl" in line for line in said)
+    assert any("calibration data" in line and "earlier/1`" in line for line in said)
 
 
 def test_everything_in_fp32_is_no_quantization(tmp_path: Path) -> None:
@@ -437,10 +437,10 @@ def test_the_table_tells_the_run() -> None:
         ({"path": "here", "resume": "old/history.jsonl"}, "here"),
     ],
 )
-def test_where_files_go(asked: dict[str, str], folder: str) -> None:
+def test_where_files_go(asked: dict[str, str], folder: str, tmp_path: Path) -> None:
     tuning = {"workspace": asked} if asked else {}
     model = {"name": "net", "framework": "pytorch"}
-    assert Workspace.of(read_conf({"model": model, "tuning": tuning})).folder == Path(folder)
+    assert Workspace.of(read_conf({"model": model, "tuning": tuning})).folder == tmp_path / folder
 
 
 def test_a_step_that_fails_by_itself_is_not_blamed_on_the_graphs() -> None:

@@ -36,7 +36,7 @@ def test_so_it_does_without_a_fit(tmp_path):
 def test_without_a_root_it_lies_in_the_current_folder(tmp_path):
     quantization = QuantizationCallback(conf())
     fitted(quantization)
-    assert str(quantization.result.workspace) == DEFAULT
+    assert quantization.result.workspace == tmp_path / DEFAULT
     assert names_in(tmp_path / DEFAULT) >= FILES
 
 
@@ -60,7 +60,7 @@ def test_a_root_on_another_machine_holds_no_workspace(tmp_path):
     one = trainer()
     one._default_root_dir = "s3://bucket/runs"
     asked = read_conf(conf("here"))
-    assert str(workspace_in(one, asked).folder) == "here"
+    assert workspace_in(one, asked).folder == tmp_path / "here"
 
 
 def test_the_home_folder_is_no_relative_path(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def test_another_configuration_archives_the_history(written):
     kept = written.with_name("history.1.jsonl")
     assert history.trials == ()
     assert history.archived == (
-        f"the history of another run is kept as `{kept}`: different are config, torch"
+        f"what another run has left is kept as `{kept}`: different are config, torch"
     )
     assert len(History.open(kept, PRINTS).trials) == 3
 

@@ -15,7 +15,6 @@ from warm_python import python
 from lpot_lightning import load, quantize
 from lpot_lightning.callbacks import tuned
 from lpot_lightning.commands.benchmark import benchmark
-from lpot_lightning.errors import BusyError
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -179,17 +178,17 @@ def test_a_run_in_another_thread_works(workspace):
     assert found[0].status == "met"
 
 
-def test_a_workspace_in_use_is_told_before_any_training(callback, workspace):
+def test_runs_at_the_same_time_have_a_workspace_each(callback, workspace):
+    found = []
+
     class Trained(Lit):
         def on_fit_start(self):
-            with pytest.raises(BusyError, match=r"is used by another run of this process since"):
-                quantized(workspace, Lit())
-            with pytest.raises(BusyError):
-                fitted(callback(), Lit())
+            found.append(quantized(workspace, Lit()).workspace)
 
     quantization = callback()
     fitted(quantization, Trained())
-    assert quantization.result.status == "met"
+    assert found == [workspace / "parallel" / "1"]
+    assert quantization.result.workspace == workspace
 
 
 def test_it_is_free_after_a_fit_and_after_a_failed_one(callback, workspace):

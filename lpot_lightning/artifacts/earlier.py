@@ -1,0 +1,117 @@
+"""What earlier runs have left in a workspace, kept whole where another one begins."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.machine.files import TEMPORARY, remove_file, sync_folder
+
+EARLIER = "earlier"
+"""The folder in a workspace that has a numbered one for each run that was there before."""
+HISTORY, DEPLOY, RESULT, CHECKPOINT = (
+    "history.jsonl",
+    "deploy.yaml",
+    "result.json",
+    "best_quantized.ckpt",
+)
+INT8 = (CONFIGURE, WEIGHTS, CHECKPOINT, HISTORY, RESULT, DEPLOY)
+PRUNED = ("pruned_configure.yaml", "pruned_model_weights.pt", "pruning_result.json")
+_BESIDES = (CHECKPOINT, RESULT, DEPLOY)
+_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+
+
+def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
+    """Keep the files of an earlier run in ``earlier/1``, ``earlier/2``, …, whole or not at all.
+
+    They stay where they are, too, until the run that begins replaces them: what somebody has
+    deployed from there is a model at any moment.
+
+    Args:
+        folder: the workspace.
+        names: of the files.
+
+    Returns:
+        where they are kept; ``None`` where there is no model and no history.
+
+    Raises:
+        ArtifactError: if they cannot be kept; nothing was changed then.
+    """
+    found = [folder / name for name in names if (folder / name).is_file()]
+    last = _last(folder / EARLIER)
+    left = [one for one in found if not _is_kept(one, last)]
+    if all(one.name in _BESIDES for one in left):
+        return last if found else None
+    try:
+        return _kept(left, folder / EARLIER)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot keep the files of an earlier run in `{folder / EARLIER}`:"
+            f" {error.strerror or error}; nothing of them was changed"
+        ) from error
+
+
+def forget_besides(folder: Path) -> None:
+    """Remove what an earlier run, which is kept, has left beside its model.
+
+    It would be taken for a part of the model that is written next.
+    """
+    for name in _BESIDES:
+        if _is_kept(folder / name, _last(folder / EARLIER)):
+            remove_file(folder / name)
+
+
+def _kept(files: Iterable[Path], earlier: Path) -> Path:
+    earlier.mkdir(exist_ok=True)
+    _sweep(earlier)
+    made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=earlier))
+    os.chmod(made, earlier.stat().st_mode)
+    for one in files:
+        _link(one, made / one.name)
+    sync_folder(made)
+    last = _last(earlier)
+    kept = earlier / str(1 if last is None else int(last.name) + 1)
+    os.rename(made, kept)
+    sync_folder(earlier)
+    return kept
+
+
+def _link(file: Path, copy: Path) -> None:
+    """Give a file a second name: whoever writes it anew writes another one."""
+    try:
+        os.link(file, copy)
+    except OSError:  # not every file system has links
+        shutil.copy2(file, copy)
+
+
+def _is_kept(file: Path, last: Path | None) -> bool:
+    if last is None or not file.is_file() or not (last / file.name).is_file():
+        return False
+    kept = last / file.name
+    return file.samefile(kept) or _same(file, kept)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    return one.read_bytes() == other.read_bytes()
+
+
+def _last(earlier: Path) -> Path | None:
+    if not earlier.is_dir():
+        return None
+    numbers = [int(one.name) for one in earlier.iterdir() if _NUMBER.fullmatch(one.name)]
+    return earlier / str(max(numbers)) if numbers else None
+
+
+def _sweep(earlier: Path) -> None:
+    """Remove what a killed run has left unfinished."""
+    for one in earlier.iterdir():
+        if one.name.startswith(TEMPORARY) and one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
