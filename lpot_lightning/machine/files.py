@@ -49,6 +49,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise ArtifactError(f"cannot open `{os.fspath(path)}`: {error.strerror}") from error
 
 
+def shown(path: Path) -> str:
+    """Return ``path`` for people: as seen from the current folder, where it lies in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``; a kill at any moment leaves the old file or the new one.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.files import shown
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.runs.result import Result, each, pair_or_none, read_as
 from lpot_lightning.timing.ratio import Spread, as_speedup
@@ -83,7 +84,7 @@ class PruningResult(Result):
         if self.speedup is not None:
             rows.append(("speed-up", as_speedup(self.speedup, self.speedup_spread)))
         if self.workspace is not None:
-            rows.append(("workspace", str(self.workspace)))
+            rows.append(("workspace", shown(self.workspace)))
         return f"{aligned(rows)}\n\n{self.layer_table()}"
 
     def layer_table(self, most: int = SHOWN) -> str:

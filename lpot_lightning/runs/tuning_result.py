@@ -10,6 +10,7 @@ from typing import Any
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.files import shown
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
 from lpot_lightning.runs.result import Result, each, pair_or_none, read_as, values
@@ -111,7 +112,7 @@ class TuningResult(Result):
         if self.not_quantizable:
             rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
         if self.workspace is not None:
-            rows.append(("workspace", str(self.workspace)))
+            rows.append(("workspace", shown(self.workspace)))
         return aligned(rows)
 
     def ops_table(self) -> str:

@@ -14,6 +14,7 @@ from lpot_lightning.machine.files import (
     rename_aside,
     replace_file,
     sha256,
+    shown,
     write_file,
 )
 
@@ -139,3 +140,8 @@ def test_a_folder_that_cannot_be_opened_names_the_key_to_change(tmp_path):
 
 def test_sha256_is_the_known_one():
     assert sha256(b"").startswith("e3b0c44298fc1c149afbf4c8996fb924")
+
+
+def test_a_path_is_shown_as_seen_from_here(tmp_path):
+    assert shown(tmp_path / "ws" / "net") == "ws/net"
+    assert shown(tmp_path.parent / "elsewhere") == str(tmp_path.parent / "elsewhere")
