@@ -18,15 +18,16 @@ from typing_extensions import override
 from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
 from lpot_lightning.callbacks.pruning_checks import (
-    check_epochs,
     check_first,
+    check_length,
+    check_limits,
     check_pruning_trainer,
-    last_epoch,
+    ended_early,
 )
 from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.conf.schema import PrunerConf, Unit
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.signals import Stopped, uninterrupted
 from lpot_lightning.module.copying import check_copyable
@@ -39,6 +40,7 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
+from lpot_lightning.trainer.length import Length
 from lpot_lightning.trainer.tuned_run import log_scalars
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.score import Criterion
@@ -126,7 +128,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             raise ConfError(
                 "the Trainer has two callbacks that prune: put all pruners into one YAML"
             )
-        check_epochs(trainer, self._pruners)
+        check_limits(trainer, self._pruners)
         super().setup(trainer, pl_module, stage)
         if self._before is not None and self._before[0]() is not pl_module:
             self._before = None
@@ -160,7 +162,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             with self._opened(trainer, pl_module).at_work(self.conf) as work:
                 judge = work.judge(self.monitor)
                 fit.start = judge.evaluate(work.model(), "the dense model").accuracy
-            self._check_start(trainer.current_epoch)
+            self._check_start(trainer)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -169,17 +171,33 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             fit.pruner.begin()
             return  # its one epoch is too short for a schedule
+        self._begin(trainer, pl_module)
         if not fit.goes_on:
-            check_first(epoch, self._pruners)
+            check_first("epoch", epoch, self._pruners)
         fit.goes_on = True
         reached = fit.pruner.reached
         if fit.pruner.begin_epoch(epoch):
             rank_zero_info(f"epoch {epoch}: {fit.sparsity:.1%} of the weights to prune are zero")
             log_scalars(trainer, {"sparsity": fit.sparsity}, trainer.global_step)
-        fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
-        self._mask_averages(trainer)
-        if fit.pruner.reached and not reached:
-            forget_best(trainer, f"epoch {epoch}: the target sparsity is reached")
+        self._take_up_pruned(trainer, f"epoch {epoch}", reached)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Prune to what the schedules ask of the next step of the optimizer."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        fit, step = self._now, trainer.global_step
+        self._begin(trainer, pl_module, batch_idx)
+        reached = fit.pruner.reached
+        if not fit.pruner.begin_step(step):
+            return
+        fit.goes_on = True
+        if fit.worth_telling():
+            rank_zero_info(f"step {step}: {fit.sparsity:.1%} of the weights to prune are zero")
+        log_scalars(trainer, {"sparsity": fit.sparsity}, step)
+        self._take_up_pruned(trainer, f"step {step}", reached)
 
     @override
     def on_before_optimizer_step(
@@ -232,15 +250,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell if the training ended before the target."""
         fit = self._now
-        if fit.pruner.reached:
-            return
-        last = last_epoch(self._pruners)
-        rank_zero_warn(
-            f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
-            f" {fit.sparsity:.1%} of the weights"
-            f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
-            " training: `EarlyStopping`, `max_steps`, `max_time`"
-        )
+        if not fit.pruner.reached:
+            rank_zero_warn(ended_early(trainer, fit.pruner.unreached, fit.sparsity))
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -286,11 +297,31 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def _read_result(self, workspace: Path) -> PruningResult:
         return read_pruning_result(workspace / RESULT)
 
-    def _check_start(self, epoch: int) -> None:
+    def _check_start(self, trainer: Trainer) -> None:
         """Refuse a criterion that is a share of nothing, where no better baseline can come."""
-        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
+        now: dict[Unit, int] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        schedules = [schedule_of(one) for one in self._pruners]
+        at_once = any(one.sparsity(now[one.unit]) > 0 for one in schedules)
         if at_once and self._now.start == 0:
             Criterion.of(self.conf.tuning.accuracy_criterion, True).target(0.0)
+
+    def _begin(self, trainer: Trainer, module: LightningModule, batch: int = 0) -> None:
+        """Refuse schedules that do not fit into what is left of the training; only once."""
+        fit = self._now
+        if fit.has_begun:
+            return
+        fit.has_begun = True
+        if not fit.goes_on:
+            check_first("step", trainer.global_step, self._pruners)
+        check_length(Length.of(trainer, module, batch), fit.pruner.unreached)
+
+    def _take_up_pruned(self, trainer: Trainer, when: str, reached: bool) -> None:
+        """Let averages and other callbacks follow; ``reached`` is whether all was pruned before."""
+        fit = self._now
+        fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
+        self._mask_averages(trainer)
+        if fit.pruner.reached and not reached:
+            forget_best(trainer, f"{when}: the target sparsity is reached")
 
     def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
         """Return the groups of the model's channels, if a pruner needs them."""

@@ -12,7 +12,7 @@ from pruning_scenes import net, pruners, step, trained, zeros
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError, ConfError, PruningError
-from lpot_lightning.pruning.model_pruner import ModelPruner
+from lpot_lightning.pruning.model_pruner import ModelPruner, schedule_of
 from lpot_lightning.pruning.patterns import pattern_of
 from lpot_lightning.pruning.pruners import sparsity_of
 from lpot_lightning.pruning.weights import PLACE
@@ -214,6 +214,51 @@ def test_an_epoch_that_begins_twice_prunes_once():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("asked", "frequency"),
+    [
+        ({"end_epoch": 30}, 1),
+        ({"end_step": 0}, 1),
+        ({"end_step": 100}, 1),
+        ({"start_step": 50, "end_step": 151}, 2),
+        ({"end_step": 100_000}, 1000),
+        ({"end_step": 100_000, "update_frequency": 3}, 3),
+    ],
+    ids=str,
+)
+def test_a_schedule_in_steps_has_a_hundred_stairs_at_most(asked, frequency):
+    (pruner,) = pruners(asked)
+    assert schedule_of(pruner).update_frequency == frequency
+
+
+def test_epochs_and_steps_are_counted_apart():
+    model = net()
+    pruner = on(
+        model,
+        {"names": ["fc.weight"], "end_step": 2},
+        {"names": ["out.weight"], "end_epoch": 1},
+        target_sparsity=0.5,
+    )
+    assert not pruner.begin_epoch(0)
+    assert not pruner.begin_step(0)
+    assert pruner.begin_step(1)
+    assert zeros(model) == {"fc.weight": 32}
+    assert not pruner.begin_step(1)
+    assert [one.unit for one in pruner.unreached] == ["step", "epoch"]
+    assert pruner.begin_epoch(1)
+    assert zeros(model) == {"fc.weight": 32, "out.weight": 16}
+    assert pruner.begin_step(7)
+    assert pruner.reached
+    assert not pruner.unreached
+
+
+def test_epochs_alone_are_not_asked_at_each_step():
+    model = net()
+    pruner = on(model, {}, end_epoch=0)
+    assert not pruner.begin_step(9)
+    assert zeros(model) == {}
+
+
 def test_a_pattern_that_does_not_divide_is_refused():
     with pytest.raises(ConfError) as caught:
         on(net(), {"pattern": "tile_pattern_2x2"}, {"names": ["o*"], "pattern": "8x1"})
@@ -230,6 +275,16 @@ def test_sensitivity_needs_an_epoch_before_it():
         f"`{PLACE}[0]` is to be at sparsity 0.97 in epoch 0, the first of this training, and"
         " `gradient_sensitivity` needs the gradients of an epoch before: let `start_epoch` be"
         " later, or `initial_sparsity` 0"
+    )
+
+
+def test_sensitivity_needs_a_step_before_it():
+    with pytest.raises(ConfError) as caught:
+        on(net(), {"prune_type": "gradient_sensitivity"}, end_step=0).begin_step(0)
+    assert str(caught.value) == (
+        f"`{PLACE}[0]` is to be at sparsity 0.97 in step 0, the first of this training, and"
+        " `gradient_sensitivity` needs the gradients of a step before: let `start_step` be later,"
+        " or `initial_sparsity` 0"
     )
 
 
