@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.patience import HeldPatience
 from lpot_lightning.callbacks.pruning_checks import (
     check_first,
     check_length,
@@ -63,7 +64,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
     is over a copy is judged by your validation loop and compared with the dense model.
 
     When the targets are reached, ``ModelCheckpoint`` and ``EarlyStopping`` begin to look for the
-    best anew, so that the best model is a pruned one.
+    best anew, so that the best model is a pruned one. Until then, ``EarlyStopping`` waits; a metric
+    that is not finite, and its thresholds, end a fit as ever.
 
     Args:
         conf: LPOT's user YAML with a ``pruning`` section: a path, a mapping or an OmegaConf object.
@@ -72,6 +74,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         baseline: the accuracy of the dense model, in the unit of the metric. If ``None``: the
             better of the weights that the fit begins with, measured by one validation pass before
             the first batch, and of the best validation before pruning began.
+        wait_for_target: whether ``EarlyStopping`` waits until the targets are reached.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done; when a fit
@@ -96,6 +99,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         monitor: str | None = None,
         modules: list[str] | None = None,
         baseline: float | None = None,
+        wait_for_target: bool = True,
     ) -> None:
         read = read_conf(conf)
         check_for_callback(read, "PruningCallback")
@@ -104,6 +108,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if self.baseline is not None:
             asked = read.tuning.accuracy_criterion
             Criterion.of(asked, True).target(self.baseline)  # no share of nothing
+        if not isinstance(wait_for_target, bool):
+            raise ConfError(f"`wait_for_target` is `{wait_for_target!r}`; allowed: `True`, `False`")
+        self.wait_for_target = wait_for_target
+        self._patience = HeldPatience("the target sparsity")
         self._fit: PruningFit | None = None
         self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
 
@@ -180,6 +188,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             rank_zero_info(f"epoch {epoch}: {fit.sparsity:.1%} of the weights to prune are zero")
             log_scalars(trainer, {"sparsity": fit.sparsity}, trainer.global_step)
         self._take_up_pruned(trainer, f"epoch {epoch}", reached)
+        self._hold_patience(trainer)
 
     @override
     def on_train_batch_start(
@@ -226,6 +235,11 @@ class PruningCallback(JudgedCallback[PruningResult]):
             fit.masked_at = trainer.global_step
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let early stopping wait, where it looks at validations."""
+        self._hold_patience(trainer)
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
@@ -247,9 +261,17 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return {} if self._before is None else dict(self._before[1])
 
     @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save of early stopping what it would have counted."""
+        self._patience.put_into(checkpoint)
+
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell if the training ended before the target."""
         fit = self._now
+        self._patience.let_go()
         if not fit.pruner.reached:
             rank_zero_warn(ended_early(trainer, fit.pruner.unreached, fit.sparsity))
 
@@ -314,6 +336,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if not fit.goes_on:
             check_first("step", trainer.global_step, self._pruners)
         check_length(Length.of(trainer, module, batch), fit.pruner.unreached)
+        self._hold_patience(trainer)  # also where a fit goes on within an epoch
+
+    def _hold_patience(self, trainer: Trainer) -> None:
+        """Let early stopping wait while the model is on its way to the target."""
+        fit = self._fit
+        if fit is None or not fit.prunes or trainer.sanity_checking or not self.wait_for_target:
+            return
+        if not fit.pruner.reached and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._patience.hold(trainer)
 
     def _take_up_pruned(self, trainer: Trainer, when: str, reached: bool) -> None:
         """Let averages and other callbacks follow; ``reached`` is whether all was pruned before."""
@@ -321,6 +352,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
         self._mask_averages(trainer)
         if fit.pruner.reached and not reached:
+            self._patience.let_go()
             forget_best(trainer, f"{when}: the target sparsity is reached")
 
     def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
@@ -384,6 +416,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return f"the pruned model was not judged yet; {left}"
 
     def _let_go(self, module: LightningModule) -> None:
+        self._patience.let_go()
         left = None if self._fit is None else self._fit.let_go()
         if left is not None:
             self._before = weakref.ref(module), left

@@ -390,7 +390,7 @@ def test_early_stopping_begins_anew_at_the_target(workspace, caplog):
 
 def test_early_stopping_before_the_target_is_told(workspace):
     stop = EarlyStopping("worth", mode="max", patience=1)
-    callback = pruning(workspace, monitor="val_acc", end_epoch=6)
+    callback = pruning(workspace, monitor="val_acc", end_epoch=6, wait_for_target=False)
     with pytest.warns(UserWarning, match="Look at what ends the training: `EarlyStopping`"):
         pruned(callback, Sinking(), stop, max_epochs=9)
     assert (callback.result.status, callback.result.reached) == ("not_met", False)

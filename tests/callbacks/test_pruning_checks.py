@@ -52,6 +52,7 @@ class Untrained(Rolling):
         ({"baseline": True}, "`baseline` is `True`"),
         ({"modules": "net"}, "`modules` is `'net'`; allowed: a list of names or globs"),
         ({"modules": [1]}, "`modules` is `[1]`; allowed: a list of names or globs"),
+        ({"wait_for_target": "no"}, "`wait_for_target` is `'no'`; allowed: `True`, `False`"),
         ({"monitor": 3}, "`monitor` is `3`; allowed: the name of a logged metric"),
         ({"target_sparsity": 1.5}, "target_sparsity` is `1.5`; allowed: a number in [0, 1]."),
         ({"target_sparsity": -0.1}, "target_sparsity` is `-0.1`; allowed: a number in [0, 1]."),

@@ -16,7 +16,7 @@ from lpot_lightning import PruningCallback
 
 WEIGHTS = ("net.0.weight", "net.2.weight")
 EPOCHS = 4
-ARGUMENTS = ("monitor", "modules", "baseline")
+ARGUMENTS = ("monitor", "modules", "baseline", "wait_for_target")
 GRADIENT = {"prune_type": "gradient_sensitivity"}
 PLACE = "pruning.approach.weight_compression"
 
