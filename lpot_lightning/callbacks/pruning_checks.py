@@ -61,7 +61,7 @@ def check_length(length: Length, schedules: Sequence[Schedule]) -> None:
 def _check_epochs(length: Length, last: int) -> None:
     """Refuse a last epoch that ``max_steps`` leaves no time for."""
     ways = "or count steps: `start_step` and `end_step` in place of `start_epoch` and `end_epoch`"
-    if length.is_endless and length.is_cut and length.max_epochs is None:
+    if length.is_endless and length.max_epochs is None and length.max_steps is not None:
         raise ConfError(
             f"`end_epoch` is {last}, and the training data have no length: the schedule counts"
             f" epochs, and `max_steps={length.max_steps}` may end the fit in its first one. Say by"

@@ -34,6 +34,19 @@ class Length:
     is_endless: bool
 
     @staticmethod
+    def unseen(trainer: Trainer) -> Length:
+        """Return what is known before there are data; checkpoints may change the beginning."""
+        return Length(
+            epoch=0,
+            step=0,
+            max_epochs=limit(trainer.max_epochs),
+            max_steps=limit(trainer.max_steps),
+            per_epoch=None,
+            within=0,
+            is_endless=False,
+        )
+
+    @staticmethod
     def of(trainer: Trainer, module: LightningModule, batch: int = 0) -> Length:
         """Return what is known when an epoch begins, or goes on with this batch of it."""
         per_epoch = _steps_of_an_epoch(trainer, module)
@@ -58,16 +71,6 @@ class Length:
         """How many steps are made when the fit ends."""
         by_epochs = None if self.max_epochs is None else self.first_step_of(self.max_epochs)
         return min((n for n in (self.max_steps, by_epochs) if n is not None), default=None)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether ``max_steps`` ends the fit, and not ``max_epochs``."""
-        if self.max_steps is None:
-            return False
-        if self.max_epochs is None or self.is_endless:
-            return True
-        by_epochs = self.first_step_of(self.max_epochs)
-        return by_epochs is not None and self.max_steps < by_epochs
 
 
 def limit(most: int | None) -> int | None:

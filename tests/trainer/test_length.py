@@ -33,32 +33,32 @@ def length(module=None, *others, data=None, **given):
 
 
 @pytest.mark.parametrize(
-    ("given", "per_epoch", "steps", "is_cut"),
+    ("given", "per_epoch", "steps"),
     [
-        ({}, 4, 8, False),
-        ({"accumulate_grad_batches": 3}, 2, 4, False),
-        ({"limit_train_batches": 3}, 3, 6, False),
-        ({"max_steps": 5}, 4, 5, True),
-        ({"max_steps": 9}, 4, 8, False),
-        ({"max_epochs": -1, "max_steps": 5}, 4, 5, True),
-        ({"reload_dataloaders_every_n_epochs": 1}, None, None, False),
-        ({"reload_dataloaders_every_n_epochs": 1, "max_steps": 5}, None, 5, False),
+        ({}, 4, 8),
+        ({"accumulate_grad_batches": 3}, 2, 4),
+        ({"limit_train_batches": 3}, 3, 6),
+        ({"max_steps": 5}, 4, 5),
+        ({"max_steps": 9}, 4, 8),
+        ({"max_epochs": -1, "max_steps": 5}, 4, 5),
+        ({"reload_dataloaders_every_n_epochs": 1}, None, None),
+        ({"reload_dataloaders_every_n_epochs": 1, "max_steps": 5}, None, 5),
     ],
     ids=str,
 )
-def test_steps_of_a_fit(given, per_epoch, steps, is_cut):
+def test_steps_of_a_fit(given, per_epoch, steps):
     found = length(**given)
-    assert (found.per_epoch, found.steps, found.is_cut) == (per_epoch, steps, is_cut)
+    assert (found.per_epoch, found.steps) == (per_epoch, steps)
     assert not found.is_endless
 
 
 def test_data_without_length():
     data = DataLoader(Unsized(), batch_size=16)
     found = length(data=data, max_epochs=-1, max_steps=5)
-    assert (found.per_epoch, found.steps, found.is_cut) == (None, 5, True)
+    assert (found.per_epoch, found.steps) == (None, 5)
     assert found.is_endless
     found = length(data=data)
-    assert (found.steps, found.is_cut, found.is_endless) == (None, False, True)
+    assert (found.steps, found.is_endless) == (None, True)
     assert length(data=data, limit_train_batches=3).steps == 6
 
 
