@@ -22,6 +22,9 @@ from lpot_lightning.pruning.weights import PLACE, Weight, assign
 STAIRS = 100
 """Into how many stairs a schedule in steps is divided where nothing else is asked for."""
 
+WAITS = 100
+"""Steps for which a stair waits for gradients of all its weights."""
+
 
 def prunes_channels(pruners: Sequence[PrunerConf]) -> bool:
     """Return whether the groups of a model's channels have to be found."""
@@ -91,6 +94,8 @@ class ModelPruner:
         self._at = [0.0] * len(pruners)
         self._begun = self._observed = False
         self._anew: dict[int, bool] = {}
+        self._fresh: list[set[str]] = [set() for _ in pruners]  # gradients since the last stair
+        self._due: list[int | None] = [None] * len(pruners)  # the step that waits for others
         weights = assign(model, pruners, modules)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
@@ -179,7 +184,20 @@ class ModelPruner:
         """
         if not any(one.unit == "step" for one in self._schedules):
             return False
-        return self._prune_to(self._wanted("step", step), f"step {step}")
+        wanted = self._wanted("step", step)
+        for number, at in enumerate(self._at):
+            if wanted[number] > at and self._waits(number, step):
+                wanted[number] = at
+        return self._prune_to(wanted, f"step {step}")
+
+    def _waits(self, number: int, step: int) -> bool:
+        """Return whether a weight has no gradient yet, as where optimizers take turns."""
+        one, due = self._pruners[number], self._due[number]
+        names = {weight.name for weight in one.weights}
+        if not self._observed or not one.needs_gradients or names <= self._fresh[number]:
+            return False
+        self._due[number] = step if due is None else due
+        return due is None or step < due + WAITS
 
     def _wanted(self, unit: Unit, at: int) -> list[float]:
         return [
@@ -206,6 +224,7 @@ class ModelPruner:
                     " later, or `initial_sparsity` 0"
                 )
             self._at[number] = wanted[number]
+            self._fresh[number], self._due[number] = set(), None
             if number not in self._anew:
                 self._pruners[number].prune_to(wanted[number])
         if late or first:
@@ -222,8 +241,14 @@ class ModelPruner:
         self._take_up_exchanges()
         self._observed = True
         self._anew = dict.fromkeys(self._anew, True)
-        for one in self._pruners:
+        for one, fresh in zip(self._pruners, self._fresh, strict=True):
             one.observe(only)
+            fresh |= {
+                weight.name
+                for weight in one.weights
+                if one.needs_gradients
+                if weight.value.grad is not None and (only is None or id(weight.value) in only)
+            }
 
     def apply(self) -> list[str]:
         """Make what is pruned zero again, also in a parameter that was exchanged for another.
@@ -303,6 +328,8 @@ class ModelPruner:
             "asked": self._asked,
             "begun": self._begun,
             "at": list(self._at),
+            "fresh": [sorted(one) for one in self._fresh],
+            "due": list(self._due),
             "masks": self.masks.state(),
             "pruners": [one.state() for one in self._pruners],
         }
@@ -334,8 +361,18 @@ class ModelPruner:
         for one, saved in zip(self._pruners, pruners, strict=True):
             one.load(saved)
         self._at = [float(one) for one in at]
+        self._take_up_waiting(state)
         self._begun = self._observed = bool(state.get("begun"))
         self.masks.apply()
+
+    def _take_up_waiting(self, state: Mapping[str, Any]) -> None:
+        number = len(self._pruners)
+        fresh, due = state.get("fresh", [[]] * number), state.get("due", [None] * number)
+        for found, kind, name in ((fresh, list, "fresh"), (due, int | None, "due")):
+            is_list = isinstance(found, list) and len(found) == number
+            if not is_list or not all(isinstance(one, kind) for one in found):
+                raise ArtifactError(f"`pruner.{name}` in the checkpoint is damaged")
+        self._fresh, self._due = [set(one) for one in fresh], list(due)
 
     def close(self) -> None:
         """Take all hooks out of the model; what is pruned stays zero only until it is trained."""

@@ -288,6 +288,66 @@ def test_sensitivity_needs_a_step_before_it():
     )
 
 
+SENSITIVE = {"prune_type": "gradient_sensitivity", "names": ["fc.weight", "out.weight"]}
+
+
+def turns(model, pruner, steps, first=0):
+    """Train two layers in turns, three steps each; yield how sparse they are in each."""
+    for number in range(first, steps):
+        layer = (model.fc, model.out)[number // 3 % 2]
+        pruner.begin_step(number)
+        model.zero_grad()
+        model.out(model.fc(torch.ones(4, 16))).square().sum().backward()
+        pruner.observe({id(value) for value in layer.parameters()})
+        pruner.apply()
+        yield zeros(model).get("fc.weight", 0)
+
+
+def test_a_stair_waits_for_the_gradients_of_all():
+    """Where optimizers take turns, or a step gives no loss."""
+    model = net()
+    pruner = on(model, SENSITIVE, end_step=8, target_sparsity=0.5)
+    found = list(turns(model, pruner, 20))
+    assert found[:4] == [0] * 4
+    assert found[4] == 32  # both were seen, and four of eight stairs are due
+    assert found[5:7] == [32] * 2  # `fc` was not seen since
+    assert found[7:] == [56] * 3 + [64] * 10
+    assert pruner.reached
+
+
+def test_a_stair_that_waits_goes_on_bit_equal():
+    whole = net()
+    list(turns(whole, on(whole, SENSITIVE, end_step=8, target_sparsity=0.5), 12))
+    for killed in (2, 6, 9):
+        first, second = net(), net(1)
+        pruner = on(first, SENSITIVE, end_step=8, target_sparsity=0.5)
+        list(turns(first, pruner, killed))
+        second.load_state_dict(first.state_dict())
+        again = on(second, SENSITIVE, end_step=8, target_sparsity=0.5)
+        again.load(pruner.state())
+        list(turns(second, again, 12, killed))
+        assert all(
+            torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True)
+        )
+
+
+def test_a_frozen_weight_is_not_waited_for_for_ever():
+    model = net()
+    model.out.requires_grad_(False)
+    pruner = on(model, SENSITIVE, end_step=8)
+    with pytest.raises(PruningError, match="`out.weight` is to be pruned by `gradient_sensitiv"):
+        list(turns(model, pruner, 200))
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"fresh": [3]}, {"fresh": None}, {"fresh": []}, {"due": ["x"]}], ids=str
+)
+def test_a_state_of_what_waits_that_is_damaged(damaged):
+    pruner = on(net(), SENSITIVE, end_step=8)
+    with pytest.raises(ArtifactError, match="in the checkpoint is damaged"):
+        pruner.load({**pruner.state(), **damaged})
+
+
 def test_a_frozen_weight_has_no_sensitivity():
     model = net()
     model.fc.requires_grad_(False)

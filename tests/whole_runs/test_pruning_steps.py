@@ -210,6 +210,22 @@ def test_a_quick_run(workspace):
     assert halved(module)
 
 
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+@BOTH
+def test_steps_without_a_loss(workspace, kind):
+    """They are counted, and teach nothing."""
+
+    class Choosy(Rolling):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx % 2 else super().training_step(batch, batch_idx)
+
+    callback, module, seen = by_steps(workspace, kind), Choosy(), Seen()
+    pruned(callback, module, seen)
+    assert shares(seen)[4] == 0.0
+    assert shares(seen)[11:] == [0.5] * 5
+    assert callback.result.reached
+
+
 # -- gone on with -------------------------------------------------------------------------------
 
 # each batch alike: Lightning begins an epoch that it goes on with by the first of the data
