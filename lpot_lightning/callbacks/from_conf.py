@@ -19,6 +19,7 @@ def callbacks_from_conf(
     monitor: str | None = None,
     modules: list[str] | None = None,
     baseline: float | None = None,
+    wait_for_target: bool = True,
 ) -> list[Callback]:
     """Return the callbacks that a YAML asks for, in the order in which they have to stand.
 
@@ -32,6 +33,7 @@ def callbacks_from_conf(
         monitor: for all of them.
         modules: for all of them.
         baseline: for those that have one.
+        wait_for_target: as for ``PruningCallback``.
 
     Raises:
         ConfError: if the YAML or an argument asks for what cannot be done.
@@ -43,7 +45,15 @@ def callbacks_from_conf(
     read = read_conf(conf)
     found: list[Callback] = []
     if read.pruning is not None:
-        found.append(PruningCallback(conf, monitor=monitor, modules=modules, baseline=baseline))
+        found.append(
+            PruningCallback(
+                conf,
+                monitor=monitor,
+                modules=modules,
+                baseline=baseline,
+                wait_for_target=wait_for_target,
+            )
+        )
     if not read.quantizes:
         return found
     if read.quantization.approach == "quant_aware_training":

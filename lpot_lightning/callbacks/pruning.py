@@ -17,16 +17,18 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.patience import HeldPatience
 from lpot_lightning.callbacks.pruning_checks import (
-    check_epochs,
     check_first,
+    check_length,
+    check_limits,
     check_pruning_trainer,
-    last_epoch,
+    ended_early,
 )
 from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.conf.schema import PrunerConf, Unit
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.signals import Stopped, uninterrupted
 from lpot_lightning.module.copying import check_copyable
@@ -39,6 +41,7 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
+from lpot_lightning.trainer.length import Length
 from lpot_lightning.trainer.tuned_run import log_scalars
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.score import Criterion
@@ -61,7 +64,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
     is over a copy is judged by your validation loop and compared with the dense model.
 
     When the targets are reached, ``ModelCheckpoint`` and ``EarlyStopping`` begin to look for the
-    best anew, so that the best model is a pruned one.
+    best anew, so that the best model is a pruned one. Until then, ``EarlyStopping`` waits; a metric
+    that is not finite, and its thresholds, end a fit as ever.
 
     Args:
         conf: LPOT's user YAML with a ``pruning`` section: a path, a mapping or an OmegaConf object.
@@ -70,6 +74,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         baseline: the accuracy of the dense model, in the unit of the metric. If ``None``: the
             better of the weights that the fit begins with, measured by one validation pass before
             the first batch, and of the best validation before pruning began.
+        wait_for_target: whether ``EarlyStopping`` waits until the targets are reached.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done; when a fit
@@ -94,6 +99,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         monitor: str | None = None,
         modules: list[str] | None = None,
         baseline: float | None = None,
+        wait_for_target: bool = True,
     ) -> None:
         read = read_conf(conf)
         check_for_callback(read, "PruningCallback")
@@ -102,6 +108,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if self.baseline is not None:
             asked = read.tuning.accuracy_criterion
             Criterion.of(asked, True).target(self.baseline)  # no share of nothing
+        if not isinstance(wait_for_target, bool):
+            raise ConfError(f"`wait_for_target` is `{wait_for_target!r}`; allowed: `True`, `False`")
+        self.wait_for_target = wait_for_target
+        self._patience = HeldPatience("the target sparsity")
         self._fit: PruningFit | None = None
         self._before: tuple[weakref.ref[LightningModule], Mapping[str, Any]] | None = None
 
@@ -126,7 +136,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             raise ConfError(
                 "the Trainer has two callbacks that prune: put all pruners into one YAML"
             )
-        check_epochs(trainer, self._pruners)
+        check_limits(trainer, self._pruners)
         super().setup(trainer, pl_module, stage)
         if self._before is not None and self._before[0]() is not pl_module:
             self._before = None
@@ -160,7 +170,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             with self._opened(trainer, pl_module).at_work(self.conf) as work:
                 judge = work.judge(self.monitor)
                 fit.start = judge.evaluate(work.model(), "the dense model").accuracy
-            self._check_start(trainer.current_epoch)
+            self._check_start(trainer)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -169,17 +179,34 @@ class PruningCallback(JudgedCallback[PruningResult]):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             fit.pruner.begin()
             return  # its one epoch is too short for a schedule
+        self._begin(trainer, pl_module)
         if not fit.goes_on:
-            check_first(epoch, self._pruners)
+            check_first("epoch", epoch, self._pruners)
         fit.goes_on = True
         reached = fit.pruner.reached
         if fit.pruner.begin_epoch(epoch):
             rank_zero_info(f"epoch {epoch}: {fit.sparsity:.1%} of the weights to prune are zero")
             log_scalars(trainer, {"sparsity": fit.sparsity}, trainer.global_step)
-        fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
-        self._mask_averages(trainer)
-        if fit.pruner.reached and not reached:
-            forget_best(trainer, f"epoch {epoch}: the target sparsity is reached")
+        self._take_up_pruned(trainer, f"epoch {epoch}", reached)
+        self._hold_patience(trainer)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Prune to what the schedules ask of the next step of the optimizer."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        fit, step = self._now, trainer.global_step
+        self._begin(trainer, pl_module, batch_idx)
+        reached = fit.pruner.reached
+        if not fit.pruner.begin_step(step):
+            return
+        fit.goes_on = True
+        if fit.worth_telling():
+            rank_zero_info(f"step {step}: {fit.sparsity:.1%} of the weights to prune are zero")
+        log_scalars(trainer, {"sparsity": fit.sparsity}, step)
+        self._take_up_pruned(trainer, f"step {step}", reached)
 
     @override
     def on_before_optimizer_step(
@@ -208,6 +235,11 @@ class PruningCallback(JudgedCallback[PruningResult]):
             fit.masked_at = trainer.global_step
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let early stopping wait, where it looks at validations."""
+        self._hold_patience(trainer)
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
@@ -229,18 +261,19 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return {} if self._before is None else dict(self._before[1])
 
     @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save of early stopping what it would have counted."""
+        self._patience.put_into(checkpoint)
+
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell if the training ended before the target."""
         fit = self._now
-        if fit.pruner.reached:
-            return
-        last = last_epoch(self._pruners)
-        rank_zero_warn(
-            f"the training ended in epoch {max(0, trainer.current_epoch - 1)} with"  # counted on
-            f" {fit.sparsity:.1%} of the weights"
-            f" to prune at zero; the target is reached in epoch {last}. Look at what ends the"
-            " training: `EarlyStopping`, `max_steps`, `max_time`"
-        )
+        self._patience.let_go()
+        if not fit.pruner.reached:
+            rank_zero_warn(ended_early(trainer, fit.pruner.unreached, fit.sparsity))
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -286,11 +319,41 @@ class PruningCallback(JudgedCallback[PruningResult]):
     def _read_result(self, workspace: Path) -> PruningResult:
         return read_pruning_result(workspace / RESULT)
 
-    def _check_start(self, epoch: int) -> None:
+    def _check_start(self, trainer: Trainer) -> None:
         """Refuse a criterion that is a share of nothing, where no better baseline can come."""
-        at_once = any(schedule_of(one).sparsity(epoch) > 0 for one in self._pruners)
+        now: dict[Unit, int] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        schedules = [schedule_of(one) for one in self._pruners]
+        at_once = any(one.sparsity(now[one.unit]) > 0 for one in schedules)
         if at_once and self._now.start == 0:
             Criterion.of(self.conf.tuning.accuracy_criterion, True).target(0.0)
+
+    def _begin(self, trainer: Trainer, module: LightningModule, batch: int = 0) -> None:
+        """Refuse schedules that do not fit into what is left of the training; only once."""
+        fit = self._now
+        if fit.has_begun:
+            return
+        fit.has_begun = True
+        if not fit.goes_on:
+            check_first("step", trainer.global_step, self._pruners)
+        check_length(Length.of(trainer, module, batch), fit.pruner.unreached)
+        self._hold_patience(trainer)  # also where a fit goes on within an epoch
+
+    def _hold_patience(self, trainer: Trainer) -> None:
+        """Let early stopping wait while the model is on its way to the target."""
+        fit = self._fit
+        if fit is None or not fit.prunes or trainer.sanity_checking or not self.wait_for_target:
+            return
+        if not fit.pruner.reached and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._patience.hold(trainer)
+
+    def _take_up_pruned(self, trainer: Trainer, when: str, reached: bool) -> None:
+        """Let averages and other callbacks follow; ``reached`` is whether all was pruned before."""
+        fit = self._now
+        fit.has_pruned = fit.has_pruned or fit.pruner.has_pruned
+        self._mask_averages(trainer)
+        if fit.pruner.reached and not reached:
+            self._patience.let_go()
+            forget_best(trainer, f"{when}: the target sparsity is reached")
 
     def _find_channels(self, trainer: Trainer, module: LightningModule) -> Channels | None:
         """Return the groups of the model's channels, if a pruner needs them."""
@@ -353,6 +416,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         return f"the pruned model was not judged yet; {left}"
 
     def _let_go(self, module: LightningModule) -> None:
+        self._patience.let_go()
         left = None if self._fit is None else self._fit.let_go()
         if left is not None:
             self._before = weakref.ref(module), left

@@ -10,6 +10,9 @@ from lpot_lightning.runs.channels import Channels
 from lpot_lightning.runs.prune import Dense
 from lpot_lightning.runs.pruning_result import sparsity_of_all
 
+TELLS = 0.05
+"""By how much the share of zeros grows from one line about a schedule in steps to the next."""
+
 
 class PruningFit:
     """What is pruned in one fit, and what is known of the dense model.
@@ -24,14 +27,16 @@ class PruningFit:
         goes_on: whether an epoch has begun, in this fit or in the one that it goes on with.
         has_pruned: whether any weight is pruned, so that validations judge the dense model no more.
         masked_at: the step of the optimizer after which masks were applied last.
+        has_begun: whether a batch of this fit was about to begin.
     """
 
     def __init__(self, given: float | None, saved: Mapping[str, Any] | None) -> None:
         self.saved = saved
         self.channels: Channels | None = None
         self.start: float | None = None
-        self.goes_on = self.has_pruned = False
+        self.goes_on = self.has_pruned = self.has_begun = False
         self.masked_at = -1
+        self._told = 0.0
         self._given = given
         self._best: float | None = None
         self._pruner: ModelPruner | None = None
@@ -65,6 +70,13 @@ class PruningFit:
     def dense(self) -> Dense:
         """What the pruned model is compared with."""
         return Dense(self._given, self.start, self._best)
+
+    def worth_telling(self) -> bool:
+        """Return whether so much more is pruned that people should know, or all is."""
+        if self.sparsity < self._told + TELLS and not self.pruner.reached:
+            return False
+        self._told = self.sparsity
+        return True
 
     def remember(self, accuracy: float, higher_is_better: bool) -> None:
         """Take in how good the dense model was in a validation."""

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
 from lpot_lightning.callbacks.followed_step import FollowedStep
+from lpot_lightning.callbacks.freezing import FreezePlan, Moment, argument
 from lpot_lightning.callbacks.judged import checked_baseline
 from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
 from lpot_lightning.callbacks.qat_weights import fitting, goes_on_with, ranges_of
@@ -30,6 +31,7 @@ from lpot_lightning.runs.training import FEW, check_trainable, first_training, n
 from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
+from lpot_lightning.trainer.length import Length
 from lpot_lightning.trainer.session import SessionWork
 from lpot_lightning.trainer.validation_feed import ValidationFeed
 from lpot_lightning.trainer.weights import Weights
@@ -48,8 +50,9 @@ class QATCallback(TunedCallback):
     order of ``tuning.strategy``, as for ``QuantizationCallback``.
 
     Ranges of activations are learned from all training batches, and from nothing else, whatever
-    mode a module is in. From half of the epochs on the statistics of BatchNorm stay as they are,
-    and from three quarters on the ranges.
+    mode a module is in. From half of the training on the statistics of BatchNorm stay as they are,
+    and from three quarters on the ranges: of its epochs, or of its steps where ``max_steps`` ends
+    it, or where it is one epoch.
 
     Args:
         conf: LPOT's user YAML with ``quantization.approach: quant_aware_training``: a path, a
@@ -62,10 +65,13 @@ class QATCallback(TunedCallback):
             before the first batch, and of the trained ones without rounding.
         freeze_batch_norm: the epoch, counted from 0, from which on BatchNorm keeps its statistics.
         freeze_observers: the epoch from which on activations keep their ranges.
+        freeze_batch_norm_step: in place of the epoch, the step of the optimizer, as ``max_steps``
+            counts them; so is ``freeze_observers_step``.
+        freeze_observers_step: see above.
 
     Raises:
         ConfError: when created, if the YAML or an argument asks for what cannot be done; when a fit
-            begins, if it has too few epochs for what is to be frozen.
+            begins, if it is too short for what is to be frozen.
         LpotError: when a fit begins, if this Trainer cannot be used, nothing of the model can be
             int8 or be trained, or the workspace not written or in use by another run.
         SystemExit: with 130 for Ctrl-C and 143 for SIGTERM while it quantizes; what is finished
@@ -88,13 +94,20 @@ class QATCallback(TunedCallback):
         baseline: float | None = None,
         freeze_batch_norm: int | None = None,
         freeze_observers: int | None = None,
+        freeze_batch_norm_step: int | None = None,
+        freeze_observers_step: int | None = None,
     ) -> None:
         read = read_conf(conf)
         check_for_callback(read, "QATCallback")
         super().__init__(read, monitor, modules, ckpt)
         self.baseline = checked_baseline(baseline)
-        self.freeze_batch_norm = _checked_epoch("freeze_batch_norm", freeze_batch_norm)
-        self.freeze_observers = _checked_epoch("freeze_observers", freeze_observers)
+        self.freeze_batch_norm, self.freeze_observers = freeze_batch_norm, freeze_observers
+        self.freeze_batch_norm_step = freeze_batch_norm_step
+        self.freeze_observers_step = freeze_observers_step
+        self._freezes = {
+            name: _checked_moment(name, getattr(self, name), getattr(self, argument(name, "step")))
+            for name in ("freeze_batch_norm", "freeze_observers")
+        }
         self._fit: QATFit | None = None
         self._watch: ModelWatch | None = None
         self._step = FollowedStep()
@@ -107,7 +120,9 @@ class QATCallback(TunedCallback):
             return
         self._let_go()
         self._exchanged = set()
-        self._fit = QATFit(trainer.max_epochs, self.freeze_batch_norm, self.freeze_observers)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            FreezePlan.of(Length.unseen(trainer), Moment(0, 0), self._freezes)
+        self._fit = QATFit(self._freezes)
         super().setup(trainer, pl_module, stage)
 
     @override
@@ -143,9 +158,9 @@ class QATCallback(TunedCallback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze what is to be frozen from this epoch on."""
         super().on_train_epoch_start(trainer, pl_module)
-        epoch = trainer.current_epoch
-        for what in self._now.begin_epoch(pl_module, epoch):
-            rank_zero_info(f"epoch {epoch}: from here on the {what} are frozen")
+        now = self._plan_from(trainer, pl_module)
+        for what in self._now.newly_frozen(pl_module, now):
+            rank_zero_info(f"epoch {now.epoch}: from here on the {what} are frozen")
 
     @override
     def on_train_batch_start(
@@ -155,8 +170,10 @@ class QATCallback(TunedCallback):
         self._take_changes_in(trainer, pl_module)
         if flow := self._watching.flow(pl_module, first=batch_idx == 0):
             self._step.begin(pl_module, flow)
-        renews = renews_statistics(trainer)
-        self._now.begin_batch(pl_module, trainer.current_epoch, renews=renews)
+        now = self._plan_from(trainer, pl_module, batch_idx)
+        for what in self._now.newly_frozen(pl_module, now):
+            rank_zero_info(f"step {now.step}: from here on the {what} are frozen")
+        self._now.begin_batch(pl_module, now, renews=renews_statistics(trainer))
 
     @override
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -248,6 +265,13 @@ class QATCallback(TunedCallback):
             rank_zero_warn(f"`{name}` is compiled, and trains without `torch.compile`: it rounds")
         rank_zero_info(f"training {len(training.int8_ops)} ops with the rounding of int8")
 
+    def _plan_from(self, trainer: Trainer, module: LightningModule, batch: int = 0) -> Moment:
+        """Return the epoch and the step of now; the first time, plan what is frozen when."""
+        fit = self._now
+        if not fit.is_planned and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            fit.plan(Length.of(trainer, module, batch))
+        return Moment(trainer.current_epoch, trainer.global_step)
+
     def _take_changes_in(self, trainer: Trainer, module: LightningModule) -> None:
         """Let a layer round that was exchanged, or that was frozen and feeds what trains now."""
         gather = lambda seen: self._opened(trainer, module).ranks.gather(seen)  # noqa: E731
@@ -286,7 +310,14 @@ class QATCallback(TunedCallback):
         return None
 
 
-def _checked_epoch(name: str, value: object) -> int | None:
+def _checked_moment(name: str, epoch: int | None, step: int | None) -> Moment:
+    _check_count(name, epoch, "an epoch")
+    _check_count(argument(name, "step"), step, "a step")
+    if epoch is not None and step is not None:
+        raise ConfError(f"`{name}` is an epoch and `{name}_step` a step: leave one of them out")
+    return Moment(epoch, step)
+
+
+def _check_count(name: str, value: object, what: str) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ConfError(f"`{name}` is `{value!r}`; allowed: an epoch, counted from 0, or nothing")
-    return value
+        raise ConfError(f"`{name}` is `{value!r}`; allowed: {what}, counted from 0, or nothing")

@@ -9,36 +9,33 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, has_batch_norm
+from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, Moment, has_batch_norm
 from lpot_lightning.quantization.backend import Training
+from lpot_lightning.trainer.length import Length
+
+_STATISTICS, _RANGES = "statistics of BatchNorm", "ranges of activations"
 
 
 class QATFit:
     """Since when a model rounds in one fit, and the ranges that its layers learn.
 
     Args:
-        max_epochs: of the trainer.
-        freeze_batch_norm: as for ``QATCallback``; so is ``freeze_observers``.
+        asked: from when on something is frozen, by argument of ``QATCallback``.
 
     Attributes:
         saved: what a checkpoint has of the fit that this one goes on with.
         start: the accuracy before the training, where it was measured.
         ranges: what the training for int8 has come to; ``None`` before it began.
-
-    Raises:
-        ConfError: if there are too few epochs for what is to be frozen.
+        is_planned: whether it is known what is frozen when.
     """
 
-    def __init__(
-        self, max_epochs: int | None, freeze_batch_norm: int | None, freeze_observers: int | None
-    ) -> None:
+    def __init__(self, asked: Mapping[str, Moment]) -> None:
         self.saved: Mapping[str, Any] | None = None
         self.start: float | None = None
-        self._epochs, self._asked = max_epochs, (freeze_batch_norm, freeze_observers)
-        self._plan = FreezePlan.of(max_epochs, 0, *self._asked)
-        self._first: int | None = None  # the epoch in which the training for int8 began
-        self._new_in: int | None = None  # the one in which its ranges did
-        self._is_planned = False
+        self.is_planned = False
+        self._asked, self._plan = asked, FreezePlan()
+        self._first = Moment()  # the epoch and the step in which the training for int8 began
+        self._new_in: Moment | None = None  # those in which its ranges did
         self._said: set[str] = set()
         self._training: Training | None = None
         self._left: Mapping[str, Any] | None = None
@@ -62,9 +59,10 @@ class QATFit:
         return self._new_in is not None
 
     def take_up(self) -> None:
-        """Go on with the accuracy and the first epoch that were saved."""
+        """Go on with the accuracy, and the first epoch and step, that were saved."""
         assert self.saved is not None
-        self.start, self._first = self.saved["start"], self.saved["first"]
+        self.start = self.saved["start"]
+        self._first = Moment(self.saved["first"], self.saved.get("first_step"))
         self._came = dict(self.saved.get("came", {}))
 
     def begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
@@ -99,42 +97,45 @@ class QATFit:
             self._came |= dict.fromkeys(set(training.int8_ops) - set(kept), epoch)
         self._start(module, training)
 
-    def begin_epoch(self, module: LightningModule, epoch: int) -> Iterator[str]:
-        """Yield what is frozen from this epoch on, for people; each thing once."""
-        self._plan_from(epoch)
-        frozen = {
-            "statistics of BatchNorm": has_batch_norm(module)
-            and self._plan.freezes_batch_norm(epoch),
-            "ranges of activations": self._plan.freezes_observers(epoch),
-        }
-        for what, is_frozen in frozen.items():
-            if is_frozen and what not in self._said:
-                self._said.add(what)
+    def plan(self, length: Length) -> None:
+        """Plan from the first epoch and step on, known only after ``on_fit_start``.
+
+        Raises:
+            ConfError: if the fit is too short for what is to be frozen.
+        """
+        self._first = Moment(
+            length.epoch if self._first.epoch is None else self._first.epoch,
+            length.step if self._first.step is None else self._first.step,
+        )
+        self._plan = FreezePlan.of(length, self._first, self._asked)
+        self.is_planned = True
+
+    def newly_frozen(self, module: LightningModule, now: Moment) -> Iterator[str]:
+        """Yield what is frozen from now on, for people; each thing once."""
+        moments = {_STATISTICS: self._plan.batch_norm, _RANGES: self._plan.observers}
+        for what, moment in moments.items():
+            if what in self._said or not moment.has_come(now):
+                continue
+            self._said.add(what)
+            if what == _RANGES or has_batch_norm(module):
                 yield what
 
-    def _plan_from(self, epoch: int) -> None:
-        """Plan from the first epoch on, which Lightning knows only after ``on_fit_start``."""
-        if self._is_planned:
-            return
-        self._first = epoch if self._first is None else self._first
-        self._plan = FreezePlan.of(self._epochs, self._first, *self._asked)
-        self._is_planned = True
-
-    def begin_batch(self, module: LightningModule, epoch: int, *, renews: bool) -> None:
+    def begin_batch(self, module: LightningModule, now: Moment, *, renews: bool) -> None:
         """Let a batch teach ranges and statistics what they are still to learn.
 
         Args:
             renews: whether it passes only to renew the statistics of BatchNorm for an average.
         """
-        self._plan_from(epoch)
-        self._new_in = epoch if self._new_in is None else self._new_in
-        learns = epoch == self._new_in or not self._plan.freezes_observers(epoch)
-        young = [op for op, came in self._came.items() if came == epoch]
+        self._new_in = now if self._new_in is None else self._new_in
+        # ranges that are new when all are frozen learn for their first epoch
+        is_new = now.epoch == self._new_in.epoch and self._plan.observers.has_come(self._new_in)
+        learns = is_new or not self._plan.observers.has_come(now)
+        young = [op for op, came in self._came.items() if came == now.epoch]
         self.training.observing = bool(renews or learns or young)
         self.training.learn_only(None if renews or learns else young)
         if renews:
             self._norms.release()
-        elif self._plan.freezes_batch_norm(epoch):
+        elif self._plan.batch_norm.has_come(now):
             self._norms.freeze(module)
 
     def end_batch(self, processes: int) -> None:
@@ -150,7 +151,8 @@ class QATFit:
         return {
             "asked": asked,
             "start": self.start,
-            "first": self._first,
+            "first": self._first.epoch,
+            "first_step": self._first.step,
             "came": dict(self._came),
             "training": ranges,
         }

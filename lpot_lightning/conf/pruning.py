@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lpot_lightning.conf.blocks import COUNT, NOT_NEGATIVE, FrozenOptions
 from lpot_lightning.conf.cursor import Field, read_into
 from lpot_lightning.conf.named import Table, flag, integer, one_of, read_options, words
 from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.conf.schema import (
+    ENDS,
     PrunerConf,
     PruningApproachConf,
     PruningConf,
@@ -60,6 +62,7 @@ def _approach(field: Field) -> PruningApproachConf:
 
 def _weight_compression(field: Field) -> WeightCompressionConf:
     part = field.section(WeightCompressionConf)
+    _check_unit(part)
     pruners = part["pruners"].items()
     if not pruners:
         raise field.error(
@@ -68,6 +71,8 @@ def _weight_compression(field: Field) -> WeightCompressionConf:
     weights = read_into(
         WeightCompressionConf, part, pruners=lambda _: tuple(_pruner(one) for one in pruners)
     )
+    if any(part[key].given for key in ENDS["step"]):
+        weights = replace(weights, start_epoch=None, end_epoch=None)
     for pruner, resolved in zip(pruners, weights.resolved(), strict=True):
         if resolved.prune_type != "pattern_lock":
             _check_schedule(pruner, resolved)
@@ -77,6 +82,7 @@ def _weight_compression(field: Field) -> WeightCompressionConf:
 def _pruner(field: Field) -> PrunerConf:
     part = field.required().section(*SHARED, PrunerConf)
     kind = part["prune_type"]
+    _check_unit(part)
     pruner = read_into(
         PrunerConf,
         part,
@@ -105,6 +111,16 @@ def _pattern(field: Field) -> str:
     if isinstance(value, str) and (value == CHANNEL or PATTERN.fullmatch(value)):
         return field.text("")
     raise field.wrong(PATTERNS)
+
+
+def _check_unit(part: dict[str, Field]) -> None:
+    """Refuse to count epochs and steps in one place."""
+    epochs, steps = ([key for key in ENDS[unit] if part[key].given] for unit in ENDS)
+    if epochs and steps:
+        raise part[steps[0]].error(
+            f"counts steps of the optimizer, and `{epochs[0]}` beside it epochs; allowed: one of"
+            " the two."
+        )
 
 
 def _check_lock(part: dict[str, Field], pruner: PrunerConf) -> None:
@@ -160,7 +176,12 @@ def _parameters(field: Field, kind: str) -> FrozenOptions:
 
 
 def _check_schedule(field: Field, pruner: PrunerConf) -> None:
-    for first, last in (("start_epoch", "end_epoch"), ("initial_sparsity", "target_sparsity")):
+    ends = ENDS[pruner.unit or "epoch"]
+    if getattr(pruner, ends[1]) is None:
+        raise field.error(
+            f"has `{ends[0]}` and no `{ends[1]}`, the step that begins at the target: give both."
+        )
+    for first, last in (ends, ("initial_sparsity", "target_sparsity")):
         low, high = getattr(pruner, first), getattr(pruner, last)
         if low > high:
             raise field.error(

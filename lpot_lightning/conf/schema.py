@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from lpot_lightning.conf.blocks import (
     COUNT,
@@ -21,6 +21,13 @@ from lpot_lightning.conf.blocks import (
 from lpot_lightning.conf.plain import NO_KEY, to_plain
 
 SCHEDULES = ("linear", "cubic")
+Unit = Literal["epoch", "step"]
+"""What a schedule counts: epochs, or steps of the optimizer."""
+ENDS: dict[Unit, tuple[str, str]] = {
+    "epoch": ("start_epoch", "end_epoch"),
+    "step": ("start_step", "end_step"),
+}
+_FIRST = {"start_epoch": 0, "end_epoch": 4, "start_step": 0}
 
 
 @dataclass(frozen=True)
@@ -149,10 +156,12 @@ class PrunerConf:
 
     start_epoch: int | None = checked(None, interval=NOT_NEGATIVE)
     end_epoch: int | None = checked(None, interval=NOT_NEGATIVE)
+    start_step: int | None = checked(None, interval=NOT_NEGATIVE)
+    end_step: int | None = checked(None, interval=NOT_NEGATIVE)
     initial_sparsity: float | None = checked(None, interval="[0, 1)")
     target_sparsity: float | None = checked(None, interval="[0, 1]")
     schedule: str | None = checked(None, allowed=SCHEDULES)
-    update_frequency: int = checked(1, interval=COUNT)
+    update_frequency: int | None = checked(None, interval=COUNT)
     prune_type: str = one_word_of("basic_magnitude", "gradient_sensitivity", "pattern_lock")
     method: str = one_word_of("per_tensor", "per_channel")
     pattern: str = "tile_pattern_1x1"
@@ -160,6 +169,11 @@ class PrunerConf:
     names: tuple[str, ...] = ()
     excluded_names: tuple[str, ...] = ()
     parameters: FrozenOptions | None = None
+
+    @property
+    def unit(self) -> Unit | None:
+        """What its schedule counts; ``None`` if it says nothing of it."""
+        return _unit_of(self)
 
     @property
     def share_of_pattern(self) -> float | None:
@@ -170,28 +184,44 @@ class PrunerConf:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightCompressionConf:
-    """``pruning.approach.weight_compression``: the pruners, and what they have in common."""
+    """``pruning.approach.weight_compression``: the pruners, and what they have in common.
+
+    Where it counts steps, ``start_epoch`` and ``end_epoch`` are ``None``.
+    """
 
     initial_sparsity: float = checked(0.0, interval="[0, 1)")
     target_sparsity: float = checked(0.97, interval="[0, 1]")
-    start_epoch: int = checked(0, interval=NOT_NEGATIVE)
-    end_epoch: int = checked(4, interval=NOT_NEGATIVE)
+    start_epoch: int | None = checked(0, interval=NOT_NEGATIVE)
+    end_epoch: int | None = checked(4, interval=NOT_NEGATIVE)
+    start_step: int | None = checked(None, interval=NOT_NEGATIVE)
+    end_step: int | None = checked(None, interval=NOT_NEGATIVE)
     schedule: str = one_word_of(*SCHEDULES)
     pruners: tuple[PrunerConf, ...] = ()
 
     def resolved(self) -> tuple[PrunerConf, ...]:
         """Return the pruners with every ``None`` among the shared values filled in.
 
-        The target of an N:M pattern is what the pattern means.
+        A pruner counts what it says itself, else what is counted here; of the other unit it has
+        nothing. The target of an N:M pattern is what the pattern means.
         """
         return tuple(self._filled(pruner) for pruner in self.pruners)
 
     def _filled(self, pruner: PrunerConf) -> PrunerConf:
+        unit = pruner.unit or _unit_of(self) or "epoch"
         shared = {name: value for name, value in vars(self).items() if name != "pruners"}
+        shared |= dict.fromkeys(ENDS["epoch" if unit == "step" else "step"])
+        for name in ENDS[unit]:
+            shared[name] = _FIRST.get(name) if shared[name] is None else shared[name]
         missing = {name: shared[name] for name in shared if getattr(pruner, name) is None}
         if pruner.share_of_pattern is not None:
             missing["target_sparsity"] = pruner.share_of_pattern
         return replace(pruner, **missing)
+
+
+def _unit_of(one: PrunerConf | WeightCompressionConf) -> Unit | None:
+    if one.start_step is not None or one.end_step is not None:
+        return "step"
+    return None if one.start_epoch is None and one.end_epoch is None else "epoch"
 
 
 @dataclass(frozen=True)

@@ -186,8 +186,8 @@ class PlainPruning:
             )
         if not pruner.reached:
             _LOG.warning(
-                "the training ended before the target sparsity was reached: train for more epochs,"
-                " or let `end_epoch` be earlier"
+                "the training ended before the target sparsity was reached: train longer, or let"
+                " `end_epoch` or `end_step` be earlier"
             )
 
 

@@ -28,7 +28,8 @@ class Pruning(Parts, Hooks):
     Your loop calls ``on_epoch_begin``, ``on_batch_begin``, ``on_batch_end`` and ``on_epoch_end``;
     for ``gradient_sensitivity``, ``on_post_grad`` between ``backward`` and the step, or else the
     gradients have to be there in ``on_batch_end`` still. They prune ``model`` in place, and its
-    parameters stay the same objects.
+    parameters stay the same objects. Schedules in steps count the calls of ``on_batch_end``: where
+    gradients are accumulated, call it after the batches in which the optimizer made a step.
 
     Or call the object: then a copy of the model is trained by ``q_func``, or by ``pruning.train``
     of the YAML, judged, compared with the dense model, and written down; the model itself is left
@@ -82,9 +83,10 @@ class Pruning(Parts, Hooks):
         self._pruner: ModelPruner | None = None
         self._pruned: nn.Module | None = None
         self._in_epoch = self._observed = False
+        self._steps = 0
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Prune to what the schedules ask of an epoch.
+        """Prune to what the schedules in epochs ask of one.
 
         Args:
             epoch: counted from 0.
@@ -102,12 +104,21 @@ class Pruning(Parts, Hooks):
         self._in_epoch = True
 
     def on_batch_begin(self, batch_id: int) -> None:
-        """Say that a batch begins.
+        """Prune to what the schedules in steps ask of the next one.
+
+        Args:
+            batch_id: of any kind; steps are counted over all epochs, by ``on_batch_end``.
 
         Raises:
             ConfError: if no epoch has begun.
+            PruningError: as for ``on_epoch_begin``.
         """
-        self._running("on_batch_begin")
+        self._begin_step(self._running("on_batch_begin"))
+
+    def _begin_step(self, pruner: ModelPruner) -> None:
+        if pruner.begin_step(self._steps):
+            share = sparsity_of_all(pruner.layers())
+            _LOG.info("step %d: %.1f%% of the weights to prune are zero", self._steps, 100 * share)
 
     def on_post_grad(self) -> None:
         """Take in the gradients: after ``backward``, before the step."""
@@ -124,6 +135,8 @@ class Pruning(Parts, Hooks):
         if not self._observed:
             pruner.observe()
         self._observed = False
+        self._begin_step(pruner)  # where `on_batch_begin` was not called
+        self._steps += 1
         pruner.apply()
 
     def on_epoch_end(self) -> None:
@@ -175,6 +188,7 @@ class Pruning(Parts, Hooks):
             self._pruner.close()
         self._pruner = self._pruned = None
         self._in_epoch = self._observed = False
+        self._steps = 0
 
     def _given(self, **given: Any) -> Given:
         """Return what is given to a call, and by attributes where it is not."""

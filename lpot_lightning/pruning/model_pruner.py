@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from torch import Tensor, nn
 
-from lpot_lightning.conf.schema import PrunerConf
+from lpot_lightning.conf.schema import ENDS, PrunerConf, Unit
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.pruning.channel_pruner import ChannelPruner
 from lpot_lightning.pruning.channels.group import ChannelGroups
@@ -17,6 +18,12 @@ from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
 from lpot_lightning.pruning.schedule import Schedule
 from lpot_lightning.pruning.weights import PLACE, Weight, assign
+
+STAIRS = 100
+"""Into how many stairs a schedule in steps is divided where nothing else is asked for."""
+
+WAITS = 100
+"""Steps for which a stair waits for gradients of all its weights."""
 
 
 def prunes_channels(pruners: Sequence[PrunerConf]) -> bool:
@@ -28,12 +35,16 @@ def schedule_of(pruner: PrunerConf) -> Schedule:
     """Return when a pruner, all its values filled in, is how sparse."""
     by_count = pruner.parameters is not None and "target" in pruner.parameters
     locked = pruner.prune_type == "pattern_lock"
+    unit = pruner.unit or "epoch"
+    start, end = (0 if locked else getattr(pruner, name) or 0 for name in ENDS[unit])
+    usual = 1 if unit == "epoch" else max(1, ceil((end - start) / STAIRS))
     return Schedule(
         initial_sparsity=0.0 if locked else pruner.initial_sparsity or 0.0,
         target_sparsity=1.0 if by_count else 0.0 if locked else pruner.target_sparsity or 0.0,
-        start_epoch=pruner.start_epoch or 0,
-        end_epoch=0 if locked else pruner.end_epoch or 0,
-        update_frequency=pruner.update_frequency,
+        start=start,
+        end=end,
+        unit=unit,
+        update_frequency=pruner.update_frequency or usual,
         kind="cubic" if pruner.schedule == "cubic" else "linear",
     )
 
@@ -41,8 +52,9 @@ def schedule_of(pruner: PrunerConf) -> Schedule:
 class ModelPruner:
     """Prunes a model while it trains.
 
-    ``begin_epoch`` at the start of each epoch, ``observe`` when gradients are there, ``apply``
-    after each step of an optimizer. The model keeps its modules and parameters; only values change.
+    ``begin_epoch`` at the start of each epoch, ``begin_step`` before each batch, ``observe`` when
+    gradients are there, ``apply`` after each step of an optimizer. The model keeps its modules and
+    parameters; only values change.
 
     Args:
         model: is pruned in place.
@@ -59,7 +71,8 @@ class ModelPruner:
         pruner = ModelPruner(model, conf.pruning.approach.weight_compression.resolved())
         for epoch in range(10):
             pruner.begin_epoch(epoch)
-            for batch in data:
+            for number, batch in enumerate(data):
+                pruner.begin_step(epoch * len(data) + number)
                 loss(model, batch).backward()
                 pruner.observe()
                 optimizer.step()
@@ -81,6 +94,8 @@ class ModelPruner:
         self._at = [0.0] * len(pruners)
         self._begun = self._observed = False
         self._anew: dict[int, bool] = {}
+        self._fresh: list[set[str]] = [set() for _ in pruners]  # gradients since the last stair
+        self._due: list[int | None] = [None] * len(pruners)  # the step that waits for others
         weights = assign(model, pruners, modules)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
@@ -129,8 +144,13 @@ class ModelPruner:
     @property
     def reached(self) -> bool:
         """Whether every pruner was asked for its target; ``reached_in`` counts what is there."""
-        targets = [one.target_sparsity for one in self._schedules]
-        return self._begun and all(a >= b for a, b in zip(self._at, targets, strict=True))
+        return self._begun and not self.unreached
+
+    @property
+    def unreached(self) -> list[Schedule]:
+        """The schedules that did not come to their target yet."""
+        both = zip(self._at, self._schedules, strict=True)
+        return [one for at, one in both if at < one.target_sparsity]
 
     @property
     def has_pruned(self) -> bool:
@@ -145,7 +165,7 @@ class ModelPruner:
             self._begun = True
 
     def begin_epoch(self, epoch: int) -> bool:
-        """Prune to what the schedules ask of this epoch; what is pruned stays so.
+        """Prune to what the schedules in epochs ask of this one; what is pruned stays so.
 
         Returns:
             whether anything more was pruned.
@@ -154,8 +174,36 @@ class ModelPruner:
             ConfError: if gradients are needed to prune, and none was seen yet.
             PruningError: if some weight got no gradient.
         """
-        wanted = [one.sparsity(epoch) for one in self._schedules]
-        return self._prune_to(wanted, f"epoch {epoch}")
+        return self._prune_to(self._wanted("epoch", epoch), f"epoch {epoch}")
+
+    def begin_step(self, step: int) -> bool:
+        """Prune to what the schedules in steps ask of this one, as ``begin_epoch`` does.
+
+        Args:
+            step: how many the optimizer has made; the same one may begin again.
+        """
+        if not any(one.unit == "step" for one in self._schedules):
+            return False
+        wanted = self._wanted("step", step)
+        for number, at in enumerate(self._at):
+            if wanted[number] > at and self._waits(number, step):
+                wanted[number] = at
+        return self._prune_to(wanted, f"step {step}")
+
+    def _waits(self, number: int, step: int) -> bool:
+        """Return whether a weight has no gradient yet, as where optimizers take turns."""
+        one, due = self._pruners[number], self._due[number]
+        names = {weight.name for weight in one.weights}
+        if not self._observed or not one.needs_gradients or names <= self._fresh[number]:
+            return False
+        self._due[number] = step if due is None else due
+        return due is None or step < due + WAITS
+
+    def _wanted(self, unit: Unit, at: int) -> list[float]:
+        return [
+            one.sparsity(at) if one.unit == unit else before
+            for one, before in zip(self._schedules, self._at, strict=True)
+        ]
 
     def finish(self) -> bool:
         """Prune to the targets at once, whatever the schedules say."""
@@ -168,12 +216,15 @@ class ModelPruner:
         late = [n for n, at in enumerate(self._at) if wanted[n] > at]
         for number in late:
             if not self._observed and self._pruners[number].needs_gradients:
+                unit = self._schedules[number].unit
                 raise ConfError(
                     f"`{PLACE}[{number}]` is to be at sparsity {wanted[number]:g} in {when}, the"
-                    " first of this training, and `gradient_sensitivity` needs the gradients of an"
-                    " epoch before: let `start_epoch` be later, or `initial_sparsity` 0"
+                    " first of this training, and `gradient_sensitivity` needs the gradients of"
+                    f" {'an epoch' if unit == 'epoch' else 'a step'} before: let `start_{unit}` be"
+                    " later, or `initial_sparsity` 0"
                 )
             self._at[number] = wanted[number]
+            self._fresh[number], self._due[number] = set(), None
             if number not in self._anew:
                 self._pruners[number].prune_to(wanted[number])
         if late or first:
@@ -190,8 +241,14 @@ class ModelPruner:
         self._take_up_exchanges()
         self._observed = True
         self._anew = dict.fromkeys(self._anew, True)
-        for one in self._pruners:
+        for one, fresh in zip(self._pruners, self._fresh, strict=True):
             one.observe(only)
+            fresh |= {
+                weight.name
+                for weight in one.weights
+                if one.needs_gradients
+                if weight.value.grad is not None and (only is None or id(weight.value) in only)
+            }
 
     def apply(self) -> list[str]:
         """Make what is pruned zero again, also in a parameter that was exchanged for another.
@@ -271,6 +328,8 @@ class ModelPruner:
             "asked": self._asked,
             "begun": self._begun,
             "at": list(self._at),
+            "fresh": [sorted(one) for one in self._fresh],
+            "due": list(self._due),
             "masks": self.masks.state(),
             "pruners": [one.state() for one in self._pruners],
         }
@@ -302,8 +361,18 @@ class ModelPruner:
         for one, saved in zip(self._pruners, pruners, strict=True):
             one.load(saved)
         self._at = [float(one) for one in at]
+        self._take_up_waiting(state)
         self._begun = self._observed = bool(state.get("begun"))
         self.masks.apply()
+
+    def _take_up_waiting(self, state: Mapping[str, Any]) -> None:
+        number = len(self._pruners)
+        fresh, due = state.get("fresh", [[]] * number), state.get("due", [None] * number)
+        for found, kind, name in ((fresh, list, "fresh"), (due, int | None, "due")):
+            is_list = isinstance(found, list) and len(found) == number
+            if not is_list or not all(isinstance(one, kind) for one in found):
+                raise ArtifactError(f"`pruner.{name}` in the checkpoint is damaged")
+        self._fresh, self._due = [set(one) for one in fresh], list(due)
 
     def close(self) -> None:
         """Take all hooks out of the model; what is pruned stays zero only until it is trained."""

@@ -39,6 +39,7 @@ _QAT_FIELDS: dict[str, Any] = {
     "asked": str,
     "start": (float, type(None)),
     "first": (int, type(None)),
+    "first_step": (int, type(None)),
     "training": dict,
 }
 

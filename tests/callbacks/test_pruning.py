@@ -20,6 +20,7 @@ from sparse_scenes import (
     WEIGHTS,
     Rolling,
     Seen,
+    StopsAfter,
     checkpoints,
     halved,
     pruned,
@@ -362,7 +363,7 @@ def test_a_fit_that_ends_early_takes_no_denser_checkpoint(tmp_path, workspace, c
     saved = checkpoints(tmp_path / "saved", monitor="worth", mode="max", save_top_k=1)
     callback = pruning(workspace, end_epoch=3, monitor="val_acc")
     with pytest.warns(UserWarning, match="the training ended"):
-        pruned(callback, Sinking(), saved, max_epochs=-1, max_steps=8)
+        pruned(callback, Sinking(), saved, StopsAfter(8))
     assert "is from before the target sparsity was reached: judging the current" in caplog.text
     result = callback.result
     assert (result.status, result.reached) == ("not_met", False)
@@ -370,12 +371,10 @@ def test_a_fit_that_ends_early_takes_no_denser_checkpoint(tmp_path, workspace, c
     assert result.layers[0].sparsity == pytest.approx(1 / 6, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("given", "epoch"), [({"max_steps": 6}, 1), ({"max_steps": 8}, 1)], ids=["within", "at end"]
-)
-def test_the_epoch_that_a_fit_ended_in(workspace, given, epoch):
-    with pytest.warns(UserWarning, match=f"ended in epoch {epoch} with 25.0% .* in epoch 2. Look"):
-        pruned(pruning(workspace), max_epochs=-1, **given)
+@pytest.mark.parametrize("steps", [6, 8], ids=["within", "at end"])
+def test_the_epoch_that_a_fit_ended_in(workspace, steps):
+    with pytest.warns(UserWarning, match=r"ended in epoch 1 with 25.0% .* in epoch 2\. Look"):
+        pruned(pruning(workspace), None, StopsAfter(steps))
 
 
 def test_early_stopping_begins_anew_at_the_target(workspace, caplog):
@@ -391,7 +390,7 @@ def test_early_stopping_begins_anew_at_the_target(workspace, caplog):
 
 def test_early_stopping_before_the_target_is_told(workspace):
     stop = EarlyStopping("worth", mode="max", patience=1)
-    callback = pruning(workspace, monitor="val_acc", end_epoch=6)
+    callback = pruning(workspace, monitor="val_acc", end_epoch=6, wait_for_target=False)
     with pytest.warns(UserWarning, match="Look at what ends the training: `EarlyStopping`"):
         pruned(callback, Sinking(), stop, max_epochs=9)
     assert (callback.result.status, callback.result.reached) == ("not_met", False)

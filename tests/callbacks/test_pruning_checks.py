@@ -12,6 +12,7 @@ from sparse_scenes import (
     EPOCHS,
     GRADIENT,
     PLACE,
+    ByHand,
     Rolling,
     checkpoints,
     halved,
@@ -21,7 +22,7 @@ from sparse_scenes import (
 )
 from torch import nn
 from torch.nn.utils import parametrizations
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from users_world import HOOKS
 
 from lpot_lightning import PruningCallback, QuantizationCallback
@@ -50,6 +51,7 @@ class Untrained(Rolling):
         ({"baseline": True}, "`baseline` is `True`"),
         ({"modules": "net"}, "`modules` is `'net'`; allowed: a list of names or globs"),
         ({"modules": [1]}, "`modules` is `[1]`; allowed: a list of names or globs"),
+        ({"wait_for_target": "no"}, "`wait_for_target` is `'no'`; allowed: `True`, `False`"),
         ({"monitor": 3}, "`monitor` is `3`; allowed: the name of a logged metric"),
         ({"target_sparsity": 1.5}, "target_sparsity` is `1.5`; allowed: a number in [0, 1]."),
         ({"target_sparsity": -0.1}, "target_sparsity` is `-0.1`; allowed: a number in [0, 1]."),
@@ -210,6 +212,109 @@ def test_weights_that_are_computed_from_others(workspace):
     for part in module.net[::2]:
         parametrizations.weight_norm(part)
     assert "prunes nothing" in refused(pruning(workspace), ConfError, module)
+
+
+STEPS = {"start_epoch": None, "end_epoch": None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "said"),
+    [
+        (
+            {**STEPS, "end_step": 8},
+            {"max_epochs": -1, "max_steps": 8},
+            "`end_step` is 8, counted from 0, and the Trainer stops after 8 steps: the target would"
+            " not be trained with. Give it `max_steps=9` or more, or let `end_step` be earlier",
+        ),
+        (
+            {**STEPS, "end_step": 16},
+            {"max_epochs": 4},
+            "`end_step` is 16, counted from 0, and the Trainer stops after 16 steps, 4 an epoch:"
+            " the target would not be trained with. Train longer, or let `end_step` be earlier",
+        ),
+        (
+            {**STEPS, "end_step": 8},
+            {"max_epochs": 4, "accumulate_grad_batches": 3},
+            "`end_step` is 8, counted from 0, and the Trainer stops after 8 steps, 2 an epoch:",
+        ),
+        (
+            {"end_epoch": 3},
+            {"max_epochs": 10, "max_steps": 12},
+            "`end_epoch` is 3, counted from 0, which begins after 12 steps, 4 an epoch, and the"
+            " Trainer stops after 12: the target would not be trained with. Give it `max_steps=13`"
+            " or more, let `end_epoch` be earlier, or count steps: `start_step` and `end_step` in"
+            " place of `start_epoch` and `end_epoch`",
+        ),
+        ({"end_epoch": 3}, {"max_epochs": -1, "max_steps": 9}, "begins after 12 steps"),
+        (
+            {"end_epoch": 3},
+            {"max_epochs": -1, "max_steps": 6, "limit_train_batches": 2},
+            "begins after 6 steps, 2 an epoch, and the Trainer stops after 6",
+        ),
+    ],
+    ids=str,
+)
+def test_a_fit_that_ends_before_the_schedule(workspace, asked, given, said):
+    assert said in refused(pruning(workspace, **asked), ConfError, **given)
+
+
+def test_a_fit_that_is_just_long_enough(workspace):
+    for asked, given in (
+        ({**STEPS, "end_step": 8}, {"max_epochs": -1, "max_steps": 9}),
+        ({**STEPS, "end_step": 11}, {"max_epochs": 3}),
+        ({"end_epoch": 2}, {"max_epochs": 9, "max_steps": 9}),
+    ):
+        callback = pruning(workspace, **asked)
+        pruned(callback, **given)
+        assert callback.result.reached
+
+
+class Unsized(IterableDataset):
+    """Has an end, which nobody knows before."""
+
+    def __iter__(self):
+        return iter(points(64))
+
+
+def unsized():
+    return DataLoader(Unsized(), batch_size=16), val_loader(24)
+
+
+def test_epochs_of_data_without_length(workspace):
+    given = {"max_epochs": -1, "max_steps": 60, "val_check_interval": 20}
+    said = refused(
+        pruning(workspace), ConfError, data=unsized(), check_val_every_n_epoch=None, **given
+    )
+    assert said == (
+        "`end_epoch` is 2, and the training data have no length: the schedule counts epochs, and"
+        " `max_steps=60` may end the fit in its first one. Say by `limit_train_batches` how many"
+        " batches an epoch has, or count steps: `start_step` and `end_step` in place of"
+        " `start_epoch` and `end_epoch`"
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"max_epochs": -1, "max_steps": 12, "limit_train_batches": 4}, {"fast_dev_run": True}],
+    ids=str,
+)
+def test_epochs_of_data_without_length_that_may_end(workspace, given):
+    callback = pruning(workspace)
+    pruned(callback, data=unsized(), **given)
+    assert callback.result.reached
+
+
+def test_at_once_at_the_start_needs_no_length(workspace):
+    callback = pruning(workspace, end_epoch=0)
+    pruned(callback, data=unsized(), max_epochs=-1, max_steps=5)
+    assert callback.result.reached
+
+
+def test_steps_that_cannot_be_known_are_not_refused(workspace):
+    """By hand there may be any number of them in a batch."""
+    callback = pruning(workspace, **STEPS, end_step=20)
+    pruned(callback, ByHand())  # 2 x 16
+    assert callback.result.reached
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2])

@@ -54,7 +54,80 @@ def test_the_defaults_are_lpots():
     assert (weights.start_epoch, weights.end_epoch) == (0, 4)
     pruner = weights.pruners[0]
     assert (pruner.prune_type, pruner.method) == ("basic_magnitude", "per_tensor")
-    assert (pruner.update_frequency, pruner.names, pruner.parameters) == (1, (), None)
+    assert (pruner.update_frequency, pruner.names, pruner.parameters) == (None, (), None)
+    assert weights.resolved()[0].end_epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("pruner", "shared", "ends"),
+    [
+        ({}, {"end_step": 90}, (None, None, 0, 90)),
+        ({"start_step": 20}, {"start_step": 10, "end_step": 90}, (None, None, 20, 90)),
+        ({"start_step": 0, "end_step": 9}, {"end_epoch": 3}, (None, None, 0, 9)),
+        ({"end_step": 9}, {}, (None, None, 0, 9)),
+        ({"end_epoch": 2}, {"end_step": 90}, (0, 2, None, None)),
+        ({"start_epoch": 1}, {"end_step": 90}, (1, 4, None, None)),
+        ({"start_epoch": 1}, {"end_epoch": 3}, (1, 3, None, None)),
+    ],
+    ids=str,
+)
+def test_a_pruner_counts_what_it_says_itself_else_what_all_count(pruner, shared, ends):
+    conf = pruning_of(pruner, **shared)
+    (one,) = weights_of(conf).resolved()
+    assert (one.start_epoch, one.end_epoch, one.start_step, one.end_step) == ends
+    assert read_conf(read_conf(conf).to_dict()) == read_conf(conf)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "shared", "said"),
+    [
+        (
+            {"start_epoch": 1, "end_step": 9},
+            {},
+            ".pruners[0].end_step` counts steps of the optimizer, and `start_epoch` beside it"
+            " epochs; allowed: one of the two.",
+        ),
+        (
+            {},
+            {"end_epoch": 0, "end_step": 9},
+            ".end_step` counts steps of the optimizer, and `end_epoch` beside it epochs; allowed:"
+            " one of the two.",
+        ),
+        (
+            {"start_step": 5},
+            {},
+            ".pruners[0]` has `start_step` and no `end_step`, the step that begins at the target:"
+            " give both.",
+        ),
+        (
+            {"start_step": 95},
+            {"end_step": 90},
+            ".pruners[0]` goes from `start_step` 95 to `end_step` 90; allowed: `start_step` not"
+            " above `end_step`.",
+        ),
+        (
+            {"prune_type": "pattern_lock", "end_step": 3},
+            {},
+            ".pruners[0].end_step` has no meaning for `prune_type: pattern_lock`, which keeps the"
+            " zeros that are there when the training begins: leave it out.",
+        ),
+        (
+            {"end_step": -1},
+            {},
+            ".pruners[0].end_step` is `-1`; allowed: a whole number in [0, inf).",
+        ),
+    ],
+    ids=str,
+)
+def test_a_schedule_in_steps_that_cannot_be_is_refused(pruner, shared, said):
+    assert refusal(pruning_of(pruner, **shared)) == f"`{PLACE}{said}"
+
+
+def test_a_lock_stands_beside_pruners_in_steps():
+    locked, other = weights_of(
+        pruning_of({"prune_type": "pattern_lock"}, {}, end_step=90)
+    ).resolved()
+    assert (locked.prune_type, other.end_step) == ("pattern_lock", 90)
 
 
 def test_a_structured_pruner_has_parameters():

@@ -172,6 +172,50 @@ def test_channels_need_a_few_samples() -> None:
     assert str(caught.value).startswith("`pattern: channel` follows channels through the model by")
 
 
+STEPS = {"end_epoch": None, "start_step": 3, "end_step": 20}
+
+
+@pytest.mark.parametrize("kind", ["basic_magnitude", "gradient_sensitivity"])
+def test_a_schedule_may_count_the_calls_of_on_batch_end(tmp_path: Path, kind: str) -> None:
+    """24 in four epochs."""
+    found = []
+
+    class Noted(Pruning):
+        def on_batch_end(self) -> None:
+            super().on_batch_end()
+            found.append(zeros(self.model)["up.weight"])
+
+    pruning = Noted(conf(tmp_path, {"prune_type": kind}, **STEPS))
+    pruned = pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    assert found[:4] == [0] * 4
+    assert 0 < found[4] < found[12] < 64
+    assert found == sorted(found)
+    assert found[20:] == [64] * 4
+    assert zeros(pruned) == {"up.weight": 64, "out.weight": 24}
+    assert pruning.result.reached
+    pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    assert found[24:28] == [0] * 4  # and counts from 0 again
+
+
+def test_steps_are_pruned_where_on_batch_begin_is_left_out() -> None:
+    pruning, model = Pruning(conf(None, end_epoch=None, end_step=1)), net()
+    pruning.model = model
+    pruning.on_epoch_begin(0)
+    pruning.on_batch_end()
+    assert zeros(model) == {"up.weight": 0, "out.weight": 0}
+    pruning.on_batch_end()
+    assert zeros(model) == {"up.weight": 64, "out.weight": 24}
+
+
+def test_a_training_with_too_few_steps_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pruning = Pruning(conf(tmp_path, **{**STEPS, "end_step": 24}))
+    pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    assert "train longer, or let `end_epoch` or `end_step` be earlier" in caplog.text
+    assert not pruning.result.reached
+
+
 @pytest.mark.parametrize("post_grad", [True, False])
 def test_gradients_are_taken_in_once_a_batch(post_grad: bool) -> None:
     pruning = Pruning(conf(None, {"prune_type": "gradient_sensitivity", "names": ["up.weight"]}))

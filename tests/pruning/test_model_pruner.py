@@ -12,7 +12,7 @@ from pruning_scenes import net, pruners, step, trained, zeros
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError, ConfError, PruningError
-from lpot_lightning.pruning.model_pruner import ModelPruner
+from lpot_lightning.pruning.model_pruner import ModelPruner, schedule_of
 from lpot_lightning.pruning.patterns import pattern_of
 from lpot_lightning.pruning.pruners import sparsity_of
 from lpot_lightning.pruning.weights import PLACE
@@ -214,6 +214,51 @@ def test_an_epoch_that_begins_twice_prunes_once():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("asked", "frequency"),
+    [
+        ({"end_epoch": 30}, 1),
+        ({"end_step": 0}, 1),
+        ({"end_step": 100}, 1),
+        ({"start_step": 50, "end_step": 151}, 2),
+        ({"end_step": 100_000}, 1000),
+        ({"end_step": 100_000, "update_frequency": 3}, 3),
+    ],
+    ids=str,
+)
+def test_a_schedule_in_steps_has_a_hundred_stairs_at_most(asked, frequency):
+    (pruner,) = pruners(asked)
+    assert schedule_of(pruner).update_frequency == frequency
+
+
+def test_epochs_and_steps_are_counted_apart():
+    model = net()
+    pruner = on(
+        model,
+        {"names": ["fc.weight"], "end_step": 2},
+        {"names": ["out.weight"], "end_epoch": 1},
+        target_sparsity=0.5,
+    )
+    assert not pruner.begin_epoch(0)
+    assert not pruner.begin_step(0)
+    assert pruner.begin_step(1)
+    assert zeros(model) == {"fc.weight": 32}
+    assert not pruner.begin_step(1)
+    assert [one.unit for one in pruner.unreached] == ["step", "epoch"]
+    assert pruner.begin_epoch(1)
+    assert zeros(model) == {"fc.weight": 32, "out.weight": 16}
+    assert pruner.begin_step(7)
+    assert pruner.reached
+    assert not pruner.unreached
+
+
+def test_epochs_alone_are_not_asked_at_each_step():
+    model = net()
+    pruner = on(model, {}, end_epoch=0)
+    assert not pruner.begin_step(9)
+    assert zeros(model) == {}
+
+
 def test_a_pattern_that_does_not_divide_is_refused():
     with pytest.raises(ConfError) as caught:
         on(net(), {"pattern": "tile_pattern_2x2"}, {"names": ["o*"], "pattern": "8x1"})
@@ -231,6 +276,76 @@ def test_sensitivity_needs_an_epoch_before_it():
         " `gradient_sensitivity` needs the gradients of an epoch before: let `start_epoch` be"
         " later, or `initial_sparsity` 0"
     )
+
+
+def test_sensitivity_needs_a_step_before_it():
+    with pytest.raises(ConfError) as caught:
+        on(net(), {"prune_type": "gradient_sensitivity"}, end_step=0).begin_step(0)
+    assert str(caught.value) == (
+        f"`{PLACE}[0]` is to be at sparsity 0.97 in step 0, the first of this training, and"
+        " `gradient_sensitivity` needs the gradients of a step before: let `start_step` be later,"
+        " or `initial_sparsity` 0"
+    )
+
+
+SENSITIVE = {"prune_type": "gradient_sensitivity", "names": ["fc.weight", "out.weight"]}
+
+
+def turns(model, pruner, steps, first=0):
+    """Train two layers in turns, three steps each; yield how sparse they are in each."""
+    for number in range(first, steps):
+        layer = (model.fc, model.out)[number // 3 % 2]
+        pruner.begin_step(number)
+        model.zero_grad()
+        model.out(model.fc(torch.ones(4, 16))).square().sum().backward()
+        pruner.observe({id(value) for value in layer.parameters()})
+        pruner.apply()
+        yield zeros(model).get("fc.weight", 0)
+
+
+def test_a_stair_waits_for_the_gradients_of_all():
+    """Where optimizers take turns, or a step gives no loss."""
+    model = net()
+    pruner = on(model, SENSITIVE, end_step=8, target_sparsity=0.5)
+    found = list(turns(model, pruner, 20))
+    assert found[:4] == [0] * 4
+    assert found[4] == 32  # both were seen, and four of eight stairs are due
+    assert found[5:7] == [32] * 2  # `fc` was not seen since
+    assert found[7:] == [56] * 3 + [64] * 10
+    assert pruner.reached
+
+
+def test_a_stair_that_waits_goes_on_bit_equal():
+    whole = net()
+    list(turns(whole, on(whole, SENSITIVE, end_step=8, target_sparsity=0.5), 12))
+    for killed in (2, 6, 9):
+        first, second = net(), net(1)
+        pruner = on(first, SENSITIVE, end_step=8, target_sparsity=0.5)
+        list(turns(first, pruner, killed))
+        second.load_state_dict(first.state_dict())
+        again = on(second, SENSITIVE, end_step=8, target_sparsity=0.5)
+        again.load(pruner.state())
+        list(turns(second, again, 12, killed))
+        assert all(
+            torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True)
+        )
+
+
+def test_a_frozen_weight_is_not_waited_for_for_ever():
+    model = net()
+    model.out.requires_grad_(False)
+    pruner = on(model, SENSITIVE, end_step=8)
+    with pytest.raises(PruningError, match="`out.weight` is to be pruned by `gradient_sensitiv"):
+        list(turns(model, pruner, 200))
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"fresh": [3]}, {"fresh": None}, {"fresh": []}, {"due": ["x"]}], ids=str
+)
+def test_a_state_of_what_waits_that_is_damaged(damaged):
+    pruner = on(net(), SENSITIVE, end_step=8)
+    with pytest.raises(ArtifactError, match="in the checkpoint is damaged"):
+        pruner.load({**pruner.state(), **damaged})
 
 
 def test_a_frozen_weight_has_no_sensitivity():

@@ -11,8 +11,8 @@ def steps(initial, target, start, end, frequency=1, kind="linear", epochs=7):
     schedule = Schedule(
         initial_sparsity=initial,
         target_sparsity=target,
-        start_epoch=start,
-        end_epoch=end,
+        start=start,
+        end=end,
         update_frequency=frequency,
         kind=kind,
     )

@@ -98,6 +98,8 @@ HEAD_PRUNER = {
     },
 }
 PRUNER = {
+    "start_step": 10,
+    "end_step": 200,
     "target_sparsity": 0.5,
     "schedule": "cubic",
     "method": "per_channel",

@@ -67,8 +67,9 @@ class Doubled(nn.Module):
 
 def qat(workspace: Path | None = None, **given: Any) -> QATCallback:
     """Return a callback; sections go to the conf, the rest to the callback."""
-    own = ("monitor", "modules", "ckpt", "baseline", "freeze_batch_norm", "freeze_observers")
-    arguments = {name: given.pop(name) for name in own if name in given}
+    own = ("monitor", "modules", "ckpt", "baseline")
+    freezes = [name for name in given if name.startswith("freeze_")]
+    arguments = {name: given.pop(name) for name in (*own, *freezes) if name in given}
     given["quantization"] = {**APPROACH, **given.pop("quantization", {})}
     return QATCallback(conf(workspace, **given), **arguments)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lit_scenes import Lit, conf, train_loader, trainer, val_loader
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from lpot_lightning import PruningCallback
 
 WEIGHTS = ("net.0.weight", "net.2.weight")
 EPOCHS = 4
-ARGUMENTS = ("monitor", "modules", "baseline")
+ARGUMENTS = ("monitor", "modules", "baseline", "wait_for_target")
 GRADIENT = {"prune_type": "gradient_sensitivity"}
 PLACE = "pruning.approach.weight_compression"
 
@@ -46,6 +47,47 @@ class Rolling(Lit):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr, momentum=0.9)
 
 
+class Double(Rolling):
+    """Its data are of the type that its weights are."""
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self.net(batch[0].to(self.dtype)), batch[1])
+
+
+class ByHand(Rolling):
+    """Makes its steps itself, several a batch, by the wrapped optimizer or the bare one."""
+
+    def __init__(self, wrapped=True):
+        super().__init__()
+        self.automatic_optimization, self.wrapped = False, wrapped
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers(use_pl_optimizer=self.wrapped)
+        for _ in range(2):
+            optimizer.zero_grad()
+            self.manual_backward(F.cross_entropy(self.net(batch[0]), batch[1]))
+            optimizer.step()
+
+
+class Twins(Rolling):
+    """Two optimizers in turn, each of its own layer; gradients of the other one are stale."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            self.toggle_optimizer(optimizer)
+            optimizer.zero_grad()
+            self.manual_backward(F.cross_entropy(self.net(batch[0]), batch[1]))
+            optimizer.step()
+            self.untoggle_optimizer(optimizer)
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.net[n].parameters(), lr=0.05, momentum=0.9) for n in (0, 2)]
+
+
 def pruned(
     callback: PruningCallback,
     module: pl.LightningModule | None = None,
@@ -67,6 +109,16 @@ def pruned(
 
 def checkpoints(folder: Path, **given: Any) -> ModelCheckpoint:
     return ModelCheckpoint(folder, **{"save_last": True, "save_top_k": -1, **given})
+
+
+class StopsAfter(pl.Callback):
+    """Ends a fit after some steps, which nobody knows before."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.should_stop or trainer.global_step == self._steps
 
 
 class Seen(pl.Callback):

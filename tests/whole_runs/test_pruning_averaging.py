@@ -52,6 +52,20 @@ def fit(callback, average, first, *others, module=None, **given):
     return pruned(callback, module or Rolling(), *after, *others, first=before, **given)[1]
 
 
+@ALL
+@EITHER
+def test_the_average_has_the_zeros_of_a_schedule_in_steps(workspace, average, first):
+    average, seen = average(), Seen()
+    steps = {"start_epoch": None, "end_epoch": None, "start_step": 2, "end_step": 9}
+    callback = pruning(workspace, **steps)
+    module = fit(callback, average, first, seen)
+    averaged = weights_in(held(average))
+    assert halved(averaged)
+    assert same(averaged, weights_in(module))
+    assert callback.result.reached
+    assert 0 < zeros(seen.batches[4])[WEIGHTS[0]] < 0.5
+
+
 def held(average):
     found = average._average_model
     return getattr(found, "module", found)

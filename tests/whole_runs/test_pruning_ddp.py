@@ -25,7 +25,7 @@ from sparse_scenes import (
     zeros,
 )
 from torch.multiprocessing.spawn import ProcessException
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from users_world import kept
 
 import lpot_lightning
@@ -97,6 +97,34 @@ def test_masks_weights_and_results_are_equal_in_both(tmp_path, workspace, kind):
     assert (result.status, result.reached, result.sparsity) == ("met", True, 0.5)
     with pytest.raises(PruningError, match="the fit ran in processes of its own"):
         _ = result.model
+
+
+@BOTH
+def test_schedules_in_steps_of_data_without_end(tmp_path, workspace, kind):
+    """Each process has data of its own; they step together."""
+
+    class Endless(IterableDataset):
+        def __iter__(self):
+            ours = torch.distributed.get_rank()
+            while True:
+                yield from points(64, seed=ours)
+
+    callback = pruning(
+        workspace, {**kind, "start_step": 2, "end_step": 7}, tuning=LOOSE, baseline=0.9
+    )
+    data = DataLoader(Endless(), batch_size=8), val_loader(24, batch_size=6)
+    ends = {"max_epochs": -1, "max_steps": 9, "val_check_interval": 4}
+    two(callback, Noted(tmp_path), check_val_every_n_epoch=None, **ends).fit(Rolling(), *data)
+    shares = []
+    for step in range(1, 10):
+        own, other = (torch.load(tmp_path / f"{step:02}_{rank}.pt") for rank in (0, 1))
+        assert same(own, other)
+        shares.append(zeros(own)[WEIGHTS[0]])
+    assert shares[:3] == [0.0] * 3
+    assert shares == sorted(shares)
+    assert 0 < shares[3] < shares[5] < 0.5
+    assert shares[7:] == [0.5] * 2
+    assert (callback.result.status, callback.result.reached) == ("met", True)
 
 
 def test_the_result_is_read_back_and_has_one_writer(tmp_path, workspace, monkeypatch):

@@ -21,6 +21,7 @@ from sparse_scenes import (
     WEIGHTS,
     Rolling,
     Seen,
+    StopsAfter,
     checkpoints,
     halved,
     pruned,
@@ -351,6 +352,6 @@ def test_d32_the_criterion_is_checked(workspace, baseline, status):
 def test_d32_a_good_model_that_is_too_dense_is_not_met(workspace):
     callback = pruning(workspace, end_epoch=8)
     with pytest.warns(UserWarning, match="the training ended in epoch 1"):
-        pruned(callback, max_epochs=-1, max_steps=8)
+        pruned(callback, None, StopsAfter(8), max_epochs=9)
     assert callback.result.drop <= 0.01
     assert callback.result.status == "not_met"

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
-from lit_scenes import points, same, val_loader, weights_of
+from lit_scenes import points, same, trainer, val_loader, weights_of
 from sparse_scenes import (
     EPOCHS,
     GRADIENT,
@@ -364,3 +364,32 @@ def test_a_checkpoint_of_another_yaml(tmp_path, workspace):
     two = pruning(workspace, {"names": WEIGHTS[0]}, {"names": WEIGHTS[1]})
     with pytest.raises(ArtifactError, match="go on with the YAML that it was trained with"):
         pruned(two, None, ckpt_path=str(tmp_path / "saved/last.ckpt"))
+
+
+@pytest.mark.parametrize("step", [4, 6], ids=["end of an epoch", "middle of one"])
+def test_the_length_of_what_is_left_is_known(tmp_path, step):
+    """Epoch 3 begins after 12 steps, wherever the fit goes on."""
+    saved = checkpoints(tmp_path / "saved", every_n_train_steps=2)
+    pruned(pruning(tmp_path / "first", **SCHEDULE), None, saved, data=DATA)
+    (path,) = (tmp_path / "saved").glob(f"*step={step}.ckpt")
+    given = {"ckpt_path": str(path), "data": DATA, "max_epochs": 9}
+    seen = Seen()
+    with pytest.raises(ConfError, match="begins after 12 steps, 4 an epoch, and the Trainer stops"):
+        pruned(pruning(tmp_path / "second", **SCHEDULE), None, seen, max_steps=12, **given)
+    assert not seen.batches
+    callback = pruning(tmp_path / "third", **SCHEDULE)
+    pruned(callback, max_steps=13, **given)
+    assert callback.result.reached
+
+
+def test_a_dense_fit_that_goes_on_after_the_last_step(tmp_path):
+    saved = checkpoints(tmp_path / "saved")
+    trainer(saved, max_epochs=3, enable_checkpointing=True).fit(Rolling(), *DATA)
+    steps = {"start_epoch": None, "end_epoch": None, "end_step": 9}
+    with pytest.raises(ConfError) as caught:
+        pruned(pruning(tmp_path / "second", **steps), data=DATA, ckpt_path=saved.last_model_path)
+    assert str(caught.value) == (
+        "the fit goes on in step 12 with a model that was not pruned before, and `end_step` is 9:"
+        " all would go at once. Count `start_step` and `end_step` from where the fit goes on, 12"
+        " or later"
+    )

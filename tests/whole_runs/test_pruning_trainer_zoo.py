@@ -12,8 +12,11 @@ from qat_scenes import ConvLit, train_images, val_images
 from sparse_scenes import (
     GRADIENT,
     WEIGHTS,
+    ByHand,
+    Double,
     Rolling,
     Seen,
+    Twins,
     checkpoints,
     halved,
     pruned,
@@ -33,13 +36,6 @@ pytestmark = [
 ]
 BOTH = pytest.mark.parametrize("kind", [{}, GRADIENT], ids=["magnitude", "sensitivity"])
 LOOSE = {"accuracy_criterion": {"absolute": 0.3}}
-
-
-class Double(Rolling):
-    """Its data are of the type that its weights are."""
-
-    def training_step(self, batch, batch_idx):
-        return F.cross_entropy(self.net(batch[0].to(self.dtype)), batch[1])
 
 
 @pytest.mark.parametrize(
@@ -135,21 +131,6 @@ def test_a_quick_run_compares_with_the_dense_model(workspace):
     assert (callback.result.accuracy, callback.result.baseline) == (0.5, 0.0)
 
 
-class ByHand(Rolling):
-    """Makes its steps itself, several a batch, by the wrapped optimizer or the bare one."""
-
-    def __init__(self, wrapped=True):
-        super().__init__()
-        self.automatic_optimization, self.wrapped = False, wrapped
-
-    def training_step(self, batch, batch_idx):
-        optimizer = self.optimizers(use_pl_optimizer=self.wrapped)
-        for _ in range(2):
-            optimizer.zero_grad()
-            self.manual_backward(F.cross_entropy(self.net(batch[0]), batch[1]))
-            optimizer.step()
-
-
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_steps_by_hand(workspace, wrapped):
     callback, seen = pruning(workspace, end_epoch=0), Seen()
@@ -162,25 +143,6 @@ def test_sensitivity_by_hand(workspace):
     callback, seen = pruning(workspace, GRADIENT), Seen()
     pruned(callback, ByHand(), seen)
     assert all(map(halved, seen.batches[8:]))
-
-
-class Twins(Rolling):
-    """Two optimizers in turn, each of its own layer; gradients of the other one are stale."""
-
-    def __init__(self):
-        super().__init__()
-        self.automatic_optimization = False
-
-    def training_step(self, batch, batch_idx):
-        for optimizer in self.optimizers():
-            self.toggle_optimizer(optimizer)
-            optimizer.zero_grad()
-            self.manual_backward(F.cross_entropy(self.net(batch[0]), batch[1]))
-            optimizer.step()
-            self.untoggle_optimizer(optimizer)
-
-    def configure_optimizers(self):
-        return [torch.optim.SGD(self.net[n].parameters(), lr=0.05, momentum=0.9) for n in (0, 2)]
 
 
 @BOTH
