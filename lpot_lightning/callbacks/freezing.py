@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from lightning.pytorch import LightningModule
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lpot_lightning.callbacks.length import Length
 from lpot_lightning.conf.schema import Unit
 from lpot_lightning.errors import ConfError
-from lpot_lightning.trainer.length import Length
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
 
+from lpot_lightning.callbacks.length import Length, limit
 from lpot_lightning.conf.schema import ENDS, PrunerConf, Unit
 from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning.model_pruner import schedule_of
 from lpot_lightning.pruning.schedule import Schedule
 from lpot_lightning.trainer.checks import check_logging, keeps_whole
-from lpot_lightning.trainer.length import Length, limit
 
 
 def check_pruning_trainer(trainer: Trainer) -> None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from lpot_lightning.callbacks.followed_step import FollowedStep
 from lpot_lightning.callbacks.freezing import FreezePlan, Moment, argument
 from lpot_lightning.callbacks.judged import checked_baseline
+from lpot_lightning.callbacks.length import Length
 from lpot_lightning.callbacks.qat_fit import QATFit, has_ranges
 from lpot_lightning.callbacks.qat_weights import fitting, goes_on_with, ranges_of
 from lpot_lightning.callbacks.tuned import TunedCallback
@@ -31,7 +32,6 @@ from lpot_lightning.runs.training import FEW, check_trainable, first_training, n
 from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
-from lpot_lightning.trainer.length import Length
 from lpot_lightning.trainer.session import SessionWork
 from lpot_lightning.trainer.validation_feed import ValidationFeed
 from lpot_lightning.trainer.weights import Weights

@@ -10,8 +10,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, Moment, has_batch_norm
+from lpot_lightning.callbacks.length import Length
 from lpot_lightning.quantization.backend import Training
-from lpot_lightning.trainer.length import Length
 
 _STATISTICS, _RANGES = "statistics of BatchNorm", "ranges of activations"
 

@@ -19,8 +19,8 @@ from qat_scenes import (
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 
 from lpot_lightning.callbacks.freezing import FreezePlan, Moment
+from lpot_lightning.callbacks.length import Length
 from lpot_lightning.errors import ConfError
-from lpot_lightning.trainer.length import Length
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),

@@ -7,7 +7,7 @@ from lit_scenes import Lit, points, train_loader, trainer, val_loader
 from sparse_scenes import ByHand
 from torch.utils.data import DataLoader, IterableDataset
 
-from lpot_lightning.trainer.length import Length
+from lpot_lightning.callbacks.length import Length
 
 
 class Unsized(IterableDataset):
