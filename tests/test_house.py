@@ -82,7 +82,7 @@ INSIDE = {
         "cursor schema",
         "named ownership dataloader benchmarking",
         "evaluation train tuning quantization pruning",
-        "reader",
+        "buildable reader",
     ),
 }
 """The floors inside of the large rooms, the lowest first."""

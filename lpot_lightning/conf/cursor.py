@@ -62,15 +62,23 @@ class Field:
             raise self.error("is missing.")
         return self
 
-    def section(self, *known: Any, refused: Mapping[str, str] | None = None) -> dict[str, Field]:
+    def section(
+        self,
+        *known: Any,
+        refused: Mapping[str, str] | None = None,
+        idle: Mapping[str, str] | None = None,
+    ) -> dict[str, Field]:
         """Return a field for each known key; one that is not given has no value.
 
-        ``known`` are keys, and dataclasses for all of theirs, as a message is to list them.
+        ``known`` are keys, and dataclasses for all of theirs, as a message is to list them. Of
+        others that LPOT knows, ``refused`` are an error, and ``idle`` a remark, with the reason.
         """
         entries, keys = self.entries(), tuple(dict.fromkeys(_spread(known)))
         for name, entry in entries.items():
             if refused and name in refused:
                 entry.refuse(refused[name])
+            elif idle and name in idle:
+                entry.note_if_asked(idle[name])
             elif name not in keys:
                 allowed = f"allowed in {self._name()}: {quoted(keys) or 'nothing'}"
                 raise entry.error(f"is not a known key; {allowed}.{suggest(name, keys)}")
@@ -92,10 +100,20 @@ class Field:
             raise self.wrong("a list")
         return [self._child(index, value) for index, value in enumerate(self.value)]
 
+    @property
+    def asks(self) -> bool:
+        """Whether the value asks for something."""
+        return self.value is not None and self.value is not False and self.value not in ([], {})
+
     def refuse(self, reason: str) -> None:
         """Raise the error that this is not supported, unless the value asks for nothing."""
-        if self.value is not None and self.value is not False and self.value not in ([], {}):
+        if self.asks:
             raise self.error(reason)
+
+    def note_if_asked(self, remark: str) -> None:
+        """Remember the remark, unless the value asks for nothing."""
+        if self.asks:
+            self.note(remark)
 
     def text(self, default: T, allowed: Sequence[str] = ()) -> str | T:
         """Return a text, one of the allowed ones if there are any."""

@@ -80,6 +80,7 @@ def _pruner(field: Field) -> PrunerConf:
     pruner = read_into(
         PrunerConf,
         part,
+        update_frequency=_update_frequency,
         pattern=_pattern,
         names=_names,
         excluded_names=_names,
@@ -89,6 +90,14 @@ def _pruner(field: Field) -> PrunerConf:
         _check_lock(part, pruner)
     _check_together(part, pruner)
     return pruner
+
+
+def _update_frequency(field: Field) -> int:
+    value = field.value
+    if isinstance(value, float) and 0 < value < 1:  # as in LPOT's template; a step each epoch
+        field.note(f"is `{value}`, and an epoch has one step; taken as `1`, which is as in LPOT")
+        return 1
+    return field.integer(1, COUNT)
 
 
 def _names(field: Field) -> tuple[str, ...]:

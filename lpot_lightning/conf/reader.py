@@ -30,16 +30,12 @@ OTHER_FRAMEWORKS = (
     "onnxrt_integer",
 )
 REFUSED = {
-    "graph_optimization": "is for TensorFlow only; mixed precision in PyTorch is "
-    "`Trainer(precision=...)`: leave it out.",
     "model_conversion": "is for TensorFlow only; a QAT model is converted by `QATCallback`: "
     "leave it out.",
 }
-MODEL_REFUSED = {
-    "inputs": "is for TensorFlow and ONNX only; in PyTorch the inputs are those of `forward`: "
-    "leave it out.",
-    "outputs": "is for TensorFlow and ONNX only; in PyTorch the outputs are those of `forward`: "
-    "leave it out.",
+MODEL_IDLE = {
+    name: f"has no effect, as in LPOT for PyTorch; the {name} are those of `forward`"
+    for name in ("inputs", "outputs")
 }
 
 
@@ -86,7 +82,8 @@ def the_one_conf(conf: Any, conf_fname: Any) -> Any:
 
 
 def _read(field: Field) -> Conf:
-    part = field.section("version", Conf, refused=REFUSED)
+    part = field.section("version", Conf, "graph_optimization", refused=REFUSED)
+    _note_graph_optimization(part["graph_optimization"])
     return Conf(
         version=_version(part["version"]),
         model=_model(part["model"].required()),
@@ -107,8 +104,18 @@ def _version(field: Field) -> str:
     return version if "." in version else f"{version}.0"
 
 
+def _note_graph_optimization(field: Field) -> None:
+    part = field.section("precisions", "op_wise")
+    part["precisions"].words((), ("fp32", "bf16"))
+    part["op_wise"].entries()
+    field.note_if_asked(
+        "has no effect, as in LPOT for PyTorch; mixed precision is `Trainer(precision=...)`, and"
+        " here an op is int8 or fp32"
+    )
+
+
 def _model(field: Field) -> ModelConf:
-    part = field.section(ModelConf, refused=MODEL_REFUSED)
+    part = field.section(ModelConf, idle=MODEL_IDLE)
     return read_into(ModelConf, part, name=_model_name, framework=_framework)
 
 

@@ -65,9 +65,9 @@ def _criterion(field: Field) -> AccuracyCriterionConf:
 
 def _tensorboard(field: Field) -> bool:
     if field.flag(False):
-        raise field.error(
-            "is `true`, and what LPOT dumped there is not written here; the numbers "
-            "of each trial go to the trainer's loggers: "
-            "`Trainer(logger=TensorBoardLogger(...))`."
+        field.note(
+            "is `true` and has no effect; the tensors that LPOT dumped are not written. The"
+            " numbers of each trial go to the trainer's loggers, such as `TensorBoardLogger`, and"
+            " `lpot-lightning show` prints what became of each op"
         )
     return False

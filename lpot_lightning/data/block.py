@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 from torch.utils.data import DataLoader
 
 from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
-from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
+from lpot_lightning.conf.buildable import check_built
+from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.data.filters import FILTERS
 from lpot_lightning.data.loader import dataloader_of
-from lpot_lightning.data.source import Endless, Samples, SampleSource
+from lpot_lightning.data.source import Endless, Samples
 from lpot_lightning.data.transforms import TRANSFORMS
-from lpot_lightning.errors import ConfError, DataError, NotYetError
+from lpot_lightning.errors import ConfError, DataError
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,7 +32,8 @@ def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
         where: file and key of the block, for errors.
 
     Raises:
-        ConfError: if an option does not fit, or Pillow is not installed.
+        ConfError: if an option does not fit, something is for other frameworks than PyTorch, or
+            Pillow is not installed.
         NotYetError: if the data set is not built yet.
         DataError: if a file is missing or damaged.
 
@@ -39,7 +41,8 @@ def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
 
         loader_of(conf.evaluation.accuracy.dataloader, "q.yaml: `evaluation.accuracy.dataloader`")
     """
-    source = _source(block.dataset, where)
+    check_built(block.dataset, where)
+    source = _named(block.dataset, DATASETS, f"{where}, `dataset`")
     transforms = [_named(one, TRANSFORMS, f"{where}, `transform`") for one in block.transform]
     if transforms and not source.images:
         _LOG.warning(
@@ -65,20 +68,10 @@ def is_endless(block: DataloaderConf) -> bool:
     return block.dataset.name == "dummy_v2"
 
 
-def _source(named: NamedConf, where: str) -> SampleSource:
-    if named.name in NOT_BUILT:
-        raise NotYetError(
-            f"{where}: the data set `{named.name}` is not built yet: {NOT_BUILT[named.name]}, or"
-            " give a loader in code, `quantization.dataloader(dataset)`"
-        )
-    return _named(named, DATASETS, f"{where}, `dataset`")
-
-
 def _named(named: NamedConf, table: Mapping[str, Callable[..., T]], where: str) -> T:
+    check_built(named, where)
     try:
         return table[named.name](**named.options)
-    except NotYetError as error:
-        raise NotYetError(f"{where}: {error}") from error
     except ConfError as error:
         raise ConfError(f"{where}: `{named.name}`: {error}") from error
     except DataError as error:

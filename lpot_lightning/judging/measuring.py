@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.conf.blocks import NamedConf
+from lpot_lightning.conf.buildable import check_built
 from lpot_lightning.conf.schema import AccuracyConf
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.data.metrics import METRICS
@@ -19,10 +20,14 @@ from lpot_lightning.judging.loader_judge import LoaderJudge
 def metric_of(named: NamedConf) -> Meter:
     """Return the metric that a conf names.
 
+    Raises:
+        ConfError: if it is for other frameworks than PyTorch.
+
     Example::
 
         metric_of(conf.evaluation.accuracy.metric).name  # "topk"
     """
+    check_built(named, "`evaluation.accuracy.metric`")
     return METRICS[named.name](**named.options)
 
 
@@ -78,7 +83,8 @@ def evaluation_of(
         seed: of random numbers.
 
     Raises:
-        ConfError: if the loader can be gone through once only.
+        ConfError: if the loader can be gone through once only, or ``postprocess`` names what is
+            for other frameworks than PyTorch.
 
     Example::
 
@@ -87,6 +93,8 @@ def evaluation_of(
     """
     asked = accuracy or AccuracyConf()
     named = asked.postprocess.transform if asked.postprocess is not None else ()
+    for one in named:
+        check_built(one, "`evaluation.accuracy.postprocess`")
     return LoaderJudge(
         loader,
         meter,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 from conf_scenes import conf_of, everything, refusal
+from lpots_yamls import READERS, REFUSED, TEXTS
 from omegaconf import OmegaConf
 
 from lpot_lightning.conf.reader import read_conf
@@ -169,3 +171,21 @@ def test_the_files_of_lpots_users_are_read(write, document):
     assert conf.model.framework == "pytorch"
     assert conf.tuning.exit_policy.timeout == 0
     assert conf.tuning.accuracy_criterion.relative == 0.01
+
+
+def quietly(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_conf(text)
+
+
+@pytest.mark.parametrize("text", [TEXTS[name] for name in READERS], ids=READERS)
+def test_the_examples_and_templates_of_lpot_are_read(write, text):
+    conf = quietly(write(text))
+    assert read_conf(conf.to_dict()) == conf  # without a warning: what has no effect is gone
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_an_example_of_lpot_that_cannot_be_done_says_why(write, name, why):
+    assert why in refusal(write(TEXTS[name]))
+    assert len(READERS) - 3 >= 31  # of the 35 examples; three are templates
