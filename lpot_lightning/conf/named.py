@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from operator import methodcaller
 
 from lpot_lightning.conf.blocks import ANY, FrozenOptions, NamedConf
-from lpot_lightning.conf.cursor import Field, ReadField, suggest
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, suggest
 from lpot_lightning.conf.plain import BARE_OPTIONS, frozen
 from lpot_lightning.errors import quoted
 
@@ -37,17 +37,17 @@ def read_each(
     field: Field, table: Table, foreign: Collection[str], instead: str
 ) -> tuple[NamedConf, ...]:
     """Read a mapping of names of the table, in the user's order; arguments as ``read_named``."""
-    named = []
-    for name, entry in field.entries().items():
+
+    def one(name: str, entry: Field) -> NamedConf:
         if name in foreign:
-            named.append(NamedConf(name, _as_given(entry)))
-        elif name not in table:
+            return NamedConf(name, _as_given(entry))
+        if name not in table:
             raise entry.error(
                 f"is not known; allowed: {quoted(table)}; {instead}.{suggest(name, tuple(table))}"
             )
-        else:
-            named.append(NamedConf(name, _options(entry, table[name])))
-    return tuple(named)
+        return NamedConf(name, _options(entry, table[name]))
+
+    return tuple(read_all(field.entries(), one).values())
 
 
 def _as_given(field: Field) -> FrozenOptions:
@@ -67,7 +67,7 @@ def _options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
 def read_options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
-    values = {name: read(part[name]) for name, read in readers.items()}
+    values = read_all(part, lambda name, one: readers[name](one))
     return FrozenOptions(
         tuple((name, value) for name, value in values.items() if value is not None)
     )

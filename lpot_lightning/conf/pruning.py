@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lpot_lightning.conf.blocks import COUNT, NOT_NEGATIVE, FrozenOptions
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.cursor import Field, read_all, read_into
 from lpot_lightning.conf.named import Table, flag, integer, one_of, read_options, words
 from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.conf.schema import (
@@ -61,17 +61,20 @@ def _approach(field: Field) -> PruningApproachConf:
 def _weight_compression(field: Field) -> WeightCompressionConf:
     part = field.section(WeightCompressionConf)
     pruners = part["pruners"].items()
-    if not pruners:
-        raise field.error(
+    if not pruners and not part["pruners"].excused:
+        field.fault(
             "has no `pruners`, so nothing would be pruned; `pruners: [{}]` prunes every weight."
         )
-    weights = read_into(
-        WeightCompressionConf, part, pruners=lambda _: tuple(_pruner(one) for one in pruners)
-    )
+    weights = read_into(WeightCompressionConf, part, pruners=_pruners)
     for pruner, resolved in zip(pruners, weights.resolved(), strict=True):
         if resolved.prune_type != "pattern_lock":
             _check_schedule(pruner, resolved)
     return weights
+
+
+def _pruners(field: Field) -> tuple[PrunerConf, ...]:
+    those = dict(enumerate(field.items()))
+    return tuple(read_all(those, lambda _, one: _pruner(one)).values())
 
 
 def _pruner(field: Field) -> PrunerConf:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lpot_lightning.conf.blocks import COUNT, PrecisionWish, TensorConf
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.cursor import Field, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
 
 DYNAMIC = "post_training_dynamic_quant"
+APPROACHES = ("post_training_static_quant", "quant_aware_training")
 GRANULARITIES = ("per_channel", "per_tensor")
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("asym", "sym")
@@ -33,23 +34,28 @@ RECIPES_IDLE = {
 def read_quantization(field: Field) -> QuantizationConf:
     """Read ``quantization``; everything in it has a default."""
     part = field.section(QuantizationConf, refused=REFUSED)
-    ops = {name: _op(op) for name, op in part["op_wise"].entries().items()}
-    default = ops.pop(DEFAULT, None)
-    if part["approach"].value == DYNAMIC:
-        raise part["approach"].not_yet(
-            f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
-            "use `post_training_static_quant`."
-        )
     found = read_into(
         QuantizationConf,
         part,
+        approach=_approach,
         calibration=_calibration,
         recipes=_recipes,
         model_wise=_model_wise,
-        op_wise=lambda _: tuple(ops.items()),
+        op_wise=_op_wise,
         train=read_train,
     )
-    return replace(found, default_qconfig=default)
+    ops = dict(found.op_wise)
+    default = ops.pop(DEFAULT, None)
+    return replace(found, op_wise=tuple(ops.items()), default_qconfig=default)
+
+
+def _approach(field: Field) -> str:
+    if field.value == DYNAMIC:
+        raise field.not_yet(
+            f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
+            "use `post_training_static_quant`."
+        )
+    return field.text("", APPROACHES)
 
 
 def _calibration(field: Field) -> CalibrationConf:
@@ -92,11 +98,15 @@ def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
     part = field.section(RecipesConf, first, idle=RECIPES_IDLE)
     if not part[first].flag(True):
-        raise part[first].error(
+        part[first].fault(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
     return read_into(RecipesConf, part)
+
+
+def _op_wise(field: Field) -> tuple[tuple[str, PrecisionWish], ...]:
+    return tuple(read_all(field.entries(), lambda _, op: _op(op)).items())
 
 
 def _op(field: Field) -> PrecisionWish:
@@ -151,11 +161,13 @@ def _tensor(
     algorithms: tuple[str, ...],
     idle: Mapping[str, str] | None = None,
 ) -> TensorConf:
-    return TensorConf(
-        dtype=_dtype(part["dtype"]),
-        scheme=part["scheme"].words(None, schemes),
-        granularity=part["granularity"].words(None, GRANULARITIES),
-        algorithm=_algorithm(part["algorithm"], algorithms, idle or {}),
+    return read_into(
+        TensorConf,
+        part,
+        dtype=_dtype,
+        scheme=lambda scheme: scheme.words(None, schemes),
+        granularity=lambda granularity: granularity.words(None, GRANULARITIES),
+        algorithm=lambda algorithm: _algorithm(algorithm, algorithms, idle or {}),
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
 from lpot_lightning.conf.pruning import read_pruning
 from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, NotYetError
 
 FRAMEWORKS = ("pytorch_fx", "pytorch")
 OTHER_FRAMEWORKS = (
@@ -29,6 +29,10 @@ OTHER_FRAMEWORKS = (
     "onnxrt_qlinear",
     "onnxrt_integer",
 )
+IDLE = {
+    "graph_optimization": "has no effect, as in LPOT for PyTorch; mixed precision is"
+    " `Trainer(precision=...)`, and here an op is int8 or fp32",
+}
 REFUSED = {
     "model_conversion": "is for TensorFlow only; a QAT model is converted by `QATCallback`: "
     "leave it out.",
@@ -51,7 +55,8 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
             ``Conf``, which is returned as it is.
 
     Raises:
-        ConfError: If something cannot be done; with file, line, full key and what is allowed.
+        ConfError: If something cannot be done; with file, line, full key and what is allowed, for
+            all that is wrong.
         NotYetError: If a part of LPOT is asked for that is not built yet.
 
     Example::
@@ -63,7 +68,7 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
         return conf
     document = read_document(conf)
     field = Field(document.value, document)
-    checked = _read(field)
+    checked = _read_all_of(field)
     if field.notes:
         warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)
     return checked
@@ -81,20 +86,40 @@ def the_one_conf(conf: Any, conf_fname: Any) -> Any:
     return conf_fname if conf is None else conf
 
 
+def _read_all_of(field: Field) -> Conf:
+    """Read all sections, whatever is wrong in one of them.
+
+    Raises:
+        ConfError: that says everything that is wrong.
+    """
+    try:
+        checked = _read(field)
+    except ConfError as error:
+        field.faults.append(error)
+    if not field.faults:
+        return checked
+    kinds = {type(one) for one in field.faults}
+    kind = NotYetError if kinds == {NotYetError} else ConfError
+    raise kind(*dict.fromkeys(str(one) for one in field.faults))
+
+
 def _read(field: Field) -> Conf:
-    part = field.section("version", Conf, "graph_optimization", refused=REFUSED)
-    _note_graph_optimization(part["graph_optimization"])
-    return Conf(
-        version=_version(part["version"]),
-        model=_model(part["model"].required()),
-        device=_device(part["device"]),
-        quantization=read_quantization(part["quantization"]),
-        tuning=read_tuning(part["tuning"]),
-        evaluation=read_evaluation(part["evaluation"], part["tuning"]),
-        pruning=read_pruning(part["pruning"]) if part["pruning"].given else None,
-        quantizes=part["quantization"].given or not part["pruning"].given,
-        source=field.document.source,
-    )
+    part = field.section("version", Conf, refused=REFUSED, idle=IDLE)
+    quantizes = part["quantization"].given or not part["pruning"].given
+    tuning = part["tuning"]
+    readers: dict[str, ReadField] = {
+        "version": _version,
+        "model": lambda model: _model(model.required()),
+        "device": _device,
+        "quantization": read_quantization,
+        "tuning": read_tuning,
+        "evaluation": lambda evaluation: read_evaluation(evaluation, tuning),
+        "pruning": lambda pruning: read_pruning(pruning) if pruning.given else None,
+    }
+    graphs = {name: one for name, one in field.entries().items() if name in IDLE}
+    read_all(graphs, lambda _, one: _check_precisions(one))
+    found = read_all({name: part[name] for name in readers}, lambda name, one: readers[name](one))
+    return Conf(**found, quantizes=quantizes, source=field.document.source)
 
 
 def _version(field: Field) -> str:
@@ -104,14 +129,10 @@ def _version(field: Field) -> str:
     return version if "." in version else f"{version}.0"
 
 
-def _note_graph_optimization(field: Field) -> None:
+def _check_precisions(field: Field) -> None:
     part = field.section("precisions", "op_wise")
     part["precisions"].words((), ("fp32", "bf16"))
     part["op_wise"].entries()
-    field.note_if_asked(
-        "has no effect, as in LPOT for PyTorch; mixed precision is `Trainer(precision=...)`, and"
-        " here an op is int8 or fp32"
-    )
 
 
 def _model(field: Field) -> ModelConf:
@@ -127,12 +148,14 @@ def _model_name(field: Field) -> str:
 
 
 def _framework(field: Field) -> str:
+    if field.value in OTHER_FRAMEWORKS:
+        error = field.error(f"is `{field.value}`, and this is for PyTorch only; use `pytorch_fx`.")
+        field.faults.insert(0, error)  # what else is wrong may well follow from it
+        return FRAMEWORKS[0]
     if field.value == "pytorch_pt2e":
         raise field.not_yet("is `pytorch_pt2e`, a backend that is not built yet; use `pytorch_fx`.")
     if field.value == "pytorch_ipex":
         raise field.error("is `pytorch_ipex`, Intel's discontinued extension; use `pytorch_fx`.")
-    if field.value in OTHER_FRAMEWORKS:
-        raise field.error(f"is `{field.value}`, and this is for PyTorch only; use `pytorch_fx`.")
     return field.text("", FRAMEWORKS)
 
 

@@ -82,6 +82,14 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path, capsys, text, told):
     assert told in err
 
 
+def test_all_faults_are_told_in_one_run(tmp_path, capsys):
+    text = "model: {name: a, framework: pytorch}\ntunning:\n  random_seed: x\ndevice: tpu\n"
+    code, out, err = check(tmp_path, text, capsys)
+    assert (code, out) == (1, "")
+    places = [line.split("conf.yaml:")[1].split(" is ")[0] for line in err.splitlines()]
+    assert places == ["2: `tunning`", "4: `device`", "3: `tunning.random_seed`"]
+
+
 def test_a_file_that_is_not_there(capsys):
     assert main(["check", "no.yaml"]) == 1
     assert capsys.readouterr().err == "error: no such file: `no.yaml`.\n"
@@ -123,4 +131,4 @@ def test_help_tells_a_newcomer(capsys):
     assert caught.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "check Check an LPOT YAML, and print what it comes to" in said
-    assert "Exit codes: 0 all is well, 1 an error, said in one line on stderr" in said
+    assert "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each" in said
