@@ -22,7 +22,7 @@ _PERCENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)%\Z", re.ASCII)
 _LARGEST_WHOLE = 2**63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Field:
     """One value of the YAML. Every reading method takes what stands for "not given" first.
 

@@ -67,7 +67,7 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
     if isinstance(conf, Conf):
         return conf
     document = read_document(conf)
-    field = Field(document.value, document)
+    field = Field(value=document.value, document=document)
     checked = _read_all_of(field)
     if field.notes:
         warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)

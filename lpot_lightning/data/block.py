@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
 from lpot_lightning.conf.buildable import check_built
 from lpot_lightning.data.datasets import DATASETS
+from lpot_lightning.data.dummy import WITHOUT_FILES
 from lpot_lightning.data.filters import FILTERS
+from lpot_lightning.data.images import Transform
 from lpot_lightning.data.loader import dataloader_of
 from lpot_lightning.data.source import Endless, Samples
 from lpot_lightning.data.transforms import TRANSFORMS
@@ -41,17 +43,15 @@ def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
 
         loader_of(conf.evaluation.accuracy.dataloader, "q.yaml: `evaluation.accuracy.dataloader`")
     """
-    check_built(block.dataset, where)
+    check_block(block, where)
     source = _named(block.dataset, DATASETS, f"{where}, `dataset`")
-    transforms = [_named(one, TRANSFORMS, f"{where}, `transform`") for one in block.transform]
+    transforms = _transforms(block, where)
     if transforms and not source.images:
         _LOG.warning(
             "%s: `transform` has no effect on `%s`, which gives no images", where, source.name
         )
         transforms = []
     keep = _named(block.filter, FILTERS, f"{where}, `filter`") if block.filter else None
-    if source.count is None and block.shuffle:
-        raise ConfError(f"{where}: `shuffle` needs an end, and `{source.name}` has none: leave it")
     try:
         dataset: Any = (
             Endless(source, keep) if source.count is None else Samples(source, transforms, keep)
@@ -61,6 +61,26 @@ def loader_of(block: DataloaderConf, where: str) -> DataLoader[Any]:
         )
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def check_block(block: DataloaderConf, where: str) -> None:
+    """Check all of a block that can be checked without looking for its files.
+
+    Raises:
+        ConfError: if an option does not fit, or something is for other frameworks than PyTorch.
+        NotYetError: if the data set is not built yet.
+    """
+    check_built(block.dataset, where)
+    if block.dataset.name in WITHOUT_FILES:
+        _named(block.dataset, WITHOUT_FILES, f"{where}, `dataset`")
+    _transforms(block, where)
+    if is_endless(block) and block.shuffle:
+        name = block.dataset.name
+        raise ConfError(f"{where}: `shuffle` needs an end, and `{name}` has none: leave it")
+
+
+def _transforms(block: DataloaderConf, where: str) -> list[Transform]:
+    return [_named(one, TRANSFORMS, f"{where}, `transform`") for one in block.transform]
 
 
 def is_endless(block: DataloaderConf) -> bool:

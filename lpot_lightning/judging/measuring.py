@@ -12,7 +12,7 @@ from lpot_lightning.conf.buildable import check_built
 from lpot_lightning.conf.schema import AccuracyConf
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.data.metrics import METRICS
-from lpot_lightning.data.postprocess import POSTPROCESSES
+from lpot_lightning.data.postprocess import POSTPROCESSES, Process
 from lpot_lightning.errors import ConfError
 from lpot_lightning.judging.loader_judge import LoaderJudge
 
@@ -29,6 +29,29 @@ def metric_of(named: NamedConf) -> Meter:
     """
     check_built(named, "`evaluation.accuracy.metric`")
     return METRICS[named.name](**named.options)
+
+
+def check_measuring(accuracy: AccuracyConf, higher_is_better: bool | None) -> None:
+    """Check that what ``evaluation.accuracy`` measures by can be made.
+
+    Args:
+        accuracy: of the conf.
+        higher_is_better: ``tuning.accuracy_criterion.higher_is_better``.
+
+    Raises:
+        ConfError: if it cannot, or the metric and the criterion contradict each other.
+    """
+    _processes(accuracy)
+    if accuracy.metric is not None:
+        meter = metric_of(accuracy.metric)
+        direction_of(meter.name, higher_is_better, meter.higher_is_better, meter.usually)
+
+
+def _processes(accuracy: AccuracyConf) -> list[Process]:
+    named = accuracy.postprocess.transform if accuracy.postprocess is not None else ()
+    for one in named:
+        check_built(one, "`evaluation.accuracy.postprocess`")
+    return [POSTPROCESSES[one.name](**one.options) for one in named]
 
 
 def direction_of(
@@ -92,15 +115,12 @@ def evaluation_of(
         judge(model)  # 0.76
     """
     asked = accuracy or AccuracyConf()
-    named = asked.postprocess.transform if asked.postprocess is not None else ()
-    for one in named:
-        check_built(one, "`evaluation.accuracy.postprocess`")
     return LoaderJudge(
         loader,
         meter,
         origin=origin,
         iteration=asked.iteration if asked.iteration > 0 else most,
-        postprocess=[POSTPROCESSES[one.name](**one.options) for one in named],
+        postprocess=_processes(asked),
         reference=reference,
         seed=seed,
     )
