@@ -24,7 +24,7 @@ FLOORS = (
     ("judging", "timing"),
     ("runs",),
     ("trainer", "lpot"),
-    ("callbacks",),
+    ("callbacks", "common"),
     ("commands",),
     ("__init__",),
 )
@@ -48,7 +48,7 @@ INSIDE = {
     "lpot": (
         "given benchmark_given imperative train_block q_func",
         "plain_judge data_sources",
-        "quantize_plainly prune_plainly benchmark_call",
+        "quantize_plainly prune_plainly benchmark_call saving",
         "quantization pruning benchmark",
     ),
     "tuning": (

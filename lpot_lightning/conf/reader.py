@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from lpot_lightning.conf.blocks import DataloaderConf
 from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
+from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
 from lpot_lightning.conf.pruning import read_pruning
@@ -18,6 +20,8 @@ from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
 from lpot_lightning.errors import ConfError, NotYetError
+
+T = TypeVar("T")
 
 FRAMEWORKS = ("pytorch_fx", "pytorch")
 OTHER_FRAMEWORKS = (
@@ -68,10 +72,25 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
         return conf
     document = read_document(conf)
     field = Field(value=document.value, document=document)
-    checked = _read_all_of(field)
+    checked = _whole(field, lambda: _read(field))
     if field.notes:
         warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)
     return checked
+
+
+def named_dataset(name: str, options: Mapping[str, Any]) -> DataloaderConf:
+    """Return a data set that code names, as the only thing in a ``dataloader`` block.
+
+    Raises:
+        ConfError: if it is not known, or an option is wrong.
+
+    Example::
+
+        named_dataset("dummy", {"shape": [100, 3, 8, 8], "label": True})
+    """
+    document = read_document({"dataset": {name: dict(options)}})
+    field = Field(value=document.value, document=document)
+    return _whole(field, lambda: read_dataloader(field))
 
 
 def the_one_conf(conf: Any, conf_fname: Any) -> Any:
@@ -86,14 +105,14 @@ def the_one_conf(conf: Any, conf_fname: Any) -> Any:
     return conf_fname if conf is None else conf
 
 
-def _read_all_of(field: Field) -> Conf:
-    """Read all sections, whatever is wrong in one of them.
+def _whole(field: Field, read: Callable[[], T]) -> T:
+    """Return what ``read`` makes of a document.
 
     Raises:
         ConfError: that says everything that is wrong.
     """
     try:
-        checked = _read(field)
+        checked = read()
     except ConfError as error:
         field.faults.append(error)
     if not field.faults:
