@@ -81,8 +81,8 @@ INSIDE = {
         "loader document blocks plain",
         "cursor schema",
         "named ownership dataloader benchmarking",
-        "evaluation train tuning quantization pruning",
-        "buildable reader",
+        "buildable evaluation train tuning quantization pruning",
+        "reader",
     ),
 }
 """The floors inside of the large rooms, the lowest first."""

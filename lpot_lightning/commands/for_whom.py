@@ -83,11 +83,15 @@ def _check_blocks(conf: Conf, blocks: Mapping[str, DataloaderConf | None]) -> No
 
 
 def _check_calibration(conf: Conf) -> None:
-    quantization = conf.quantization
-    blocks = {"quantization.calibration.dataloader": quantization.calibration.dataloader}
-    if quantization.approach == "quant_aware_training":
-        _check_train(conf, "quantization.train", quantization.train)
-    _check_blocks(conf, blocks)
+    asked = conf.quantization
+    blocks = {"quantization.calibration.dataloader": asked.calibration.dataloader}
+    train = asked.train if asked.approach == "quant_aware_training" else None
+    _all(
+        [
+            partial(_check_train, conf, "quantization.train", train),
+            partial(_check_blocks, conf, blocks),
+        ]
+    )
 
 
 def _check_pruning_train(conf: Conf) -> None:

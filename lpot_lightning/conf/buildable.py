@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lpot_lightning.conf.blocks import NamedConf
-from lpot_lightning.conf.dataloader import OTHER_DATASETS, OTHER_TRANSFORMS
-from lpot_lightning.conf.evaluation import OTHER_METRICS, OTHER_POSTPROCESSES
 from lpot_lightning.errors import ConfError, NotYetError
 
 NOT_BUILT = {
@@ -13,14 +13,14 @@ NOT_BUILT = {
     "ImagenetRaw": "put the images into a folder for each class, and use `ImageFolder`",
 }
 """LPOT's data sets for PyTorch that are not built, and what to do."""
-FOREIGN = {**OTHER_DATASETS, **OTHER_TRANSFORMS, **OTHER_METRICS, **OTHER_POSTPROCESSES}
 
 
-def check_built(named: NamedConf, where: str) -> None:
+def check_built(named: NamedConf, foreign: Mapping[str, str], where: str) -> None:
     """Check that something of LPOT's that a conf names can be made here.
 
     Args:
         named: a data set, a transform, a metric or a step after the model.
+        foreign: such names of LPOT's for other frameworks, and what to use here.
         where: file and key, for errors.
 
     Raises:
@@ -29,11 +29,11 @@ def check_built(named: NamedConf, where: str) -> None:
 
     Example::
 
-        check_built(conf.evaluation.accuracy.metric, "q.yaml: `evaluation.accuracy.metric`")
+        check_built(metric, OTHER_METRICS, "q.yaml: `evaluation.accuracy.metric`")
     """
-    if named.name in FOREIGN:
+    if named.name in foreign:
         raise ConfError(
-            f"{where}: `{named.name}` is for other frameworks than PyTorch; {FOREIGN[named.name]}"
+            f"{where}: `{named.name}` is for other frameworks than PyTorch; {foreign[named.name]}"
         )
     if named.name in NOT_BUILT:
         raise NotYetError(

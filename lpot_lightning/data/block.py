@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from lpot_lightning.conf.blocks import DataloaderConf, NamedConf
 from lpot_lightning.conf.buildable import check_built
+from lpot_lightning.conf.dataloader import OTHER_DATASETS, OTHER_TRANSFORMS
 from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.data.dummy import WITHOUT_FILES
 from lpot_lightning.data.filters import FILTERS
@@ -70,7 +71,7 @@ def check_block(block: DataloaderConf, where: str) -> None:
         ConfError: if an option does not fit, or something is for other frameworks than PyTorch.
         NotYetError: if the data set is not built yet.
     """
-    check_built(block.dataset, where)
+    check_built(block.dataset, OTHER_DATASETS, where)
     if block.dataset.name in WITHOUT_FILES:
         _named(block.dataset, WITHOUT_FILES, f"{where}, `dataset`")
     _transforms(block, where)
@@ -80,7 +81,10 @@ def check_block(block: DataloaderConf, where: str) -> None:
 
 
 def _transforms(block: DataloaderConf, where: str) -> list[Transform]:
-    return [_named(one, TRANSFORMS, f"{where}, `transform`") for one in block.transform]
+    where = f"{where}, `transform`"
+    for one in block.transform:
+        check_built(one, OTHER_TRANSFORMS, where)
+    return [_named(one, TRANSFORMS, where) for one in block.transform]
 
 
 def is_endless(block: DataloaderConf) -> bool:
@@ -89,7 +93,6 @@ def is_endless(block: DataloaderConf) -> bool:
 
 
 def _named(named: NamedConf, table: Mapping[str, Callable[..., T]], where: str) -> T:
-    check_built(named, where)
     try:
         return table[named.name](**named.options)
     except ConfError as error:

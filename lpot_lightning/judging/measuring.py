@@ -9,6 +9,7 @@ from torch import nn
 
 from lpot_lightning.conf.blocks import NamedConf
 from lpot_lightning.conf.buildable import check_built
+from lpot_lightning.conf.evaluation import OTHER_METRICS, OTHER_POSTPROCESSES
 from lpot_lightning.conf.schema import AccuracyConf
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.data.metrics import METRICS
@@ -27,7 +28,7 @@ def metric_of(named: NamedConf) -> Meter:
 
         metric_of(conf.evaluation.accuracy.metric).name  # "topk"
     """
-    check_built(named, "`evaluation.accuracy.metric`")
+    check_built(named, OTHER_METRICS, "`evaluation.accuracy.metric`")
     return METRICS[named.name](**named.options)
 
 
@@ -50,7 +51,7 @@ def check_measuring(accuracy: AccuracyConf, higher_is_better: bool | None) -> No
 def _processes(accuracy: AccuracyConf) -> list[Process]:
     named = accuracy.postprocess.transform if accuracy.postprocess is not None else ()
     for one in named:
-        check_built(one, "`evaluation.accuracy.postprocess`")
+        check_built(one, OTHER_POSTPROCESSES, "`evaluation.accuracy.postprocess`")
     return [POSTPROCESSES[one.name](**one.options) for one in named]
 
 

@@ -6,31 +6,31 @@ import pytest
 
 from lpot_lightning.conf.blocks import FrozenOptions, NamedConf
 from lpot_lightning.conf.buildable import check_built
+from lpot_lightning.conf.dataloader import OTHER_DATASETS, OTHER_TRANSFORMS
+from lpot_lightning.conf.evaluation import OTHER_METRICS, OTHER_POSTPROCESSES
 from lpot_lightning.errors import ConfError, NotYetError
+
+SQUAD = FrozenOptions((("root", "a"), ("task", "squad")))
 
 
 @pytest.mark.parametrize(
-    ("named", "kind", "said"),
+    ("named", "foreign", "kind", "said"),
     [
-        (NamedConf("TFRecordDataset"), ConfError, "other frameworks than PyTorch; use `ImageF"),
-        (NamedConf("ParseDecodeImagenet"), ConfError, "other frameworks than PyTorch; leave it"),
-        (NamedConf("COCOmAP"), ConfError, "other frameworks than PyTorch; another metric is l"),
-        (NamedConf("SquadV1"), ConfError, "other frameworks than PyTorch; turn outputs into a"),
-        (NamedConf("COCONpy"), NotYetError, "is not built yet: boxes and their metric are the"),
-        (
-            NamedConf("bert", FrozenOptions((("root", "a"), ("task", "squad")))),
-            NotYetError,
-            "`bert` is asked for `task: squad`",
-        ),
+        (NamedConf("GLUE"), OTHER_DATASETS, ConfError, "than PyTorch; use `bert`"),
+        (NamedConf("GLUE"), OTHER_METRICS, ConfError, "than PyTorch; another metric is logged in"),
+        (NamedConf("Rescale"), OTHER_TRANSFORMS, ConfError, "than PyTorch; use `ToTensor`, which"),
+        (NamedConf("SquadV1"), OTHER_POSTPROCESSES, ConfError, "than PyTorch; turn outputs into"),
+        (NamedConf("COCONpy"), OTHER_DATASETS, NotYetError, "is not built yet: boxes and their"),
+        (NamedConf("bert", SQUAD), OTHER_DATASETS, NotYetError, "`bert` is asked for `task: squad"),
     ],
 )
-def test_what_is_not_built_is_told_with_its_place(named, kind, said):
+def test_what_is_not_built_is_told_with_its_place(named, foreign, kind, said):
     with pytest.raises(kind) as caught:
-        check_built(named, "q.yaml: `here`")
+        check_built(named, foreign, "q.yaml: `here`")
     assert str(caught.value).startswith("q.yaml: `here`")
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["ImageFolder", "topk", "ToTensor", "LabelShift"])
 def test_what_is_built_passes(name):
-    check_built(NamedConf(name), "here")
+    check_built(NamedConf(name), OTHER_DATASETS, "here")
