@@ -135,10 +135,11 @@ def _read(field: Field) -> Conf:
         "evaluation": lambda evaluation: read_evaluation(evaluation, tuning),
         "pruning": lambda pruning: read_pruning(pruning) if pruning.given else None,
     }
-    graphs = {name: one for name, one in field.entries().items() if name in IDLE}
-    read_all(graphs, lambda _, one: _check_precisions(one))
-    found = read_all({name: part[name] for name in readers}, lambda name, one: readers[name](one))
-    return Conf(**found, quantizes=quantizes, source=field.document.source)
+    idle = {name: one for name, one in field.entries().items() if name in IDLE}
+    readers |= dict.fromkeys(idle, _check_precisions)
+    found = read_all({**part, **idle}, lambda name, one: readers[name](one))
+    known = {name: found[name] for name in part}
+    return Conf(**known, quantizes=quantizes, source=field.document.source)
 
 
 def _version(field: Field) -> str:

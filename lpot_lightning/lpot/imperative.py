@@ -18,6 +18,7 @@ from lpot_lightning.machine.audible import audible
 from lpot_lightning.machine.signals import told_when_stopped
 
 _LOG = logging.getLogger(__name__)
+MADE = {"dataloader": "loader of a data set", "dataset": "data set of LPOT's"}
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Parts:
             self.metric(value.name, value.metric_cls, **value.options)
         elif name == "metric":  # is set so in LPOT 1.6
             self.metric("metric", value)
-        elif name == "dataloader":
+        elif name in ("dataloader", "dataset"):
             raise ConfError(
-                "`dataloader` is a method that makes a loader of a data set; loaders are set by"
-                " the names of what they are for, such as `calib_dataloader` or `b_dataloader`"
+                f"`{name}` is a method that makes a {MADE[name]}; loaders are set by the names of"
+                " what they are for, such as `calib_dataloader` or `b_dataloader`"
             )
         else:
             self._check_known(name)

@@ -111,8 +111,11 @@ def test_mixed_precision_is_the_trainers(precisions):
 
 
 def test_no_other_precision_is_taken():
-    said = refusal(conf_of(graph_optimization={"precisions": "fp16"}))
-    assert said.startswith("`graph_optimization.precisions` is `fp16`; allowed: `fp32`, `bf16`.")
+    said = refusal(conf_of(device="tpu", graph_optimization={"precisions": "fp16"}))
+    assert said.splitlines() == [
+        "`device` is `tpu`; allowed: `cpu`. Did you mean `cpu`?",
+        "`graph_optimization.precisions` is `fp16`; allowed: `fp32`, `bf16`. Did you mean `bf16`?",
+    ]
 
 
 @pytest.mark.parametrize("approach", ["post_training_static_quant", "quant_aware_training"])
