@@ -74,6 +74,8 @@ def __getattr__(name: str) -> Any:
     So does a command that reads YAML not wait seconds for torch and Lightning, and a process that
     measures not hold them.
     """
+    if name == "common":  # LPOT's, a module
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
     found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -83,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return the public names, imported or not."""
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "common"})

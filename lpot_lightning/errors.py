@@ -19,7 +19,29 @@ class LpotError(Exception):
 
 
 class ConfError(LpotError, ValueError):
-    """The configuration asks for something that cannot be done."""
+    """The configuration asks for something that cannot be done.
+
+    Several faults of a YAML are one error, of one line each.
+
+    Attributes:
+        faults: what is wrong, one text for each.
+
+    Example::
+
+        try:
+            QuantizationCallback("ptq.yaml")
+        except ConfError as error:
+            print(len(error.faults), "to mend")
+    """
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return what is wrong, one text for each."""
+        return tuple(str(fault) for fault in self.args)
+
+    def __str__(self) -> str:
+        """Return all of it, one line for each."""
+        return "\n".join(self.faults)
 
 
 class NotYetError(ConfError):
@@ -54,10 +76,22 @@ class BusyError(ArtifactError):
     """The workspace is used by another run, which is named."""
 
 
+def as_lines(error: LpotError) -> str:
+    """Return what a command says of an error, one line for each fault."""
+    faults = error.faults if isinstance(error, ConfError) else [error]
+    return "".join(f"error: {fault}\n" for fault in faults)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to ``name``, ``None`` if there is none."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the known name nearest to ``name``, or ``""``."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean `{near[0]}`?" if near else ""
+    near = nearest(name, known)
+    return "" if near is None else f" Did you mean `{near}`?"
 
 
 def quoted(names: Iterable[object], most: int | None = None) -> str:

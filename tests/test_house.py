@@ -24,7 +24,7 @@ FLOORS = (
     ("judging", "timing"),
     ("runs",),
     ("trainer", "lpot"),
-    ("callbacks",),
+    ("callbacks", "common"),
     ("commands",),
     ("__init__",),
 )
@@ -50,7 +50,7 @@ INSIDE = {
     "lpot": (
         "given benchmark_given imperative train_block q_func",
         "plain_judge data_sources",
-        "quantize_plainly prune_plainly benchmark_call",
+        "quantize_plainly prune_plainly benchmark_call saving",
         "quantization pruning benchmark",
     ),
     "tuning": (
@@ -83,7 +83,7 @@ INSIDE = {
         "loader document blocks plain",
         "cursor schema",
         "named ownership dataloader benchmarking",
-        "evaluation train tuning quantization pruning",
+        "buildable evaluation train tuning quantization pruning",
         "reader",
     ),
 }

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from lpot_lightning.commands import benchmark as offline_benchmark
 from lpot_lightning.commands import quantize as offline
-from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, LpotError, as_lines, in_short
 from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.timing.result import BenchmarkResult
@@ -190,11 +190,11 @@ class LPOTCLI(LightningCLI):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Say an error of ours in one line, and end with its exit code."""
+    """Say an error of ours, one line for each fault, and end with its exit code."""
     try:
         yield
     except LpotError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(as_lines(error))
         raise SystemExit(FAILED) from error
 
 

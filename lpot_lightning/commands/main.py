@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lpot_lightning.errors import LpotError
+from lpot_lightning.errors import LpotError, as_lines
 from lpot_lightning.version import VERSION
 
 FAILED = 1
@@ -16,7 +16,10 @@ _SHOW = (
     "Print what a quantization has left in its workspace: the result, the trials, and the precision"
     " of each op. Nothing in it is changed; a run may still be going on."
 )
-_CODES = "Exit codes: 0 all is well, 1 an error, said in one line on stderr, 2 wrong arguments."
+_CODES = (
+    "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
+    " arguments."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{text.rstrip()}\n")
         sys.stdout.flush()
     except LpotError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(as_lines(error))
         return FAILED
     except BrokenPipeError:  # `| head` has seen enough; Python would say so once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

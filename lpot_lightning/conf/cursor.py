@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from lpot_lightning.conf.blocks import ANY
 from lpot_lightning.conf.document import Document
 from lpot_lightning.conf.loader import Keys, printable, spell
 from lpot_lightning.conf.plain import keys_of
-from lpot_lightning.errors import ConfError, NotYetError, did_you_mean, quoted
+from lpot_lightning.errors import ConfError, NotYetError, nearest, quoted
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z", re.ASCII)
@@ -21,14 +22,20 @@ _PERCENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)%\Z", re.ASCII)
 _LARGEST_WHOLE = 2**63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Field:
-    """One value of the YAML. Every reading method takes what stands for "not given" first."""
+    """One value of the YAML. Every reading method takes what stands for "not given" first.
+
+    ``notes`` and ``faults`` are of all values of one document. A value is ``excused`` that is not
+    given where its section has a fault: what is there may well be meant for it.
+    """
 
     value: Any
     document: Document
     keys: Keys = ()
     notes: list[str] = field(default_factory=list)
+    faults: list[ConfError] = field(default_factory=list)
+    excused: bool = False
 
     @property
     def key(self) -> str:
@@ -52,6 +59,10 @@ class Field:
         """Return the error that the value is none of the allowed ones."""
         return self.error(f"is {_shown(self.value)}; allowed: {allowed}.{hint}")
 
+    def fault(self, problem: str) -> None:
+        """Remember the error that this value has this problem, and read on."""
+        self.faults.append(self.error(problem))
+
     def note(self, remark: str) -> None:
         """Remember something that is accepted and has no effect, for the one warning."""
         self.notes.append(f"{self._name()} {remark}")
@@ -59,22 +70,35 @@ class Field:
     def required(self) -> Field:
         """Return the field itself; an error if it is not given."""
         if not self.given:
-            raise self.error("is missing.")
+            raise self.faults.pop() if self.excused else self.error("is missing.")
         return self
 
-    def section(self, *known: Any, refused: Mapping[str, str] | None = None) -> dict[str, Field]:
+    def section(
+        self,
+        *known: Any,
+        refused: Mapping[str, str] | None = None,
+        idle: Mapping[str, str] | None = None,
+    ) -> dict[str, Field]:
         """Return a field for each known key; one that is not given has no value.
 
-        ``known`` are keys, and dataclasses for all of theirs, as a message is to list them.
+        ``known`` are keys, and dataclasses for all of theirs, as a message is to list them. Of
+        others that LPOT knows, ``refused`` are an error, and ``idle`` a remark, with the reason.
         """
         entries, keys = self.entries(), tuple(dict.fromkeys(_spread(known)))
+        before = len(self.faults)
+        found: dict[str, Field] = {}
         for name, entry in entries.items():
             if refused and name in refused:
                 entry.refuse(refused[name])
+            elif idle and name in idle:
+                entry.note_if_asked(idle[name])
             elif name not in keys:
                 allowed = f"allowed in {self._name()}: {quoted(keys) or 'nothing'}"
-                raise entry.error(f"is not a known key; {allowed}.{suggest(name, keys)}")
-        return {name: entries.get(name) or self._child(name, None) for name in keys}
+                entry.fault(f"is not a known key; {allowed}.{suggest(name, keys)}")
+                found |= _misspelt(entry, keys, entries)
+        found |= {name: entry for name, entry in entries.items() if name in keys}
+        absent = replace(self, value=None, excused=len(self.faults) > before)
+        return {name: found.get(name) or absent._child(name, None) for name in keys}
 
     def entries(self) -> dict[str, Field]:
         """Return all entries of a mapping, in their order."""
@@ -92,10 +116,20 @@ class Field:
             raise self.wrong("a list")
         return [self._child(index, value) for index, value in enumerate(self.value)]
 
+    @property
+    def asks(self) -> bool:
+        """Whether the value asks for something."""
+        return self.value is not None and self.value is not False and self.value not in ([], {})
+
     def refuse(self, reason: str) -> None:
-        """Raise the error that this is not supported, unless the value asks for nothing."""
-        if self.value is not None and self.value is not False and self.value not in ([], {}):
-            raise self.error(reason)
+        """Remember the error that this is not supported, unless the value asks for nothing."""
+        if self.asks:
+            self.fault(reason)
+
+    def note_if_asked(self, remark: str) -> None:
+        """Remember the remark, unless the value asks for nothing."""
+        if self.asks:
+            self.note(remark)
 
     def text(self, default: T, allowed: Sequence[str] = ()) -> str | T:
         """Return a text, one of the allowed ones if there are any."""
@@ -152,7 +186,7 @@ class Field:
 
     def holding(self, value: Any) -> Field:
         """Return a field with the same key and another value."""
-        return Field(value, self.document, self.keys, self.notes)
+        return replace(self, value=value)
 
     def _parts(self) -> list[Any]:
         if isinstance(self.value, str):
@@ -160,7 +194,7 @@ class Field:
         return self.value if isinstance(self.value, list) else []
 
     def _child(self, key: str | int, value: Any) -> Field:
-        return Field(value, self.document, (*self.keys, key), self.notes)
+        return replace(self, value=value, keys=(*self.keys, key))
 
     def _name(self) -> str:
         whole = "the mapping" if self.document.lines is None else "the file"
@@ -190,12 +224,30 @@ def read_into(
     """
     part = given.section(kind) if isinstance(given, Field) else given
     read = {**_by_type(kind), **by_hand}
-    values = {}
-    for name in (name for name in part if name in keys_of(kind)):
-        has_default = hasattr(kind, name)
-        if part[name].given or not has_default:
-            values[name] = read[name](part[name].required())
-    return kind(**values)
+    asked = (name for name in part if name in keys_of(kind))
+    needed = {name: part[name] for name in asked if part[name].given or not hasattr(kind, name)}
+    return kind(**read_all(needed, lambda name, one: read[name](one.required())))
+
+
+def read_all(those: Mapping[K, Field], read: Callable[[K, Field], T]) -> dict[K, T]:
+    """Return what each of several fields gives; the faults of all of them are found.
+
+    Raises:
+        ConfError: if one of them is wrong: the last such error. Those before it are in ``faults``,
+            and who catches this one puts it there, too.
+    """
+    found, faulty = {}, None
+    for key, one in those.items():
+        before = len(one.faults)
+        try:
+            found[key] = read(key, one)
+        except ConfError as error:
+            one.faults.append(error)
+        if key not in found or len(one.faults) > before:
+            faulty = one
+    if faulty is not None:
+        raise faulty.faults.pop()
+    return found
 
 
 @functools.cache
@@ -215,10 +267,21 @@ def _spread(known: Iterable[Any]) -> Iterator[str]:
         yield from (one,) if isinstance(one, str) else keys_of(one)
 
 
+def _misspelt(entry: Field, keys: Sequence[str], entries: Container[str]) -> dict[str, Field]:
+    """Return an entry under the key that it was meant to have: what is in it is read, too."""
+    meant = _meant(str(entry.keys[-1]), keys)
+    return {} if meant is None or meant in entries or not entry.asks else {meant: entry}
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the nearest known name, whatever its case."""
+    meant = _meant(name, known)
+    return "" if meant is None else f" Did you mean `{meant}`?"
+
+
+def _meant(name: str, known: Sequence[str]) -> str | None:
     same = [word for word in known if word.lower() == name.lower()]
-    return f" Did you mean `{same[0]}`?" if same else did_you_mean(name, known)
+    return same[0] if same else nearest(name, known)
 
 
 def _shown(value: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from operator import methodcaller
 
 from lpot_lightning.conf.blocks import ANY, FrozenOptions, NamedConf
-from lpot_lightning.conf.cursor import Field, ReadField, suggest
-from lpot_lightning.conf.plain import BARE_OPTIONS
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, suggest
+from lpot_lightning.conf.plain import BARE_OPTIONS, frozen
 from lpot_lightning.errors import quoted
 
 # Readers of one such value or of nothing.
@@ -18,13 +18,13 @@ words: ReadField = methodcaller("words", None)
 Table = Mapping[str, Mapping[str, ReadField]]
 
 
-def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: str) -> NamedConf:
+def read_named(field: Field, table: Table, foreign: Collection[str], instead: str) -> NamedConf:
     """Read a mapping that holds exactly one name of the table.
 
     Args:
         field: Where the mapping stands.
         table: The names with their options, and how each option is read.
-        foreign: LPOT's names for other frameworks, and what to use here.
+        foreign: LPOT's names for other frameworks; who needs them refuses them.
         instead: What to do about a name that is in neither.
     """
     named = read_each(field.required(), table, foreign, instead)
@@ -34,19 +34,27 @@ def read_named(field: Field, table: Table, foreign: Mapping[str, str], instead: 
 
 
 def read_each(
-    field: Field, table: Table, foreign: Mapping[str, str], instead: str
+    field: Field, table: Table, foreign: Collection[str], instead: str
 ) -> tuple[NamedConf, ...]:
     """Read a mapping of names of the table, in the user's order; arguments as ``read_named``."""
-    named = []
-    for name, entry in field.entries().items():
+
+    def one(name: str, entry: Field) -> NamedConf:
         if name in foreign:
-            raise entry.error(f"is for other frameworks than PyTorch; {foreign[name]}.")
+            return NamedConf(name, _as_given(entry))
         if name not in table:
             raise entry.error(
                 f"is not known; allowed: {quoted(table)}; {instead}.{suggest(name, tuple(table))}"
             )
-        named.append(NamedConf(name, _options(entry, table[name])))
-    return tuple(named)
+        return NamedConf(name, _options(entry, table[name]))
+
+    return tuple(read_all(field.entries(), one).values())
+
+
+def _as_given(field: Field) -> FrozenOptions:
+    """Return options that nobody here reads: a Trainer may do without what they are of."""
+    return FrozenOptions(
+        tuple((name, frozen(entry.value)) for name, entry in field.entries().items())
+    )
 
 
 def _options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
@@ -59,7 +67,7 @@ def _options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
 def read_options(field: Field, readers: Mapping[str, ReadField]) -> FrozenOptions:
     """Read a mapping of options; what is not given is left out."""
     part = field.section(*readers)
-    values = {name: read(part[name]) for name, read in readers.items()}
+    values = read_all(part, lambda name, one: readers[name](one))
     return FrozenOptions(
         tuple((name, value) for name, value in values.items() if value is not None)
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from lpot_lightning.conf.blocks import TrainConf
 from lpot_lightning.conf.schema import AccuracyConf, Conf, TuningConf
-from lpot_lightning.errors import ConfError, NotYetError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean
 
 CALLBACKS = {
     "post_training_static_quant": "QuantizationCallback",
@@ -24,6 +24,11 @@ TRAIN_OWNERS = {
     "iteration": "`Trainer(limit_train_batches=...)`",
     "frequency": "`Trainer(check_val_every_n_epoch=...)`",
     "hostfile": "`Trainer(num_nodes=..., strategy='ddp')`",
+}
+CALIBRATION_OWNERS = {
+    "QuantizationCallback": "`calib_dataloader()` of the module or the datamodule, else the train"
+    " dataloader of the `Trainer`, or its validation dataloader with `calib='val'`",
+    "QATCallback": "the training itself",
 }
 ACCURACY_OWNERS = {
     "metric": "the metric that `validation_step` logs, named by `monitor`",
@@ -44,7 +49,6 @@ def check_for_callback(conf: Conf, callback: str) -> None:
 
     Raises:
         ConfError: If the conf is for another callback, which is named.
-        NotYetError: If it asks for a part that is not built yet.
 
     Example::
 
@@ -56,7 +60,7 @@ def check_for_callback(conf: Conf, callback: str) -> None:
         raise ValueError(f"no callback is called `{callback}`.{did_you_mean(callback, known)}")
     _check_kind(conf, callback)
     if callback == "QuantizationCallback":
-        _check_post_training(conf)
+        _check_no_train(conf)
     if callback == "QATCallback":
         _check_training(conf)
     remarks = list(_remarks(conf, callback))
@@ -185,16 +189,6 @@ def _check_no_train(conf: Conf) -> None:
         )
 
 
-def _check_post_training(conf: Conf) -> None:
-    _check_no_train(conf)
-    if conf.quantization.calibration.dataloader is not None:
-        raise NotYetError(
-            f"{conf.source}: `quantization.calibration.dataloader` is not built yet "
-            "for `QuantizationCallback`, which calibrates on the data of the "
-            "`Trainer`: leave it out."
-        )
-
-
 def _check_training(conf: Conf) -> None:
     name = conf.tuning.strategy.name
     if name not in FALL_BACK:
@@ -209,7 +203,8 @@ def _check_training(conf: Conf) -> None:
 def _remarks(conf: Conf, callback: str) -> Iterator[str]:
     if callback == "QATCallback":
         yield from _train(conf.quantization.train, "quantization.train")
-        yield from _calibration(conf)
+    if callback in CALIBRATION_OWNERS and conf.quantization.calibration.dataloader is not None:
+        yield f"`quantization.calibration.dataloader` is given by {CALIBRATION_OWNERS[callback]}"
     if callback == "PruningCallback" and conf.pruning is not None:
         yield from _train(conf.pruning.train, "pruning.train")
     if callback == "PruningCallback" and not conf.quantizes:
@@ -226,11 +221,6 @@ def _train(train: TrainConf | None, key: str) -> Iterator[str]:
     for name, owner in TRAIN_OWNERS.items():
         if getattr(train, name) not in (None, 0):
             yield f"`{key}.{name}` is given by {owner}"
-
-
-def _calibration(conf: Conf) -> Iterator[str]:
-    if conf.quantization.calibration.dataloader is not None:
-        yield "`quantization.calibration.dataloader` is given by the training itself"
 
 
 def _search(tuning: TuningConf, callback: str) -> Iterator[str]:

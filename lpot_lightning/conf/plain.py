@@ -25,6 +25,13 @@ def to_plain(value: Any) -> dict[str, Any]:
     return {name: _plain(content) for name, content in given.items()}
 
 
+def frozen(value: Any) -> Any:
+    """Return plain dicts, lists and scalars as values that never change."""
+    if isinstance(value, dict):
+        return FrozenOptions(tuple((name, frozen(item)) for name, item in value.items()))
+    return tuple(frozen(item) for item in value) if isinstance(value, list) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, NamedConf):
         return _named((value,))
@@ -36,9 +43,9 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_tuple(value: tuple[Any, ...]) -> Any:
-    if isinstance(value[0], NamedConf):
+    if value and isinstance(value[0], NamedConf):
         return _named(value)
-    if isinstance(value[0], tuple) and isinstance(value[0][-1], PrecisionWish):
+    if value and isinstance(value[0], tuple) and isinstance(value[0][-1], PrecisionWish):
         return {name: to_plain(wish) for name, wish in value}
     return [_plain(item) for item in value]
 

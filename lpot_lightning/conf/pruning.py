@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from lpot_lightning.conf.blocks import COUNT, NOT_NEGATIVE, FrozenOptions
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.cursor import Field, read_all, read_into
 from lpot_lightning.conf.named import Table, flag, integer, one_of, read_options, words
 from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.conf.schema import (
@@ -64,19 +64,22 @@ def _weight_compression(field: Field) -> WeightCompressionConf:
     part = field.section(WeightCompressionConf)
     _check_unit(part)
     pruners = part["pruners"].items()
-    if not pruners:
-        raise field.error(
+    if not pruners and not part["pruners"].excused:
+        field.fault(
             "has no `pruners`, so nothing would be pruned; `pruners: [{}]` prunes every weight."
         )
-    weights = read_into(
-        WeightCompressionConf, part, pruners=lambda _: tuple(_pruner(one) for one in pruners)
-    )
+    weights = read_into(WeightCompressionConf, part, pruners=_pruners)
     if any(part[key].given for key in ENDS["step"]):
         weights = replace(weights, start_epoch=None, end_epoch=None)
     for pruner, resolved in zip(pruners, weights.resolved(), strict=True):
         if resolved.prune_type != "pattern_lock":
             _check_schedule(pruner, resolved)
     return weights
+
+
+def _pruners(field: Field) -> tuple[PrunerConf, ...]:
+    those = dict(enumerate(field.items()))
+    return tuple(read_all(those, lambda _, one: _pruner(one)).values())
 
 
 def _pruner(field: Field) -> PrunerConf:
@@ -86,6 +89,7 @@ def _pruner(field: Field) -> PrunerConf:
     pruner = read_into(
         PrunerConf,
         part,
+        update_frequency=_update_frequency,
         pattern=_pattern,
         names=_names,
         excluded_names=_names,
@@ -95,6 +99,14 @@ def _pruner(field: Field) -> PrunerConf:
         _check_lock(part, pruner)
     _check_together(part, pruner)
     return pruner
+
+
+def _update_frequency(field: Field) -> int:
+    value = field.value
+    if isinstance(value, float) and 0 < value < 1:  # as in LPOT's template; a step each epoch
+        field.note(f"is `{value}`, and an epoch has one step; taken as `1`, which is as in LPOT")
+        return 1
+    return field.integer(1, COUNT)
 
 
 def _names(field: Field) -> tuple[str, ...]:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lpot_lightning.conf.blocks import COUNT, PrecisionWish, TensorConf
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.cursor import Field, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
 
 DYNAMIC = "post_training_dynamic_quant"
+APPROACHES = ("post_training_static_quant", "quant_aware_training")
 GRANULARITIES = ("per_channel", "per_tensor")
 DTYPES = ("int8", "uint8", "fp32")
 SCHEMES = ("asym", "sym")
-EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", "placeholder")
+EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", "placeholder")  # the last one is of ids
 ACTIVATION_ALGORITHMS = ("minmax", "kl", "percentile")  # the last one is not LPOT's
+PLACEHOLDER = "placeholder"
 DEFAULT = "default_qconfig"
 REFUSED = {
     "advance": "is for TensorFlow only; LPOT's repairs for PyTorch are in `quantization.recipes`: "
     "leave it out.",
 }
-RECIPES_REFUSED = {
-    name: "is a pass over TensorFlow graphs; PyTorch has no such pass: leave it out."
+RECIPES_IDLE = {
+    name: "has no effect, as in LPOT for PyTorch; it is a pass over TensorFlow graphs"
     for name in ("scale_propagation_max_pooling", "scale_propagation_concat")
 }
 
@@ -31,23 +34,28 @@ RECIPES_REFUSED = {
 def read_quantization(field: Field) -> QuantizationConf:
     """Read ``quantization``; everything in it has a default."""
     part = field.section(QuantizationConf, refused=REFUSED)
-    ops = {name: _op(op) for name, op in part["op_wise"].entries().items()}
-    default = ops.pop(DEFAULT, None)
-    if part["approach"].value == DYNAMIC:
-        raise part["approach"].not_yet(
-            f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
-            "use `post_training_static_quant`."
-        )
     found = read_into(
         QuantizationConf,
         part,
+        approach=_approach,
         calibration=_calibration,
         recipes=_recipes,
-        model_wise=lambda wish: _wish(wish, SCHEMES),
-        op_wise=lambda _: tuple(ops.items()),
+        model_wise=_model_wise,
+        op_wise=_op_wise,
         train=read_train,
     )
-    return replace(found, default_qconfig=default)
+    ops = dict(found.op_wise)
+    default = ops.pop(DEFAULT, None)
+    return replace(found, op_wise=tuple(ops.items()), default_qconfig=default)
+
+
+def _approach(field: Field) -> str:
+    if field.value == DYNAMIC:
+        raise field.not_yet(
+            f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
+            "use `post_training_static_quant`."
+        )
+    return field.text("", APPROACHES)
 
 
 def _calibration(field: Field) -> CalibrationConf:
@@ -65,11 +73,11 @@ def _calibration(field: Field) -> CalibrationConf:
 def _sampling_size(field: Field) -> int:
     sizes = _sizes(field)
     if len(sizes) > 1:
-        raise field.not_yet(
-            "lists several sizes, and trying them in turn is not built yet; "
-            f"calibration happens once: use `{max(sizes)}`."
+        field.note(
+            "lists several sizes, which LPOT tried one after the other; here calibration happens"
+            f" once, with the largest, `{max(sizes)}`"
         )
-    return sizes[0]
+    return max(sizes)
 
 
 def _sizes(field: Field) -> list[int]:
@@ -88,13 +96,17 @@ def _size(field: Field, word: str) -> int:
 
 def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
-    part = field.section(RecipesConf, first, refused=RECIPES_REFUSED)
+    part = field.section(RecipesConf, first, idle=RECIPES_IDLE)
     if not part[first].flag(True):
-        raise part[first].error(
+        part[first].fault(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
     return read_into(RecipesConf, part)
+
+
+def _op_wise(field: Field) -> tuple[tuple[str, PrecisionWish], ...]:
+    return tuple(read_all(field.entries(), lambda _, op: _op(op)).items())
 
 
 def _op(field: Field) -> PrecisionWish:
@@ -110,39 +122,65 @@ def _op(field: Field) -> PrecisionWish:
     return _wish(field, EMBEDDING_SCHEMES)
 
 
-def _wish(field: Field, weight_schemes: tuple[str, ...]) -> PrecisionWish:
+def _model_wise(field: Field) -> PrecisionWish:
+    wish = _wish(field, SCHEMES)
+    weight, activation = wish.weight, wish.activation
+    if weight.scheme == ("asym",):
+        field.note("asks for `asym` weights, which have no effect; int8 weights are symmetric")
+        weight = replace(weight, scheme=None)
+    if "int8" in (activation.dtype or ()) and "uint8" not in (activation.dtype or ()):
+        field.note("asks for `int8` activations, which have no effect; those of ops are `uint8`")
+        activation = replace(activation, dtype=None)
+    return PrecisionWish(weight, activation)
+
+
+def _wish(field: Field, schemes: tuple[str, ...]) -> PrecisionWish:
     return read_into(
         PrecisionWish,
         field,
-        weight=lambda weight: _weight(weight, weight_schemes),
-        activation=_activation,
+        weight=lambda weight: _weight(weight, schemes),
+        activation=lambda activation: _activation(activation, schemes),
     )
 
 
 def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
     part = field.section(TensorConf, "bit")
     _check_bit(part["bit"])
-    for name in ("kl", "percentile"):
-        if part["algorithm"].mentions(name):
-            raise part["algorithm"].error(
-                f"names `{name}`, which is for activations; use `minmax`."
-            )
-    return _tensor(part, schemes, ("minmax",))
+    if part["algorithm"].mentions("percentile"):
+        raise part["algorithm"].error("names `percentile`, which is for activations; use `minmax`.")
+    return _tensor(part, schemes, ("minmax", "kl"), {"kl": "is for activations"})
 
 
-def _activation(field: Field) -> TensorConf:
-    return _tensor(field.section(TensorConf), SCHEMES, ACTIVATION_ALGORITHMS)
+def _activation(field: Field, schemes: tuple[str, ...]) -> TensorConf:
+    return _tensor(field.section(TensorConf), schemes, ACTIVATION_ALGORITHMS)
 
 
 def _tensor(
-    part: dict[str, Field], schemes: tuple[str, ...], algorithms: tuple[str, ...]
+    part: dict[str, Field],
+    schemes: tuple[str, ...],
+    algorithms: tuple[str, ...],
+    idle: Mapping[str, str] | None = None,
 ) -> TensorConf:
-    return TensorConf(
-        dtype=_dtype(part["dtype"]),
-        scheme=part["scheme"].words(None, schemes),
-        granularity=part["granularity"].words(None, GRANULARITIES),
-        algorithm=part["algorithm"].words(None, algorithms),
+    return read_into(
+        TensorConf,
+        part,
+        dtype=_dtype,
+        scheme=lambda scheme: scheme.words(None, schemes),
+        granularity=lambda granularity: granularity.words(None, GRANULARITIES),
+        algorithm=lambda algorithm: _algorithm(algorithm, algorithms, idle or {}),
     )
+
+
+def _algorithm(
+    field: Field, allowed: tuple[str, ...], idle: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """Read algorithms; those of LPOT that find no range here leave the choice to the others."""
+    if field.mentions(PLACEHOLDER):
+        allowed, idle = (*allowed, PLACEHOLDER), {**idle, PLACEHOLDER: "finds no range"}
+    named = field.words(None, allowed)
+    for name in (name for name in named or () if name in idle):
+        field.note(f"names `{name}`, which {idle[name]} and has no effect")
+    return tuple(name for name in named or () if name not in idle) or None
 
 
 def _dtype(field: Field) -> tuple[str, ...] | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from lpot_lightning.conf.cursor import Field, read_into
+from lpot_lightning.conf.blocks import DataloaderConf
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
+from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
 from lpot_lightning.conf.pruning import read_pruning
 from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, NotYetError
+
+T = TypeVar("T")
 
 FRAMEWORKS = ("pytorch_fx", "pytorch")
 OTHER_FRAMEWORKS = (
@@ -29,17 +33,17 @@ OTHER_FRAMEWORKS = (
     "onnxrt_qlinear",
     "onnxrt_integer",
 )
+IDLE = {
+    "graph_optimization": "has no effect, as in LPOT for PyTorch; mixed precision is"
+    " `Trainer(precision=...)`, and here an op is int8 or fp32",
+}
 REFUSED = {
-    "graph_optimization": "is for TensorFlow only; mixed precision in PyTorch is "
-    "`Trainer(precision=...)`: leave it out.",
     "model_conversion": "is for TensorFlow only; a QAT model is converted by `QATCallback`: "
     "leave it out.",
 }
-MODEL_REFUSED = {
-    "inputs": "is for TensorFlow and ONNX only; in PyTorch the inputs are those of `forward`: "
-    "leave it out.",
-    "outputs": "is for TensorFlow and ONNX only; in PyTorch the outputs are those of `forward`: "
-    "leave it out.",
+MODEL_IDLE = {
+    name: f"has no effect, as in LPOT for PyTorch; the {name} are those of `forward`"
+    for name in ("inputs", "outputs")
 }
 
 
@@ -55,7 +59,8 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
             ``Conf``, which is returned as it is.
 
     Raises:
-        ConfError: If something cannot be done; with file, line, full key and what is allowed.
+        ConfError: If something cannot be done; with file, line, full key and what is allowed, for
+            all that is wrong.
         NotYetError: If a part of LPOT is asked for that is not built yet.
 
     Example::
@@ -66,11 +71,26 @@ def read_conf(conf: str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Co
     if isinstance(conf, Conf):
         return conf
     document = read_document(conf)
-    field = Field(document.value, document)
-    checked = _read(field)
+    field = Field(value=document.value, document=document)
+    checked = _whole(field, lambda: _read(field))
     if field.notes:
         warnings.warn(f"{document.source}: {'; '.join(field.notes)}.", UserWarning, stacklevel=2)
     return checked
+
+
+def named_dataset(name: str, options: Mapping[str, Any]) -> DataloaderConf:
+    """Return a data set that code names, as the only thing in a ``dataloader`` block.
+
+    Raises:
+        ConfError: if it is not known, or an option is wrong.
+
+    Example::
+
+        named_dataset("dummy", {"shape": [100, 3, 8, 8], "label": True})
+    """
+    document = read_document({"dataset": {name: dict(options)}})
+    field = Field(value=document.value, document=document)
+    return _whole(field, lambda: read_dataloader(field))
 
 
 def the_one_conf(conf: Any, conf_fname: Any) -> Any:
@@ -85,19 +105,41 @@ def the_one_conf(conf: Any, conf_fname: Any) -> Any:
     return conf_fname if conf is None else conf
 
 
+def _whole(field: Field, read: Callable[[], T]) -> T:
+    """Return what ``read`` makes of a document.
+
+    Raises:
+        ConfError: that says everything that is wrong.
+    """
+    try:
+        checked = read()
+    except ConfError as error:
+        field.faults.append(error)
+    if not field.faults:
+        return checked
+    kinds = {type(one) for one in field.faults}
+    kind = NotYetError if kinds == {NotYetError} else ConfError
+    raise kind(*dict.fromkeys(str(one) for one in field.faults))
+
+
 def _read(field: Field) -> Conf:
-    part = field.section("version", Conf, refused=REFUSED)
-    return Conf(
-        version=_version(part["version"]),
-        model=_model(part["model"].required()),
-        device=_device(part["device"]),
-        quantization=read_quantization(part["quantization"]),
-        tuning=read_tuning(part["tuning"]),
-        evaluation=read_evaluation(part["evaluation"], part["tuning"]),
-        pruning=read_pruning(part["pruning"]) if part["pruning"].given else None,
-        quantizes=part["quantization"].given or not part["pruning"].given,
-        source=field.document.source,
-    )
+    part = field.section("version", Conf, refused=REFUSED, idle=IDLE)
+    quantizes = part["quantization"].given or not part["pruning"].given
+    tuning = part["tuning"]
+    readers: dict[str, ReadField] = {
+        "version": _version,
+        "model": lambda model: _model(model.required()),
+        "device": _device,
+        "quantization": read_quantization,
+        "tuning": read_tuning,
+        "evaluation": lambda evaluation: read_evaluation(evaluation, tuning),
+        "pruning": lambda pruning: read_pruning(pruning) if pruning.given else None,
+    }
+    idle = {name: one for name, one in field.entries().items() if name in IDLE}
+    readers |= dict.fromkeys(idle, _check_precisions)
+    found = read_all({**part, **idle}, lambda name, one: readers[name](one))
+    known = {name: found[name] for name in part}
+    return Conf(**known, quantizes=quantizes, source=field.document.source)
 
 
 def _version(field: Field) -> str:
@@ -107,8 +149,14 @@ def _version(field: Field) -> str:
     return version if "." in version else f"{version}.0"
 
 
+def _check_precisions(field: Field) -> None:
+    part = field.section("precisions", "op_wise")
+    part["precisions"].words((), ("fp32", "bf16"))
+    part["op_wise"].entries()
+
+
 def _model(field: Field) -> ModelConf:
-    part = field.section(ModelConf, refused=MODEL_REFUSED)
+    part = field.section(ModelConf, idle=MODEL_IDLE)
     return read_into(ModelConf, part, name=_model_name, framework=_framework)
 
 
@@ -120,12 +168,14 @@ def _model_name(field: Field) -> str:
 
 
 def _framework(field: Field) -> str:
+    if field.value in OTHER_FRAMEWORKS:
+        error = field.error(f"is `{field.value}`, and this is for PyTorch only; use `pytorch_fx`.")
+        field.faults.insert(0, error)  # what else is wrong may well follow from it
+        return FRAMEWORKS[0]
     if field.value == "pytorch_pt2e":
         raise field.not_yet("is `pytorch_pt2e`, a backend that is not built yet; use `pytorch_fx`.")
     if field.value == "pytorch_ipex":
         raise field.error("is `pytorch_ipex`, Intel's discontinued extension; use `pytorch_fx`.")
-    if field.value in OTHER_FRAMEWORKS:
-        raise field.error(f"is `{field.value}`, and this is for PyTorch only; use `pytorch_fx`.")
     return field.text("", FRAMEWORKS)
 
 

@@ -63,7 +63,7 @@ class RecipesConf:
 class QuantizationConf:
     """``quantization``: which way to int8, and what is allowed on it."""
 
-    approach: str = one_word_of("post_training_static_quant", "quant_aware_training")
+    approach: str = "post_training_static_quant"
     calibration: CalibrationConf = CalibrationConf()
     recipes: RecipesConf = RecipesConf()
     model_wise: PrecisionWish = PrecisionWish()

@@ -58,9 +58,7 @@ def _strategy(field: Field) -> StrategyConf:
     strategy = _strategy_name(part["name"])
     for key in ("accuracy_weight", "latency_weight"):
         if part[key].given and strategy != "tpe":
-            raise part[key].error(
-                f"belongs to `tpe`, and the strategy is `{strategy}`: leave it out."
-            )
+            part[key].fault(f"belongs to `tpe`, and the strategy is `{strategy}`: leave it out.")
     return read_into(StrategyConf, part, name=_strategy_name)
 
 
@@ -73,17 +71,18 @@ def _strategy_name(field: Field) -> str:
 
 def _criterion(field: Field) -> AccuracyCriterionConf:
     part = field.section(AccuracyCriterionConf)
-    if part["relative"].given == part["absolute"].given:
-        came = "both" if part["relative"].given else "neither"
-        raise field.error(f"gives {came} of `relative` and `absolute`; allowed: exactly one.")
+    relative = part["relative"]
+    if relative.given == part["absolute"].given and not relative.excused:
+        came = "both" if relative.given else "neither"
+        field.fault(f"gives {came} of `relative` and `absolute`; allowed: exactly one.")
     return read_into(AccuracyCriterionConf, part)
 
 
 def _tensorboard(field: Field) -> bool:
     if field.flag(False):
-        raise field.error(
-            "is `true`, and what LPOT dumped there is not written here; the numbers "
-            "of each trial go to the trainer's loggers: "
-            "`Trainer(logger=TensorBoardLogger(...))`."
+        field.note(
+            "is `true` and has no effect; the tensors that LPOT dumped are not written. The"
+            " numbers of each trial go to the trainer's loggers, such as `TensorBoardLogger`, and"
+            " `lpot-lightning show` prints what became of each op"
         )
     return False

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from lpot_lightning.conf.buildable import check_bert
 from lpot_lightning.data.places import content_of, place_of
 from lpot_lightning.data.source import SampleSource
-from lpot_lightning.errors import ConfError, DataError, NotYetError, in_short, quoted
+from lpot_lightning.errors import ConfError, DataError, in_short, quoted
 
 LENGTH = 128
 """Tokens of a sample, as in LPOT's examples; longer ones are cut, shorter ones padded."""
@@ -46,12 +47,7 @@ def bert(
 
         bert("models/bert", "MRPC/dev.tsv")
     """
-    if task != "classifier" or model_type != "bert":
-        raise NotYetError(
-            f"`bert` is asked for `task: {task}` and `model_type: {model_type}`; of them"
-            " `classifier` and `bert` are built: give your own data with"
-            " `quantization.dataloader(dataset)`"
-        )
+    check_bert(task=task, model_type=model_type)
     folder = place_of(root, "bert")
     rows = _rows(_found(folder, label_file))
     first, second, label = _columns(rows[0], label_file)

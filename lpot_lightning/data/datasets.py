@@ -21,10 +21,5 @@ DATASETS: dict[str, Callable[..., SampleSource]] = {
     "dummy": dummy,
     "dummy_v2": dummy_v2,
 }
-"""LPOT's data sets for PyTorch; each takes the options of the YAML."""
-NOT_BUILT = {
-    "COCORaw": "boxes and their metric are the user's",
-    "COCONpy": "boxes and their metric are the user's",
-    "ImagenetRaw": "put the images into a folder for each class, and use `ImageFolder`",
-}
-"""Those of them that are not built, and what to do."""
+"""LPOT's data sets for PyTorch; each takes the options of the YAML. What is missing is in
+`lpot_lightning.conf.buildable`."""

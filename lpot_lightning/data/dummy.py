@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ DTYPES = {
 }
 Shape = tuple[int, ...]
 Bound = float | Sequence[float]
+Setting = tuple[float, float, str]
 
 
 def dummy(
@@ -42,10 +43,8 @@ def dummy(
 
         dummy((100, 3, 8, 8), low=0.0, high=1.0, label=True)
     """
-    shapes = _shapes(shape)
-    if len({one[0] for one in shapes}) > 1:
-        raise ConfError(f"`shape` is {_listed(shapes)}; allowed: shapes that begin with one number")
-    drawn = _drawn(np.random.RandomState(SEED), shapes, _each(shapes, low, high, dtype))
+    shapes, settings = _of_dummy(shape, low, high, dtype)
+    drawn = _drawn(np.random.RandomState(SEED), shapes, settings)
 
     def at(number: int) -> Any:
         inputs = tuple(one[number] for one in drawn)
@@ -73,8 +72,7 @@ def dummy_v2(
 
         dummy_v2((3, 8, 8), label_shape=(1,))
     """
-    inputs, labels = _shapes(input_shape), _shapes(label_shape) if label_shape else []
-    settings = _each(inputs + labels, low, high, dtype)
+    inputs, labels, settings = _of_dummy_v2(input_shape, label_shape, low, high, dtype)
 
     def parts(number: int) -> tuple[list[Tensor], list[Tensor]]:
         found = _drawn(np.random.RandomState([SEED, number]), inputs + labels, settings)
@@ -92,13 +90,41 @@ def dummy_v2(
     )
 
 
+def _of_dummy(
+    shape: Shape | Sequence[Shape],
+    low: Bound = -128.0,
+    high: Bound = 127.0,
+    dtype: Sequence[str] = ("float32",),
+    label: bool = False,
+) -> tuple[list[Shape], list[Setting]]:
+    """Return the shapes of all samples, and how each is drawn; nothing is drawn yet."""
+    shapes = _shapes(shape)
+    if len({one[0] for one in shapes}) > 1:
+        raise ConfError(f"`shape` is {_listed(shapes)}; allowed: shapes that begin with one number")
+    return shapes, _each(shapes, low, high, dtype)
+
+
+def _of_dummy_v2(
+    input_shape: Shape | Sequence[Shape],
+    label_shape: Shape | Sequence[Shape] | None = None,
+    low: Bound = -128.0,
+    high: Bound = 127.0,
+    dtype: Sequence[str] = ("float32",),
+) -> tuple[list[Shape], list[Shape], list[Setting]]:
+    """Return the shapes of one sample's inputs and labels, and how each is drawn."""
+    inputs, labels = _shapes(input_shape), _shapes(label_shape) if label_shape else []
+    return inputs, labels, _each(inputs + labels, low, high, dtype)
+
+
+WITHOUT_FILES: dict[str, Callable[..., object]] = {"dummy": _of_dummy, "dummy_v2": _of_dummy_v2}
+"""What checks the options of a data set that needs no file."""
+
+
 def _shapes(shape: Any) -> list[Shape]:
     return [tuple(one) for one in shape] if isinstance(shape[0], list | tuple) else [tuple(shape)]
 
 
-def _each(
-    shapes: list[Shape], low: Bound, high: Bound, dtype: Sequence[str]
-) -> list[tuple[float, float, str]]:
+def _each(shapes: list[Shape], low: Bound, high: Bound, dtype: Sequence[str]) -> list[Setting]:
     """Return low, high and dtype of each shape."""
     count = len(shapes)
     lows, highs = _as_many("low", low, count), _as_many("high", high, count)

@@ -13,7 +13,10 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.data.metric import Metric
 from lpot_lightning.errors import ConfError, in_short, quoted
 
-ALLOWED = "a subclass of `lpot_lightning.Metric`, a torchmetrics metric, or an object of either"
+ALLOWED = (
+    "a subclass of `lpot_lightning.Metric`, a torchmetrics metric, or an object of either; or a"
+    " class with `update(preds, labels)` and `result()`"
+)
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -66,6 +69,7 @@ def meter_of(name: object, metric: Any, options: Mapping[str, Any] | None = None
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise ConfError(f"the name of a metric is `{name!r}`; allowed: a text, such as `accuracy`")
     options = dict(options or {})
+    metric = _with_base(metric)
     find = _made if isinstance(metric, type) else _object
     made = find(name, metric, options)
     if isinstance(made, torchmetrics.Metric):
@@ -73,6 +77,15 @@ def meter_of(name: object, metric: Any, options: Mapping[str, Any] | None = None
     if not isinstance(made, Metric):
         raise ConfError(f"the metric `{name}` is a `{type(made).__name__}`; allowed: {ALLOWED}")
     return _of_ours(name, made, metric, options)
+
+
+def _with_base(metric: Any) -> Any:
+    """Return a class that measures as one of ours: LPOT did not ask for a base class."""
+    known = not isinstance(metric, type) or issubclass(metric, (Metric, torchmetrics.Metric))
+    if known or not all(callable(getattr(metric, one, None)) for one in ("update", "result")):
+        return metric
+    names = {"__module__": metric.__module__, "__qualname__": metric.__qualname__}
+    return type(metric.__name__, (metric, Metric), names)
 
 
 def one_tensor(output: Any) -> Tensor:

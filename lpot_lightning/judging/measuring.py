@@ -8,10 +8,12 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.conf.blocks import NamedConf
+from lpot_lightning.conf.buildable import check_built
+from lpot_lightning.conf.evaluation import OTHER_METRICS, OTHER_POSTPROCESSES
 from lpot_lightning.conf.schema import AccuracyConf
 from lpot_lightning.data.meter import Meter
 from lpot_lightning.data.metrics import METRICS
-from lpot_lightning.data.postprocess import POSTPROCESSES
+from lpot_lightning.data.postprocess import POSTPROCESSES, Process
 from lpot_lightning.errors import ConfError
 from lpot_lightning.judging.loader_judge import LoaderJudge
 
@@ -19,11 +21,38 @@ from lpot_lightning.judging.loader_judge import LoaderJudge
 def metric_of(named: NamedConf) -> Meter:
     """Return the metric that a conf names.
 
+    Raises:
+        ConfError: if it is for other frameworks than PyTorch.
+
     Example::
 
         metric_of(conf.evaluation.accuracy.metric).name  # "topk"
     """
+    check_built(named, OTHER_METRICS, "`evaluation.accuracy.metric`")
     return METRICS[named.name](**named.options)
+
+
+def check_measuring(accuracy: AccuracyConf, higher_is_better: bool | None) -> None:
+    """Check that what ``evaluation.accuracy`` measures by can be made.
+
+    Args:
+        accuracy: of the conf.
+        higher_is_better: ``tuning.accuracy_criterion.higher_is_better``.
+
+    Raises:
+        ConfError: if it cannot, or the metric and the criterion contradict each other.
+    """
+    _processes(accuracy)
+    if accuracy.metric is not None:
+        meter = metric_of(accuracy.metric)
+        direction_of(meter.name, higher_is_better, meter.higher_is_better, meter.usually)
+
+
+def _processes(accuracy: AccuracyConf) -> list[Process]:
+    named = accuracy.postprocess.transform if accuracy.postprocess is not None else ()
+    for one in named:
+        check_built(one, OTHER_POSTPROCESSES, "`evaluation.accuracy.postprocess`")
+    return [POSTPROCESSES[one.name](**one.options) for one in named]
 
 
 def direction_of(
@@ -78,7 +107,8 @@ def evaluation_of(
         seed: of random numbers.
 
     Raises:
-        ConfError: if the loader can be gone through once only.
+        ConfError: if the loader can be gone through once only, or ``postprocess`` names what is
+            for other frameworks than PyTorch.
 
     Example::
 
@@ -86,13 +116,12 @@ def evaluation_of(
         judge(model)  # 0.76
     """
     asked = accuracy or AccuracyConf()
-    named = asked.postprocess.transform if asked.postprocess is not None else ()
     return LoaderJudge(
         loader,
         meter,
         origin=origin,
         iteration=asked.iteration if asked.iteration > 0 else most,
-        postprocess=[POSTPROCESSES[one.name](**one.options) for one in named],
+        postprocess=_processes(asked),
         reference=reference,
         seed=seed,
     )

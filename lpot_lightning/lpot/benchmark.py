@@ -6,7 +6,7 @@ from typing import Any
 
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
 from lpot_lightning.lpot.benchmark_call import benchmark_given
-from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
+from lpot_lightning.lpot.benchmark_given import MODES, BenchmarkGiven
 from lpot_lightning.lpot.given import first_given
 from lpot_lightning.lpot.imperative import Parts, told
 from lpot_lightning.timing.result import BenchmarkResult
@@ -79,7 +79,8 @@ class Benchmark(Parts):
         of threads are as before afterwards.
 
         Args:
-            model: see the attribute; so are the others.
+            model: see the attribute; so are the others. A ``mode`` alone may stand in its place, as
+                in LPOT 1.6.
             b_dataloader: see the attribute.
             b_func: see the attribute.
             fp32: see the attribute.
@@ -94,6 +95,8 @@ class Benchmark(Parts):
 
             Benchmark(conf)(model, mode="accuracy").accuracy
         """
+        if isinstance(model, str) and model in MODES and self.model is not None:
+            model, mode = None, model  # as LPOT 1.5 and 1.6 are called
         own_data = b_dataloader is not None or b_func is not None
         given = BenchmarkGiven(
             model=first_given(model, self.model),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -13,11 +14,12 @@ from lpot_lightning.errors import ConfError
 from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts
 from lpot_lightning.lpot.prune_plainly import PlainPruning, check_given, find_channels_by
+from lpot_lightning.lpot.saving import saving
 from lpot_lightning.lpot.train_block import Hooks
 from lpot_lightning.machine.audible import audible
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
-from lpot_lightning.runs.pruning_result import PruningResult, sparsity_of_all
+from lpot_lightning.runs.pruning_result import NAMES, PruningResult, sparsity_of_all
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +74,11 @@ class Pruning(Parts, Hooks):
 
         pruned = pruning(model, q_func=train, eval_func=accuracy)
     """
+
+    _alike: ClassVar[Mapping[str, str]] = {
+        "pruning_func": "q_func",
+        "train_dataloader": "q_dataloader",
+    }
 
     def _set_up(self) -> None:
         check_for_pruning(self.conf)
@@ -217,7 +224,8 @@ class Pruning(Parts, Hooks):
 
         Returns:
             the pruned model, also where it misses the goal: ``result.status`` tells. Where channels
-            were pruned, it is smaller.
+            were pruned, it is smaller. It has LPOT's ``save(folder)``, which copies its files
+            there, unless its class has a ``save``.
 
         Raises:
             LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
@@ -247,7 +255,7 @@ class Pruning(Parts, Hooks):
         finally:
             self._let_go()
             self.model = before
-        return self.result.model
+        return saving(self.result, NAMES)
 
     def _replaced(self, given: Given) -> list[str]:
         keys = what_arguments_replace(self.conf, given.names - {"q_func", "q_dataloader"})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
+from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.conf.ownership import (
     check_for_quantization,
     what_arguments_replace,
@@ -15,6 +17,7 @@ from lpot_lightning.lpot.data_sources import sources_of
 from lpot_lightning.lpot.given import Given, first_given, warn_of_what_is_left
 from lpot_lightning.lpot.imperative import Parts, at_work
 from lpot_lightning.lpot.quantize_plainly import quantize_by
+from lpot_lightning.lpot.saving import saving
 from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.preparation import check_float32, check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
@@ -74,6 +77,8 @@ class Quantization(Parts):
         int8 = quantization(model)
     """
 
+    _alike: ClassVar[Mapping[str, str]] = {"q_dataloader": "calib_dataloader"}
+
     def _set_up(self) -> None:
         check_for_quantization(self.conf)
         find_strategy(self.conf.tuning.strategy.name)
@@ -105,7 +110,8 @@ class Quantization(Parts):
             eval_func: see the attribute.
 
         Returns:
-            the best model, also where it misses the goal: ``result.status`` tells.
+            the best model, also where it misses the goal: ``result.status`` tells. It has LPOT's
+            ``save(folder)``, which copies its files there, unless its class has a ``save``.
 
         Raises:
             LpotError: of the kind that says what is wrong; ``BusyError`` if another run uses the
@@ -135,4 +141,4 @@ class Quantization(Parts):
         with at_work(Workspace.of(self.conf)) as workspace:
             sources = sources_of(given, self.conf)
             self.result = quantize_by(sources, self.conf, workspace, modules)
-        return self.result.model
+        return saving(self.result, Names())

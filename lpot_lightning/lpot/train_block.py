@@ -126,6 +126,30 @@ def train_loop_of(
         q_func = train_loop_of(train, loader, where="q.yaml: `quantization.train`")
         q_func(model)
     """
+    check_train(train, where=where)
+    if loader.endless and train.iteration is None:
+        raise ConfError(
+            f"{where}: `iteration` is missing: {loader.origin} never ends, and it says how many"
+            " batches an epoch has"
+        )
+    if goes_once(loader.batches):
+        raise ConfError(
+            f"{loader.origin} is a `{type(loader.batches).__name__}`, which can be gone through"
+            " once, and each epoch does it again; allowed: a `DataLoader`, or a list of batches"
+        )
+    return TrainLoop(train, loader, hooks)
+
+
+def check_train(train: TrainConf, *, where: str) -> None:
+    """Check that a ``train`` block says how to train; its data are not looked at.
+
+    Args:
+        train: ``quantization.train`` or ``pruning.train``.
+        where: file and key of the block, for errors.
+
+    Raises:
+        ConfError: if it lacks something, or asks for what cannot be done.
+    """
     for name, example in (
         ("optimizer", "`SGD: {learning_rate: 0.001}`"),
         ("criterion", "`CrossEntropyLoss: {}`"),
@@ -138,22 +162,11 @@ def train_loop_of(
             f"{where}: `end_epoch` is {train.end_epoch} and `start_epoch` {train.start_epoch},"
             " which is no epoch at all; allowed: an `end_epoch` above `start_epoch`"
         )
-    if loader.endless and train.iteration is None:
-        raise ConfError(
-            f"{where}: `iteration` is missing: {loader.origin} never ends, and it says how many"
-            " batches an epoch has"
-        )
-    if goes_once(loader.batches):
-        raise ConfError(
-            f"{loader.origin} is a `{type(loader.batches).__name__}`, which can be gone through"
-            " once, and each epoch does it again; allowed: a `DataLoader`, or a list of batches"
-        )
     try:
         optimizer_of(train, nn.Linear(1, 1, device="meta"))
         loss_function_of(train)
     except ConfError as error:
         raise ConfError(f"{where}: {error}") from error
-    return TrainLoop(train, loader, hooks)
 
 
 def optimizer_of(train: TrainConf, model: nn.Module) -> torch.optim.Optimizer:

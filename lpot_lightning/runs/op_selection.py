@@ -6,14 +6,20 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from torch import nn
+
+from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.quantization.backend import Prepared
 from lpot_lightning.recipe import FP32, Op
 from lpot_lightning.runs.ranker import asked_by
-from lpot_lightning.tuning.space import Space, build_space
+from lpot_lightning.tuning.space import OP_WISE, Space, build_space
+from lpot_lightning.tuning.wish import Line, lines_of, meant
 
 _SHOWN = 6
+FLOATS = ("FloatFunctional", "FXFloatFunctional")
+"""Torch's modules around a sum, a product or a concatenation, which have a child of their own."""
 
 
 def checked_modules(modules: list[str] | None) -> tuple[str, ...]:
@@ -27,23 +33,55 @@ def checked_modules(modules: list[str] | None) -> tuple[str, ...]:
     return tuple(modules or ())
 
 
-def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str]) -> Space:
+def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.Module) -> Space:
     """Return what every op may be, after ``modules`` and the conf were heard.
+
+    LPOT's ops were modules, and some of them are none here, such as a ``FloatFunctional``, a norm
+    or an activation: what ``op_wise`` asks of such a module has no effect, and ``notes`` say so.
 
     Raises:
         ConfError: if they ask for what cannot be, or leave nothing to be int8.
     """
     asked = conf.quantization
     ops = others_in_fp32(prepared.ops, modules)
+    idle = _about_no_op(asked.op_wise, ops, model)
+    op_wise = [(key, wish) for key, wish in asked.op_wise if key not in idle]
     space = build_space(
-        ops, asked.model_wise, asked.op_wise, asked.default_qconfig, asked_by(asked.recipes)
+        ops, asked.model_wise, op_wise, asked.default_qconfig, asked_by(asked.recipes)
     )
     if not any(op.int8_configs for op in space.ops):
         raise ConfError(
             "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise` or"
             " `modules` keep all of them in fp32"
         )
-    return space
+    return dataclasses.replace(space, notes=(*idle.values(), *space.notes))
+
+
+def _about_no_op(
+    op_wise: Iterable[tuple[str, PrecisionWish]], ops: Sequence[Op], model: nn.Module
+) -> dict[str, str]:
+    """Return the keys that mean modules which are no ops, each with what is to be said."""
+    names = tuple(op.name for op in ops)
+    owners = {name.partition("#")[0] for name in names}
+    others = {name: one for name, one in model.named_modules() if name and name not in owners}
+    notes = {}
+    for key, wish in op_wise:
+        where = f"{OP_WISE}.{key}"
+        found = () if meant(key, where, names) else meant(key, where, tuple(others))
+        if found and all(_asks_nothing(others[name], lines_of(where, wish)) for name in found):
+            kinds = quoted(dict.fromkeys(type(others[name]).__name__ for name in found))
+            notes[key] = f"`{where}` has no effect: {quoted(found, _SHOWN)} ({kinds}) is no op here"
+    return notes
+
+
+def _asks_nothing(module: nn.Module, lines: Iterable[Line]) -> bool:
+    """Whether a module that is no op needs nothing to be as it is asked to be."""
+    if type(module).__name__ in FLOATS:
+        return True
+    if next(module.children(), None) is not None:
+        return False
+    bare = next(module.parameters(), None) is None
+    return bare or not any(line.forbids_fp32 for line in lines)
 
 
 def others_in_fp32(ops: Sequence[Op], patterns: Sequence[str]) -> list[Op]:

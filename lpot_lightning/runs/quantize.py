@@ -103,7 +103,7 @@ class _Run:
     def go(self, model: nn.Module) -> TuningResult:
         say, trained = self.listener.say, self.trained
         backend, model, prepared, traits = self._prepared(model)
-        self._space(prepared)  # names that match nothing are told here
+        self._space(prepared, model)  # names that match nothing are told here
         found = self._judge_baseline(model)
         baseline = self._baseline(found)
         asked = self.conf.tuning.accuracy_criterion
@@ -113,7 +113,7 @@ class _Run:
             self.judge.give_up_by(criterion, found)
         calibrate(model, prepared, self.feed, self.ranks, self._say_of_ops)
         model.requires_grad_(False)  # as it is in the end: graphs of trials are those of the result
-        space = self._space(prepared)
+        space = self._space(prepared, model)
         job = Job(
             conf=self.conf,
             feed=self.feed,
@@ -150,8 +150,8 @@ class _Run:
         """Take what was said before a training, where there was one."""
         return self.listener.say if self.trained is None else lambda _: None
 
-    def _space(self, prepared: Prepared) -> Space:
-        space = space_of(prepared, self.conf, self.options.modules)
+    def _space(self, prepared: Prepared, model: nn.Module) -> Space:
+        space = space_of(prepared, self.conf, self.options.modules, model)
         if self.trained is None or self.strategy.name == "auto":
             return space
         return _first_or_fp32(space)  # LPOT's orders are of a training that has one way to be int8

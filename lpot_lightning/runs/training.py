@@ -94,9 +94,9 @@ def _prepared(
     model, prepared, _ = prepare(
         model, backend, feed, options, say, for_training=True, left_out=left_out
     )
-    space_of(prepared, conf, options.modules)  # names that match nothing are told here
+    space_of(prepared, conf, options.modules, model)  # names that match nothing are told here
     calibrate(model, prepared, feed, options.ranks, say)
-    space = space_of(prepared, conf, options.modules)
+    space = space_of(prepared, conf, options.modules, model)
     for note in space.notes:
         say(note)
     ranks, recipe, asked = options.ranks, space.all_int8(), conf.quantization.recipes

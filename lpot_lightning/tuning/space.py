@@ -11,8 +11,8 @@ from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
 from lpot_lightning.tuning.wish import Line, first_dtypes, lines_of, matching
 
 _MODEL_WISE = "quantization.model_wise"
-_OP_WISE = "quantization.op_wise"
-_DEFAULT = f"{_OP_WISE}.default_qconfig"
+OP_WISE = "quantization.op_wise"
+_DEFAULT = f"{OP_WISE}.default_qconfig"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Space:
     Args:
         ops: each with the choices that are left: int8 ones in the order of preference, ``FP32``
             last where the op may fall back.
-        notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet.
+        notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet, and
+            for each of ``op_wise`` that is about no op.
 
     Example::
 
@@ -101,7 +102,7 @@ def build_space(
     """
     merged = {op.name: _fp32_last(op) for op in ops}
     names = tuple(merged)
-    keyed = [(f"{_OP_WISE}.{key}", key, wish) for key, wish in op_wise]
+    keyed = [(f"{OP_WISE}.{key}", key, wish) for key, wish in op_wise]
     hits = [(where, matching(key, where, names), wish) for where, key, wish in keyed]
     listed = {name for _, found, _ in hits for name in found}
 

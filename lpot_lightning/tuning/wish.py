@@ -124,14 +124,23 @@ def matching(key: str, where: str, names: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ConfError: if there is no such op, or the expression cannot be read.
     """
-    if key in names:
-        return (key,)
-    found = () if _PLAIN_NAME.fullmatch(key) else _fitting(key, where, names)
+    found = meant(key, where, names)
     if not found:
         raise ConfError(
             f"`{where}` matches no op.{did_you_mean(key, names)} The ops are: {_some(names)}"
         )
     return found
+
+
+def meant(key: str, where: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that ``key`` means, as ``matching`` does; there may be none.
+
+    Raises:
+        ConfError: if the expression cannot be read.
+    """
+    if key in names:
+        return (key,)
+    return () if _PLAIN_NAME.fullmatch(key) else _fitting(key, where, names)
 
 
 def _fitting(key: str, where: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,6 +51,23 @@ def test_a_pretrained_module_is_quantized_without_training(callback, workspace):
     assert not result.model.training
 
 
+def test_what_an_lpot_yaml_has_for_other_places_is_a_warning_and_the_fit_goes_on(callback):
+    asked = {
+        "sampling_size": "4, 8",
+        "dataloader": {"dataset": {"COCONpy": {"root": "/nowhere", "npy_dir": "a"}}},
+    }
+    every = {"weight": {"scheme": "asym"}, "activation": {"dtype": "int8, fp32"}}
+    with pytest.warns(UserWarning, match="^<mapping>: ") as caught:
+        quantization = callback(
+            quantization={"calibration": asked, "model_wise": every},
+            tuning={"tensorboard": True},
+            evaluation={"accuracy": {"metric": {"COCOmAP": {}}}},
+        )
+    assert ["leaves this to others" in str(one.message) for one in caught] == [False, True]
+    fitted(quantization)
+    assert (quantization.result.status, quantization.result.fp32_ops) == ("met", ())
+
+
 def test_the_int8_model_is_tested_validated_and_predicted_by_any_trainer(callback):
     quantization = callback()
     fitted(quantization)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import lpot_lightning
+from lpot_lightning.commands.for_whom import READERS
 from lpot_lightning.commands.main import main
 from lpot_lightning.conf.reader import read_conf
 
@@ -49,21 +50,50 @@ def test_what_is_printed_is_read_as_the_same(name, tmp_path, capsys):
         ("quantization: {approach: quant_aware_training}", "QATCallback, Quantization, Benchmark"),
         (
             "pruning: {approach: {weight_compression: {pruners: [{}]}}}",
-            "PruningCallback, Benchmark",
+            "PruningCallback, Pruning, Benchmark",
         ),
     ],
 )
 def test_who_can_be_given_it(tmp_path, capsys, section, readers):
     _, out, _ = check(tmp_path, f"model: {{name: a, framework: pytorch}}\n{section}", capsys)
     assert out.splitlines()[0] == f"# valid; for {readers}"
+    for other in set(READERS) - set(readers.split(", ")):
+        assert f"\n# not for {other}: " in out
+
+
+def test_why_it_is_not_for_others(tmp_path, capsys):
+    text = f"{PTQ}quantization: {{train: {{end_epoch: 1}}}}\n"
+    _, out, _ = check(tmp_path, text, capsys)
+    assert out.splitlines()[:6] == [
+        "# valid; for Benchmark",
+        "# not for QuantizationCallback: `quantization.train` is given, and"
+        " `post_training_static_quant` does not train; leave it out, or set"
+        " `quantization.approach` to `quant_aware_training`.",
+        "# not for QATCallback: `quantization.approach` is `post_training_static_quant`, which is"
+        " not what `QATCallback` does; use `QuantizationCallback`.",
+        "# not for PruningCallback: there is no `pruning` for `PruningCallback`; use"
+        " `QuantizationCallback`.",
+        "# not for Quantization: `quantization.train` is given, and `post_training_static_quant`"
+        " does not train; leave it out, or set `quantization.approach` to `quant_aware_training`.",
+        "# not for Pruning: there is no `pruning` for `Pruning`; use `Quantization`.",
+    ]
+
+
+def test_what_nobody_can_be_given_is_an_error(tmp_path, capsys):
+    data = "{dataloader: {dataset: {COCORaw: {root: a}}}}"
+    train = "quantization: {train: {end_epoch: 1}}\n"
+    code, out, err = check(tmp_path, f"{PTQ}{train}evaluation: {{performance: {data}}}", capsys)
+    assert (code, out) == (1, "")
+    assert err.count("error: ") == len(READERS) == err.count("conf.yaml: not for ")
 
 
 def test_what_has_no_effect_is_a_warning(tmp_path, capsys):
     text = f"{PTQ}evaluation: {{accuracy: {{postprocess: {{transform: {{Reshape: [1]}}}}}}}}"
     code, out, err = check(tmp_path, text, capsys)
     assert (code, bool(out)) == (0, True)
-    assert err.startswith(f"warning: {tmp_path}/conf.yaml: `evaluation.accuracy.postprocess.")
-    assert err.count("\n") == 1
+    first, second = err.splitlines()
+    assert first.startswith(f"warning: {tmp_path}/conf.yaml: `evaluation.accuracy.postprocess.")
+    assert "`QuantizationCallback` leaves this to others: `evaluation.accuracy.post" in second
 
 
 @pytest.mark.parametrize(
@@ -80,6 +110,14 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path, capsys, text, told):
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("error: ")
     assert told in err
+
+
+def test_all_faults_are_told_in_one_run(tmp_path, capsys):
+    text = "model: {name: a, framework: pytorch}\ntunning:\n  random_seed: x\ndevice: tpu\n"
+    code, out, err = check(tmp_path, text, capsys)
+    assert (code, out) == (1, "")
+    places = [line.split("conf.yaml:")[1].split(" is ")[0] for line in err.splitlines()]
+    assert places == ["2: `tunning`", "4: `device`", "3: `tunning.random_seed`"]
 
 
 def test_a_file_that_is_not_there(capsys):
@@ -123,4 +161,4 @@ def test_help_tells_a_newcomer(capsys):
     assert caught.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "check Check an LPOT YAML, and print what it comes to" in said
-    assert "Exit codes: 0 all is well, 1 an error, said in one line on stderr" in said
+    assert "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each" in said

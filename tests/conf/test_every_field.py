@@ -113,9 +113,10 @@ def test_everything_is_everything():
 def faults_of(said: str, section: str) -> list[str]:
     """Return what is wrong with the text of a refusal; none is needed."""
     checks = {
-        "is not printable": said.isprintable(),
-        "is too long": len(said) < 500,
-        f"does not name `{section}`": not said or f"`{section}" in said,
+        "is not printable": all(line.isprintable() for line in said.splitlines()),
+        "is too long": all(len(line) < 500 for line in said.splitlines()),
+        "is told twice": len(set(said.splitlines())) == len(said.splitlines()),
+        f"does not name `{section}`": all(f"`{section}" in line for line in said.splitlines()),
     }
     return [fault for fault, right in checks.items() if not right]
 

@@ -12,7 +12,7 @@ from lpot_lightning.conf.ownership import (
     what_has_no_effect,
 )
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.errors import ConfError
 
 PRUNING = {"approach": {"weight_compression": {"pruners": [{}]}}}
 QAT = "quant_aware_training"
@@ -29,8 +29,8 @@ def warning_of(callback, **sections):
     return str(caught[0].message)
 
 
-def refusal_of(callback, kind=ConfError, **sections):
-    with pytest.raises(kind) as caught:
+def refusal_of(callback, **sections):
+    with pytest.raises(ConfError) as caught:
         check(callback, **sections)
     return str(caught.value)
 
@@ -107,15 +107,17 @@ def test_a_training_after_training_is_refused():
     )
 
 
-def test_calibration_data_of_its_own_are_not_built_yet():
-    said = refusal_of(
-        "QuantizationCallback", NotYetError, quantization={"calibration": {"dataloader": LOADER}}
-    )
-    assert said == (
-        "<mapping>: `quantization.calibration.dataloader` is not built yet for "
-        "`QuantizationCallback`, which calibrates on the data of the `Trainer`: "
-        "leave it out."
-    )
+@pytest.mark.parametrize(
+    ("callback", "approach", "owner"),
+    [
+        ("QuantizationCallback", "post_training_static_quant", "`calib_dataloader()` of the "),
+        ("QATCallback", QAT, "the training itself"),
+    ],
+)
+def test_calibration_data_are_those_of_the_trainer(callback, approach, owner):
+    asked = {"approach": approach, "calibration": {"dataloader": LOADER}}
+    said = warning_of(callback, quantization=asked)
+    assert f": `quantization.calibration.dataloader` is given by {owner}" in said
 
 
 def test_one_warning_names_all_that_the_validation_loop_owns():

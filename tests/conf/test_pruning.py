@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conf_scenes import conf_of, refusal
+from conf_scenes import conf_of, refusal, remark
 
 from lpot_lightning.conf.reader import read_conf
 
@@ -165,8 +165,8 @@ def test_a_structured_pruner_has_parameters():
             f"`{PLACE}.pruners[0].update_frequency` is `0`; allowed: a whole number in [1, inf).",
         ),
         (
-            {"update_frequency": 0.1},
-            f"`{PLACE}.pruners[0].update_frequency` is `0.1`; allowed: a whole number in [1, inf).",
+            {"update_frequency": 1.5},
+            f"`{PLACE}.pruners[0].update_frequency` is `1.5`; allowed: a whole number in [1, inf).",
         ),
         (
             {"prune_type": "magnitude"},
@@ -191,6 +191,12 @@ def test_a_structured_pruner_has_parameters():
 )
 def test_a_pruner_that_cannot_prune_is_refused(pruner, said):
     assert refusal(pruning_of(pruner)) == said
+
+
+def test_a_part_of_an_epoch_is_a_step_each_epoch_as_in_lpots_template():
+    conf, said = remark(pruning_of({"update_frequency": 0.1}))
+    assert weights_of(conf).pruners[0].update_frequency == 1
+    assert f"`{PLACE}.pruners[0].update_frequency` is `0.1`, and an epoch has one step;" in said
 
 
 def test_an_unknown_key_of_a_pruner_is_refused_with_its_line(write):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conf_scenes import conf_of, not_yet, quantized, refusal
+from conf_scenes import conf_of, not_yet, quantized, refusal, remark
 
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.recipe import CORRECTIONS
@@ -83,9 +83,9 @@ def test_a_name_with_a_slash_or_dots_is_fine():
 
 
 @pytest.mark.parametrize("key", ["inputs", "outputs"])
-def test_the_tensors_of_a_tensorflow_graph_are_refused(key):
-    said = refusal({"model": {"name": "net", "framework": "pytorch", key: "image"}})
-    assert said.startswith(f"`model.{key}` is for TensorFlow and ONNX only; in PyTorch the {key} ")
+def test_the_tensors_of_a_tensorflow_graph_have_no_effect(key):
+    _, said = remark({"model": {"name": "net", "framework": "pytorch", key: "image"}})
+    assert f"`model.{key}` has no effect, as in LPOT for PyTorch; the {key} are those of" in said
     assert read_conf({"model": {"name": "net", "framework": "pytorch", key: []}})
 
 
@@ -97,15 +97,25 @@ def test_the_gpu_is_refused():
     )
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("graph_optimization", {"precisions": ["bf16"]}),
-        ("model_conversion", {"source": "qat", "destination": "default"}),
-    ],
-)
-def test_sections_for_tensorflow_are_refused(key, value):
-    assert refusal(conf_of(**{key: value})).startswith(f"`{key}` is for TensorFlow only; ")
+def test_a_section_for_tensorflow_is_refused():
+    said = refusal(conf_of(model_conversion={"source": "qat", "destination": "default"}))
+    assert said.startswith("`model_conversion` is for TensorFlow only; ")
+
+
+@pytest.mark.parametrize("precisions", ["bf16", "fp32, bf16", ["bf16", "fp32"]])
+def test_mixed_precision_is_the_trainers(precisions):
+    asked = {"precisions": precisions, "op_wise": {"conv1": {"activation": {"dtype": ["bf16"]}}}}
+    _, said = remark(conf_of(graph_optimization=asked))
+    assert "`graph_optimization` has no effect, as in LPOT for PyTorch; mixed precision is" in said
+    assert read_conf(conf_of(graph_optimization={})) == read_conf(conf_of())
+
+
+def test_no_other_precision_is_taken():
+    said = refusal(conf_of(device="tpu", graph_optimization={"precisions": "fp16"}))
+    assert said.splitlines() == [
+        "`device` is `tpu`; allowed: `cpu`. Did you mean `cpu`?",
+        "`graph_optimization.precisions` is `fp16`; allowed: `fp32`, `bf16`. Did you mean `bf16`?",
+    ]
 
 
 @pytest.mark.parametrize("approach", ["post_training_static_quant", "quant_aware_training"])
@@ -127,11 +137,13 @@ def test_one_sampling_size_is_taken(size):
     assert conf.quantization.calibration.sampling_size == 300
 
 
-@pytest.mark.parametrize("sizes", ["1000, 2000", "1000 2000", [2000, 1000]])
-def test_several_sampling_sizes_are_not_built_yet(sizes):
-    assert not_yet(conf_of(quantization={"calibration": {"sampling_size": sizes}})) == (
-        "`quantization.calibration.sampling_size` lists several sizes, and trying them in turn is "
-        "not built yet; calibration happens once: use `2000`."
+@pytest.mark.parametrize("sizes", ["1000, 2000", "1000 2000", "1000,2000", [2000, 1000]])
+def test_of_several_sampling_sizes_the_largest_is_taken(sizes):
+    conf, said = remark(conf_of(quantization={"calibration": {"sampling_size": sizes}}))
+    assert conf.quantization.calibration.sampling_size == 2000
+    assert said == (
+        "<mapping>: `quantization.calibration.sampling_size` lists several sizes, which LPOT tried "
+        "one after the other; here calibration happens once, with the largest, `2000`."
     )
 
 
@@ -159,12 +171,12 @@ def test_a_correction_is_asked_for_forbidden_or_not_spoken_of(recipe):
 
 
 @pytest.mark.parametrize("recipe", ["scale_propagation_max_pooling", "scale_propagation_concat"])
-def test_passes_over_tensorflow_graphs_are_refused(recipe):
+def test_passes_over_tensorflow_graphs_have_no_effect(recipe):
     assert quantized(recipes={recipe: False})
-    said = refusal(conf_of(quantization={"recipes": {recipe: True}}))
+    _, said = remark(conf_of(quantization={"recipes": {recipe: True}}))
     assert said == (
-        f"`quantization.recipes.{recipe}` is a pass over TensorFlow graphs; PyTorch "
-        "has no such pass: leave it out."
+        f"<mapping>: `quantization.recipes.{recipe}` has no effect, as in LPOT for PyTorch; "
+        "it is a pass over TensorFlow graphs."
     )
 
 
@@ -186,13 +198,13 @@ def test_wishes_are_lists_or_texts_with_commas_or_blanks():
     wish = quantized(
         model_wise={
             "weight": {"granularity": "per_channel, per_tensor", "scheme": ["sym", "asym"]},
-            "activation": {"dtype": "int8 fp32", "algorithm": "kl,minmax"},
+            "activation": {"dtype": "uint8 fp32", "algorithm": "kl,minmax"},
         }
     ).quantization.model_wise
     assert wish.weight.granularity == ("per_channel", "per_tensor")
     assert wish.weight.scheme == ("sym", "asym")
     assert wish.weight.dtype is None
-    assert wish.activation.dtype == ("int8", "fp32")
+    assert wish.activation.dtype == ("uint8", "fp32")
     assert wish.activation.algorithm == ("kl", "minmax")
 
 
@@ -229,11 +241,6 @@ def test_embeddings_have_schemes_of_their_own():
     ("wish", "said"),
     [
         (
-            {"weight": {"algorithm": "kl"}},
-            "`quantization.op_wise.conv1.weight.algorithm` names `kl`, "
-            "which is for activations; use `minmax`.",
-        ),
-        (
             {"weight": {"algorithm": "percentile"}},
             "`quantization.op_wise.conv1.weight.algorithm` names `percentile`, "
             "which is for activations; use `minmax`.",
@@ -269,6 +276,44 @@ def test_embeddings_have_schemes_of_their_own():
 )
 def test_a_wish_that_cannot_be_met_is_refused(wish, said):
     assert refusal(op(wish)) == said
+
+
+@pytest.mark.parametrize(
+    ("wish", "side", "kept", "said"),
+    [
+        ({"weight": {"algorithm": ["kl"]}}, "weight", None, "`kl`, which is for activations"),
+        ({"weight": {"algorithm": "minmax, kl"}}, "weight", ("minmax",), "`kl`, which is for"),
+        (
+            {"weight": {"algorithm": ["placeholder"], "scheme": ["asym_float"]}},
+            "weight",
+            None,
+            "`placeholder`, which finds no range",
+        ),
+        (
+            {"activation": {"algorithm": ["placeholder"], "scheme": ["placeholder"]}},
+            "activation",
+            None,
+            "`placeholder`, which finds no range",
+        ),
+    ],
+)
+def test_an_algorithm_that_finds_no_range_there_has_no_effect(wish, side, kept, said):
+    conf, remarked = remark(op(wish))
+    assert getattr(conf.quantization.op_wise[0][1], side).algorithm == kept
+    assert f"`quantization.op_wise.conv1.{side}.algorithm` names {said}" in remarked
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"weight": {"scheme": "asym"}}, "asks for `asym` weights"),
+        ({"activation": {"dtype": "int8, fp32"}}, "asks for `int8` activations"),
+    ],
+)
+def test_what_lpots_templates_ask_of_all_ops_and_none_can_be_has_no_effect(asked, said):
+    conf, remarked = remark(conf_of(quantization={"model_wise": asked}))
+    assert conf.quantization == read_conf(conf_of()).quantization
+    assert f"`quantization.model_wise` {said}, which have no effect; " in remarked
 
 
 @pytest.mark.parametrize("bit", [7.0, 7, [7.0], None])

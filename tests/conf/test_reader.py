@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 from conf_scenes import conf_of, everything, refusal
+from lpots_yamls import READERS, REFUSED, TEXTS
 from omegaconf import OmegaConf
 
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError, NotYetError
 
 MINIMAL = "model: {name: net, framework: pytorch_fx}\n"
 
@@ -169,3 +172,84 @@ def test_the_files_of_lpots_users_are_read(write, document):
     assert conf.model.framework == "pytorch"
     assert conf.tuning.exit_policy.timeout == 0
     assert conf.tuning.accuracy_criterion.relative == 0.01
+
+
+def quietly(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_conf(text)
+
+
+@pytest.mark.parametrize("text", [TEXTS[name] for name in READERS], ids=READERS)
+def test_the_examples_and_templates_of_lpot_are_read(write, text):
+    conf = quietly(write(text))
+    assert read_conf(conf.to_dict()) == conf  # without a warning: what has no effect is gone
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_an_example_of_lpot_that_cannot_be_done_says_why(write, name, why):
+    assert why in refusal(write(TEXTS[name]))
+    assert len(READERS) - 3 >= 31  # of the 35 examples; three are templates
+
+
+def faults_of(conf):
+    with pytest.raises(ConfError) as caught:
+        read_conf(conf)
+    assert str(caught.value) == "\n".join(caught.value.faults)
+    return [fault.split(" is ")[0].split(" asks ")[0] for fault in caught.value.faults]
+
+
+def test_all_faults_of_a_file_are_told_each_with_its_line(write):
+    name = write("""
+model: {name: net, framework: pytorch}
+quantization:
+  approach: post_training
+  op_wise:
+    a: {weight: {dtype: int4, scheme: odd}}
+    b: {}
+evaluation:
+  accuracy:
+    metric: {topk: 3}
+    dataloader: {batch_size: 0, dataset: {ImageFoldr: {}}, transform: {Resize: {size: x}, No: }}
+pruning:
+  approach: {weight_compression: {pruners: [{start_epoch: -1, kind: 1}, {names: [1]}]}}
+""")
+    loader, pruners = "`evaluation.accuracy.dataloader", "`pruning.approach.weight_compression.p"
+    assert faults_of(name) == [
+        "ptq.yaml:4: `quantization.approach`",
+        "ptq.yaml:6: `quantization.op_wise.a.weight.dtype`",
+        "ptq.yaml:6: `quantization.op_wise.a.weight.scheme`",
+        "ptq.yaml:7: `quantization.op_wise.b`",
+        "ptq.yaml:10: `evaluation.accuracy.metric.topk`",
+        f"ptq.yaml:11: {loader}.dataset.ImageFoldr`",
+        f"ptq.yaml:11: {loader}.batch_size`",
+        f"ptq.yaml:11: {loader}.transform.Resize.size`",
+        f"ptq.yaml:11: {loader}.transform.No`",
+        f"ptq.yaml:13: {pruners}runers[0].kind`",
+        f"ptq.yaml:13: {pruners}runers[0].start_epoch`",
+        f"ptq.yaml:13: {pruners}runers[1].names`",
+    ]
+
+
+def test_what_is_in_a_misspelt_section_is_read_too_and_not_missed():
+    asked = {"modle": {"name": "a", "framework": "pytorchfx"}, "tunning": {"strategy": {"nam": 1}}}
+    assert faults_of(asked) == [
+        "`modle`",
+        "`tunning`",
+        "`modle.framework`",
+        "`tunning.strategy.nam`",
+        "`tunning.strategy.nam`",
+    ]
+
+
+def test_a_file_of_another_framework_says_so_first():
+    model = {"name": "a", "framework": "tensorflow", "inputs": "image", "nme": 1}
+    asked = {"model": model, "grph": 1, "device": "gpu"}
+    assert faults_of(asked) == ["`model.framework`", "`grph`", "`model.nme`", "`device`"]
+
+
+def test_faults_that_are_all_not_built_yet_are_one_error_of_that_kind():
+    asked = {"approach": "post_training_dynamic_quant", "model_wise": {"weight": {"dtype": "bf16"}}}
+    with pytest.raises(NotYetError) as caught:
+        read_conf(conf_of(quantization=asked))
+    assert len(caught.value.faults) == 2

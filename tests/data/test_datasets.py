@@ -17,8 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lpot_lightning.conf.buildable import NOT_BUILT
 from lpot_lightning.conf.dataloader import DATASETS as ALLOWED
-from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
+from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.data.images import read_image
 from lpot_lightning.data.places import content_of
 from lpot_lightning.errors import ConfError, DataError, NotYetError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from warm_python import python
 
-from lpot_lightning.data.datasets import DATASETS, NOT_BUILT
+from lpot_lightning.conf.buildable import NOT_BUILT
+from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.data.filters import FILTERS
 from lpot_lightning.data.metrics import METRICS
 from lpot_lightning.data.postprocess import POSTPROCESSES

@@ -106,6 +106,38 @@ def test_attributes_and_a_bare_call(workspace: Path) -> None:
     assert accuracy(int8) == one.result.accuracy
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("calib_dataloder", "`Quantization` has no `calib_dataloder`.* Did you mean `calib_datal"),
+        ("pruning_func", "`Quantization` has no `pruning_func`, and nobody would read it"),
+        ("postprocess", "`Quantization` has no `postprocess`.*: change outputs and labels in a"),
+    ],
+)
+def test_an_attribute_that_is_not_there_cannot_be_set(name: str, said: str) -> None:
+    one = Quantization({"model": {"name": "net", "framework": "pytorch"}})
+    with pytest.raises(ConfError, match=said):
+        setattr(one, name, accuracy)
+    with pytest.raises(AttributeError, match=f"`Quantization` has no `{name}`"):
+        getattr(one, name)
+
+
+def test_q_dataloader_is_calib_dataloader(workspace: Path) -> None:
+    one, loader = Quantization(conf(workspace)), train_loader()
+    one.q_dataloader = loader
+    assert one.calib_dataloader is one.q_dataloader is loader
+
+
+class Mine(Quantization):
+    """A subclass of the user's, which keeps something of its own."""
+
+
+def test_a_subclass_may_have_attributes_of_its_own(workspace: Path) -> None:
+    one = Mine(conf(workspace))
+    one.note = "anything"
+    assert (one.note, copy.deepcopy(one).note) == ("anything", "anything")
+
+
 @both
 def test_arguments_give_what_attributes_give(
     tmp_path: Path, workspace: Path, approach: str

@@ -10,6 +10,7 @@ import torch
 import yaml
 from small_run import NO_REPAIR, Agreement, Net, net, run
 from torch import nn
+from torch.ao.nn.quantized import FloatFunctional
 from torch.fx import Node
 
 import lpot_lightning
@@ -376,6 +377,37 @@ def test_op_wise_that_matches_nothing_is_told_before_the_first_pass() -> None:
     with pytest.raises(ConfError, match=r"op_wise\.frist` matches no op.*`first`"):
         run(net(), judge, quantization={"op_wise": {"frist": fp32}})
     assert judge.passes == 0
+
+
+class Pieces(nn.Module):
+    """As a model is written for LPOT's eager backend: what it adds and joins are modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8), nn.Linear(16, 4)
+        self.f_cat, self.f_add, self.relu = FloatFunctional(), FloatFunctional(), nn.ReLU()
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        one = self.relu(self.first(x))
+        return self.last(self.f_cat.cat([self.f_add.add(one, x), self.norm(x)], dim=1))
+
+
+@pytest.mark.parametrize("key", ["f_cat", "f_[a-c].*", "relu", "norm"])
+def test_op_wise_of_a_module_that_is_no_op_has_no_effect_and_that_is_said(key: str) -> None:
+    said: list[str] = []
+    asked = {"op_wise": {key: {"activation": {"dtype": ["fp32"]}}}}
+    result = run(Pieces().eval(), quantization=asked, said=said)
+    assert result.fp32_ops == ()
+    assert any(line.startswith(f"`quantization.op_wise.{key}` has no effect: `") for line in said)
+    assert any(line.endswith(" is no op here") for line in said)
+
+
+@pytest.mark.parametrize("key", ["f_cta", "norm", ".*layer"])
+def test_op_wise_of_what_is_not_there_or_cannot_be_int8_is_refused(key: str) -> None:
+    asked = {"op_wise": {key: {"activation": {"dtype": ["uint8"]}}}}
+    with pytest.raises(ConfError, match="matches no op"):
+        run(Pieces().eval(), quantization=asked)
 
 
 def test_a_baseline_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def refusal(conf: Any) -> str:
     return str(caught.value)
 
 
+def remark(conf: Any) -> tuple[Conf, str]:
+    """Return what reading this gives, and the text of the one warning about it."""
+    with pytest.warns(UserWarning, match="^(<mapping>|ptq.yaml): ") as caught:
+        read = read_conf(conf)
+    assert len(caught) == 1
+    return read, str(caught[0].message)
+
+
 def not_yet(conf: Any) -> str:
     """Return the text of the NotYetError that reading this raises."""
     with pytest.raises(NotYetError) as caught:
@@ -119,7 +127,10 @@ EVERYTHING = {
             "cross_layer_equalization": False,
             "first_conv_or_matmul_quantization": True,
         },
-        "model_wise": {"weight": {**TENSOR, "bit": 7.0}, "activation": TENSOR},
+        "model_wise": {
+            "weight": {**TENSOR, "bit": 7.0},
+            "activation": {**TENSOR, "dtype": ["uint8", "fp32"]},
+        },
         "op_wise": {
             "conv1": {"weight": TENSOR, "activation": TENSOR},
             r"blocks\.[0-3]\..*": {"activation": {"dtype": ["fp32"]}},

@@ -415,6 +415,30 @@ def test_half_a_metric(workspace: Path, metric, match: str) -> None:
         Quantization(conf(workspace)).metric("mine", metric)
 
 
+class Bare:
+    """As a metric of LPOT 1.6 may be: it has no base class."""
+
+    def __init__(self) -> None:
+        self.right = self.seen = 0
+
+    def update(self, preds: Any, labels: Any) -> None:
+        self.right += int((preds.argmax(1) == labels).sum())
+        self.seen += len(labels)
+
+    def reset(self) -> None:
+        self.right = self.seen = 0
+
+    def result(self) -> float:
+        return self.right / self.seen
+
+
+def test_a_metric_needs_no_base_class(workspace: Path) -> None:
+    one = Quantization(conf(workspace))
+    one.metric("bare", Bare)
+    int8 = one(net(), train_loader(), eval_dataloader=eval_loader())
+    assert (one.result.monitor, one.result.accuracy) == ("bare", accuracy(int8))
+
+
 def test_dataloader_is_no_attribute(workspace: Path) -> None:
     with pytest.raises(ConfError, match="`dataloader` is a method.*`calib_dataloader`"):
         Quantization(conf(workspace)).dataloader = eval_loader()
