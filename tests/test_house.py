@@ -31,6 +31,7 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "trainer": (
+        "package",
         "checks monitor precision progress readable scorers placed partial_metric",
         "keepers cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
         "ending passes",

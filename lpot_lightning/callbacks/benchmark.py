@@ -32,13 +32,14 @@ from lpot_lightning.trainer.checks import (
     check_trainer,
 )
 from lpot_lightning.trainer.ending import ending_well, not_timed
+from lpot_lightning.trainer.package import EitherCallback, check_packages, either
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.validation_feed import ValidationFeed
 
 
-class BenchmarkCallback(Callback):
+class BenchmarkCallback(EitherCallback):
     """Time the model when the fit is over, and int8 against it.
 
     At ``on_fit_end`` the forward work of your ``validation_step`` is timed on the CPU, in 32 bits,
@@ -91,6 +92,7 @@ class BenchmarkCallback(Callback):
             return
         self._result = None
         self._postbox.put("")
+        check_packages(trainer)
         check_trainer(trainer)
         check_step(pl_module)
         if not trainer.enable_validation:
@@ -152,7 +154,7 @@ def _seconds(feed: ValidationFeed, precision: Precision, model: LightningModule,
 def _int8_of(callbacks: Sequence[Callback]) -> LightningModule | None:
     found = [one.result for one in callbacks if isinstance(one, TunedCallback)]
     model = next((one.model for one in reversed(found) if one is not None), None)
-    assert model is None or isinstance(model, LightningModule)
+    assert model is None or isinstance(model, either(LightningModule))
     return model
 
 

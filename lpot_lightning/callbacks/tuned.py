@@ -25,6 +25,7 @@ from lpot_lightning.runs.workspace import RESULT
 from lpot_lightning.trainer.checkpoint import read_checkpoint
 from lpot_lightning.trainer.checks import check_trainer
 from lpot_lightning.trainer.keepers import CHOICES, Choice, saved_weights
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.strategies.table import find_strategy
@@ -124,7 +125,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
         return f"{self._workspace.left()}; {self._trained_left(trainer, module)}"
 
     def _check_last(self, trainer: Trainer) -> None:
-        kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]
+        kept = [one for one in callbacks_of(trainer) if isinstance(one, either(ModelCheckpoint))]
         if self.ckpt == "last" and kept and not any(one.save_last for one in kept):
             raise ConfError(
                 "`ckpt` is `last`, and no ModelCheckpoint keeps the last one: give it"

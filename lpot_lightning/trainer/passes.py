@@ -21,6 +21,7 @@ from lpot_lightning.machine.signals import check
 from lpot_lightning.module.stand_in import HELD
 from lpot_lightning.module.untouched import as_before_but, as_before_on_error
 from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, ShowingLoop, Warned, held, quiet, run
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.progress import Bar, Progress
 
 _OF = ("forward", "update", "compute")
@@ -61,7 +62,7 @@ class Passes:
 
         A pass that does not reach its end leaves the attributes of ``model`` as they were.
         """
-        assert isinstance(model, LightningModule)
+        assert isinstance(model, either(LightningModule))
 
         def quietly() -> dict[str, float]:
             try:
