@@ -22,7 +22,7 @@ from lpot_lightning.artifacts.constants import (
 )
 from lpot_lightning.artifacts.probe import Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, in_one_line
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
@@ -232,6 +232,6 @@ def _pruned(plain: Mapping[str, Tensor], made: Model) -> Model:
     try:
         made.load_state_dict(dict(plain))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise ArtifactError(f"the weights do not fit the model: {reason}") from error
     return made.eval()

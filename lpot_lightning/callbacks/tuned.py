@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from typing_extensions import override
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
@@ -30,6 +31,7 @@ from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.strategies.table import find_strategy
 
+_PATH_LIKE = re.compile(r"[/\\]|\.\w+$")
 _LITERAL = re.compile(r"[\w.\-/]+")
 """A key of ``op_wise`` that is a name and no regular expression."""
 
@@ -52,7 +54,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
         self, conf: Conf, monitor: str | None, modules: list[str] | None, ckpt: Choice
     ) -> None:
         find_strategy(conf.tuning.strategy.name)
-        check_choice("ckpt", ckpt, CHOICES)
+        _check_ckpt(ckpt)
         super().__init__(conf, monitor, modules)
         self.ckpt = ckpt
         self._readable: str | None = None
@@ -145,6 +147,15 @@ class TunedCallback(JudgedCallback[TuningResult]):
         masks = None if pruning is None else pruning.masks
         monitor = self._found_monitor
         return chosen_weights(trainer, module, self.ckpt, monitor, masks, "quantizing")
+
+
+def _check_ckpt(value: str) -> None:
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and _PATH_LIKE.search(value)):
+        raise ConfError(
+            f"`ckpt` is `{value}`; allowed: {quoted(CHOICES)}, of this fit. The weights of a file"
+            " are quantized by `lpot_lightning.quantize(trainer, model, …, ckpt_path=…)`"
+        )
+    check_choice("ckpt", value, CHOICES)
 
 
 def _dense_accuracy(trainer: Trainer) -> float | None:

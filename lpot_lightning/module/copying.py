@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.errors import QuantizationError
+from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.module.flow import is_in
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -273,5 +273,5 @@ def _copied(
     except Exception as error:
         raise QuantizationError(
             f"`{type(model).__name__}` cannot be copied, and the int8 model is a second object:"
-            f" {type(error).__name__}: {error}; keep what cannot be copied out of the module"
+            f" {in_short(error)}; keep what cannot be copied out of the module"
         ) from error

@@ -288,7 +288,7 @@ def _layer_at(model: nn.Module, path: str) -> nn.Module:
     try:
         layer = model.get_submodule(path)
     except AttributeError as error:
-        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
+        raise ArtifactError(f"the model has no `{path}`, that of the files has") from error
     if kind_of(layer) is None:
         raise ArtifactError(f"`{path}` is a `{type(layer).__name__}`, which has no int8 form")
     return layer

@@ -19,7 +19,7 @@ from torch import Tensor
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
-from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
 from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
 from lpot_lightning.module.copying import second_model
@@ -58,7 +58,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
     except Exception as error:
         raise QuantizationError(
-            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)} Keep"
+            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)}; keep"
             " hyperparameters to plain numbers, texts, lists and dicts, or quantize the weights in"
             " memory with `ckpt='current'`"
         ) from error
@@ -247,7 +247,7 @@ def load_from_checkpoint(
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from lpot_lightning.errors import QuantizationError, in_short
+from lpot_lightning.errors import QuantizationError, in_one_line, in_short
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.pruning.masks import Masks
@@ -70,7 +70,7 @@ class Weights:
         try:
             copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             raise QuantizationError(
                 f"`{self.path}` is not of this `{type(module).__name__}`: {reason}"
             ) from error

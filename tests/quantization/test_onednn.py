@@ -203,7 +203,7 @@ def test_an_int8_model_is_known_as_one():
 def test_a_model_of_another_structure_is_told():
     prepared = calibrated(net())
     described = prepared.describe(all_int8(prepared))
-    with pytest.raises(ArtifactError, match="the model has no `conv`, the quantized one had"):
+    with pytest.raises(ArtifactError, match="the model has no `conv`, that of the files has"):
         OnednnBackend().rebuild(nn.Sequential(nn.Linear(3, 3)), described)
     changed = net()
     changed.head = nn.GRU(8, 4)
