@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
 from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
+from lpot_lightning.module.compiled_names import PART, compiled_as, named_as
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put
 from lpot_lightning.quantization.backend import BACKENDS, check_backend
@@ -241,9 +243,9 @@ def load_from_checkpoint(
     try:
         trained = qat_state(found)
         if trained is None:
-            return _quantized(cls, name, found.get(KEY), form, kwargs)
-        model = _made(cls, name, kwargs)
-        return _in_form(model, trained["training"], form)
+            return _quantized(cls, name, found, form, kwargs)
+        model = _made(cls, name, found, kwargs)
+        return _in_form(model, trained["training"], form, found["state_dict"])
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
     except RuntimeError as error:
@@ -252,8 +254,9 @@ def load_from_checkpoint(
 
 
 def _quantized(
-    cls: type[Module], name: str, ours: Any, form: Form, kwargs: dict[str, Any]
+    cls: type[Module], name: str, found: dict[str, Any], form: Form, kwargs: dict[str, Any]
 ) -> Module:
+    ours = found.get(KEY)
     if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
         raise ArtifactError(
             f"it holds no quantized model: it has no key `{KEY}`; the file to give is `{FILE}` of a"
@@ -265,11 +268,11 @@ def _quantized(
         )
     check_configure(ours["configure"])
     plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
-    fp32 = _made(cls, name, kwargs)
+    fp32 = _made(cls, name, found, kwargs)
     return restored(ours["configure"], plain, fp32)
 
 
-def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
+def _made(cls: type[Module], name: str, found: Mapping[str, Any], kwargs: dict[str, Any]) -> Module:
     """Return the fp32 model of a checkpoint, as Lightning makes it.
 
     Raises:
@@ -277,8 +280,14 @@ def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
     """
     try:
         return cls.load_from_checkpoint(name, weights_only=True, **kwargs)
-    except RuntimeError:
-        raise  # of `load_state_dict`: of another class
+    except RuntimeError as error:  # of `load_state_dict`: of another class
+        if PART not in str(error):
+            raise
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found keys that are")  # they are filled right away
+            loose = cls.load_from_checkpoint(name, weights_only=True, **{**kwargs, "strict": False})
+        loose.load_state_dict(named_as(loose.state_dict(), found["state_dict"]))
+        return loose
     except Exception as error:  # whatever `__init__` and the hooks of a class say
         raise ArtifactError(
             f"`{cls.__name__}.load_from_checkpoint` cannot make the model ({in_short(error)}): give"
@@ -287,9 +296,17 @@ def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
         ) from error
 
 
-def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
-    """Return a second model with the rounding of a training, or converted by it."""
-    second = second_model(model)
+def _in_form(model: Module, state: Mapping[str, Any], form: Form, names: Iterable[str]) -> Module:
+    """Return a second model with the rounding of a training, or converted by it.
+
+    Args:
+        model: with the trained weights.
+        state: of the training.
+        form: which of both.
+        names: what the tensors were called when it was trained.
+    """
+    made: Any = compiled_as(second_model(model), names)
+    second: Module = made
     try:
         backend = BACKENDS[state["backend"]]()
         if form == "int8":
@@ -297,7 +314,7 @@ def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
             second.requires_grad_(False).eval()
             backend.join(second, state)
             return second
-        training = backend.training_of(second_model(model), state)
+        training = backend.training_of(second_model(second), state)
     except ArtifactError:
         raise
     except Exception as error:  # whatever a damaged state makes of it
