@@ -9,16 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, did_you_mean, quoted
-from lpot_lightning.module.copying import check_copyable
+from lpot_lightning.errors import ConfError, QuantizationError, did_you_mean, quoted
+from lpot_lightning.module.copying import check_copyable, is_compiled
+from lpot_lightning.module.gradients import GradientWatch
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
@@ -58,6 +61,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
         super().__init__(conf, monitor, modules)
         self.ckpt = ckpt
         self._readable: str | None = None
+        self._gradients: GradientWatch | None = None
 
     @override
     def _read_result(self, workspace: Path) -> TuningResult:
@@ -87,6 +91,36 @@ class TunedCallback(JudgedCallback[TuningResult]):
         """Refuse names that the model has not, and a model that cannot be copied."""
         check_copyable(pl_module)
         check_names(pl_module, self.modules, [key for key, _ in self.conf.quantization.op_wise])
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for gradients at the first validation; with inference mode there are none."""
+        first = trainer.state.fn == TrainerFn.FITTING and self._found_monitor is None
+        compiled = any(map(is_compiled, pl_module.modules()))  # where hooks are not called
+        if first and not compiled and not torch.is_inference_mode_enabled():
+            self._gradients = GradientWatch(pl_module)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a model of which nothing can be int8, and find the metric to judge by."""
+        if self._all_derived():
+            raise QuantizationError(
+                f"the validation of `{type(pl_module).__name__}` takes gradients through all of its"
+                " layers, and int8 has none: nothing of it can be quantized"
+            )
+        super().on_validation_end(trainer, pl_module)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the module and the workspace to others."""
+        self._all_derived()
+        super().on_exception(trainer, pl_module, exception)
+
+    def _all_derived(self) -> bool:
+        watch, self._gradients = self._gradients, None
+        return watch is not None and watch.end()
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -84,6 +84,17 @@ class Sharp(Force):
         return super().forces((batch[0], batch[0]))
 
 
+@pytest.mark.parametrize("sanity", [0, 1])
+def test_where_nothing_is_left_a_fit_ends_at_its_first_validation(sanity, workspace):
+    quantization = QuantizationCallback(conf(workspace, **LOSS))
+    one = trainer(quantization, max_epochs=3, inference_mode=False, num_sanity_val_steps=sanity)
+    module = Sharp()
+    with pytest.raises(QuantizationError, match="`Sharp` takes gradients through all of its"):
+        one.fit(module, train_loader(), val_loader())
+    assert one.global_step == (0 if sanity else 8)
+    assert not any(layer._forward_hooks for layer in module.modules())
+
+
 def test_where_nothing_is_left_it_is_said(workspace):
     with pytest.raises(QuantizationError, match=f"energy.*{WHY}"):
         quantize(
