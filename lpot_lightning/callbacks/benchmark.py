@@ -21,7 +21,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.copying import check_copyable, second_model
 from lpot_lightning.timing.cores import asks_for_processes
 from lpot_lightning.timing.in_turns import Timings, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
@@ -98,6 +98,11 @@ class BenchmarkCallback(EitherCallback):
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
         self._check_order(_callbacks(trainer))
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a model that cannot be copied."""
+        check_copyable(pl_module)
 
     def _check_order(self, callbacks: Sequence[Callback]) -> None:
         after = callbacks[callbacks.index(self) + 1 :]

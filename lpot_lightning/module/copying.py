@@ -272,6 +272,6 @@ def _copied(
         return copy_of(model, share_tensors=share_tensors, values=values, kept=kept)
     except Exception as error:
         raise QuantizationError(
-            f"`{type(model).__name__}` cannot be copied, and an int8 or pruned model is a second"
+            f"`{type(model).__name__}` cannot be copied, and what is made of it is a second"
             f" object: {in_short(error)}; keep what cannot be copied out of the module"
         ) from error

@@ -228,7 +228,7 @@ def test_a_module_that_cannot_be_copied(callback):
     module = Lit()
     module.lock = threading.Lock()
     said = refused(callback(), QuantizationError, module)
-    assert "`Lit` cannot be copied, and an int8 or pruned model is a second object" in said
+    assert "`Lit` cannot be copied, and what is made of it is a second object" in said
     assert "keep what cannot be copied out of the module" in said
 
 

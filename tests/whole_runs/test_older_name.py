@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 
+import lightning.pytorch as L
 import pytest
 import torch
-from lit_scenes import conf, train_loader, val_loader
+from lit_scenes import Lit, conf, train_loader, trainer, val_loader
 from older_scenes import OlderLit, OlderPoints, older_trainer, pl
 from qat_scenes import qat
 
@@ -128,3 +129,15 @@ def test_the_command_line_of_that_package():
     )
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=paths)
+
+
+@pytest.mark.parametrize(
+    ("lender", "given", "kinds"), [(trainer, Lit, pl), (older_trainer, OlderLit, L)]
+)
+def test_callbacks_of_the_other_name(lender, given, kinds, workspace):
+    kept = kinds.callbacks.ModelCheckpoint("saved", monitor="val_acc", mode="max")
+    stopping = kinds.callbacks.EarlyStopping("val_acc", mode="max")
+    quantization = QuantizationCallback(conf(workspace))
+    one = lender(kept, stopping, quantization, max_epochs=1)
+    one.fit(given(0.01), train_loader(), val_loader())
+    assert quantization.result.int8_ops == ("net.0", "net.2")
