@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,10 +79,27 @@ def __getattr__(name: str) -> Any:
     if name == "common":  # LPOT's, a module
         return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+        raise _unknown(name, sys._getframe(1))
     found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
+
+
+def _unknown(name: str, asking: FrameType) -> Exception:
+    """Return the error for a name that is not there, with the one that may be meant.
+
+    Of ``from … import`` Python gives nothing on but an ``ImportError``.
+    """
+    from opcode import opname
+
+    from lpot_lightning.errors import did_you_mean
+
+    near = did_you_mean(name, _HOMES)
+    said = f"module `{__name__}` has no attribute `{name}`{'.' * bool(near)}{near}"
+    code = asking.f_code.co_code[asking.f_lasti]
+    if opname[code] == "IMPORT_FROM":
+        return ImportError(said.replace("no attribute", "no"), name=__name__)
+    return AttributeError(said)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_WEIGHTS_ONLY = "Weights only load failed"
+_REFUSED = re.compile(r"(?:GLOBAL|class) `?([\w.]+)")
+"""How torch 2.13 names what it does not load with ``weights_only=True``, behind its advice."""
 
 
 class LpotError(Exception):
@@ -103,5 +109,23 @@ def quoted(names: Iterable[object], most: int | None = None) -> str:
 
 def in_short(error: BaseException, most: int = 160) -> str:
     """Return the type and the first words of an error that is not ours."""
-    text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    lines = plainly(error).splitlines()
+    first = next(iter(lines), "")
+    refused = _REFUSED.search(" ".join(lines)) if _WEIGHTS_ONLY in first else None
+    if refused:
+        return f"it holds a `{refused[1]}`"
+    return _shortened(f"{type(error).__name__}: {first}".rstrip(": "), most)
+
+
+def in_one_line(error: BaseException, most: int = 600) -> str:
+    """Return the words of an error that is not ours, whose type says nothing."""
+    return _shortened(" ".join(plainly(error).split()), most)
+
+
+def plainly(said: object) -> str:
+    """Return what somebody else says, without the codes by which a terminal makes it bold."""
+    return _CODES.sub("", str(said)).strip()
+
+
+def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"

@@ -31,7 +31,8 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "trainer": (
-        "checks monitor precision progress readable scorers placed partial_metric",
+        "package",
+        "checks monitor precision progress readable scorers partial_metric",
         "keepers cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
         "ending passes fit_validations",
         "weights calibration validation_judge",

@@ -22,8 +22,10 @@ from lpot_lightning.artifacts.constants import (
 )
 from lpot_lightning.artifacts.probe import Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, in_one_line, in_short
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.module.compiled_names import compiled_as, named_as
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.pruning.channels.cut import cut
@@ -54,6 +56,8 @@ def load(
         tune_cfg_file: ``best_configure.yaml``, or ``pruned_configure.yaml``.
         weights_file: ``best_model_weights.pt``, or ``pruned_model_weights.pt``.
         model: the fp32 model as its class makes it, with whatever weights; it is left as it is.
+            What a LightningModule makes in ``configure_model`` is made here where it is missing;
+            whether parts of it are compiled is no matter.
 
     Returns:
         a second model of the same class, in eval mode and on the CPU.
@@ -133,10 +137,30 @@ def _restored(
 
 def _copied(configure: Mapping[str, Any], model: Model) -> Model:
     # those of the files come into it; FX looks at values when it makes what they are put into
-    made = second_model(model, values=configure.get("backend", "onednn") != "onednn")
+    values = configure.get("backend", "onednn") != "onednn"
+    names = configure["fp32_model"]
+    made: Any = compiled_as(_configured(second_model(model, values=values), names), names)
     if "channels" in configure:
         cut(made, ChannelPlan.from_dict(configure["channels"]))
-    return made
+    copied: Model = made
+    return copied
+
+
+def _configured(made: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Return a copy with what a LightningModule makes in ``configure_model``, if it has not yet."""
+    configure = getattr(made, "configure_model", None)
+    known = nn.Module.state_dict(made)
+    if not callable(configure) or set(named_as(known, dict.fromkeys(names))) <= known.keys():
+        return made
+    try:
+        with seeded(0):
+            configure()
+    except Exception as error:  # whatever it needs
+        raise ArtifactError(
+            f"`{type(made).__name__}.configure_model` cannot make the model ({in_short(error)}):"
+            " call it yourself before"
+        ) from error
+    return second_model(made)
 
 
 @dataclass(frozen=True)
@@ -232,6 +256,6 @@ def _pruned(plain: Mapping[str, Tensor], made: Model) -> Model:
     try:
         made.load_state_dict(dict(plain))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise ArtifactError(f"the weights do not fit the model: {reason}") from error
     return made.eval()

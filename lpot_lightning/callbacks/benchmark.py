@@ -21,7 +21,7 @@ from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.lpot.benchmark_call import CALLS, performance_of, with_found
 from lpot_lightning.machine.signals import check
-from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.copying import check_copyable, second_model
 from lpot_lightning.timing.cores import asks_for_processes
 from lpot_lightning.timing.in_turns import Timings, in_turns, threads
 from lpot_lightning.timing.percentiles import Timed
@@ -32,13 +32,14 @@ from lpot_lightning.trainer.checks import (
     check_trainer,
 )
 from lpot_lightning.trainer.ending import ending_well, not_timed
+from lpot_lightning.trainer.package import EitherCallback, check_packages, either
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.validation_feed import ValidationFeed
 
 
-class BenchmarkCallback(Callback):
+class BenchmarkCallback(EitherCallback):
     """Time the model when the fit is over, and int8 against it.
 
     At ``on_fit_end`` the forward work of your ``validation_step`` is timed on the CPU, in 32 bits,
@@ -91,11 +92,17 @@ class BenchmarkCallback(Callback):
             return
         self._result = None
         self._postbox.put("")
+        check_packages(trainer)
         check_trainer(trainer)
         check_step(pl_module)
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)
         self._check_order(_callbacks(trainer))
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a model that cannot be copied."""
+        check_copyable(pl_module)
 
     def _check_order(self, callbacks: Sequence[Callback]) -> None:
         after = callbacks[callbacks.index(self) + 1 :]
@@ -152,7 +159,7 @@ def _seconds(feed: ValidationFeed, precision: Precision, model: LightningModule,
 def _int8_of(callbacks: Sequence[Callback]) -> LightningModule | None:
     found = [one.result for one in callbacks if isinstance(one, TunedCallback)]
     model = next((one.model for one in reversed(found) if one is not None), None)
-    assert model is None or isinstance(model, LightningModule)
+    assert model is None or isinstance(model, either(LightningModule))
     return model
 
 

@@ -7,6 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from lpot_lightning.trainer.package import either
+
 
 def forget_best(trainer: Trainer, why: str) -> None:
     """Let checkpoints and early stopping compare with nothing that was before.
@@ -19,10 +21,10 @@ def forget_best(trainer: Trainer, why: str) -> None:
     looking = [
         one
         for one in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(one, ModelCheckpoint | EarlyStopping) and one.monitor is not None
+        if isinstance(one, either(ModelCheckpoint, EarlyStopping)) and one.monitor is not None
     ]
     for one in looking:
-        if isinstance(one, ModelCheckpoint):
+        if isinstance(one, either(ModelCheckpoint)):
             before = f"; before, it was `{one.best_model_path}`" if one.best_model_path else ""
             _forget_checkpoints(one)
         else:

@@ -27,14 +27,14 @@ from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
-from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import Session, in_one_process
+from lpot_lightning.trainer.session import Session, in_one_process, workspace_in
 
 Result = TypeVar("Result")
 
 
-class JudgedCallback(Callback, Generic[Result]):
+class JudgedCallback(EitherCallback, Generic[Result]):
     """Ends a fit with a result that the validation loop has a say in.
 
     Args:
@@ -92,6 +92,7 @@ class JudgedCallback(Callback, Generic[Result]):
         self._fits += 1
         self._postbox.put("")
         self._found_monitor = None
+        check_packages(trainer)
         check_step(pl_module)
         if not trainer.enable_validation:
             raise EvaluationError(NO_VALIDATION_DATA)

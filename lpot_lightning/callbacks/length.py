@@ -8,6 +8,8 @@ from math import ceil, isinf
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from lpot_lightning.trainer.package import either
+
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
@@ -86,7 +88,7 @@ def _steps_of_an_epoch(trainer: Trainer, module: LightningModule) -> int | None:
         not module.automatic_optimization
         or isinf(batches)
         or trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
-        or any(isinstance(one, GradientAccumulationScheduler) for one in accumulates)
+        or any(isinstance(one, either(GradientAccumulationScheduler)) for one in accumulates)
     ):
         return None
     return ceil(batches / trainer.accumulate_grad_batches)

@@ -8,6 +8,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_info
 
+from lpot_lightning.trainer.package import either
+
 _HELD = -2
 """A count that no check leaves as it is: it makes -1 of it, or 0 where something was better."""
 
@@ -33,7 +35,7 @@ class HeldPatience:
     def hold(self, trainer: Trainer) -> None:
         """Let the next check of each find patience left; tell once where there was none."""
         for one in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(one, EarlyStopping):
+            if isinstance(one, either(EarlyStopping)):
                 self._waited[one] = self._count(one)
                 one.wait_count = _HELD
                 self._tell(one)

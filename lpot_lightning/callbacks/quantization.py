@@ -104,6 +104,7 @@ class QuantizationCallback(TunedCallback):
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look on: what this validation judges may be what is to be quantized."""
+        super().on_validation_start(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING:
             self._validations.begin(trainer)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 from typing_extensions import override
 
@@ -17,18 +20,21 @@ from lpot_lightning.artifacts.earlier import RESULT
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ConfError, did_you_mean
-from lpot_lightning.module.copying import check_copyable
+from lpot_lightning.errors import ConfError, QuantizationError, did_you_mean, quoted
+from lpot_lightning.module.copying import check_copyable, is_compiled
+from lpot_lightning.module.gradients import GradientWatch
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.trainer.checkpoint import read_checkpoint
 from lpot_lightning.trainer.checks import check_trainer
 from lpot_lightning.trainer.keepers import CHOICES, Choice, saved_weights
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.strategies.table import find_strategy
 
+_PATH_LIKE = re.compile(r"[/\\]|\.\w+$")
 _LITERAL = re.compile(r"[\w.\-/]+")
 """A key of ``op_wise`` that is a name and no regular expression."""
 
@@ -51,10 +57,11 @@ class TunedCallback(JudgedCallback[TuningResult]):
         self, conf: Conf, monitor: str | None, modules: list[str] | None, ckpt: Choice
     ) -> None:
         find_strategy(conf.tuning.strategy.name)
-        check_choice("ckpt", ckpt, CHOICES)
+        _check_ckpt(ckpt)
         super().__init__(conf, monitor, modules)
         self.ckpt = ckpt
         self._readable: str | None = None
+        self._gradients: GradientWatch | None = None
 
     @override
     def _read_result(self, workspace: Path) -> TuningResult:
@@ -84,6 +91,36 @@ class TunedCallback(JudgedCallback[TuningResult]):
         """Refuse names that the model has not, and a model that cannot be copied."""
         check_copyable(pl_module)
         check_names(pl_module, self.modules, [key for key, _ in self.conf.quantization.op_wise])
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for gradients at the first validation; with inference mode there are none."""
+        first = trainer.state.fn == TrainerFn.FITTING and self._found_monitor is None
+        compiled = any(map(is_compiled, pl_module.modules()))  # where hooks are not called
+        if first and not compiled and not torch.is_inference_mode_enabled():
+            self._gradients = GradientWatch(pl_module)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a model of which nothing can be int8, and find the metric to judge by."""
+        if self._all_derived():
+            raise QuantizationError(
+                f"the validation of `{type(pl_module).__name__}` takes gradients through all of its"
+                " layers, and int8 has none: nothing of it can be quantized"
+            )
+        super().on_validation_end(trainer, pl_module)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the module and the workspace to others."""
+        self._all_derived()
+        super().on_exception(trainer, pl_module, exception)
+
+    def _all_derived(self) -> bool:
+        watch, self._gradients = self._gradients, None
+        return watch is not None and watch.end()
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,7 +161,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
         return f"{self._workspace.left()}; {self._trained_left(trainer, module)}"
 
     def _check_last(self, trainer: Trainer) -> None:
-        kept = [one for one in callbacks_of(trainer) if isinstance(one, ModelCheckpoint)]
+        kept = [one for one in callbacks_of(trainer) if isinstance(one, either(ModelCheckpoint))]
         if self.ckpt == "last" and kept and not any(one.save_last for one in kept):
             raise ConfError(
                 "`ckpt` is `last`, and no ModelCheckpoint keeps the last one: give it"
@@ -144,6 +181,15 @@ class TunedCallback(JudgedCallback[TuningResult]):
         masks = None if pruning is None else pruning.masks
         monitor = self._found_monitor
         return chosen_weights(trainer, module, self.ckpt, monitor, masks, "quantizing")
+
+
+def _check_ckpt(value: str) -> None:
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and _PATH_LIKE.search(value)):
+        raise ConfError(
+            f"`ckpt` is `{value}`; allowed: {quoted(CHOICES)}, of this fit. The weights of a file"
+            " are quantized by `lpot_lightning.quantize(trainer, model, …, ckpt_path=…)`"
+        )
+    check_choice("ckpt", value, CHOICES)
 
 
 def _dense_accuracy(trainer: Trainer) -> float | None:

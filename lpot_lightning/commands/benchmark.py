@@ -19,7 +19,8 @@ from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.ending import ending_well
-from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.package import of
+from lpot_lightning.trainer.session import workspace_in
 from lpot_lightning.trainer.weights import Weights
 
 
@@ -59,7 +60,7 @@ def benchmark(
 
 
 def _check_forward(model: LightningModule) -> None:
-    if not is_overridden("forward", model):
+    if not of(model, is_overridden)("forward", model):
         raise ConfError(
             f"`{type(model).__name__}` has no `forward`, which is what is timed: define it, or use"
             " `BenchmarkCallback`, which times `validation_step`"
@@ -98,7 +99,7 @@ def _validation_loader(
 ) -> Iterator[Any]:
     """Give the first validation loader; a datamodule is set up for it, and torn down."""
     owner = model if data is None else data
-    if not is_overridden("val_dataloader", owner):
+    if not of(owner, is_overridden)("val_dataloader", owner):
         raise DataError(
             "there is no data to show the model: define `val_dataloader()` in"
             f" `{type(owner).__name__}`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -18,6 +18,7 @@ from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.checks import has_command_line
+from lpot_lightning.trainer.package import derived, of
 
 if not has_command_line():
     raise ConfError(
@@ -35,10 +36,16 @@ _HELP = {
 }
 
 
-class LPOTCLI(LightningCLI):
+if TYPE_CHECKING:
+    _CommandLine = LightningCLI
+else:  # it comes from the package of the model
+    _CommandLine = object
+
+
+class LPOTCLI(_CommandLine):
     """A ``LightningCLI`` with the subcommands ``quantize`` and ``benchmark``.
 
-    It takes the arguments of ``LightningCLI``. An error of lpot_lightning, whatever the subcommand,
+    It is one, and takes its arguments. An error of lpot_lightning, whatever the subcommand,
     is said in one line on stderr, and the exit code is 1; that of a quantization which misses its
     goal is 3.
 
@@ -55,6 +62,12 @@ class LPOTCLI(LightningCLI):
     """
 
     result: TuningResult | BenchmarkResult | None = None
+
+    def __new__(
+        cls, model_class: Any = None, datamodule_class: Any = None, *_: Any, **__: Any
+    ) -> Self:
+        """Return a ``LightningCLI`` of the package of the model, else of that of the data."""
+        return super().__new__(derived(cls, of(model_class or datamodule_class, LightningCLI)))
 
     @staticmethod
     @override

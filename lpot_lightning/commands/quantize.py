@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.callbacks.quantization import QuantizationCallback
-from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
+from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.machine.random_numbers import seeded
@@ -33,9 +33,9 @@ from lpot_lightning.trainer.checks import check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
-from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.package import check_packages, either, of
 from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
-from lpot_lightning.trainer.session import Session, in_one_process
+from lpot_lightning.trainer.session import Session, in_one_process, workspace_in
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
 
@@ -87,6 +87,8 @@ def quantize(
         Trainer(accelerator="cpu").test(result.model, datamodule=data)
     """
     asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
+    _check_given(trainer, model)
+    check_packages(trainer, model, datamodule)
     check_trainer(trainer)
     _check_judge(model, val_dataloaders, datamodule)
     check_not_int8(model)
@@ -191,10 +193,19 @@ class _Driver(Callback):
                 data.teardown("fit")
 
 
+def _check_given(trainer: object, model: object) -> None:
+    if not isinstance(trainer, either(Trainer)):
+        swapped = isinstance(model, either(Trainer))
+        raise ConfError(
+            f"`trainer` is a `{type(trainer).__name__}`; allowed: a Lightning `Trainer`"
+            + (", which comes first: `quantize(trainer, model, …)`" if swapped else "")
+        )
+
+
 def _check_judge(model: LightningModule, loaders: Any, data: LightningDataModule | None) -> None:
     check_step(model)
     owner = model if data is None else data
-    if loaders is None and not is_overridden("val_dataloader", owner):
+    if loaders is None and not of(owner, is_overridden)("val_dataloader", owner):
         raise EvaluationError(
             "there is no validation data: pass `val_dataloaders`, or define `val_dataloader()` in"
             f" `{type(owner).__name__}`"

@@ -34,6 +34,7 @@ class ModuleCalls:
         seconds: of the processor, of all calls: what others do on a busy machine is not in them.
         functions: what its ``forward`` calls that is no module.
         signatures: of the calls from outside of all modules, each that differs once.
+        derived: whether gradients went through what it returned.
     """
 
     args: tuple[Any, ...] = ()
@@ -44,6 +45,16 @@ class ModuleCalls:
     seconds: float = 0.0
     functions: Mapping[tuple[str, bool, int], FunctionCall] = field(default_factory=dict)
     signatures: list[dict[str, Any]] = field(default_factory=list)
+    derived: bool = False
+
+    def watch_gradients(self, output: Any) -> None:
+        """Note it when gradients go through an output: most are only able to have some."""
+        for value in pytree.tree_leaves(output):
+            if isinstance(value, Tensor) and value.requires_grad:
+                value.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+
+    def _note_gradient(self, _: Tensor) -> None:
+        self.derived = True
 
 
 @contextmanager
@@ -100,7 +111,9 @@ class _DryRun:
             self.functions.called()
             started = thread_time()
             try:
-                return forward(*args, **kwargs)
+                output = forward(*args, **kwargs)
+                found.watch_gradients(output)
+                return output
             finally:
                 found.seconds += thread_time() - started
                 self.functions.returned()

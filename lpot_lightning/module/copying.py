@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeGuard, TypeVar
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.errors import QuantizationError
+from lpot_lightning.errors import QuantizationError, in_short
 from lpot_lightning.module.flow import is_in
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -51,7 +51,8 @@ def copy_of(
     """Return a deep copy of ``model``, as it is without ``torch.compile``.
 
     Tensors that belong to an autograd graph, as a stored activation does, are copied as values;
-    torch refuses them.
+    torch refuses them. Hooks of a profiler are no part of the model; other hooks that cannot be
+    copied, as those of a logger that holds a lock, are the same in the copy.
 
     Args:
         model: left as it is.
@@ -67,17 +68,65 @@ def copy_of(
         memo.update(_values(module, share_tensors))
         memo.update(_empty(module))
         memo.update(() if values else _places(module))
-    for module in reversed(modules):
-        compiled = _compiled(module)
-        memo.update((id(value), None) for value in compiled.values())
-        if is_compiled(module):
-            memo[id(module)] = Uncompiled(copy.deepcopy(module._orig_mod, memo))
-    with torch.no_grad():  # the tensors of a scripted module would become results of its own
-        copied_model = copy.deepcopy(model, memo)
+    memo.update(_without_profilers(modules))
+    try:
+        copied_model = _deep_copy(model, dict(memo))
+    except Exception:
+        shared = _not_copyable(modules)
+        if not shared:
+            raise
+        copied_model = _deep_copy(model, memo | shared)
+    _take_out(copied_model)
     for before, after in zip(model.modules(), copied_model.modules(), strict=True):
         for name in _compiled(before).keys() - {"_compiler_ctx"}:
             del vars(after)[name]
     return copied_model
+
+
+def _deep_copy(model: Model, memo: dict[int, Any]) -> Model:
+    for module in reversed(list(model.modules())):
+        memo.update((id(value), None) for value in _compiled(module).values())
+        if is_compiled(module):
+            memo[id(module)] = Uncompiled(copy.deepcopy(module._orig_mod, memo))
+    with torch.no_grad():  # the tensors of a scripted module would become results of its own
+        return copy.deepcopy(model, memo)
+
+
+def _hooks(module: nn.Module) -> Iterator[dict[int, Any]]:
+    """Yield the mappings of ``module`` that hold hooks."""
+    for name, value in vars(module).items():
+        if name.endswith("_hooks") and isinstance(value, dict):
+            yield value
+
+
+def _without_profilers(modules: Iterable[nn.Module]) -> Iterator[tuple[int, Any]]:
+    """Yield what stands for hooks of profilers, which record each call, by ``id``."""
+    for hook in (hook for module in modules for held in _hooks(module) for hook in held.values()):
+        method = getattr(hook, "func", hook)  # of a `partial`, as Lightning's `PyTorchProfiler`
+        if "profiler" in type(getattr(method, "__self__", None)).__module__:
+            yield id(hook), _no_hook
+
+
+def _no_hook(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
+def _take_out(model: nn.Module) -> None:
+    for held in (held for module in model.modules() for held in _hooks(module)):
+        for key in [key for key, hook in held.items() if hook is _no_hook]:
+            del held[key]
+
+
+def _not_copyable(modules: Sequence[nn.Module]) -> dict[int, Any]:
+    """Return the hooks that cannot be copied even where no module is copied for them, by ``id``."""
+    memo: dict[int, Any] = {id(one): one for one in modules}
+    found: dict[int, Any] = {}
+    for hook in (hook for module in modules for held in _hooks(module) for hook in held.values()):
+        try:
+            copy.deepcopy(hook, dict(memo))
+        except Exception:  # whatever the classes of others say
+            found[id(hook)] = hook
+    return found
 
 
 def is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
@@ -223,6 +272,6 @@ def _copied(
         return copy_of(model, share_tensors=share_tensors, values=values, kept=kept)
     except Exception as error:
         raise QuantizationError(
-            f"`{type(model).__name__}` cannot be copied, and the int8 model is a second object:"
-            f" {type(error).__name__}: {error}; keep what cannot be copied out of the module"
+            f"`{type(model).__name__}` cannot be copied, and what is made of it is a second"
+            f" object: {in_short(error)}; keep what cannot be copied out of the module"
         ) from error

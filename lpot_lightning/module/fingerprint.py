@@ -53,10 +53,10 @@ def check_fingerprint(expected: Mapping[str, str], found: Mapping[str, str]) -> 
     """Raise ``ArtifactError`` at the first tensor in which two fingerprints differ."""
     for name in (*expected, *found):
         if name not in found:
-            raise ArtifactError(f"the model has no `{name}`, the quantized one had")
+            raise ArtifactError(f"the model has no `{name}`, that of the files has")
         if name not in expected:
-            raise ArtifactError(f"the model has `{name}`, the quantized one had not")
+            raise ArtifactError(f"the model has `{name}`, that of the files has not")
         if found[name] != expected[name]:
             raise ArtifactError(
-                f"`{name}` of the model is {found[name]}, the quantized one's was {expected[name]}"
+                f"`{name}` of the model is {found[name]}, that of the files is {expected[name]}"
             )

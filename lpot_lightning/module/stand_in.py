@@ -94,6 +94,8 @@ def put(model: nn.Module, parts: Mapping[str, StandIn]) -> None:
         pass
     if parts:
         model.register_load_state_dict_pre_hook(_refuse_fp32)  # type: ignore[no-untyped-call]
+        if callable(getattr(model, "configure_optimizers", None)):  # a LightningModule
+            vars(model)["configure_optimizers"] = _refuse_training
 
 
 @contextmanager
@@ -146,6 +148,14 @@ def _refuse_fp32(_: nn.Module, state: Mapping[str, Any], *__: object) -> None:
             "the model is int8 and the weights to be loaded are not: leave `ckpt_path` out; int8 is"
             " restored by `lpot_lightning.load` and `load_from_checkpoint`"
         )
+
+
+def _refuse_training(*_: object, **__: object) -> None:
+    """Tell, before the first batch, what torch says of a tensor without gradients, after it."""
+    raise QuantizationError(
+        "an int8 model cannot be trained, it has no gradients: train the fp32 model, with"
+        " `QATCallback` for weights that are good in int8, and quantize it"
+    )
 
 
 def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]:

@@ -13,6 +13,7 @@ from lpot_lightning.quantization.graph.weight_calls import FUNCTIONS
 
 LEAST_SHARE, LEAST_SECONDS = 0.05, 0.0005
 """Of the time of a dry run: functions that are not heavy by their kind are told from both on."""
+NOT_REACHED = "the first calibration batch does not come by it"
 NORMS = "norms stay floats: int8 costs them accuracy and wins no time"
 _OPERANDS = "both operands are activations; stays in floats"
 _PRODUCT = "multiplies by a weight, and is neither `F.linear` nor a convolution"
@@ -83,7 +84,7 @@ def _norms(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> dict[str, str]
         if isinstance(module, _BatchNorm):
             functions = calls.get(id(module), ModuleCalls()).functions.values()
             if not functions:
-                found[path] = "the first calibration batch does not come by it"
+                found[path] = NOT_REACHED
             elif not all(one.behind for one in functions if one.function == "batch_norm"):
                 found[path] = _LOOSE_NORM
     return found

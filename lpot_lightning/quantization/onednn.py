@@ -15,7 +15,7 @@ from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
 from lpot_lightning.quantization.corrections import factors_to_fill
-from lpot_lightning.quantization.floats import NORMS, in_floats
+from lpot_lightning.quantization.floats import NORMS, NOT_REACHED, in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
 from lpot_lightning.quantization.functions.rebuilt import rebuilt
@@ -85,18 +85,20 @@ class OnednnBackend:
         for path, module in _python_modules(model):
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
+            elif _is_derived(module, calls) and _has_own(module):
+                excluded[path] = "gradients go through it in the validation, and int8 has none"
             elif kind_of(module) is not None:
                 layers[path] = module
-            elif why := _why_not(module):
+            elif why := _why_not(module, calls):
                 excluded[path or type(module).__name__] = why
-            elif may_own(module):
+            elif may_own(module) and not _is_derived(module, calls):
                 owners[path] = module
         own = {path: own_ids(one, calls) for path, one in owners.items()}
         excluded |= in_floats(model, calls, {*layers, *excluded}, own)
         roots = {
             path: model.get_submodule(path)
             for path in roots_of(model, calls)
-            if _holds(path, layers, owners)
+            if _holds(path, layers, owners) and not _is_derived(model.get_submodule(path), calls)
         }
         bits = 7 if saturates() else 8
         return PreparedLayers(
@@ -264,20 +266,29 @@ def _shared(model: nn.Module) -> set[int]:
     return {one for one, number in Counter(held).items() if number > 1}
 
 
-def _why_not(module: nn.Module) -> str | None:
+def _has_own(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
+
+
+def _is_derived(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> bool:
+    seen = calls.get(id(module))
+    return seen is not None and seen.derived
+
+
+def _why_not(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> str | None:
     if isinstance(module, torch.jit.ScriptModule):
         return "was scripted by `torch.jit`"
-    own = list(module.parameters(recurse=False))
-    if not own:
+    if not _has_own(module):
         return None
-    return next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
+    why = next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
+    return NOT_REACHED if why is not None and id(module) not in calls else why
 
 
 def _layer_at(model: nn.Module, path: str) -> nn.Module:
     try:
         layer = model.get_submodule(path)
     except AttributeError as error:
-        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
+        raise ArtifactError(f"the model has no `{path}`, that of the files has") from error
     if kind_of(layer) is None:
         raise ArtifactError(f"`{path}` is a `{type(layer).__name__}`, which has no int8 form")
     return layer

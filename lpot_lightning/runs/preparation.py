@@ -118,7 +118,9 @@ def calibrate(model: nn.Module, prepared: Prepared, feed: Feed, ranks: Ranks, sa
 def check_not_int8(model: nn.Module) -> None:
     """Raise a ``QuantizationError`` if ``model`` is int8 already."""
     if name := int8_in(model):
-        raise QuantizationError(f"`{name}` is int8 already; quantize the fp32 model")
+        layer = name.partition(HELD)[0] if HELD in name.split(".") else name.rpartition(".")[0]
+        where = layer.partition("._")[0].rstrip(".") or type(model).__name__
+        raise QuantizationError(f"`{where}` is int8 already; quantize the fp32 model")
 
 
 def int8_in(model: nn.Module) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
@@ -24,12 +24,21 @@ from lpot_lightning.machine.random_numbers import generators_kept, seeded
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.untouched import held_modules
 from lpot_lightning.trainer.cpu_strategy import metrics_over, on_cpu
+from lpot_lightning.trainer.package import derived, of
 
 Batches = Sequence[int | float]
+if TYPE_CHECKING:
+    _Loop = _EvaluationLoop
+else:  # it comes from the package of the trainer
+    _Loop = object
 
 
-class BorrowedLoop(_EvaluationLoop):
+class BorrowedLoop(_Loop):
     """Lightning's validation loop over given loaders, with counters of its own."""
+
+    def __new__(cls, trainer: Trainer, *_: object) -> Self:
+        """Return a loop of the trainer's own package."""
+        return super().__new__(derived(cls, of(trainer, _EvaluationLoop)))
 
     def __init__(self, trainer: Trainer, loader: CombinedLoader, batches: Batches) -> None:
         fn = trainer.state.fn
@@ -74,7 +83,7 @@ def held(batches: Sequence[Sequence[Any]], user: CombinedLoader) -> CombinedLoad
     """Return ``batches``, one list a validation loader, in the structure of the user's loaders."""
     pairs = zip(batches, user.flattened, strict=True)
     standing = [HeldBatches(one, loader) for one, loader in pairs]
-    return CombinedLoader(pytree.tree_unflatten(standing, user._spec), "sequential")
+    return of(user, CombinedLoader)(pytree.tree_unflatten(standing, user._spec), "sequential")
 
 
 def logged_by(loop: _EvaluationLoop) -> dict[str, _ResultMetric]:
@@ -180,11 +189,11 @@ def quiet(
     try:
         with seeded(seed), metrics_over(modules, ranks):
             trainer.callbacks = list(callbacks)  # type: ignore[attr-defined]
-            trainer.loggers = [DummyLogger() for _ in trainer.loggers]
-            trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
+            trainer.loggers = [of(trainer, DummyLogger)() for _ in trainer.loggers]
+            trainer.profiler = of(trainer, PassThroughProfiler)()  # type: ignore[attr-defined]
             trainer._accelerator_connector.strategy = on_cpu(model, strategy, ranks, precision)
-            trainer.state.stage = RunningStage.VALIDATING
-            data._datahook_selector = _DataHookSelector(
+            trainer.state.stage = of(trainer, RunningStage).VALIDATING
+            data._datahook_selector = of(trainer, _DataHookSelector)(
                 model, selector.datamodule if selector else None
             )
             vars(connector).update({key: _empty(key) for key in metrics})

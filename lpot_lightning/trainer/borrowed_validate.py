@@ -17,11 +17,12 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.trainer.borrowed_loop import saved_metrics
 from lpot_lightning.trainer.cpu_strategy import on_cpu
+from lpot_lightning.trainer.package import either, of
 
 
 def starts_processes(trainer: Trainer) -> bool:
     """Return whether the strategy starts processes that no object comes back from."""
-    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+    return isinstance(trainer.strategy.launcher, either(_MultiProcessingLauncher))
 
 
 @contextmanager
@@ -45,12 +46,12 @@ def borrowed(
     held = {name: getattr(strategy, name) for name in ("_lightning_module", "_model")}
     try:
         trainer.callbacks = [driver]  # type: ignore[attr-defined]
-        trainer.loggers = [DummyLogger() for _ in trainer.loggers]
-        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
+        trainer.loggers = [of(trainer, DummyLogger)() for _ in trainer.loggers]
+        trainer.profiler = of(trainer, PassThroughProfiler)()  # type: ignore[attr-defined]
         if trainer.world_size == 1:
             trainer._accelerator_connector.strategy = on_cpu(model, strategy, Ranks(), precision)
         trainer.limit_val_batches = 1
-        trainer.validate_loop = _EvaluationLoop(
+        trainer.validate_loop = of(trainer, _EvaluationLoop)(
             trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=False
         )
         yield

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,9 +20,10 @@ from torch import Tensor
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
-from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
 from lpot_lightning.machine.files import remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
+from lpot_lightning.module.compiled_names import PART, compiled_as, named_as
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put
 from lpot_lightning.quantization.backend import BACKENDS, check_backend
@@ -59,7 +61,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
     except Exception as error:
         raise QuantizationError(
-            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)} Keep"
+            f"`{path}` cannot be read with `weights_only=True`: {in_short(error)}; keep"
             " hyperparameters to plain numbers, texts, lists and dicts, or quantize the weights in"
             " memory with `ckpt='current'`"
         ) from error
@@ -242,19 +244,20 @@ def load_from_checkpoint(
     try:
         trained = qat_state(found)
         if trained is None:
-            return _quantized(cls, name, found.get(KEY), form, kwargs)
-        model = _made(cls, name, kwargs)
-        return _in_form(model, trained["training"], form)
+            return _quantized(cls, name, found, form, kwargs)
+        model = _made(cls, name, found, kwargs)
+        return _in_form(model, trained["training"], form, found["state_dict"])
     except ArtifactError as error:
         raise ArtifactError(f"`{name}`: {error}") from error
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
 
 
 def _quantized(
-    cls: type[Module], name: str, ours: Any, form: Form, kwargs: dict[str, Any]
+    cls: type[Module], name: str, found: dict[str, Any], form: Form, kwargs: dict[str, Any]
 ) -> Module:
+    ours = found.get(KEY)
     if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
         raise ArtifactError(
             f"it holds no quantized model; the file to give is `{FILE}` of a workspace, or a"
@@ -266,11 +269,11 @@ def _quantized(
         )
     check_configure(ours["configure"])
     plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
-    fp32 = _made(cls, name, kwargs)
+    fp32 = _made(cls, name, found, kwargs)
     return restored(ours["configure"], plain, fp32)
 
 
-def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
+def _made(cls: type[Module], name: str, found: Mapping[str, Any], kwargs: dict[str, Any]) -> Module:
     """Return the fp32 model of a checkpoint, as Lightning makes it.
 
     Raises:
@@ -278,8 +281,14 @@ def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
     """
     try:
         return cls.load_from_checkpoint(name, weights_only=True, **kwargs)
-    except RuntimeError:
-        raise  # of `load_state_dict`: of another class
+    except RuntimeError as error:  # of `load_state_dict`: of another class
+        if PART not in str(error):
+            raise
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found keys that are")  # they are filled right away
+            loose = cls.load_from_checkpoint(name, weights_only=True, **{**kwargs, "strict": False})
+        loose.load_state_dict(named_as(loose.state_dict(), found["state_dict"]))
+        return loose
     except Exception as error:  # whatever `__init__` and the hooks of a class say
         raise ArtifactError(
             f"`{cls.__name__}.load_from_checkpoint` cannot make the model ({in_short(error)}): give"
@@ -288,9 +297,17 @@ def _made(cls: type[Module], name: str, kwargs: dict[str, Any]) -> Module:
         ) from error
 
 
-def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
-    """Return a second model with the rounding of a training, or converted by it."""
-    second = second_model(model)
+def _in_form(model: Module, state: Mapping[str, Any], form: Form, names: Iterable[str]) -> Module:
+    """Return a second model with the rounding of a training, or converted by it.
+
+    Args:
+        model: with the trained weights.
+        state: of the training.
+        form: which of both.
+        names: what the tensors were called when it was trained.
+    """
+    made: Any = compiled_as(second_model(model), names)
+    second: Module = made
     try:
         backend = BACKENDS[state["backend"]]()
         if form == "int8":
@@ -298,7 +315,7 @@ def _in_form(model: Module, state: Mapping[str, Any], form: Form) -> Module:
             second.requires_grad_(False).eval()
             backend.join(second, state)
             return second
-        training = backend.training_of(second_model(model), state)
+        training = backend.training_of(second_model(second), state)
     except ArtifactError:
         raise
     except Exception as error:  # whatever a damaged state makes of it

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lpot_lightning.errors import DataError, EvaluationError, QuantizationError
 from lpot_lightning.machine.random_numbers import seeded
+from lpot_lightning.trainer.package import either, of
 
 _WHOLE = (SingleDeviceStrategy, DDPStrategy)
 _IN_PIECES = (DeepSpeedStrategy, XLAStrategy, SingleDeviceXLAStrategy)  # though of those kinds
@@ -37,12 +38,12 @@ Loaders = tuple[CombinedLoader, list[int | float]]
 
 def check_step(module: LightningModule) -> None:
     """Raise an ``EvaluationError`` if ``module`` cannot be validated."""
-    if not isinstance(module, LightningModule):
+    if not isinstance(module, either(LightningModule)):
         raise EvaluationError(
             f"a `{type(module).__name__}` is no LightningModule: wrap it in one with a"
             " `validation_step`"
         )
-    if not is_overridden("validation_step", module):
+    if not of(module, is_overridden)("validation_step", module):
         raise EvaluationError(
             f"`{type(module).__name__}` has no `validation_step`: the validation loop is what int8"
             " models are judged by"
@@ -75,7 +76,7 @@ def _set_up_loop(trainer: Trainer, seed: int) -> _EvaluationLoop:
     if fn == TrainerFn.FITTING and users._combined_loader is not None and users._max_batches:
         return users
     assert fn is not None
-    loop = _EvaluationLoop(
+    loop = of(trainer, _EvaluationLoop)(
         trainer, fn, RunningStage.VALIDATING, verbose=False, inference_mode=False
     )
     loop._data_source = users._data_source
@@ -95,7 +96,7 @@ def has_command_line() -> bool:
 def keeps_whole(trainer: Trainer) -> bool:
     """Return whether each process of a trainer has the whole model."""
     kind = type(trainer.strategy)
-    return issubclass(kind, _WHOLE) and not issubclass(kind, _IN_PIECES)
+    return issubclass(kind, either(*_WHOLE)) and not issubclass(kind, either(*_IN_PIECES))
 
 
 def check_logging(trainer: Trainer) -> None:
@@ -117,7 +118,7 @@ def check_trainer(trainer: Trainer) -> None:
             " int8 models are made from all of them on the CPU: train with it, then quantize the"
             " checkpoint with `lpot_lightning.quantize` and `Trainer(devices=1)`"
         )
-    if isinstance(trainer.precision_plugin, _OWN_LAYERS):
+    if isinstance(trainer.precision_plugin, either(*_OWN_LAYERS)):
         raise QuantizationError(
             f"`{type(trainer.precision_plugin).__name__}` puts layers of its own in place of the"
             " model's, which cannot be int8; train with another precision"

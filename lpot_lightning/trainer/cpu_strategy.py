@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,18 +21,29 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from typing_extensions import override
 
 from lpot_lightning.machine.ranks import GlooRanks, Ranks
+from lpot_lightning.trainer.package import derived, of
 
 T = TypeVar("T")
+if TYPE_CHECKING:
+    _Single = SingleDeviceStrategy
+else:  # it comes from the package of the trainer
+    _Single = object
 
 
-class SharedStrategy(SingleDeviceStrategy):
+class SharedStrategy(_Single):
     """What the user's code exchanges between processes goes over the connections of ``ranks``."""
 
     is_distributed = True
 
+    def __new__(cls, ranks: GlooRanks, users: Strategy, *_: object) -> Self:
+        """Return a strategy of the package of the user's."""
+        return super().__new__(derived(cls, of(users, SingleDeviceStrategy)))
+
     def __init__(self, ranks: GlooRanks, users: Strategy, precision: Precision) -> None:
         super().__init__(
-            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=precision
+            device=torch.device("cpu"),
+            accelerator=of(users, CPUAccelerator)(),
+            precision_plugin=precision,
         )
         self._ranks = ranks
         self.global_rank, self.world_size = ranks.rank, ranks.size
@@ -69,12 +80,14 @@ def on_cpu(
     model: LightningModule, users: Strategy, ranks: Ranks, precision: Precision | None = None
 ) -> SingleDeviceStrategy:
     """Return a CPU strategy for ``model`` that shows copies of the user's optimizers."""
-    precision = precision or Precision()
+    precision = precision or of(users, Precision)()
     strategy = (
         SharedStrategy(ranks, users, precision)
         if isinstance(ranks, GlooRanks)
-        else SingleDeviceStrategy(
-            device=torch.device("cpu"), accelerator=CPUAccelerator(), precision_plugin=precision
+        else of(users, SingleDeviceStrategy)(
+            device=torch.device("cpu"),
+            accelerator=of(users, CPUAccelerator)(),
+            precision_plugin=precision,
         )
     )
     strategy.connect(model)

@@ -20,6 +20,7 @@ from lpot_lightning.machine.files import write_file
 from lpot_lightning.machine.signals import Stopped, check, exit_codes, uninterrupted
 from lpot_lightning.runs.pruned_files import UNJUDGED, unused
 from lpot_lightning.trainer.checkpoint import read_checkpoint
+from lpot_lightning.trainer.package import either
 
 NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
 
@@ -51,7 +52,7 @@ def ending_well(left: Callable[[], str]) -> Iterator[None]:
 def _code(error: BaseException) -> int | None:
     if isinstance(error, Stopped):
         return int(str(error.code))
-    if isinstance(error, SIGTERMException):
+    if isinstance(error, either(SIGTERMException)):
         return 143
     if isinstance(error.__context__, KeyboardInterrupt) or isinstance(error, KeyboardInterrupt):
         return 130
@@ -104,7 +105,7 @@ def _held(trainer: Trainer, module: LightningModule) -> str:
     """Return the path of a checkpoint that a fit can go on from with these weights, if any."""
     found = [os.fspath(trainer.ckpt_path)] if trainer.ckpt_path else []
     for one in trainer.checkpoint_callbacks:
-        if isinstance(one, ModelCheckpoint):
+        if isinstance(one, either(ModelCheckpoint)):
             found += [one.last_model_path, one.best_model_path]
     state = module.state_dict()
     return next((path for path in filter(None, found) if _holds(path, trainer, state)), "")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.trainer.monitor import is_same
+from lpot_lightning.trainer.package import either
 
 Choice = Literal["best", "last", "current"]
 CHOICES = ("best", "last", "current")
@@ -62,7 +63,7 @@ def saved_weights(callbacks: Sequence[Callback], choice: Choice, monitor: Monito
 
 
 def _keepers(callbacks: Sequence[Callback]) -> list[ModelCheckpoint]:
-    return [one for one in callbacks if isinstance(one, ModelCheckpoint)]
+    return [one for one in callbacks if isinstance(one, either(ModelCheckpoint))]
 
 
 def without_average(trainer: Trainer, module: LightningModule, saved: Mapping[str, Tensor]) -> bool:
@@ -85,16 +86,17 @@ def averages(trainer: Trainer) -> list[nn.Module]:
     """Return the modules in which callbacks hold averaged weights, named as in the user's."""
     found = []
     for one in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(one, StochasticWeightAveraging | WeightAveraging):
+        if isinstance(one, either(StochasticWeightAveraging, WeightAveraging)):
             held = one._average_model
-            inner = getattr(held, "module", held) if isinstance(one, WeightAveraging) else held
+            wrapped = isinstance(one, either(WeightAveraging))
+            inner = getattr(held, "module", held) if wrapped else held
             found += [inner] if isinstance(inner, nn.Module) else []
     return found
 
 
 def _averagings(trainer: Trainer) -> Iterable[StochasticWeightAveraging]:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return (one for one in callbacks if isinstance(one, StochasticWeightAveraging))
+    return (one for one in callbacks if isinstance(one, either(StochasticWeightAveraging)))
 
 
 def _is_from(averaging: StochasticWeightAveraging, module: LightningModule) -> bool:

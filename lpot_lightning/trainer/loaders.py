@@ -20,6 +20,7 @@ from torch.utils.data import (
 from lpot_lightning.errors import DataError, in_short
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.trainer.borrowed_loop import read_anew
+from lpot_lightning.trainer.package import either, of
 
 
 @contextmanager
@@ -90,12 +91,12 @@ def combined(
     loaders: Any, mode: Literal["sequential", "max_size_cycle"] = "sequential"
 ) -> CombinedLoader:
     """Return what the user gave as loaders as one of Lightning's."""
-    return loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, mode)
+    return loaders if isinstance(loaders, either(CombinedLoader)) else CombinedLoader(loaders, mode)
 
 
 def unshuffled(loader: CombinedLoader) -> CombinedLoader:
     """Return the same loaders in the order of their datasets: qparams depend on the order."""
-    plain = CombinedLoader(loader.iterables, loader._mode)
+    plain = of(loader, CombinedLoader)(loader.iterables, loader._mode)
     plain.flattened = [_in_order(one) for one in loader.flattened]
     return plain
 

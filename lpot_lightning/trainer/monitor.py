@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lpot_lightning.errors import ConfError, EvaluationError, did_you_mean, quoted
 from lpot_lightning.judging.protocols import Monitor
+from lpot_lightning.trainer.package import either
 
 _WATCHERS = (ModelCheckpoint, EarlyStopping)
 _OF_A_LOADER = "/dataloader_idx_"  # how Lightning ends names where there are several
@@ -48,11 +50,9 @@ def find_monitor(
     return Monitor(name, _direction(name, asked_direction, modes, directions.get(name)))
 
 
-def named_by(
-    watchers: Sequence[Callback], kinds: type[Callback] | tuple[type[Callback], ...] = _WATCHERS
-) -> set[str]:
+def named_by(watchers: Sequence[Callback], kinds: Sequence[type[Callback]] = _WATCHERS) -> set[str]:
     """Return the metrics that callbacks of these kinds watch, whether or not they are logged."""
-    found = (getattr(one, "monitor", None) for one in watchers if isinstance(one, kinds))
+    found = (getattr(one, "monitor", None) for one in watchers if isinstance(one, either(*kinds)))
     return {name for name in found if name}
 
 
@@ -74,7 +74,8 @@ def _modes(watchers: Sequence[Callback], name: str) -> list[tuple[str, bool]]:
     """Return the kinds of callbacks that watch a metric, with whether higher is better to each."""
     found = []
     for kind in _WATCHERS:
-        watch = [one for one in watchers if isinstance(one, kind) and is_same(one.monitor, name)]
+        watching: Any = [one for one in watchers if isinstance(one, either(kind))]
+        watch = [one for one in watching if is_same(one.monitor, name)]
         for is_max in sorted({one.mode == "max" for one in watch}):
             found.append((f"the `mode` of the `{kind.__name__}` that monitors it", is_max))
     return found
@@ -82,7 +83,7 @@ def _modes(watchers: Sequence[Callback], name: str) -> list[tuple[str, bool]]:
 
 def _default(watchers: Sequence[Callback], logged: Collection[str]) -> str:
     for kind in _WATCHERS:
-        watched = named_by(watchers, kind) & set(logged)
+        watched = named_by(watchers, [kind]) & set(logged)
         if len({_bare(name) for name in watched}) == 1:
             return min(watched, key=len)
         if watched:

@@ -29,6 +29,7 @@ from lpot_lightning.trainer.borrowed_loop import (
     quiet,
     run,
 )
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.progress import Bar, Progress
 
 _OF = ("forward", "update", "compute")
@@ -69,7 +70,7 @@ class Passes:
 
         A pass that does not reach its end leaves the attributes of ``model`` as they were.
         """
-        assert isinstance(model, LightningModule)
+        assert isinstance(model, either(LightningModule))
 
         def quietly() -> dict[str, float]:
             try:

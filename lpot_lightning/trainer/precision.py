@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.plugins.precision.utils import _convert_fp_tensor
@@ -15,9 +15,15 @@ from typing_extensions import override
 
 from lpot_lightning.errors import EvaluationError, in_short
 from lpot_lightning.module.copying import other_types
+from lpot_lightning.trainer.package import derived, either, of
+
+if TYPE_CHECKING:
+    _Plain = Precision
+else:  # it comes from the package of the trainer
+    _Plain = object
 
 
-class Float32(Precision):
+class Float32(_Plain):
     """Casts batches, as ``bf16-true`` and its like do, but to the type of our copies."""
 
     @override
@@ -37,8 +43,9 @@ def judging_precision(
     names = [str(one).removeprefix("torch.") for one in other_types(module)]
     if names:
         say(f"weights are {' and '.join(names)}: quantized from float32 copies")
-    casts = isinstance(trainer.precision_plugin, HalfPrecision | DoublePrecision)
-    return Float32() if names or casts else Precision()
+    casts = isinstance(trainer.precision_plugin, either(HalfPrecision, DoublePrecision))
+    plain = of(trainer, Precision)
+    return derived(Float32, plain)() if names or casts else plain()
 
 
 def step_failed(error: BaseException, precision: Precision) -> EvaluationError:

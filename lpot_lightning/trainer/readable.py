@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,6 @@ from torch import Tensor, nn
 
 from lpot_lightning.artifacts import storage
 from lpot_lightning.errors import ArtifactError, in_short
-
-_STRANGE = re.compile(r"(?:GLOBAL|class) `?([\w.]+)")  # how torch 2.13 names what it does not load
 
 
 def readable_part(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -46,8 +43,7 @@ def _why_not(value: object) -> str | None:
     try:
         storage.read_tensors(storage.to_bytes(_without_numbers(value)), "it")
     except ArtifactError as error:
-        strange = _STRANGE.search(str(error.__cause__))
-        return f"it holds a `{strange[1]}`" if strange else in_short(error.__cause__ or error)
+        return in_short(error.__cause__ or error)
     except Exception as error:  # what cannot be pickled raises whatever its class likes
         return in_short(error)
     return None

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
 from lpot_lightning.module.untouched import as_before
+from lpot_lightning.trainer.package import NAMES, either
 
 _HOOKS = (  # in which `log` is allowed, the usual one first
     "on_validation_epoch_end",
@@ -18,7 +19,7 @@ _HOOKS = (  # in which `log` is allowed, the usual one first
     "on_validation_epoch_start",
     "on_validation_start",
 )
-_NOT_THE_USERS = ("lightning.", "lpot_lightning.")
+_NOT_THE_USERS = ("lpot_lightning.", *(f"{name}." for name in NAMES))
 
 
 def scorers(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -32,11 +33,11 @@ def scorers(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def _is_the_users(callback: Callback) -> bool:
-    kinds = (one for one in type(callback).__mro__ if issubclass(one, Callback))
+    kinds = (one for one in type(callback).__mro__ if issubclass(one, either(Callback)))
     return all(
         not one.__module__.startswith(_NOT_THE_USERS)
         for one in kinds
-        if one not in (Callback, LambdaCallback)
+        if one not in either(Callback, LambdaCallback)
     )
 
 
@@ -45,7 +46,8 @@ def _hooks_of(callback: Callback) -> list[str]:
     return [
         name
         for name in _HOOKS
-        if getattr(type(callback), name) is not getattr(Callback, name) or name in vars(callback)
+        if name in vars(callback)
+        or all(getattr(type(callback), name) is not getattr(one, name) for one in either(Callback))
     ]
 
 

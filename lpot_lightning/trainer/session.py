@@ -1,12 +1,15 @@
-"""What a fit lends to the runs in it: its processes, and what judges and feeds models."""
+"""What a fit lends to the runs in it: its processes, what judges and feeds models, and a place."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
+from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -17,6 +20,7 @@ from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.ranks import GlooRanks, Ranks
 from lpot_lightning.pruning.channels.cut import cut
 from lpot_lightning.pruning.channels.plan import ChannelPlan
+from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.calibration import Calibration, Source
 from lpot_lightning.trainer.checks import Loaders, find_loaders
 from lpot_lightning.trainer.fit_validations import FitValidations
@@ -200,3 +204,20 @@ def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:
     if told is not None:
         raise fault or ArtifactError(told)
     return value  # type: ignore[return-value]
+
+
+def workspace_in(trainer: Trainer, conf: Conf) -> Workspace:
+    """Return where files go: relative paths below ``default_root_dir``, none in a ``fast_dev_run``.
+
+    A ``default_root_dir`` on another machine, ``s3://…`` for one, cannot hold a workspace: then,
+    and without one, relative paths stay relative to the current folder.
+    """
+    quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
+    return Workspace() if quick else Workspace.of(conf, _root(trainer))
+
+
+def _root(trainer: Trainer) -> Path:
+    root = trainer.default_root_dir
+    if not _is_local_file_protocol(root) or root == os.getcwd():
+        return Path()
+    return Path(root)

@@ -16,6 +16,7 @@ from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, lo
 from lpot_lightning.trainer.checks import Loaders, check_step
 from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.monitor import find_monitor, named_by
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.passes import Passes, StopWatch
 from lpot_lightning.trainer.scorers import lent, scorers
 from lpot_lightning.trainer.watched_pass import Running
@@ -125,7 +126,7 @@ class ValidationJudge:
 
     def _pass(self, model: nn.Module, label: str, watch: Watch | None = None) -> _Pass:
         """Let ``model`` go through the validation data once."""
-        assert isinstance(model, LightningModule)
+        assert isinstance(model, either(LightningModule))
         loader, limits = self._loaders()
         loop, clock = BorrowedLoop(self._passes.trainer, loader, limits), StopWatch()
         with (

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from lpot_lightning.errors import QuantizationError, in_short
+from lpot_lightning.errors import QuantizationError, in_one_line, in_short
 from lpot_lightning.judging.protocols import Monitor
+from lpot_lightning.module.compiled_names import named_as
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.trainer.checkpoint import read_checkpoint
@@ -67,10 +68,11 @@ class Weights:
             return copied
         checkpoint = {**self.checkpoint, "state_dict": dict(self.state)}  # a hook may change it
         copied.on_load_checkpoint(checkpoint)
+        state = named_as(copied.state_dict(), checkpoint["state_dict"])
         try:
-            copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
+            copied.load_state_dict(state, strict=copied.strict_loading)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             raise QuantizationError(
                 f"`{self.path}` is not of this `{type(module).__name__}`: {reason}"
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import lightning.pytorch as pl
 import pytest
@@ -11,7 +12,7 @@ from lit_scenes import Lit, conf, fitted, train_loader, trainer, val_loader
 from users_world import watched
 
 from lpot_lightning import BenchmarkCallback, ConfError, QuantizationCallback
-from lpot_lightning.errors import EvaluationError
+from lpot_lightning.errors import EvaluationError, QuantizationError
 from lpot_lightning.timing.in_turns import threads
 
 
@@ -162,3 +163,11 @@ def test_the_result_comes_back_from_processes_of_the_fits_own(workspace):
         one.fit(Lit(), train_loader(), val_loader())
     result = callback.result
     assert (result.label, result.speed.iterations, result.fp32.iterations) == ("int8", 3, 3)
+
+
+def test_a_module_that_cannot_be_copied_is_told_before_the_training():
+    module, one = Lit(), trainer(BenchmarkCallback(timed()), max_epochs=1)
+    module.lock = threading.Lock()
+    with pytest.raises(QuantizationError, match="`Lit` cannot be copied, and what is made of it"):
+        one.fit(module, train_loader(), val_loader())
+    assert one.global_step == 0

@@ -21,7 +21,13 @@ from lit_scenes import (
 from users_world import kept
 
 from lpot_lightning import quantize
-from lpot_lightning.errors import DataError, EvaluationError, LpotError, QuantizationError
+from lpot_lightning.errors import (
+    ConfError,
+    DataError,
+    EvaluationError,
+    LpotError,
+    QuantizationError,
+)
 
 
 def quantized(workspace, module=None, *data, one=None, **given):
@@ -226,3 +232,9 @@ def test_the_callbacks_result_and_quantize_agree(workspace, callback):
     (workspace / "history.jsonl").unlink()
     x = next(iter(val_loader()))[0]
     assert torch.equal(one.result.model(x), quantized(workspace).model(x))
+
+
+def test_swapped_arguments():
+    said = r"`trainer` is a `Lit`; allowed: a Lightning `Trainer`, which comes first: `quantize\("
+    with pytest.raises(ConfError, match=said):
+        quantize(Lit(), trainer(), val_dataloaders=val_loader(), conf=conf())

@@ -118,6 +118,12 @@ def test_no_other_relative_criterion_is_taken(value):
     assert said.endswith('; allowed: a number or a percentage such as "1%" in (-1, 1).')
 
 
+@pytest.mark.parametrize(("value", "meant"), [(1, "`0.01` or `1%`"), (2.5, "`0.025` or `2.5%`")])
+def test_what_was_meant_as_a_percentage_is_told_how_to_write_it(value, meant):
+    said = refusal(conf_of(tuning={"accuracy_criterion": {"relative": value}}))
+    assert f"is `{value}`, and a share is meant: {value} % is {meant}; allowed: " in said
+
+
 @pytest.mark.parametrize(
     ("criterion", "came"),
     [

@@ -125,3 +125,13 @@ def test_transformers_call_their_layers_in_a_dry_run():
     assert calls[id(model.layers[0].linear1)].count == 1
     assert not calls[id(model.layers[0].linear1)].read
     assert state_of(model) == before
+
+
+def test_gradients_that_are_asked_for_are_noted():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    x = torch.randn(2, 3, requires_grad=True)
+    net = nn.ModuleList([first, second])
+    with recorded(net) as calls:
+        torch.autograd.grad(first(x).sum(), x)
+        second(x)
+    assert [calls[id(one)].derived for one in net] == [True, False]

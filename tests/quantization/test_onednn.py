@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.module.calls import recorded
+from lpot_lightning.module.calls import ModuleCalls, recorded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
@@ -203,7 +203,7 @@ def test_an_int8_model_is_known_as_one():
 def test_a_model_of_another_structure_is_told():
     prepared = calibrated(net())
     described = prepared.describe(all_int8(prepared))
-    with pytest.raises(ArtifactError, match="the model has no `conv`, the quantized one had"):
+    with pytest.raises(ArtifactError, match="the model has no `conv`, that of the files has"):
         OnednnBackend().rebuild(nn.Sequential(nn.Linear(3, 3)), described)
     changed = net()
     changed.head = nn.GRU(8, 4)
@@ -333,10 +333,15 @@ def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
         nn.GroupNorm(1, 3): "norms stay floats: int8 costs them accuracy and wins no time",
         Own(): "saw no calibration data",
     }
+    never = "the first calibration batch does not come by it"
     for module, why in told.items():
-        prepared = OnednnBackend().prepare(nn.Sequential(module), {})
+        called = {id(module): ModuleCalls(count=1)}
+        prepared = OnednnBackend().prepare(nn.Sequential(module), called)
         prepared.settle()
         assert prepared.excluded == {"0": why}
+        left = OnednnBackend().prepare(nn.Sequential(module), {})
+        left.settle()
+        assert left.excluded == {"0": why if isinstance(module, Own) else never}
     assert OnednnBackend().prepare(nn.Sequential(nn.ReLU(), nn.PReLU()), {}).excluded == {}
 
 

@@ -184,6 +184,11 @@ def test_a_choice_that_does_not_exist(name, near):
         QuantizationCallback(conf(), **{name: near})
 
 
+def test_a_file_is_no_choice_of_a_fit():
+    with pytest.raises(ConfError, match="`ckpt` is `best.ckpt`; allowed: .*quantize.*ckpt_path="):
+        QuantizationCallback(conf(), ckpt="best.ckpt")
+
+
 def test_a_conf_with_an_unknown_key():
     with pytest.raises(ConfError, match="tunning"):
         QuantizationCallback({**conf(), "tunning": {}})
@@ -223,7 +228,7 @@ def test_a_module_that_cannot_be_copied(callback):
     module = Lit()
     module.lock = threading.Lock()
     said = refused(callback(), QuantizationError, module)
-    assert "`Lit` cannot be copied, and the int8 model is a second object" in said
+    assert "`Lit` cannot be copied, and what is made of it is a second object" in said
     assert "keep what cannot be copied out of the module" in said
 
 
@@ -364,7 +369,7 @@ def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(callback):
 def test_a_model_that_is_int8_already(tmp_path, callback):
     one = callback()
     trainer(one).fit(Lit(), train_loader(), val_loader())
-    with pytest.raises(QuantizationError, match="is int8 already; quantize the fp32 model"):
+    with pytest.raises(QuantizationError, match="`net.0` is int8 already; quantize the fp32 model"):
         quantize(trainer(), one.result.model, val_dataloaders=val_loader(), conf=conf(tmp_path))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule
 from plain_scenes import APPROACHES, QAT, conf, corners, net, quantization
 from torch import Tensor, nn
@@ -183,3 +184,10 @@ def test_lightning_traces_it(quantized):
         warnings.filterwarnings("ignore", message=".*to_torchscript")
         trace = model.to_torchscript(method="trace", example_inputs=IMAGES[:2])
     assert torch.equal(answer(trace), answer(model))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fabric(precision: str, quantized: tuple[nn.Module, nn.Module]) -> None:
+    int8 = quantized[1]
+    given = Fabric(accelerator="cpu", precision=precision).setup(copy.deepcopy(int8))
+    torch.testing.assert_close(answer(given), answer(int8), atol=0.1, rtol=0.1)

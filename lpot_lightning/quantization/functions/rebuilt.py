@@ -72,4 +72,4 @@ def _owner_at(model: nn.Module, path: str) -> nn.Module:
     try:
         return model.get_submodule(path)
     except AttributeError as error:
-        raise ArtifactError(f"the model has no `{path}`, the quantized one had") from error
+        raise ArtifactError(f"the model has no `{path}`, that of the files has") from error

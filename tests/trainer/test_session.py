@@ -6,7 +6,7 @@ from users_world import kept
 
 from lpot_lightning import QuantizationCallback, quantize
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.trainer.placed import workspace_in
+from lpot_lightning.trainer.session import workspace_in
 
 DEFAULT = "lpot_workspace/pytorch_fx/net"
 FILES = {"best_configure.yaml", "best_model_weights.pt", "best_quantized.ckpt", "history.jsonl"}
