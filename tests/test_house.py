@@ -62,7 +62,7 @@ INSIDE = {
         "strategies.table",
     ),
     "pruning": (
-        "channels.layers channels.entering channels.group",
+        "channels.layers channels.entering channels.group names",
         "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
         " channels.importance",
         "channels.coupling channels.proof channels.finding arguments parameters patterns schedule"

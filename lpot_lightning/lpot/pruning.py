@@ -162,7 +162,8 @@ class Pruning(Parts, Hooks):
         """Let the hooks prune ``model`` from now on."""
         self._let_go()
         self.model = self._pruned = model
-        self._pruner = ModelPruner(model, self._pruners, channels=found)
+        with audible(logging.getLogger("lpot_lightning")):
+            self._pruner = ModelPruner(model, self._pruners, channels=found, say=_LOG.info)
         return self._pruner
 
     @property

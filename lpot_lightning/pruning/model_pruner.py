@@ -50,6 +50,7 @@ class ModelPruner:
         modules: names or globs of modules, to which they are restricted.
         channels: the groups of the model's channels, where a pruner has ``pattern: channel``.
         agree: makes tensors the same in all processes, in place.
+        say: takes a line for people about what is pruned.
 
     Raises:
         ConfError: if names match nothing, or a pattern does not divide a weight.
@@ -73,6 +74,7 @@ class ModelPruner:
         modules: Sequence[str] = (),
         channels: ChannelGroups | None = None,
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
+        say: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._model = model
         self.masks = Masks(model)
@@ -81,7 +83,7 @@ class ModelPruner:
         self._at = [0.0] * len(pruners)
         self._begun = self._observed = False
         self._anew: dict[int, bool] = {}
-        weights = assign(model, pruners, modules)
+        weights = assign(model, pruners, modules, say)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
             for number, (conf, those) in enumerate(zip(pruners, weights, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ConfError, did_you_mean
+from lpot_lightning.errors import ConfError, did_you_mean, quoted
+from lpot_lightning.pruning.names import Matches, matches
 from lpot_lightning.pruning.parameters import Parameters
 
 PLACE = "pruning.approach.weight_compression.pruners"
@@ -24,11 +25,13 @@ class Weight:
         name: in the model.
         parameters: of the model.
         transposed: whether its first dimension is the inputs, as in transposed convolutions.
+        layer: what the first ``*`` of its name in the YAML stands for.
     """
 
     name: str
     parameters: Parameters
     transposed: bool = False
+    layer: str = ""
 
     @property
     def value(self) -> nn.Parameter:
@@ -37,18 +40,23 @@ class Weight:
 
 
 def assign(
-    model: nn.Module, pruners: Sequence[PrunerConf], modules: Sequence[str] = ()
+    model: nn.Module,
+    pruners: Sequence[PrunerConf],
+    modules: Sequence[str] = (),
+    say: Callable[[str], object] = lambda line: None,
 ) -> list[list[Weight]]:
     """Return the weights of each pruner.
 
-    ``names`` are parameters, or globs of them; biases and what else has one dimension is passed
-    over, but for ``parameters`` of structure. A pruner without ``names`` takes every weight of two
-    dimensions or more that no other one names, but for embeddings and parametrized ones.
+    ``names`` are parameters, with ``*`` for the numbers of layers, or globs of them; biases and
+    what else has one dimension is passed over, but for ``parameters`` of structure. A pruner
+    without ``names`` takes every weight of two dimensions or more that no other one names, but for
+    embeddings and parametrized ones.
 
     Args:
         model: whose parameters.
         pruners: with all values filled in.
         modules: names or globs of modules, to which all pruners are restricted.
+        say: takes a line for people.
 
     Raises:
         ConfError: if a name or glob matches nothing, two pruners name one parameter, or nothing is
@@ -78,6 +86,8 @@ def assign(
                 f"`{PLACE}[{number}]` prunes nothing: no weight is left for it"
                 + (" in `modules`" if modules else "")
             )
+    for line in known.readings(owners):
+        say(line)
     return found
 
 
@@ -85,7 +95,7 @@ class _Known:
     """The parameters of a model, by all their names."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._read: list[tuple[str, str, Matches]] = []
         self._parameters = Parameters(model)
         self._modules = dict(model.named_modules(remove_duplicate=False))
 
@@ -106,26 +116,26 @@ class _Known:
     def named_by(self, pruner: PrunerConf, place: str) -> list[Weight]:
         """Return what ``names`` of a pruner match, each parameter once."""
         least = 1 if pruner.parameters is not None else 2
-        names = self._matching(pruner.excluded_names, f"{place}.excluded_names")
-        excluded = {id(self._parameters[name]) for name in names}
+        excluded = self._excluded(pruner, least, place)
         found: dict[int, Weight] = {}
         for pattern in pruner.names:
-            names = self._matching([pattern], f"{place}.names")
-            fitting = [name for name in names if self._parameters[name].dim() >= least]
+            layers = self._meant(pattern, least, f"{place}.names").layers
+            fitting = [name for name in layers if self._parameters[name].dim() >= least]
             if not fitting:
+                name = next(iter(layers))
                 raise ConfError(
                     f"`{place}.names` has `{pattern}`, which matches no weight of two dimensions or"
-                    f" more; `{names[0]}` is {list(self._parameters[names[0]].shape)}"
+                    f" more; `{name}` is {list(self._parameters[name].shape)}"
                 )
             for name in fitting:
                 if id(self._parameters[name]) not in excluded:
-                    found.setdefault(id(self._parameters[name]), self._weight(name))
+                    weight = self._weight(name, layers[name])
+                    found.setdefault(id(self._parameters[name]), weight)
         return list(found.values())
 
     def others(self, pruner: PrunerConf, owners: Iterable[int], place: str) -> list[Weight]:
         """Return every weight that is in nobody's hands."""
-        excluded = self._matching(pruner.excluded_names, f"{place}.excluded_names")
-        taken = {*owners, *(id(self._parameters[name]) for name in excluded)}
+        taken = {*owners, *self._excluded(pruner, 2, place)}
         found = {
             id(value): self._weight(name)
             for name, value in reversed(list(self._parameters.items()))  # the first of tied names
@@ -133,19 +143,38 @@ class _Known:
         }
         return list(found.values())[::-1]
 
-    def _matching(self, patterns: Iterable[str], place: str) -> list[str]:
-        found: list[str] = []
-        for pattern in patterns:
-            names = [name for name in self._parameters if fnmatchcase(name, pattern)]
-            if not names:
-                near = did_you_mean(pattern, self._parameters)
-                raise ConfError(f"`{place}` has `{pattern}`, which matches no parameter.{near}")
-            found += names
+    def _excluded(self, pruner: PrunerConf, least: int, place: str) -> set[int]:
+        """Return the ``id``s of what a pruner leaves out."""
+        patterns, key = pruner.excluded_names, f"{place}.excluded_names"
+        names = [name for one in patterns for name in self._meant(one, least, key).layers]
+        return {id(self._parameters[name]) for name in names}
+
+    def _meant(self, pattern: str, least: int, key: str) -> Matches:
+        """Return what a name means among parameters of ``least`` dimensions, else among all."""
+        fitting = [name for name, value in self._parameters.items() if value.dim() >= least]
+        found = matches(pattern, fitting)
+        self._read.append((key, pattern, found))
+        found = found if found.layers else matches(pattern, list(self._parameters))
+        if not found.layers:
+            near = did_you_mean(pattern, self._parameters)
+            raise ConfError(f"`{key}` has `{pattern}`, which matches no parameter.{near}")
         return found
 
-    def _weight(self, name: str) -> Weight:
+    def readings(self, owners: Collection[int]) -> Iterator[str]:
+        """Yield what to tell of each ``*`` that could also mean what decides who is pruned."""
+        for key, pattern, found in self._read:
+            excludes = key.endswith("excluded_names")
+            passed = [n for n in found.passed if (id(self._parameters[n]) in owners) == excludes]
+            if passed:
+                yield (
+                    f"`{key}` has `{pattern}`, where `*` is the number of a layer, as in LPOT:"
+                    f" {quoted(found.layers, 2)}. Any text in its place would also match"
+                    f" {quoted(passed, 2)}; write `**` if you mean that"
+                )
+
+    def _weight(self, name: str, layer: str = "") -> Weight:
         owner = self._modules[name.rpartition(".")[0]]
-        return Weight(name, self._parameters, isinstance(owner, _ConvTransposeNd))
+        return Weight(name, self._parameters, isinstance(owner, _ConvTransposeNd), layer)
 
     def _is_usual(self, name: str) -> bool:
         owner, _, _ = name.rpartition(".")

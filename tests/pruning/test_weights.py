@@ -108,3 +108,59 @@ def test_a_pruner_with_nothing_left_is_refused():
     assert refused({"names": ["fc.weight"]}, modules=["out"]).endswith(
         "no weight is left for it in `modules`"
     )
+
+
+class Encoder(nn.Module):
+    """Named as the layers of BERT are."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.ModuleList([self._layer(), self._layer()])
+
+    def _layer(self):
+        attention = nn.ModuleDict({"output": nn.ModuleDict({"dense": nn.Linear(4, 4)})})
+        return nn.ModuleDict(
+            {"attention": attention, "output": nn.ModuleDict({"dense": nn.Linear(4, 4)})}
+        )
+
+
+OUTPUTS = ["layer.0.output.dense.weight", "layer.1.output.dense.weight"]
+
+
+def test_a_star_is_the_number_of_a_layer_and_what_it_passes_is_told():
+    told, pattern = [], "layer.*.output.dense.weight"
+    (found,) = assign(Encoder(), pruners({"names": [pattern]}), say=told.append)
+    assert [(one.name, one.layer) for one in found] == list(zip(OUTPUTS, "01", strict=True))
+    assert told == [
+        f"`{PLACE}[0].names` has `{pattern}`, where `*` is the number of a layer, as in LPOT:"
+        f" `{OUTPUTS[0]}`, `{OUTPUTS[1]}`. Any text in its place would also match"
+        " `layer.0.attention.output.dense.weight`, `layer.1.attention.output.dense.weight`; write"
+        " `**` if you mean that"
+    ]
+
+
+def test_two_stars_are_any_text():
+    assert len(names({"names": ["layer.**output.dense.weight"]}, model=Encoder())[0]) == 4
+
+
+def test_nothing_is_told_where_another_pruner_names_the_rest():
+    told, attention = [], "layer.*.attention.output.dense.weight"
+    asked = pruners({"names": ["layer.*.output.dense.weight"]}, {"names": [attention]})
+    assign(Encoder(), asked, say=told.append)
+    assert told == []
+
+
+def test_a_star_in_what_is_excluded_is_read_alike():
+    told = []
+    asked = pruners({"excluded_names": ["layer.*.output.dense.weight"]})
+    (found,) = assign(Encoder(), asked, say=told.append)
+    assert [one.name for one in found] == [
+        "layer.0.attention.output.dense.weight",
+        "layer.1.attention.output.dense.weight",
+    ]
+    assert len(told) == 1
+
+
+def test_a_number_that_only_a_norm_has_leaves_the_star_to_any_text():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 4, 1)))
+    assert names({"names": ["*.weight"]}, model=model) == [["1.0.weight"]]
