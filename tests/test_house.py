@@ -66,7 +66,8 @@ INSIDE = {
         "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
         " channels.importance",
         "channels.coupling channels.proof channels.finding arguments parameters patterns schedule"
-        " masks mask_ranking weights",
+        " untrained masks mask_ranking",
+        "weights",
         "importance head_importance pruners heads channel_pruner",
         "model_pruner",
     ),

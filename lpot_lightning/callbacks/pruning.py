@@ -150,7 +150,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
         agree = _from_the_first if trainer.world_size > 1 else _nothing
         channels, fit = self._find_channels(trainer, pl_module), self._now
         found = None if channels is None else channels.found
-        pruner = ModelPruner(pl_module, self._pruners, self.modules, found, agree, rank_zero_info)
+        pruner = ModelPruner(
+            pl_module,
+            self._pruners,
+            self.modules,
+            found,
+            agree,
+            say=rank_zero_info,
+            frozen=fit.frozen(pl_module, trainer.optimizers),
+        )
         fit.begin(pruner, channels)
         if fit.goes_on:
             rank_zero_info(

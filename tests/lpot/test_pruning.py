@@ -335,6 +335,17 @@ def test_a_conf_that_is_none_is_refused(given: dict[str, Any], said: str) -> Non
     assert str(caught.value) == said
 
 
+def test_what_is_frozen_is_left_alone_and_told(caplog: Any) -> None:
+    pruning, model = Pruning(conf()), net()
+    model.up.requires_grad_(False)
+    pruning.model = model
+    with caplog.at_level(logging.INFO, "lpot_lightning"):
+        pruning.on_epoch_begin(0)
+    assert "nothing trains it when pruning begins: `up`" in caplog.text
+    training(pruning)(model)
+    assert zeros(model) == {"up.weight": 0, "out.weight": 24}
+
+
 # -- LPOT's YAML of BERT: heads and neurons by the number of the layer ---------------------------
 
 HEADS, SIZE, LAYERS = 4, 4, 2
