@@ -66,7 +66,9 @@ INSIDE = {
         "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
         " channels.importance",
         "channels.coupling channels.proof channels.finding arguments parameters patterns schedule"
-        " untrained masks mask_ranking",
+        " untrained mask_ranking",
+        "copies",
+        "masks",
         "weights",
         "importance head_importance pruners heads channel_pruner",
         "model_pruner",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -107,7 +108,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     @property
     def masks(self) -> Masks | None:
-        """What is pruned of the model that is being fitted; ``None`` outside of a fit."""
+        """What is pruned of the model that is being fitted; ``None`` outside of a fit.
+
+        Example::
+
+            pruning.masks.apply_to(ema.module)  # an average of your own, after each of its updates
+        """
         fit = self._fit
         return None if fit is None or not fit.prunes else fit.pruner.masks
 
@@ -216,6 +222,20 @@ class PruningCallback(JudgedCallback[PruningResult]):
             fit.masked_at = trainer.global_step
 
     @override
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Mask what is validated: a schedule-free optimizer has put other weights in place."""
+        if batch_idx == 0 and self.masks is not None:
+            with torch.inference_mode(False):
+                self.masks.apply()
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
@@ -227,6 +247,11 @@ class PruningCallback(JudgedCallback[PruningResult]):
         value = trainer.callback_metrics.get(found.name)
         if value is not None and bool(value.isfinite()):
             fit.remember(float(value), found.higher_is_better)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mask what checkpoints save: a validation may have put other weights back."""
+        self._now.pruner.masks.apply()
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lpot_lightning.lpot.prune_plainly import PlainPruning, check_given, find_ch
 from lpot_lightning.lpot.train_block import Hooks
 from lpot_lightning.machine.audible import audible
 from lpot_lightning.pruning.channels.group import ChannelGroups
+from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.pruning_result import PruningResult, sparsity_of_all
 
@@ -82,6 +83,16 @@ class Pruning(Parts, Hooks):
         self._pruner: ModelPruner | None = None
         self._pruned: nn.Module | None = None
         self._in_epoch = self._observed = False
+
+    @property
+    def masks(self) -> Masks | None:
+        """What is pruned of ``model``; ``None`` before the first epoch and after a call.
+
+        Example::
+
+            pruning.masks.apply_to(ema.module)  # an average of your own
+        """
+        return None if self._pruner is None else self._pruner.masks
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Prune to what the schedules ask of an epoch.

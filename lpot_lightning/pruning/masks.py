@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, PruningError
+from lpot_lightning.pruning.copies import check_copy, prefix_of, tensors_of
 from lpot_lightning.pruning.parameters import Parameters
 
 
@@ -75,11 +77,33 @@ class Masks:
                     untied.mul_(kept)
 
     @torch.no_grad()
-    def apply_to(self, model: nn.Module) -> None:
-        """Make what is pruned zero in another model of the same names."""
-        others = dict(model.named_parameters(remove_duplicate=False))
-        for name, kept in self._kept.items():
-            others[name].mul_(kept.to(others[name]))
+    def apply_to(self, other: nn.Module | Mapping[str, Tensor], path: str | None = None) -> None:
+        """Make what is pruned zero in a second copy of the weights, as an average of your own.
+
+        Args:
+            other: a copy of the model, or of a module in it, or the ``state_dict`` of one.
+            path: of that module in the model, ``""`` for all of it; by default it is told by the
+                names and shapes of the parameters.
+
+        Raises:
+            PruningError: if it is no such copy, or could be one of several; nothing is changed.
+
+        Example::
+
+            masks.apply_to(ema.module)
+        """
+        tensors = tensors_of(other)
+        shapes = {name: value.shape for name, value in self._parameters.items()}
+        start = prefix_of(tensors, self, shapes) if path is None else f"{path}.".lstrip(".")
+        inside = [name for name in self if name.startswith(start)]
+        if len(self._kept) and not inside:
+            raise PruningError(f"`path` is `{path}`, and nothing in it is pruned")
+        check_copy(tensors, inside, shapes, start)
+        for name in inside:
+            for one in (name, *self._tied.get(name, ())):
+                found = tensors.get(one.removeprefix(start))
+                if found is not None:
+                    found.mul_(self._kept[name].to(found))
 
     def hold_in(self, state: Mapping[str, Any]) -> bool:
         """Return whether all that is pruned is zero in a ``state_dict``."""
@@ -90,6 +114,10 @@ class Masks:
             for first, kept in self._kept.items()
             for name in (first, *(one for one in self._tied.get(first, ()) if one in state))
         )
+
+    def are(self, state: object) -> bool:
+        """Return whether ``state`` gives these masks."""
+        return isinstance(state, Mapping) and _plain(state) == _plain(self.state())
 
     def tensors(self) -> list[Tensor]:
         """Return the masks themselves, ones and zeros, in a fixed order."""
@@ -141,6 +169,11 @@ def _format_of(weight: Tensor) -> torch.memory_format:
         ):
             return known
     return torch.contiguous_format
+
+
+def _plain(state: Mapping[str, Any]) -> object:
+    """Return what two states can be compared by."""
+    return tree_map_only(Tensor, lambda one: one.tolist(), dict(state))
 
 
 def _packed(kept: Tensor) -> Tensor:

@@ -346,6 +346,17 @@ def test_what_is_frozen_is_left_alone_and_told(caplog: Any) -> None:
     assert zeros(model) == {"up.weight": 0, "out.weight": 24}
 
 
+def test_masks_are_applied_to_an_average_of_ones_own() -> None:
+    pruning, model = Pruning(conf()), net()
+    assert pruning.masks is None
+    pruning.model = model
+    average = copy.deepcopy(model)
+    training(pruning)(model)
+    assert pruning.masks is not None
+    pruning.masks.apply_to(average)
+    assert zeros(average) == {"up.weight": 64, "out.weight": 24}
+
+
 # -- LPOT's YAML of BERT: heads and neurons by the number of the layer ---------------------------
 
 HEADS, SIZE, LAYERS = 4, 4, 2
