@@ -271,6 +271,43 @@ def grouped():
     )
 
 
+class Bottleneck(nn.Module):
+    """Of a ResNeXt or RegNet: its middle convolution has groups."""
+
+    def __init__(self, before, width, after, groups, stride=1):
+        super().__init__()
+        self.a, self.c = conv_bn(before, width, 1), conv_bn(width, after, 1)
+        self.b = conv_bn(width, width, groups=groups, stride=stride)
+        self.down = conv_bn(before, after, 1, stride=stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        return (self.down(x) + self.c(self.b(self.a(x).relu()).relu())).relu()
+
+
+def bottlenecks(groups):
+    """With a width of 16, 8 groups go as a whole, and of 2 the channels at the same places."""
+    blocks = Bottleneck(8, 16, 8, groups), Bottleneck(8, 16, 12, groups, stride=2)
+    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(conv_bn(3, 8), nn.ReLU(), *blocks, *pooled, nn.Linear(12, 3))
+
+
+def grouped_decoder(groups):
+    up = nn.ConvTranspose2d(8, 12, 2, 2, groups=groups)
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), up, nn.ReLU(), nn.Conv2d(12, 2, 1))
+
+
+def groups_in_a_row():
+    """The first goes by four groups of 4 to 6, the second by two of 12 to 8: two parts are left."""
+    convs = nn.Conv2d(16, 24, 3, groups=4), nn.ReLU(), nn.Conv2d(24, 16, 3, groups=2), nn.ReLU()
+    return nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), *convs, nn.Conv2d(16, 2, 1))
+
+
+def widened():
+    """Two outputs of each input by itself."""
+    wide = nn.Conv1d(8, 16, 3, groups=8)
+    return nn.Sequential(nn.Conv1d(2, 8, 3), nn.ReLU(), wide, nn.ReLU(), nn.Conv1d(16, 3, 3))
+
+
 def recurrent():
     def forward(m, x):
         return m.head(F.relu(m.mid(m.rnn(F.relu(m.stem(x)))[0][:, -1])))
@@ -352,7 +389,16 @@ CASES = {
     "distribution": Case(distribution, {"stem": 8}, sizes=(6,)),
     "two_names": Case(two_names, {"net.0": 8}, sizes=(6,)),
     "sigmoid": Case(sigmoid, {"2": 7}, sizes=(6,)),
-    "grouped": Case(grouped, {"7": 6}),
+    "grouped": Case(grouped, {"0.0": 4, "7": 6}),
+    "many_groups": Case(lambda: bottlenecks(8), {"0.0": 8, "2.a.0": 8, "3.a.0": 8, "3.c.0": 12}),
+    "few_groups": Case(
+        lambda: bottlenecks(2),
+        {"0.0": 8, "2.a.0": 8, "2.b.0": 8, "3.a.0": 8, "3.b.0": 8, "3.c.0": 12},
+    ),
+    "grouped_decoder": Case(lambda: grouped_decoder(4), {"0": 4}),
+    "grouped_decoder_by_place": Case(lambda: grouped_decoder(2), {"0": 4, "2": 6}),
+    "groups_in_a_row": Case(groups_in_a_row, {"0": 2, "4": 8}),
+    "widened": Case(widened, {"0": 8}, sizes=(2, 20)),
     "recurrent": Case(recurrent, {"mid": 7}, sizes=(4, 5)),
     "two_parts": Case(two_parts, {"enc.0": 10, "head.0": 9}, calls_=_parts),
 }
