@@ -154,6 +154,35 @@ def test_channels_are_cut_out_of_the_model(
     assert torch.equal(load(*files, Net())(x), pruned(x))
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 4
+        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.out = nn.Linear(WIDTH, KINDS)
+
+    def forward(self, x):
+        x = torch.stack((x, 0.5 * x), dim=1)
+        parts = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
+        return self.out((x + self.proj(heads.transpose(1, 2).flatten(2))).mean(1))
+
+
+def test_attention_heads_are_cut_out_of_the_model(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path, {"pattern": "channel"}))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pruned = pruning(Attending(), None, training(pruning), loader(), accuracy)
+    assert pruned.num_heads == 2
+    assert pruned.qkv.weight.shape == (3 * WIDTH // 2, WIDTH)
+    assert pruned.proj.weight.shape == (WIDTH, WIDTH // 2)
+    files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
+    x = torch.randn(5, WIDTH)
+    again = load(*files, Attending())
+    assert again.num_heads == 2
+    assert torch.equal(again(x), pruned(x))
+
+
 def test_channels_in_a_loop_of_hooks_alone() -> None:
     pruning, model = Pruning(conf(None, {"pattern": "channel"})), net()
     pruning.model, pruning.eval_dataloader = model, loader()

@@ -13,11 +13,20 @@ Dims = dict[str, int]
 
 ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
 """Layers that channels are followed from."""
+HEADS = ("num_heads", "n_heads", "n_head", "nheads", "nhead", "heads", "num_attention_heads")
+"""Attributes by which people's attention tells how many heads it has."""
+HEAD_WIDTHS = ("head_dim", "dim_head", "d_head", "head_size", "attention_head_size")
+"""By which it tells how wide a head is."""
+WIDTHS_OF_HEADS = ("all_head_size", "attn_dim", "inner_dim")
+"""By which it tells how wide all of them are."""
+WIDTHS = ("dim", "embed_dim", "hidden_dim", "hidden_size", "d_model", "width", "channels")
+"""By which it may mean that, too, or what it reads."""
 SIZES = frozenset(
     ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
     + ("num_parameters", "embedding_dim")
+    + (HEADS + WIDTHS_OF_HEADS + WIDTHS)
 )
-"""All attributes that tell how many channels a layer has."""
+"""All attributes that tell how many channels or heads a layer has."""
 
 
 @dataclass(frozen=True)
