@@ -231,14 +231,14 @@ class PruningCallback(JudgedCallback[PruningResult]):
         dataloader_idx: int = 0,
     ) -> None:
         """Mask what is validated: a schedule-free optimizer has put other weights in place."""
-        if batch_idx == 0 and self.masks is not None:
-            with torch.inference_mode(False):
-                self.masks.apply()
+        if batch_idx == 0:
+            self._mask_what_is_there()
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
+        self._mask_what_is_there()  # a checkpoint may be saved now
         found, fit = self._found_monitor, self._fit
         if fit is None or found is None or trainer.sanity_checking or fit.has_pruned:
             return
@@ -250,8 +250,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Mask what checkpoints save: a validation may have put other weights back."""
-        self._now.pruner.masks.apply()
+        """Mask what checkpoints save: after a validation other weights may have been put back."""
+        self._mask_what_is_there()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -332,6 +332,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
         with self._opened(trainer, module).at_work(self.conf) as work:
             feed = work.feed(calib="val", samples=FEW)
             return find_channels(work.model(), feed, work.ranks, rank_zero_info)
+
+    def _mask_what_is_there(self) -> None:
+        """Make what is pruned zero in the module, whoever has put its weights in place."""
+        if self.masks is not None:
+            with torch.inference_mode(False):  # masks that move to a device stay ordinary tensors
+                self.masks.apply()
 
     def _mask_averages(self, trainer: Trainer) -> None:
         """Let averages of weights have the same zeros, whichever callback comes first."""

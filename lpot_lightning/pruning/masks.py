@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from lpot_lightning.errors import ArtifactError, PruningError
 from lpot_lightning.pruning.copies import check_copy, prefix_of, tensors_of
@@ -96,7 +95,7 @@ class Masks:
         shapes = {name: value.shape for name, value in self._parameters.items()}
         start = prefix_of(tensors, self, shapes) if path is None else f"{path}.".lstrip(".")
         inside = [name for name in self if name.startswith(start)]
-        if len(self._kept) and not inside:
+        if self._kept and not inside:
             raise PruningError(f"`path` is `{path}`, and nothing in it is pruned")
         check_copy(tensors, inside, shapes, start)
         for name in inside:
@@ -117,7 +116,10 @@ class Masks:
 
     def are(self, state: object) -> bool:
         """Return whether ``state`` gives these masks."""
-        return isinstance(state, Mapping) and _plain(state) == _plain(self.state())
+        own = self.state()
+        if not isinstance(state, Mapping) or state.keys() != own.keys():
+            return False
+        return all(_is_same(state[name], one["kept"]) for name, one in own.items())
 
     def tensors(self) -> list[Tensor]:
         """Return the masks themselves, ones and zeros, in a fixed order."""
@@ -171,9 +173,9 @@ def _format_of(weight: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _plain(state: Mapping[str, Any]) -> object:
-    """Return what two states can be compared by."""
-    return tree_map_only(Tensor, lambda one: one.tolist(), dict(state))
+def _is_same(saved: object, kept: Tensor) -> bool:
+    found = saved.get("kept") if isinstance(saved, Mapping) else None
+    return isinstance(found, Tensor) and torch.equal(found, kept)
 
 
 def _packed(kept: Tensor) -> Tensor:

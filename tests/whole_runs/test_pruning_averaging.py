@@ -223,25 +223,36 @@ class ScheduleFree(torch.optim.Optimizer):
 
 
 class Free(Rolling):
+    """Puts the weights back that it trains with when the hook ``back`` is called."""
+
+    def __init__(self, back):
+        super().__init__()
+        setattr(self, back, lambda *_: self.optimizers().optimizer.swap(train=True))
+
     def configure_optimizers(self):
         return ScheduleFree(self.parameters(), 0.05)
 
     def on_validation_epoch_start(self):
         self.optimizers().optimizer.swap(train=False)
 
-    def on_train_epoch_start(self):
-        self.optimizers().optimizer.swap(train=True)
 
-    def on_train_batch_start(self, *_):
-        self.optimizers().optimizer.swap(train=True)
-
-
-def test_what_a_schedule_free_optimizer_puts_in_place_is_masked(tmp_path, workspace):
-    callback, seen, saved = pruning(workspace), Seen(), checkpoints(tmp_path / "saved")
-    one, module = pruned(callback, Free(), seen, saved, val_check_interval=2)
+@pytest.mark.parametrize(
+    ("back", "saved_when"),
+    [
+        ("on_train_batch_start", {}),
+        ("on_validation_epoch_end", {"save_on_train_epoch_end": False}),
+        ("on_validation_end", {"save_on_train_epoch_end": True}),
+    ],
+)
+def test_what_a_schedule_free_optimizer_puts_in_place_is_masked(
+    tmp_path, workspace, back, saved_when
+):
+    callback, seen = pruning(workspace), Seen()
+    saved = checkpoints(tmp_path / "saved", **saved_when)
+    one, module = pruned(callback, Free(back), seen, saved)
     shares = [zeros(weights)["net.0.weight"] for weights in seen.validated]
     assert shares == sorted(shares)
-    assert all(halved(weights) for weights in seen.validated[-2:])
+    assert halved(seen.validated[-1])
     assert halved(weights_at(saved.last_model_path))
     assert callback.result.reached
     held = one.optimizers[0].state[module.net[0].weight]["z"]
