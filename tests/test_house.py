@@ -65,8 +65,8 @@ INSIDE = {
         "channels.layers channels.entering channels.group names",
         "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
         " channels.importance",
-        "channels.coupling channels.proof channels.heads channels.finding arguments parameters"
-        " patterns schedule untrained mask_ranking",
+        "channels.coupling channels.proof channels.head_probe channels.heads channels.finding"
+        " arguments parameters patterns schedule untrained mask_ranking",
         "copies",
         "masks",
         "weights",
