@@ -90,11 +90,11 @@ def assign(
             raise ConfError(
                 f"`{PLACE}[{number}]` prunes nothing: no weight is left for it"
                 + (" in `modules`" if modules else "")
-                + "".join(f"; {line}" for line in known.left_alone())
+                + "".join(f"; {line}" for line in known.left_alone(owners))
             )
     pairs = zip(pruners, found, strict=True)
     moved = [one for pruner, weights in pairs if _moves(pruner) for one in weights]
-    for line in (*known.readings(owners), *known.left_alone(), *known.lost(moved)):
+    for line in (*known.readings(owners), *known.left_alone(owners), *known.lost(moved)):
         say(line)
     return found
 
@@ -181,9 +181,12 @@ class _Known:
             return "embeddings"
         return "parametrized weights" if "parametrizations" in name.split(".") else ""
 
-    def left_alone(self) -> Iterator[str]:
+    def left_alone(self, owners: Collection[int]) -> Iterator[str]:
         """Yield what to tell of weights that pruners without ``names`` do not take."""
-        alone = {why: self._topmost(those) for why, those in self._alone.items()}
+        alone: dict[str, str] = {}
+        for why, names in self._alone.items():
+            if left := [name for name in names if id(self._parameters[name]) not in owners]:
+                alone[why] = self._topmost(left)  # the others are tied to what is pruned
         if untrained := alone.pop(UNTRAINED, None):
             yield (
                 f"not pruned, because nothing trains it when pruning begins: {untrained}. It could"

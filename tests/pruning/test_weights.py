@@ -237,3 +237,9 @@ def test_embeddings_and_parametrized_weights_that_are_left_are_told():
     assert told == (
         "not pruned where no `names` ask for it: embeddings: `emb`; parametrized weights: `fc`"
     )
+
+
+def test_an_embedding_that_is_pruned_by_another_name_is_not_told():
+    model = nn.ModuleDict({"emb": nn.Embedding(4, 4), "out": nn.Linear(4, 4)})
+    model["out"].weight = model["emb"].weight
+    assert told_of(model=model) == (["out.weight"], "")
