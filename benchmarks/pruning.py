@@ -17,7 +17,7 @@ import logging
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -25,10 +25,11 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelPruning
 from qat import Lit
-from resnets import resnet18, resnet50
+from resnets import resnet18, resnet50, resnext50
 from table import interleaved_ms, markdown, repeated
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from lpot_lightning import PruningCallback
 from lpot_lightning.conf.reader import read_conf
@@ -39,6 +40,7 @@ from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.model_pruner import ModelPruner
 
+Calls = Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any]]]
 BOUND, CUT_BOUND, WARM_UP = 1.02, 0.65, 2
 
 
@@ -185,17 +187,54 @@ def _theirs(name: str, lit: Lit, rounds: int) -> str:
     return f"{repeated(theirs, rounds):.2f}"
 
 
-def cut_rows(rounds: int) -> list[list[object]]:
-    """Return what a ResNet-18 takes without half of its channels."""
-    dense = resnet18().eval()
-    calls = {"": ((torch.randn(1, 3, 64, 64),), {})}
+def halved(dense: nn.Module, calls: Calls) -> tuple[nn.Module, float]:
+    """Return a net without half of its channels and heads, and the seconds to find them."""
     found: list[ChannelGroups] = []
     seconds = _seconds(lambda: found.append(find_groups(dense, calls)))
-    pruner = ModelPruner(dense, pruners_of(pattern="channel", target_sparsity=0.5), (), found[0])
+    pruner = ModelPruner(
+        copy.deepcopy(dense), pruners_of(pattern="channel", target_sparsity=0.5), (), found[0]
+    )
     pruner.begin_epoch(0)
     plan = pruner.plan(dense)
     assert plan is not None
-    small = cut(copy.deepcopy(dense), plan).eval()
+    return cut(copy.deepcopy(dense), plan).eval(), seconds
+
+
+def grouped_and_attending() -> Iterator[tuple[str, nn.Module, dict[str, torch.Tensor]]]:
+    """Yield nets with groups and with heads, and an input of each."""
+    image = torch.randn(1, 3, 224, 224)
+    yield "ResNeXt-50 (32x4d), 224 x 224", resnext50(), {"input": image}
+    sizes = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+    yield "ViT-S/16, 224 x 224", ViTModel(ViTConfig(**sizes)), {"pixel_values": image}
+    words = torch.randint(0, 1000, (1, 128))
+    yield "BERT-base, 128 tokens", BertModel(BertConfig()), {"input_ids": words}
+
+
+def net_rows(rounds: int) -> list[list[object]]:
+    """Return what nets with groups and with heads take without half of them."""
+    rows: list[list[object]] = []
+    for name, dense, given in grouped_and_attending():
+        small, seconds = halved(dense.eval(), {"": ((), given)})
+        with torch.no_grad():
+            ms = interleaved_ms(
+                {"dense": functools.partial(dense, **given),
+                 "small": functools.partial(small, **given)},
+                rounds,
+            )  # fmt: skip
+        left = parameters_of(small) / parameters_of(dense)
+        ratio = ms["small"] / ms["dense"]
+        rows.append(
+            [name, f"{left:.2f}", f"{ms['dense']:.0f}", f"{ms['small']:.0f}", f"{ratio:.2f}",
+             f"{seconds:.0f}"]
+        )  # fmt: skip
+    return rows
+
+
+def cut_rows(rounds: int) -> list[list[object]]:
+    """Return what a ResNet-18 takes without half of its channels."""
+    dense = resnet18().eval()
+    calls: Calls = {"": ((torch.randn(1, 3, 64, 64),), {})}
+    small, seconds = halved(dense, calls)
     print(
         f"\nA ResNet-18 without half of its channels, found in {seconds:.1f} s:"
         f" {parameters_of(small) / parameters_of(dense):.2f} of the parameters,"
@@ -228,19 +267,29 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of few steps")
+    parser.add_argument("--cut", action="store_true", help="only what cut channels save")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6)
     asked = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     rounds, steps = (1, 2) if asked.quick else (asked.rounds, asked.steps)
+    if not asked.cut:
+        print_masks(rounds, steps, asked.quick)
+    heads = ["images", "dense ms", "without ms", "ratio", "bound"]
+    print(markdown(heads, cut_rows(3 if asked.quick else 25)), flush=True)
+    print("\nHalf of all channels, groups and heads:\n")
+    heads = ["net", "parameters left", "dense ms", "without ms", "ratio", "found in s"]
+    print(markdown(heads, net_rows(1 if asked.quick else 15)), flush=True)
+
+
+def print_masks(rounds: int, steps: int, quick: bool) -> None:
+    """Print what masks cost, and how long it takes to choose them."""
     print("\nWhat a training step takes with masks of 90 %, against one without:\n")
     with tempfile.TemporaryDirectory() as folder:
         heads = ["net", "parameters", "ms without", "masks", "Lightning's `ModelPruning`", "bound"]
-        quick = 2 if asked.quick else None
-        print(markdown(heads, step_rows(rounds, steps, folder, quick)), flush=True)
-    heads = ["images", "dense ms", "without ms", "ratio", "bound"]
-    print(markdown(heads, cut_rows(3 if asked.quick else 25)), flush=True)
+        rows = step_rows(rounds, steps, folder, 2 if quick else None)
+        print(markdown(heads, rows), flush=True)
     print("\nSeconds to choose the masks of a ResNet-50 (25.6 M), from dense to 90 %:\n")
     print(markdown(["ranked", "here", "`ModelPruning`"], choice_rows(rounds)), flush=True)
 

@@ -65,11 +65,14 @@ INSIDE = {
         "strategies.table",
     ),
     "pruning": (
-        "channels.layers channels.entering channels.group",
+        "channels.layers channels.entering channels.group names",
         "channels.trace channels.plan_reader channels.plan channels.cut channels.cost"
         " channels.importance",
-        "channels.coupling channels.proof channels.finding arguments parameters patterns schedule"
-        " masks mask_ranking weights",
+        "channels.coupling channels.proof channels.head_probe channels.heads channels.finding"
+        " arguments parameters patterns schedule untrained mask_ranking",
+        "copies",
+        "masks",
+        "weights",
         "importance head_importance pruners heads channel_pruner",
         "model_pruner",
     ),

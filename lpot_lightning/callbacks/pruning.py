@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -117,7 +118,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     @property
     def masks(self) -> Masks | None:
-        """What is pruned of the model that is being fitted; ``None`` outside of a fit."""
+        """What is pruned of the model that is being fitted; ``None`` outside of a fit.
+
+        Example::
+
+            pruning.masks.apply_to(ema.module)  # an average of your own, after each of its updates
+        """
         fit = self._fit
         return None if fit is None or not fit.prunes else fit.pruner.masks
 
@@ -160,7 +166,15 @@ class PruningCallback(JudgedCallback[PruningResult]):
         agree = _from_the_first if trainer.world_size > 1 else _nothing
         channels, fit = self._find_channels(trainer, pl_module), self._now
         found = None if channels is None else channels.found
-        pruner = ModelPruner(pl_module, self._pruners, self.modules, found, agree)
+        pruner = ModelPruner(
+            pl_module,
+            self._pruners,
+            self.modules,
+            found,
+            agree,
+            say=rank_zero_info,
+            frozen=fit.frozen(pl_module, trainer.optimizers),
+        )
         fit.begin(pruner, channels)
         if fit.goes_on:
             rank_zero_info(
@@ -240,9 +254,23 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self._hold_patience(trainer)
 
     @override
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Mask what is validated: a schedule-free optimizer has put other weights in place."""
+        if batch_idx == 0:
+            self._mask_what_is_there()
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the metric to judge by, and remember how good the dense model was."""
         super().on_validation_end(trainer, pl_module)
+        self._mask_what_is_there()  # a checkpoint may be saved now
         found, fit = self._found_monitor, self._fit
         if fit is None or found is None or trainer.sanity_checking or fit.has_pruned:
             return
@@ -251,6 +279,11 @@ class PruningCallback(JudgedCallback[PruningResult]):
         value = trainer.callback_metrics.get(found.name)
         if value is not None and bool(value.isfinite()):
             fit.remember(float(value), found.higher_is_better)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mask what checkpoints save: after a validation other weights may have been put back."""
+        self._mask_what_is_there()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -362,6 +395,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
         with self._opened(trainer, module).at_work(self.conf) as work:
             feed = work.feed(calib="val", samples=FEW)
             return find_channels(work.model(), feed, work.ranks, rank_zero_info)
+
+    def _mask_what_is_there(self) -> None:
+        """Make what is pruned zero in the module, whoever has put its weights in place."""
+        if self.masks is not None:
+            with torch.inference_mode(False):  # masks that move to a device stay ordinary tensors
+                self.masks.apply()
 
     def _mask_averages(self, trainer: Trainer) -> None:
         """Let averages of weights have the same zeros, whichever callback comes first."""

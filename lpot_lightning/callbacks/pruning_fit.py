@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import nn
+from torch.optim import Optimizer
+
+from lpot_lightning.errors import ArtifactError
 from lpot_lightning.pruning.model_pruner import ModelPruner
+from lpot_lightning.pruning.untrained import frozen_in
 from lpot_lightning.runs.channels import Channels
 from lpot_lightning.runs.prune import Dense
 from lpot_lightning.runs.pruning_result import sparsity_of_all
@@ -51,6 +56,20 @@ class PruningFit:
         """What prunes, while it ``prunes``."""
         assert self._pruner is not None
         return self._pruner
+
+    def frozen(self, module: nn.Module, optimizers: Iterable[Optimizer]) -> list[str]:
+        """Return the names of what nothing trained when pruning began.
+
+        Raises:
+            ArtifactError: if the state of the fit that this one goes on with is damaged.
+        """
+        if not self.saved:
+            groups = [group for one in optimizers for group in one.param_groups]
+            return frozen_in(module, {id(one) for group in groups for one in group["params"]})
+        found = self.saved["pruner"].get("frozen", [])
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise ArtifactError("`pruner.frozen` in the checkpoint is damaged")
+        return found
 
     def begin(self, pruner: ModelPruner, channels: Channels | None) -> None:
         """Prune by ``pruner`` from here on, taking up what was ``saved``."""

@@ -1,4 +1,4 @@
-"""``python -m lpot_lightning.console``: the command where no script is installed."""
+"""``python -m lpot_lightning.commands``: the command where no script is installed."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from lpot_lightning.lpot.saving import saving
 from lpot_lightning.lpot.train_block import Hooks
 from lpot_lightning.machine.audible import audible
 from lpot_lightning.pruning.channels.group import ChannelGroups
+from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels
 from lpot_lightning.runs.pruning_result import NAMES, PruningResult, sparsity_of_all
 
@@ -91,6 +92,16 @@ class Pruning(Parts, Hooks):
         self._pruned: nn.Module | None = None
         self._in_epoch = self._observed = False
         self._steps = 0
+
+    @property
+    def masks(self) -> Masks | None:
+        """What is pruned of ``model``; ``None`` before the first epoch and after a call.
+
+        Example::
+
+            pruning.masks.apply_to(ema.module)  # an average of your own
+        """
+        return None if self._pruner is None else self._pruner.masks
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Prune to what the schedules in epochs ask of one.
@@ -182,7 +193,8 @@ class Pruning(Parts, Hooks):
         """Let the hooks prune ``model`` from now on."""
         self._let_go()
         self.model = self._pruned = model
-        self._pruner = ModelPruner(model, self._pruners, channels=found)
+        with audible(logging.getLogger("lpot_lightning")):
+            self._pruner = ModelPruner(model, self._pruners, channels=found, say=_LOG.info)
         return self._pruner
 
     @property

@@ -32,6 +32,11 @@ class ChannelPruner:
         model: whose parameters are looked at.
         found: the groups of the model.
         place: of the pruner in the YAML, for people.
+        frozen: names of the parameters that nothing trains; unasked, no channel goes that one of
+            their weights gives, too.
+
+    Attributes:
+        held: the groups that are not pruned for that.
 
     Raises:
         ConfError: if a named weight is in no group, or there is no group at all.
@@ -45,9 +50,13 @@ class ChannelPruner:
         model: nn.Module,
         found: ChannelGroups,
         place: str,
+        frozen: Collection[str] = (),
     ) -> None:
         self._conf, self._masks, self._place = conf, masks, place
         self._parameters = Parameters(model)
+        self.held: list[str] = []
+        known = self._parameters
+        self._frozen = {one for one in frozen if one in known and known[one].dim() > 1}
         self._groups = self._chosen_groups(weights, found)
         self._gone = {one.name: torch.zeros(one.n, dtype=torch.bool) for one in self._groups}
         self._sums: dict[str, Tensor] = {}
@@ -63,6 +72,11 @@ class ChannelPruner:
             raise ConfError(
                 f"`{self._place}.names` has `{missing[0]}`, of which no channel can be cut: {why}"
             )
+        if not self._conf.names:
+            untrained = self._frozen - wanted
+            held = [g for g in groups if untrained & {part.name for part in g.zeroed}]
+            self.held = [group.name for group in held]
+            groups = [group for group in groups if group not in held]
         if not groups:
             reasons = "; ".join(f"`{name}`: {why}" for name, why in found.excluded.items())
             raise ConfError(f"`{self._place}` finds no channel that can be cut: {reasons}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from lpot_lightning.pruning.weights import Weight
 class HeadPruner:
     """LPOT's ``gradient_sensitivity`` with ``parameters``: rows go in groups of ``stride``.
 
-    A ``*`` in ``names`` stands for the layer. All names of one layer lose the same groups; with
+    The first ``*`` in a name is the layer. All names of one layer lose the same groups; with
     ``transpose`` those are columns. ``target`` is the number of groups that stay.
 
     LPOT cut the parameters and left their modules with the old sizes; here groups are zeroed, and
@@ -52,7 +51,7 @@ class HeadPruner:
         self._asked: Mapping[str, Any] = conf.parameters or {}
         self._stride = self._asked.get("stride", 1)
         self._dim = 1 if self._asked.get("transpose", False) else 0
-        self._layers = _by_layer(weights, conf.names)
+        self._layers = _by_layer(weights)
         self._groups = {layer: self._count(those) for layer, those in self._layers.items()}
         self._check_target()
         self._importance = HeadImportance(self._asked, self._groups, self._layers, model, place)
@@ -181,16 +180,8 @@ class HeadPruner:
         self._importance.close()
 
 
-def _by_layer(weights: Sequence[Weight], names: Sequence[str]) -> dict[str, list[Weight]]:
-    """Return the weights by what the first ``*`` of their name in the YAML stands for."""
+def _by_layer(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     found: dict[str, list[Weight]] = {}
     for weight in weights:
-        stands_for = ""
-        for pattern in names:
-            before, _, after = pattern.partition("*")
-            rest = re.escape(after).replace(r"\*", ".*")
-            if match := re.fullmatch(f"{re.escape(before)}(.*?){rest}", weight.name):
-                stands_for = match[1]
-                break
-        found.setdefault(stands_for, []).append(weight)
+        found.setdefault(weight.layer, []).append(weight)
     return found

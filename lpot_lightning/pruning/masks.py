@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, PruningError
+from lpot_lightning.pruning.copies import check_copy, prefix_of, tensors_of
 from lpot_lightning.pruning.parameters import Parameters
 
 
@@ -75,11 +76,33 @@ class Masks:
                     untied.mul_(kept)
 
     @torch.no_grad()
-    def apply_to(self, model: nn.Module) -> None:
-        """Make what is pruned zero in another model of the same names."""
-        others = dict(model.named_parameters(remove_duplicate=False))
-        for name, kept in self._kept.items():
-            others[name].mul_(kept.to(others[name]))
+    def apply_to(self, other: nn.Module | Mapping[str, Tensor], path: str | None = None) -> None:
+        """Make what is pruned zero in a second copy of the weights, as an average of your own.
+
+        Args:
+            other: a copy of the model, or of a module in it, or the ``state_dict`` of one.
+            path: of that module in the model, ``""`` for all of it; by default it is told by the
+                names and shapes of the parameters.
+
+        Raises:
+            PruningError: if it is no such copy, or could be one of several; nothing is changed.
+
+        Example::
+
+            masks.apply_to(ema.module)
+        """
+        tensors = tensors_of(other)
+        shapes = {name: value.shape for name, value in self._parameters.items()}
+        start = prefix_of(tensors, self, shapes) if path is None else f"{path}.".lstrip(".")
+        inside = [name for name in self if name.startswith(start)]
+        if self._kept and not inside:
+            raise PruningError(f"`path` is `{path}`, and nothing in it is pruned")
+        check_copy(tensors, inside, shapes, start)
+        for name in inside:
+            for one in (name, *self._tied.get(name, ())):
+                found = tensors.get(one.removeprefix(start))
+                if found is not None:
+                    found.mul_(self._kept[name].to(found))
 
     def hold_in(self, state: Mapping[str, Any]) -> bool:
         """Return whether all that is pruned is zero in a ``state_dict``."""
@@ -90,6 +113,13 @@ class Masks:
             for first, kept in self._kept.items()
             for name in (first, *(one for one in self._tied.get(first, ()) if one in state))
         )
+
+    def are(self, state: object) -> bool:
+        """Return whether ``state`` gives these masks."""
+        own = self.state()
+        if not isinstance(state, Mapping) or state.keys() != own.keys():
+            return False
+        return all(_is_same(state[name], one["kept"]) for name, one in own.items())
 
     def tensors(self) -> list[Tensor]:
         """Return the masks themselves, ones and zeros, in a fixed order."""
@@ -141,6 +171,11 @@ def _format_of(weight: Tensor) -> torch.memory_format:
         ):
             return known
     return torch.contiguous_format
+
+
+def _is_same(saved: object, kept: Tensor) -> bool:
+    found = saved.get("kept") if isinstance(saved, Mapping) else None
+    return isinstance(found, Tensor) and torch.equal(found, kept)
 
 
 def _packed(kept: Tensor) -> Tensor:

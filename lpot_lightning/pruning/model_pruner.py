@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -15,8 +15,10 @@ from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.channels.plan import ChannelPlan, channel_plan_of
 from lpot_lightning.pruning.heads import HeadPruner
 from lpot_lightning.pruning.masks import Masks
+from lpot_lightning.pruning.parameters import Parameters
 from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, WeightPruner
 from lpot_lightning.pruning.schedule import Schedule
+from lpot_lightning.pruning.untrained import frozen_in
 from lpot_lightning.pruning.weights import PLACE, Weight, assign
 
 STAIRS = 100
@@ -62,6 +64,8 @@ class ModelPruner:
         modules: names or globs of modules, to which they are restricted.
         channels: the groups of the model's channels, where a pruner has ``pattern: channel``.
         agree: makes tensors the same in all processes, in place.
+        say: takes a line for people about what is pruned.
+        frozen: names of the parameters that nothing trains, by default those that want no gradient.
 
     Raises:
         ConfError: if names match nothing, or a pattern does not divide a weight.
@@ -86,6 +90,9 @@ class ModelPruner:
         modules: Sequence[str] = (),
         channels: ChannelGroups | None = None,
         agree: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
+        *,
+        say: Callable[[str], object] = lambda line: None,
+        frozen: Collection[str] | None = None,
     ) -> None:
         self._model = model
         self.masks = Masks(model)
@@ -96,12 +103,15 @@ class ModelPruner:
         self._anew: dict[int, bool] = {}
         self._fresh: list[set[str]] = [set() for _ in pruners]  # gradients since the last stair
         self._due: list[int | None] = [None] * len(pruners)  # the step that waits for others
-        weights = assign(model, pruners, modules)
+        self._frozen = sorted(frozen_in(model) if frozen is None else frozen)
+        weights = assign(model, pruners, modules, say=say, frozen=self._frozen)
         self._pruners = [
             self._made(model, conf, those, f"{PLACE}[{number}]")
             for number, (conf, those) in enumerate(zip(pruners, weights, strict=True))
         ]
         self._check_groups()
+        for line in self._to_tell(pruners):
+            say(line)
         self._shapes = {
             weight.name: weight.value.shape for one in self._pruners for weight in one.weights
         }
@@ -114,10 +124,29 @@ class ModelPruner:
             return PatternLock(weights, self.masks, place)
         if conf.pattern == "channel":
             assert self._channels is not None
-            return ChannelPruner(conf, weights, self.masks, model, self._channels, place)
+            found, frozen = self._channels, self._frozen
+            return ChannelPruner(conf, weights, self.masks, model, found, place, frozen)
         if conf.parameters is not None:
             return HeadPruner(conf, weights, self.masks, model, place)
         return WeightPruner(conf, weights, self.masks, place)
+
+    def _to_tell(self, pruners: Sequence[PrunerConf]) -> Iterator[str]:
+        """Yield what to tell of channels that stay, and of several parts that nobody named."""
+        if held := [name for one in self._pruners for name in getattr(one, "held", ())]:
+            yield (
+                f"not pruned, because layers that nothing trains give them, too: the channels of"
+                f" {quoted(held, 5)}"
+            )
+        sizes: dict[str, int] = {}
+        for conf, one in zip(pruners, self._pruners, strict=True):
+            if not conf.names and conf.prune_type != "pattern_lock":
+                for layer in one.layers(Parameters(self._model)):
+                    part = layer.name.partition(".")[0]
+                    sizes[part] = sizes.get(part, 0) + layer.elements
+        shares = [f"`{part}` {size / sum(sizes.values()):.1%}" for part, size in sizes.items()]
+        told = ", ".join(shares[:8]) + (f" and {len(shares) - 8} more" if len(shares) > 8 else "")
+        if shares[1:]:
+            yield f"weights that are pruned without being named are in: {told}"
 
     def _check_groups(self) -> None:
         """Refuse two pruners of the same channels."""
@@ -326,6 +355,7 @@ class ModelPruner:
         """Return plain values and tensors that ``load`` goes on from."""
         return {
             "asked": self._asked,
+            "frozen": self._frozen,
             "begun": self._begun,
             "at": list(self._at),
             "fresh": [sorted(one) for one in self._fresh],

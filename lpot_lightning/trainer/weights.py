@@ -130,5 +130,18 @@ def _masked(path: str, masks: Masks) -> tuple[Weights, str]:
     except QuantizationError as error:  # a training is not lost for it
         why = f"cannot be read with `weights_only=True` ({in_short(error.__cause__ or error)})"
         return Weights(), why
-    held = masks.hold_in(weights.state)
-    return weights, "" if held else "is from before the target sparsity was reached"
+    return weights, "" if masks.hold_in(weights.state) else _why_not(weights, masks)
+
+
+def _why_not(weights: Weights, masks: Masks) -> str:
+    """Return why a checkpoint has not all the zeros of the pruned model."""
+    callbacks = (weights.checkpoint or {}).get("callbacks") or {}
+    states = [one["pruner"] for one in callbacks.values() if "pruner" in one]
+    if any(masks.are(one.get("masks")) for one in states):
+        return (
+            "was pruned as far, and holds weights that the masks were not applied to, as an average"
+            " of your own: `callback.masks.apply_to(average)` does it"
+        )
+    if states:
+        return "is from before the target sparsity was reached"
+    return "has no masks, and not all the zeros of the pruned model"

@@ -469,8 +469,8 @@ def test_a_weight_that_gets_no_gradient(workspace):
             self.net[0].weight.requires_grad_(False)
 
     with pytest.raises(PruningError, match=r"`net.0.weight` is to be pruned by .* exclude it by"):
-        pruned(pruning(workspace, GRADIENT), Frozen())
-    callback = pruning(workspace, {**GRADIENT, "excluded_names": "net.0.*"})
+        pruned(pruning(workspace, {**GRADIENT, "names": "net.*.weight"}), Frozen())
+    callback = pruning(workspace, GRADIENT)  # unasked, it is left alone
     pruned(callback, Frozen())
     assert callback.result.reached
 

@@ -209,3 +209,7 @@ def test_the_programs_and_yamls_of_the_page_on_pruning(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(import torch\n.*?)```", text, re.DOTALL)
     said = output_of(tmp_path, "-c", program)
     assert re.search(r"^(met|not_met) 0\.5$", said, re.MULTILINE), said
+    (program,) = re.findall(r"```python\n(import copy\n.*?)```", text, re.DOTALL)
+    said = output_of(tmp_path, "-c", program)
+    assert re.search(r"^0\.5$", said, re.MULTILINE), said
+    assert re.search(r"judging the weights of .*\.ckpt", said), said

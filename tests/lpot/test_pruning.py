@@ -154,6 +154,35 @@ def test_channels_are_cut_out_of_the_model(
     assert torch.equal(load(*files, Net())(x), pruned(x))
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 4
+        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.out = nn.Linear(WIDTH, KINDS)
+
+    def forward(self, x):
+        x = torch.stack((x, 0.5 * x), dim=1)
+        parts = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
+        return self.out((x + self.proj(heads.transpose(1, 2).flatten(2))).mean(1))
+
+
+def test_attention_heads_are_cut_out_of_the_model(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path, {"pattern": "channel"}))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pruned = pruning(Attending(), None, training(pruning), loader(), accuracy)
+    assert pruned.num_heads == 2
+    assert pruned.qkv.weight.shape == (3 * WIDTH // 2, WIDTH)
+    assert pruned.proj.weight.shape == (WIDTH, WIDTH // 2)
+    files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
+    x = torch.randn(5, WIDTH)
+    again = load(*files, Attending())
+    assert again.num_heads == 2
+    assert torch.equal(again(x), pruned(x))
+
+
 def test_channels_in_a_loop_of_hooks_alone() -> None:
     pruning, model = Pruning(conf(None, {"pattern": "channel"})), net()
     pruning.model, pruning.eval_dataloader = model, loader()
@@ -377,3 +406,145 @@ def test_a_conf_that_is_none_is_refused(given: dict[str, Any], said: str) -> Non
     with pytest.raises(ConfError) as caught:
         Pruning(**given)
     assert str(caught.value) == said
+
+
+def test_what_is_frozen_is_left_alone_and_told(caplog: Any) -> None:
+    pruning, model = Pruning(conf()), net()
+    model.up.requires_grad_(False)
+    pruning.model = model
+    with caplog.at_level(logging.INFO, "lpot_lightning"):
+        pruning.on_epoch_begin(0)
+    assert "nothing trains it when pruning begins: `up`" in caplog.text
+    training(pruning)(model)
+    assert zeros(model) == {"up.weight": 0, "out.weight": 24}
+
+
+def test_masks_are_applied_to_an_average_of_ones_own() -> None:
+    pruning, model = Pruning(conf()), net()
+    assert pruning.masks is None
+    pruning.model = model
+    average = copy.deepcopy(model)
+    training(pruning)(model)
+    assert pruning.masks is not None
+    pruning.masks.apply_to(average)
+    assert zeros(average) == {"up.weight": 64, "out.weight": 24}
+
+
+# -- LPOT's YAML of BERT: heads and neurons by the number of the layer ---------------------------
+
+HEADS, SIZE, LAYERS = 4, 4, 2
+HEAD_CONF = """
+model:
+  name: bert
+  framework: pytorch
+pruning:
+  approach:
+    weight_compression:
+      start_epoch: 1
+      end_epoch: 1
+      pruners:
+        - !Pruner
+          prune_type: gradient_sensitivity
+          names: [
+            bert.encoder.layer.*.attention.self.query.weight,
+            bert.encoder.layer.*.attention.self.query.bias,
+            bert.encoder.layer.*.attention.self.key.weight,
+            bert.encoder.layer.*.attention.self.key.bias,
+            bert.encoder.layer.*.attention.self.value.weight,
+            bert.encoder.layer.*.attention.self.value.bias]
+          parameters: {target: 2, normalize: true, stride: 4, transpose: false,
+                       importance_inputs: [head_mask], importance_metric: abs_gradient}
+        - !Pruner
+          prune_type: gradient_sensitivity
+          names: [bert.encoder.layer.*.attention.output.dense.weight]
+          parameters: {target: 2, normalize: true, stride: 4, transpose: true,
+                       importance_inputs: [head_mask], importance_metric: abs_gradient}
+        - !Pruner
+          prune_type: gradient_sensitivity
+          names: [bert.encoder.layer.*.intermediate.dense.weight,
+                  bert.encoder.layer.*.intermediate.dense.bias]
+          parameters: {target: 10, normalize: false, stride: 1, transpose: false,
+                       importance_inputs: [bert.encoder.layer.*.intermediate.dense.weight,
+                                           bert.encoder.layer.*.intermediate.dense.bias],
+                       importance_metric: weighted_gradient}
+        - !Pruner
+          prune_type: gradient_sensitivity
+          names: [bert.encoder.layer.*.output.dense.weight]
+          parameters: {target: 10, normalize: false, stride: 1, transpose: true,
+                       importance_inputs: [bert.encoder.layer.*.intermediate.dense.weight,
+                                           bert.encoder.layer.*.intermediate.dense.bias],
+                       importance_metric: weighted_gradient}
+tuning:
+  accuracy_criterion: {absolute: 1}
+"""
+
+
+class BertLayer(nn.Module):
+    """With the names of the layers of BERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = HEADS * SIZE
+        self.attention = nn.ModuleDict()
+        kinds = ("query", "key", "value")
+        self.attention["self"] = nn.ModuleDict({one: nn.Linear(width, width) for one in kinds})
+        self.attention["output"] = nn.ModuleDict({"dense": nn.Linear(width, width)})
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, 24)})
+        self.output = nn.ModuleDict({"dense": nn.Linear(24, width)})
+
+    def forward(self, x, head_mask):
+        kinds = self.attention["self"].values()
+        q, k, v = (one(x).unflatten(-1, (HEADS, SIZE)).transpose(1, 2) for one in kinds)
+        seen = (q @ k.mT / 2).softmax(-1) * head_mask[:, None, None]
+        x = x + self.attention["output"]["dense"]((seen @ v).transpose(1, 2).flatten(2))
+        return x + self.output["dense"](self.intermediate["dense"](x).relu())
+
+
+class BertLike(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.ModuleList(BertLayer() for _ in range(LAYERS))
+        encoder = nn.ModuleDict({"layer": layers})
+        self.bert = nn.ModuleDict({"encoder": encoder})
+        self.head = nn.Linear(HEADS * SIZE, KINDS)
+
+    def forward(self, x, head_mask=None):
+        x = x.repeat(1, 2)[:, None].expand(-1, 3, -1)
+        ones = torch.ones(LAYERS, HEADS) if head_mask is None else head_mask
+        for layer, mask in zip(self.bert["encoder"]["layer"], ones, strict=True):
+            x = layer(x, mask)
+        return self.head(x.mean(1))
+
+
+def test_lpots_yaml_of_bert_prunes_what_lpot_pruned(tmp_path: Path, caplog: Any) -> None:
+    workspace = f"  workspace: {{path: {tmp_path}}}\n"
+    (tmp_path / "head_conf.yaml").write_text(HEAD_CONF + workspace)
+    pruning = Pruning(tmp_path / "head_conf.yaml")
+
+    def train(model: nn.Module) -> None:
+        sgd = torch.optim.SGD(model.parameters(), 0.1)
+        for epoch in range(2):
+            pruning.on_epoch_begin(epoch)
+            for number, (x, y) in enumerate(loader()):
+                pruning.on_batch_begin(number)
+                sgd.zero_grad()
+                mask = torch.ones(LAYERS, HEADS, requires_grad=True)
+                nn.functional.cross_entropy(model(x, head_mask=mask), y).backward()
+                pruning.on_post_grad()
+                sgd.step()
+                pruning.on_batch_end()
+            pruning.on_epoch_end()
+
+    with caplog.at_level(logging.INFO, "lpot_lightning"):
+        pruned = pruning(BertLike(), q_func=train, eval_func=accuracy)
+    assert pruning.result is not None
+    assert pruning.result.reached
+    assert "any text" not in caplog.text
+    for layer in pruned.bert["encoder"]["layer"]:
+        rows = [one.weight.eq(0).all(1) for one in layer.attention["self"].values()]
+        columns = layer.attention["output"]["dense"].weight.eq(0).all(0)
+        assert [int(one.sum()) for one in (*rows, columns)] == [8] * 4
+        assert all(torch.equal(one, columns) for one in rows)
+        neurons = layer.intermediate["dense"].weight.eq(0).all(1)
+        assert neurons.sum() == 14
+        assert torch.equal(neurons, layer.output["dense"].weight.eq(0).all(0))

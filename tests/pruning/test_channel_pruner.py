@@ -196,3 +196,31 @@ def test_a_layer_of_another_shape_is_refused():
         PruningError, match="`one.weight` was exchanged .* and channels were chosen"
     ):
         pruner.apply()
+
+
+def test_channels_that_a_frozen_layer_gives_stay():
+    model, found = made()
+    model.stem.requires_grad_(False)  # it shares its channels with `two`
+    told = []
+    asked = pruners({"pattern": "channel"}, end_epoch=0, target_sparsity=0.5)
+    pruner = ModelPruner(model, asked, channels=found, say=told.append)
+    pruner.begin_epoch(0)
+    assert [gone(one.weight) for one in (model.stem, model.one, model.two)] == [0, 6, 0]
+    assert told[1] == (
+        "not pruned, because layers that nothing trains give them, too: the channels of `stem`"
+    )
+
+
+def test_channels_of_a_frozen_layer_go_where_it_is_named():
+    model, found = made()
+    model.stem.requires_grad_(False)
+    pruner = on(model, found, {"names": ["stem.weight"]}, end_epoch=0, target_sparsity=0.5)
+    pruner.begin_epoch(0)
+    assert gone(model.stem.weight) == 4
+
+
+def test_a_frozen_norm_keeps_nobody_from_being_pruned():
+    model, found = made()
+    model.norm.requires_grad_(False)
+    on(model, found, end_epoch=0, target_sparsity=0.5).begin_epoch(0)
+    assert gone(model.stem.weight) == 4

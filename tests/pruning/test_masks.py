@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, PruningError
 from lpot_lightning.pruning.masks import Masks
 
 
@@ -64,6 +65,111 @@ def test_another_model_of_the_same_names_is_masked_too():
     assert torch.equal(other[0].weight == 0, masks.pruned("0.weight"))
     assert masks.hold_in(other.state_dict())
     assert not masks.hold_in(net().state_dict())
+
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.twin = net(), nn.Linear(4, 2)
+
+
+def masked_whole():
+    model = Whole()
+    masks = Masks(model)
+    for name in ("net.0.weight", "twin.weight"):
+        masks.prune(name, model.get_parameter(name) < 0)
+    return model, masks
+
+
+def is_masked(tensor, masks, name):
+    return torch.equal(tensor == 0, masks.pruned(name))
+
+
+def test_copies_of_a_module_in_it_are_masked_too():
+    model, masks = masked_whole()
+    part = copy.deepcopy(model.net)
+    masks.apply_to(part)
+    assert is_masked(part[0].weight, masks, "net.0.weight")
+    part = copy.deepcopy(model.net)
+    masks.apply_to(part, path="net")
+    assert is_masked(part[0].weight, masks, "net.0.weight")
+
+
+@pytest.mark.parametrize("path", ["", "net"])
+def test_a_state_dict_is_masked_in_place(path):
+    model, masks = masked_whole()
+    state = {name: one.half() for name, one in model.get_submodule(path).state_dict().items()}
+    masks.apply_to(state)
+    name = "net.0.weight".removeprefix(f"{path}." if path else "")
+    assert is_masked(state[name], masks, "net.0.weight")
+    assert not (model.net[0].weight == 0).any()
+
+
+def test_a_copy_of_one_of_several_modules_needs_its_path():
+    model = nn.ModuleDict({"one": net(), "two": net()})
+    masks = Masks(model)
+    masks.prune("one.0.weight", model["one"][0].weight < 0)
+    masks.prune("two.0.weight", model["two"][0].weight > 0)
+    with pytest.raises(PruningError) as caught:
+        masks.apply_to(net())
+    assert str(caught.value) == "this can be a copy of `one`, `two`: say of which by `path`"
+    part = net()
+    masks.apply_to(part, path="two")
+    assert is_masked(part[0].weight, masks, "two.0.weight")
+
+
+@pytest.mark.parametrize(
+    ("other", "path", "said"),
+    [
+        (
+            nn.Linear(3, 3),
+            None,
+            "to has no `net.0.weight`, and [3, 2, 3, 3] is pruned: give",
+        ),
+        (
+            {"net.0.weight": torch.ones(2)},
+            None,
+            "to has [2] as `net.0.weight`, and [3, 2, 3, 3]",
+        ),
+        (nn.Linear(3, 3), "net", "to be applied to has no `0.weight`, and [3, 2, 3, 3] is pruned"),
+        (nn.Linear(3, 3), "head", "`path` is `head`, and nothing in it is pruned"),
+    ],
+)
+def test_what_is_no_copy_is_refused_and_left(other, path, said):
+    _, masks = masked_whole()
+    with pytest.raises(PruningError) as caught:
+        masks.apply_to(other, path)
+    assert said in str(caught.value)
+
+
+def test_a_copy_of_which_a_part_does_not_fit_is_left_as_it_is():
+    model, masks = masked_whole()
+    other = copy.deepcopy(model)
+    other.twin = nn.Linear(2, 2)
+    with pytest.raises(PruningError, match=r"has \[2, 2\] as `twin.weight`"):
+        masks.apply_to(other)
+    assert torch.equal(other.net[0].weight, model.net[0].weight)
+
+
+def test_tied_weights_of_a_state_dict_are_masked_by_all_names():
+    model = Whole()
+    model.tied = model.twin
+    masks = Masks(model)
+    masks.prune("twin.weight", model.twin.weight < 0)
+    state = {name: one.clone() for name, one in model.state_dict().items()}
+    masks.apply_to(state)
+    assert torch.equal(state["tied.weight"], state["twin.weight"])
+    del state["tied.weight"]
+    masks.apply_to(state)
+
+
+def test_they_know_their_state():
+    model, masks = masked_whole()
+    state = masks.state()
+    assert masks.are(state)
+    masks.prune("twin.weight", model.twin.weight > 0)
+    assert not masks.are(state)
+    assert not masks.are(None)
 
 
 def test_they_survive_a_checkpoint_as_plain_bits():

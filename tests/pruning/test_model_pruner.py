@@ -351,7 +351,8 @@ def test_a_state_of_what_waits_that_is_damaged(damaged):
 def test_a_frozen_weight_has_no_sensitivity():
     model = net()
     model.fc.requires_grad_(False)
-    pruner = on(model, {"prune_type": "gradient_sensitivity"}, end_epoch=1)
+    asked = {"prune_type": "gradient_sensitivity", "names": ["fc.weight"]}
+    pruner = on(model, asked, end_epoch=1)
     trained(model, pruner, 1)
     with pytest.raises(PruningError) as caught:
         pruner.begin_epoch(1)

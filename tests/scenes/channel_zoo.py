@@ -130,6 +130,88 @@ def transformer():
     return model
 
 
+class Packed(nn.Module):
+    """As in a ViT: one layer gives queries, keys and values; there is a bias for each head.
+
+    Args:
+        order: of the dimensions that its rows are: parts first, or heads first.
+        joined: how the heads are put together, which may know their width by heart.
+    """
+
+    def __init__(self, order="parts", joined="flatten", width=16, heads=4):
+        super().__init__()
+        self.num_heads, self.head_dim, self.order, self.joined = (
+            heads,
+            width // heads,
+            order,
+            joined,
+        )
+        self.attn_dim, self.dim = width, width
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.randn(heads, 1, 1))
+
+    def forward(self, x):
+        b, n, c = x.shape
+        if self.order == "parts":
+            parts = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        else:
+            parts = self.qkv(x).reshape(b, n, self.num_heads, 3, -1).permute(3, 0, 2, 1, 4)
+        q, k, v = parts.unbind(0)
+        y = ((q @ k.mT + self.bias).softmax(-1) @ v).transpose(1, 2)
+        width = {"input": c, "dim": self.dim, "attn_dim": self.attn_dim, "flatten": -1}
+        return self.proj(y.reshape(b, n, width[self.joined]))
+
+
+class KeysAndValues(nn.Module):
+    """One layer for queries, one for keys and values, wider than what they read."""
+
+    def __init__(self, width=16, heads=3, size=8):
+        super().__init__()
+        self.dim_head = size  # and nothing says how many there are
+        self.to_q = nn.Linear(width, heads * size, bias=False)
+        self.to_kv = nn.Linear(width, 2 * heads * size, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(heads * size, width), nn.Dropout(0.1))
+
+    def forward(self, x):
+        parts = self.to_q(x), *self.to_kv(x).chunk(2, -1)
+        q, k, v = (one.unflatten(-1, (-1, self.dim_head)).transpose(1, 2) for one in parts)
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Values(nn.Module):
+    """Of a BERT: the layer that reads the heads is another module's."""
+
+    def __init__(self, width=16, heads=4):
+        super().__init__()
+        self.num_attention_heads, self.all_head_size = heads, width
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x):
+        parts = self.query(x), self.key(x), self.value(x)
+        heads = self.num_attention_heads
+        q, k, v = (one.unflatten(-1, (heads, -1)).transpose(1, 2) for one in parts)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return y.reshape(*y.shape[:2], self.all_head_size)
+
+
+def stream_of(*attentions, width=16):
+    """Attentions that are added to a stream, and norms before them."""
+    layers = {"stem": nn.Linear(6, width), "attn": nn.ModuleList(attentions)}
+    norms = nn.ModuleList(nn.LayerNorm(width) for _ in attentions)
+
+    def forward(m, x):
+        x = m.stem(x)
+        for norm, attention in zip(m.norms, m.attn, strict=True):
+            x = x + attention(norm(x))
+        return m.head(x.mean(1))
+
+    return Made(forward, **layers, norms=norms, head=nn.Linear(width, 3))
+
+
+def bert():
+    return stream_of(*(nn.Sequential(Values(), nn.Linear(16, 16)) for _ in range(2)))
+
+
 def torch_transformer():
     layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.1)
     return nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
@@ -271,6 +353,43 @@ def grouped():
     )
 
 
+class Bottleneck(nn.Module):
+    """Of a ResNeXt or RegNet: its middle convolution has groups."""
+
+    def __init__(self, before, width, after, groups, stride=1):
+        super().__init__()
+        self.a, self.c = conv_bn(before, width, 1), conv_bn(width, after, 1)
+        self.b = conv_bn(width, width, groups=groups, stride=stride)
+        self.down = conv_bn(before, after, 1, stride=stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        return (self.down(x) + self.c(self.b(self.a(x).relu()).relu())).relu()
+
+
+def bottlenecks(groups):
+    """With a width of 16, 8 groups go as a whole, and of 2 the channels at the same places."""
+    blocks = Bottleneck(8, 16, 8, groups), Bottleneck(8, 16, 12, groups, stride=2)
+    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(conv_bn(3, 8), nn.ReLU(), *blocks, *pooled, nn.Linear(12, 3))
+
+
+def grouped_decoder(groups):
+    up = nn.ConvTranspose2d(8, 12, 2, 2, groups=groups)
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), up, nn.ReLU(), nn.Conv2d(12, 2, 1))
+
+
+def groups_in_a_row():
+    """The first goes by four groups of 4 to 6, the second by two of 12 to 8: two parts are left."""
+    convs = nn.Conv2d(16, 24, 3, groups=4), nn.ReLU(), nn.Conv2d(24, 16, 3, groups=2), nn.ReLU()
+    return nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), *convs, nn.Conv2d(16, 2, 1))
+
+
+def widened():
+    """Two outputs of each input by itself."""
+    wide = nn.Conv1d(8, 16, 3, groups=8)
+    return nn.Sequential(nn.Conv1d(2, 8, 3), nn.ReLU(), wide, nn.ReLU(), nn.Conv1d(16, 3, 3))
+
+
 def recurrent():
     def forward(m, x):
         return m.head(F.relu(m.mid(m.rnn(F.relu(m.stem(x)))[0][:, -1])))
@@ -330,6 +449,7 @@ def _keywords(generator):
 
 
 RESNET = {"0.0": 8, "2.one.0": 8, "3.one.0": 12, "3.two.0": 12, "4.one.0": 12}
+HEADS = {"blocks.0.up": 24, "blocks.1.up": 24, "blocks.0.v": 2, "blocks.1.v": 2}
 CASES = {
     "plain": Case(plain, {"0": 8, "3": 6, "6": 10}),
     "resnet": Case(resnet, RESNET),
@@ -338,7 +458,19 @@ CASES = {
     "dense": Case(dense, {"a.0": 4, "b.0": 5, "c.0": 6}),
     "concat_and_add": Case(concat_and_add, {"both": 4, "both#1": 6}),
     "gated": Case(gated, {"gate": 8}, sizes=(6,)),
-    "transformer": Case(transformer, {"blocks.0.up": 24, "blocks.1.up": 24}, calls_=_ids),
+    "transformer": Case(transformer, HEADS, calls_=_ids),
+    "packed_heads": Case(
+        lambda: stream_of(Packed(), Packed()), {"attn.0.qkv": 4, "attn.1.qkv": 4}, sizes=(5, 6)
+    ),
+    "heads_first": Case(lambda: stream_of(Packed("heads")), {"attn.0.qkv": 4}, sizes=(5, 6)),
+    "two_heads": Case(lambda: stream_of(Packed("heads", heads=2)), {"attn.0.qkv": 2}, sizes=(5, 6)),
+    "heads_of_a_told_width": Case(
+        lambda: stream_of(Packed(joined="attn_dim"), Packed(joined="dim", heads=8)),
+        {"attn.0.qkv": 4, "attn.1.qkv": 8},
+        sizes=(5, 6),
+    ),
+    "keys_and_values": Case(lambda: stream_of(KeysAndValues()), {"attn.0.to_kv": 3}, sizes=(5, 6)),
+    "bert": Case(bert, {"attn.0.0.value": 4, "attn.1.0.value": 4}, sizes=(5, 6)),
     "torch_transformer": Case(
         torch_transformer, {f"0.layers.{i}.linear1": 12 for i in (0, 1)}, sizes=(5, 8)
     ),
@@ -352,7 +484,16 @@ CASES = {
     "distribution": Case(distribution, {"stem": 8}, sizes=(6,)),
     "two_names": Case(two_names, {"net.0": 8}, sizes=(6,)),
     "sigmoid": Case(sigmoid, {"2": 7}, sizes=(6,)),
-    "grouped": Case(grouped, {"7": 6}),
+    "grouped": Case(grouped, {"0.0": 4, "7": 6}),
+    "many_groups": Case(lambda: bottlenecks(8), {"0.0": 8, "2.a.0": 8, "3.a.0": 8, "3.c.0": 12}),
+    "few_groups": Case(
+        lambda: bottlenecks(2),
+        {"0.0": 8, "2.a.0": 8, "2.b.0": 8, "3.a.0": 8, "3.b.0": 8, "3.c.0": 12},
+    ),
+    "grouped_decoder": Case(lambda: grouped_decoder(4), {"0": 4}),
+    "grouped_decoder_by_place": Case(lambda: grouped_decoder(2), {"0": 4, "2": 6}),
+    "groups_in_a_row": Case(groups_in_a_row, {"0": 2, "4": 8}),
+    "widened": Case(widened, {"0": 8}, sizes=(2, 20)),
     "recurrent": Case(recurrent, {"mid": 7}, sizes=(4, 5)),
     "two_parts": Case(two_parts, {"enc.0": 10, "head.0": 9}, calls_=_parts),
 }

@@ -1,5 +1,9 @@
 """Weights that another callback averages while they are pruned."""
 
+import copy
+import logging
+
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import (
@@ -137,3 +141,133 @@ def test_the_average_is_what_the_dense_baseline_was_measured_of(workspace):
     fit(callback, EMAWeightAveraging(decay=0.9), True, seen)
     assert zeros(seen.validated[1]) == dict.fromkeys(WEIGHTS, 0.0)
     assert callback.result.status == "met"
+
+
+# -- averages of the user's own -------------------------------------------------------------------
+
+
+class Own(pl.Callback):
+    """An average that no callback of Lightning's keeps; checkpoints hold it."""
+
+    def __init__(self, callback, of, masked):
+        self.callback, self.of, self.masked = callback, of, masked
+
+    def on_fit_start(self, trainer, module):
+        self.average = copy.deepcopy(module.get_submodule(self.of))
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer, module, *_):
+        now = module.get_submodule(self.of).parameters()
+        for mean, one in zip(self.average.parameters(), now, strict=True):
+            mean.lerp_(one, 0.2)
+        if self.masked:
+            self.callback.masks.apply_to(self.average)
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        mean = self.average.state_dict(prefix=f"{self.of}." if self.of else "")
+        checkpoint["state_dict"].update({name: one.clone() for name, one in mean.items()})
+
+
+@pytest.mark.parametrize("of", ["", "net"])
+def test_an_average_of_ones_own_is_judged_where_it_is_masked(tmp_path, workspace, of, caplog):
+    caplog.set_level(logging.INFO)
+    callback, saved = pruning(workspace), checkpoints(tmp_path / "saved")
+    own = Own(callback, of, masked=True)
+    _, module = pruned(callback, None, own, saved)
+    assert f"judging the weights of `{saved.best_model_path}`" in caplog.text
+    assert halved(own.average)
+    judged = callback.result.model.net[0].weight
+    assert torch.equal(judged, own.average.get_parameter("0.weight" if of else "net.0.weight"))
+    assert not torch.equal(judged, module.net[0].weight)
+
+
+def test_an_average_that_is_not_masked_is_told_as_such(tmp_path, workspace, caplog):
+    """It is of the target epoch, and not from before it."""
+    caplog.set_level(logging.INFO)
+    callback, saved = pruning(workspace), checkpoints(tmp_path / "saved")
+    pruned(callback, None, Own(callback, "net", masked=False), saved)
+    assert (
+        f"`{saved.best_model_path}` was pruned as far, and holds weights that the masks were not"
+        " applied to, as an average of your own: `callback.masks.apply_to(average)` does it: judg"
+    ) in caplog.text
+    assert halved(callback.result.model)
+
+
+class SavesOthers(Rolling):
+    def on_save_checkpoint(self, checkpoint):
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: one + 1 for name, one in state.items()}
+
+
+def test_a_checkpoint_without_masks_is_told_as_such(tmp_path, workspace, caplog):
+    caplog.set_level(logging.INFO)
+    saved = checkpoints(tmp_path / "saved", save_weights_only=True)
+    pruned(pruning(workspace), SavesOthers(), saved)
+    told = "has no masks, and not all the zeros of the pruned model: judging the current weights"
+    assert f"`{saved.best_model_path}` {told}" in caplog.text
+
+
+class ScheduleFree(torch.optim.Optimizer):
+    """SGD as of Defazio et al., "The road less scheduled", 2024: it evaluates by an average."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr, "beta": 0.9, "step": 0, "train": True})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure()
+        for group in self.param_groups:
+            group["step"] += 1
+            for y in (one for one in group["params"] if one.grad is not None):
+                z = self.state[y].setdefault("z", y.clone())
+                x = (y - (1 - group["beta"]) * z) / group["beta"]
+                z.sub_(y.grad, alpha=group["lr"])
+                x.lerp_(z, 1 / group["step"])
+                y.copy_(x.lerp_(z, 1 - group["beta"]))
+        return loss
+
+    @torch.no_grad()
+    def swap(self, train):
+        for group in self.param_groups:
+            share = 1 - group["beta"]
+            for y in group["params"] if group["train"] != train else ():
+                z = self.state[y].get("z", y)
+                y.copy_(y.lerp(z, share) if train else (y - share * z) / (1 - share))
+            group["train"] = train
+
+
+class Free(Rolling):
+    """Puts the weights back that it trains with when the hook ``back`` is called."""
+
+    def __init__(self, back):
+        super().__init__()
+        setattr(self, back, lambda *_: self.optimizers().optimizer.swap(train=True))
+
+    def configure_optimizers(self):
+        return ScheduleFree(self.parameters(), 0.05)
+
+    def on_validation_epoch_start(self):
+        self.optimizers().optimizer.swap(train=False)
+
+
+@pytest.mark.parametrize(
+    ("back", "saved_when"),
+    [
+        ("on_train_batch_start", {}),
+        ("on_validation_epoch_end", {"save_on_train_epoch_end": False}),
+        ("on_validation_end", {"save_on_train_epoch_end": True}),
+    ],
+)
+def test_what_a_schedule_free_optimizer_puts_in_place_is_masked(
+    tmp_path, workspace, back, saved_when
+):
+    callback, seen = pruning(workspace), Seen()
+    saved = checkpoints(tmp_path / "saved", **saved_when)
+    one, module = pruned(callback, Free(back), seen, saved)
+    shares = [zeros(weights)["net.0.weight"] for weights in seen.validated]
+    assert shares == sorted(shares)
+    assert halved(seen.validated[-1])
+    assert halved(weights_at(saved.last_model_path))
+    assert callback.result.reached
+    held = one.optimizers[0].state[module.net[0].weight]["z"]
+    assert not (held == 0).any()  # without the masks this is what comes back

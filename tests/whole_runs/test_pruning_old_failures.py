@@ -186,7 +186,7 @@ def test_d3_what_else_was_lost_with_the_parameter(workspace):
         def training_step(self, batch, batch_idx):
             return F.cross_entropy(self.net(batch[0]) + 0 * self.twin(batch[0]).sum(), batch[1])
 
-    callback, module = pruning(workspace), Half()
+    callback, module = pruning(workspace, {"names": "net.*.weight"}), Half()
     pruned(callback, module, precision="bf16-true")
     assert module.twin.weight is module.net[0].weight
     assert module.net[0].weight.dtype == torch.bfloat16

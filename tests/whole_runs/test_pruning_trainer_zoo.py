@@ -270,10 +270,10 @@ def test_a_module_that_is_built_late(workspace):
     assert halved(module)
 
 
-def test_a_weight_that_is_frozen(workspace):
+def test_a_weight_that_is_frozen_and_named(workspace):
     module = Rolling()
     module.net[0].weight.requires_grad_(False)
-    pruned(pruning(workspace), module)
+    pruned(pruning(workspace, {"names": "net.*.weight"}), module)
     assert halved(module)
 
 

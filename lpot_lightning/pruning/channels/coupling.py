@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from lpot_lightning.pruning.channels.group import ChannelGroups, Group, Slices
-from lpot_lightning.pruning.channels.layers import ROOTS, Dims, Side, given_by, read_by
+from lpot_lightning.pruning.channels.layers import (
+    ROOTS,
+    Dims,
+    Side,
+    given_by,
+    is_grouped,
+    read_by,
+)
 from lpot_lightning.pruning.channels.trace import Graph, NodeSide, Pair, spread
 
 Class = dict[NodeSide, list[int]]
@@ -156,7 +164,8 @@ def _add_layer(draft: Draft, path: str, layer: nn.Module, reads: bool, index: Te
     pairs = ((draft.zeroed, side.zeroed), (draft.read, side.read), (draft.carried, side.carried))
     for into, dims in pairs:
         _add_tensors(into, path, layer, dims, index)
-    draft.sizes += [(path, size, index.shape[1]) for size in side.sizes]
+    for size in side.sizes:
+        draft.sizes.append((path, size, index.shape[1] // _width_of(layer, size)))
 
 
 def _add_tensors(
@@ -168,7 +177,20 @@ def _add_tensors(
             continue
         if name not in layer._parameters and name not in layer._buffers:
             raise Unfit(f"the `{name}` of `{path}` is computed from others")
-        _add(into, f"{path}.{name}".lstrip("."), tensor, dim, index)
+        by_place = isinstance(layer, _ConvNd) and is_grouped(layer) and dim == 1
+        at = _in_each_group(index, tensor.shape[1]) if by_place else index
+        _add(into, f"{path}.{name}".lstrip("."), tensor, dim, at)
+
+
+def _width_of(layer: nn.Module, size: str) -> int:
+    """Return how many of the channels that a layer reads count as one in an attribute."""
+    grouped = isinstance(layer, _ConvNd) and size == "groups"
+    return layer.in_channels // layer.groups if grouped else 1  # type: ignore[operator,return-value]
+
+
+def _in_each_group(index: Tensor, width: int) -> Tensor:
+    """Return the places of channels in the groups of a convolution, each once."""
+    return torch.stack([(one % width).unique() for one in index])
 
 
 def _add(into: list[Slices], name: str, tensor: Tensor, dim: int, index: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from lpot_lightning.errors import in_short
 from lpot_lightning.pruning.channels.coupling import coupled
 from lpot_lightning.pruning.channels.entering import CallsByPath, check_calls, random_numbers_kept
 from lpot_lightning.pruning.channels.group import ChannelGroups, Group
+from lpot_lightning.pruning.channels.heads import head_groups
 from lpot_lightning.pruning.channels.layers import ROOTS
 from lpot_lightning.pruning.channels.proof import Proof
 from lpot_lightning.pruning.channels.trace import graph_of, torch_pruning
@@ -45,7 +46,8 @@ def find_groups(model: nn.Module, calls: CallsByPath) -> ChannelGroups:
     with random_numbers_kept(ours):
         with torch.no_grad():
             check_calls(ours, calls)
-        return _proved(Proof(ours, calls), _followed(ours, calls))
+        proof = Proof(ours, calls)
+        return _with_heads(ours, calls, proof, _proved(proof, _followed(ours, calls)))
 
 
 def _as_needed(model: nn.Module) -> nn.Module:
@@ -65,11 +67,26 @@ def _followed(model: nn.Module, calls: CallsByPath) -> ChannelGroups:
         return ChannelGroups((), dict.fromkeys(layers, reason))
 
 
+def _with_heads(
+    model: nn.Module, calls: CallsByPath, proof: Proof, found: ChannelGroups
+) -> ChannelGroups:
+    """Return what was found and the attention heads besides, where they can be cut together."""
+    excluded = dict(found.excluded)
+    heads = head_groups(model, calls, proof, excluded)
+    groups = _together(proof, [*found, *heads], excluded) if heads else found.groups
+    return _sorted_out(groups, excluded)
+
+
 def _proved(proof: Proof, found: ChannelGroups) -> ChannelGroups:
     excluded = dict(found.excluded)
-    groups = tuple(_good(proof, found.groups, excluded))
+    return _sorted_out(_good(proof, found.groups, excluded), excluded)
+
+
+def _sorted_out(groups: Sequence[Group], excluded: Mapping[str, str]) -> ChannelGroups:
+    """Return the groups, and reasons of those layers only that none of them cuts."""
     cut = {layer for group in groups for layer in group.layers}
-    return ChannelGroups(groups, {path: why for path, why in excluded.items() if path not in cut})
+    left = {path: why for path, why in excluded.items() if path not in cut}
+    return ChannelGroups(tuple(groups), left)
 
 
 def _good(proof: Proof, groups: Sequence[Group], excluded: dict[str, str]) -> list[Group]:

@@ -13,11 +13,20 @@ Dims = dict[str, int]
 
 ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
 """Layers that channels are followed from."""
+HEADS = ("num_heads", "n_heads", "n_head", "nheads", "nhead", "heads", "num_attention_heads")
+"""Attributes by which people's attention tells how many heads it has."""
+HEAD_WIDTHS = ("head_dim", "dim_head", "d_head", "head_size", "attention_head_size")
+"""By which it tells how wide a head is."""
+WIDTHS_OF_HEADS = ("all_head_size", "attn_dim", "inner_dim")
+"""By which it tells how wide all of them are."""
+WIDTHS = ("dim", "embed_dim", "hidden_dim", "hidden_size", "d_model", "width", "channels")
+"""By which it may mean that, too, or what it reads."""
 SIZES = frozenset(
     ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
     + ("num_parameters", "embedding_dim")
+    + (HEADS + WIDTHS_OF_HEADS + WIDTHS)
 )
-"""All attributes that tell how many channels a layer has."""
+"""All attributes that tell how many channels or heads a layer has."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +68,43 @@ def read_by(layer: nn.Module) -> Side | str:
     """Return what the channels that ``layer`` reads are in it, or why they cannot be cut."""
     if isinstance(layer, nn.Linear):
         return Side({}, {"weight": 1}, {}, ("in_features",))
-    if isinstance(layer, _ConvNd) and layer.groups == 1:
-        return Side({}, {"weight": 0 if layer.transposed else 1}, {}, ("in_channels",))
+    if isinstance(layer, _ConvNd) and not _is_depthwise(layer):
+        return _read_by_conv(layer)
     return given_by(layer)
 
 
+def is_grouped(conv: _ConvNd) -> bool:
+    """Return whether a convolution has groups, and is no depthwise one for Torch-Pruning."""
+    return 1 < conv.groups != conv.out_channels
+
+
+def goes_by_groups(conv: _ConvNd) -> bool:
+    """Return whether groups go as a whole, not a channel of each; the finer choice of the two."""
+    return conv.groups >= min(conv.in_channels, conv.out_channels) // conv.groups
+
+
+def _is_depthwise(conv: _ConvNd) -> bool:
+    return 1 < conv.groups == conv.out_channels
+
+
 def _given_by_conv(conv: _ConvNd) -> Side | str:
-    if conv.groups == 1:
-        dim = 1 if conv.transposed else 0
-        return Side({"weight": dim, "bias": 0}, {}, {}, ("out_channels",))
-    if conv.groups == conv.out_channels == conv.in_channels:
+    if _is_depthwise(conv):
+        if conv.in_channels != conv.out_channels:
+            return f"is a convolution of {conv.groups} groups with one output each"
         sizes = ("in_channels", "out_channels", "groups")
         return Side({"weight": 0, "bias": 0}, {}, {}, sizes)
-    return f"is a convolution of {conv.groups} groups, which have to stay of one size"
+    if conv.groups > 1 and goes_by_groups(conv):
+        weight = {} if conv.transposed else {"weight": 0}
+        return Side({**weight, "bias": 0}, {}, {}, ("out_channels",))
+    return Side({"weight": 1 if conv.transposed else 0, "bias": 0}, {}, {}, ("out_channels",))
+
+
+def _read_by_conv(conv: _ConvNd) -> Side:
+    if conv.groups > 1 and goes_by_groups(conv):
+        # the inputs of a group are the rows of a transposed one, which give its outputs, too
+        weight = {"weight": 0} if conv.transposed else {}
+        return Side(weight, {}, {}, ("in_channels", "groups"))
+    return Side({}, {"weight": 0 if conv.transposed else 1}, {}, ("in_channels",))
 
 
 def _in_prelu(prelu: nn.PReLU) -> Side:

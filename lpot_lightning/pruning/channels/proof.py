@@ -46,6 +46,10 @@ class Proof:
                 f"`{type(model).__name__}` gives numbers that are not finite on the example batch"
             )
 
+    def lively_copy(self) -> nn.Module:
+        """Return a copy of the model with random values, or its own where these do not suit it."""
+        return copy.deepcopy(self._bases[0])
+
     def complaint(self, groups: Sequence[Group], *, briefly: bool = False) -> str | None:
         """Return what is wrong with cutting ``groups`` together, ``None`` if nothing is.
 

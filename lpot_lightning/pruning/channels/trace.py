@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from lpot_lightning.errors import ConfError
 from lpot_lightning.pruning.channels.entering import CallsByPath, entered
+from lpot_lightning.pruning.channels.layers import goes_by_groups, is_grouped
 
 NodeSide = tuple[Any, bool]
 """A node of Torch-Pruning's graph, and whether its channels are those that it reads."""
@@ -120,6 +122,29 @@ def _next(
                     indices = mapping([graph.index(*pair) for pair in mapped])
                     mapped = {(one.idx, one.root_idx) for one in indices}
             yield dependency.target, dependency.handler, mapped
+    if isinstance(node.module, _ConvNd) and is_grouped(node.module):
+        yield from _next_in_groups(graph, node, deed, pairs)
+
+
+def _next_in_groups(
+    graph: Graph, node: Any, deed: Any, pairs: set[Pair]
+) -> Iterator[tuple[Any, Any, set[Pair]]]:
+    """Yield what has to be cut of a grouped convolution so that its groups stay of one size.
+
+    Torch-Pruning's graph has its two sides apart, and leaves that to its own importance.
+    """
+    conv, pruner = node.module, graph.graph.get_pruner_of_module(node.module)
+    handlers = (pruner.prune_in_channels, pruner.prune_out_channels)
+    widths = (conv.in_channels // conv.groups, conv.out_channels // conv.groups)
+    here = handlers.index(deed)
+    if goes_by_groups(conv):  # all that is read and given by a group
+        for handler, width in zip(handlers, widths, strict=True):
+            groups = {(at // widths[here], root) for at, root in pairs}
+            yield node, handler, {(g * width + i, root) for g, root in groups for i in range(width)}
+    else:  # the channel at the same place in each group
+        places = {(at % widths[here], root) for at, root in pairs}
+        same = {(g * widths[here] + i, root) for i, root in places for g in range(conv.groups)}
+        yield node, deed, same
 
 
 def _places(graph: Graph, found: dict[Any, set[Pair]]) -> dict[NodeSide, set[Pair]]:

@@ -74,6 +74,34 @@ def test_a_flattened_channel_is_read_by_many_columns():
     assert (read.name, read.dim, read.index[1].tolist()) == ("6.weight", 1, list(range(9, 18)))
 
 
+def test_many_groups_of_a_convolution_go_as_a_whole():
+    group = found_in("many_groups")["2.a.0"]
+    at = {part.name: (part.dim, part.index[1].tolist()) for part in group.cut}
+    assert at["2.a.0.weight"] == at["2.b.0.weight"] == (0, [2, 3])
+    assert at["2.c.0.weight"] == (1, [2, 3])
+    sizes = {(path, size): each for path, size, each in group.sizes}
+    assert sizes["2.b.0", "groups"] == 1
+    assert sizes["2.b.0", "in_channels"] == sizes["2.b.0", "out_channels"] == 2
+
+
+def test_of_few_groups_the_channels_at_one_place_go():
+    group = found_in("few_groups")["2.a.0"]
+    at = {part.name: (part.dim, part.index[1].tolist()) for part in group.cut}
+    assert at["2.a.0.weight"] == (0, [1, 9])
+    assert at["2.b.0.weight"] == (1, [1])
+    sizes = {(path, size): each for path, size, each in group.sizes}
+    assert sizes == {("2.a.0", "out_channels"): 2, ("2.a.1", "num_features"): 2} | {
+        ("2.b.0", "in_channels"): 2
+    }
+
+
+def test_groups_of_one_output_each_keep_their_channels():
+    convs = nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 8, 3, groups=8), nn.ReLU()
+    model = nn.Sequential(*convs, nn.Conv2d(8, 2, 1))
+    found = find_groups(model, {"": ((torch.randn(2, 3, 6, 6),), {})})
+    assert found.excluded["0"] == "`2` is a convolution of 8 groups with one output each"
+
+
 def test_the_halves_of_a_gate_go_together():
     first = found_in("gated")["gate"].zeroed[0]
     assert first.index.tolist() == [[one, one + 8] for one in range(8)]
@@ -92,9 +120,7 @@ def test_running_statistics_are_cut_and_not_set_to_zero():
         ("auto_encoder", "enc.2", "its channels are what `enc` gives"),
         ("two_parts", "enc.2", "its channels are what `enc` gives"),
         ("transformer", "words", "`blocks.0.norm` takes statistics over several channels"),
-        ("transformer", "blocks.1.q", "the smaller model fails: RuntimeError: unflatten"),
         ("sigmoid", "0", "cutting it changes what the model computes"),
-        ("grouped", "2.0", "`2.0` is a convolution of 4 groups"),
         ("grouped", "4.0", "`6` takes statistics over several channels"),
         ("recurrent", "stem", "`rnn` is a `LSTM`, which is not cut"),
         ("torch_transformer", "0.layers.0.self_attn.out_proj", "it is not called, or where no"),
