@@ -26,7 +26,7 @@ FLOORS = (
     ("trainer", "lpot"),
     ("callbacks", "common"),
     ("commands",),
-    ("__init__",),
+    ("__init__", "console"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
