@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.earlier import CHECKPOINT
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
@@ -31,7 +32,7 @@ from lpot_lightning.trainer.readable import readable_part
 
 Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
-FILE = "best_quantized.ckpt"
+FILE = CHECKPOINT
 _MAX_PICKLED = 64 << 20
 """Of the names and shapes in a checkpoint; a million tensors have as much."""
 KEY, QAT, VALIDATIONS = "lpot_lightning", "qat", "validations"

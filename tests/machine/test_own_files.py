@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lpot_lightning.artifacts import earlier
 from lpot_lightning.artifacts.storage import PREVIOUS, Names
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.own_files import _OURS, check_own_files
-from lpot_lightning.runs import workspace
 from lpot_lightning.runs.pruned_files import NAMES as PRUNED_NAMES
 from lpot_lightning.runs.pruned_files import RESULT as PRUNED
-from lpot_lightning.trainer.checkpoint import FILE as CHECKPOINT
 
 RESULT = {"status": "met", "monitor": "acc", "criterion": {}, "baseline": 1.0, "accuracy": 0.9}
 DEPLOY = {"version": 1.0, "model": {"name": "net"}, "device": "cpu", "evaluation": {}}
@@ -79,7 +78,7 @@ def test_a_file_as_large_as_none_of_ours(tmp_path):
 
 
 def test_the_names_are_those_that_are_written():
-    written = {workspace.HISTORY, workspace.DEPLOY, workspace.RESULT, PRUNED, CHECKPOINT}
+    written = {earlier.HISTORY, earlier.DEPLOY, earlier.RESULT, PRUNED, earlier.CHECKPOINT}
     for names in (Names(), PRUNED_NAMES):
         weights = Path(names.weights)
         written |= {names.configure, names.weights, weights.with_stem(weights.stem + PREVIOUS).name}

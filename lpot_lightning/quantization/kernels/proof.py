@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpot_lightning.errors import in_one_line
+from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
@@ -129,7 +129,7 @@ def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor) -> str | None:
         with torch.no_grad():
             found = _picked(layer, tried(x, added), rows)
     except RuntimeError as error:
-        return f"it fails ({in_one_line(error)})"
+        return f"it fails ({in_short(error)})"
     if layer.out is None:
         sums = _right(layer, x, added, rows, NONE)
         return _of_floats(found, right, float(sums.abs().max()))

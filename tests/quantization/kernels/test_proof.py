@@ -50,7 +50,9 @@ def test_a_proof_leaves_nothing_prepared():
 
 def test_so_is_one_that_fails():
     said = wrong_kernel(layer(Failing, None), [(1, 8)])
-    assert said == ("its int8 kernel is wrong for an input of [1, 8]: it fails (no such kernel)")
+    assert said == (
+        "its int8 kernel is wrong for an input of [1, 8]: it fails (RuntimeError: no such kernel)"
+    )
 
 
 def test_below_it_the_arithmetic_is_right():

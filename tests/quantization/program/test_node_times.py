@@ -74,10 +74,11 @@ def timed(model: nn.Module, x: Tensor) -> tuple[StepTimes, Recipe, nn.Module]:
     prepared.settle()
     recipe = Recipe.of({op.name: op.configs[0] for op in prepared.ops})
 
-    def step() -> float:
+    def step(runs: int) -> list[float]:
         with torch.no_grad():
-            model(x)
-        return 1.0
+            for _ in range(runs):
+                model(x)
+        return [1.0] * runs
 
     with replaced(model, prepared.convert(recipe)), computing(model, prepared.graphs(model)):
         return prepared.op_clock(model, recipe, step, ticking()), recipe, model
