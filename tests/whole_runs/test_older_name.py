@@ -114,7 +114,7 @@ def test_half_precision(workspace):
 def test_the_command_line(workspace, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["main.py"])
     asked = ["quantize", "--trainer.logger", "false", "--conf", str(conf(workspace))]
-    cli = LPOTCLI(OlderLit, OlderPoints, args=asked)
+    cli = LPOTCLI(OlderLit, OlderPoints, args=asked, seed_everything_default=False)
     assert isinstance(cli, pl.cli.LightningCLI)
     assert cli.result.status == "met"
 
