@@ -66,6 +66,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _not_by_the_clock() -> Iterator[None]:
+    """Let no op stay in fp32 for its seconds, also in runs that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""
@@ -76,7 +84,6 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr("lpot_lightning.timing.ratio.WARM_UP", 0)
     monkeypatch.setattr("lpot_lightning.timing.ratio.MOST", 1)
     monkeypatch.setattr("lpot_lightning.runs.speed.SETTLED", 0)
-    monkeypatch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)  # by the clock
     import torch
 
     torch.manual_seed(0)
