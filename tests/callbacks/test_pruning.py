@@ -377,6 +377,17 @@ def test_the_epoch_that_a_fit_ended_in(workspace, steps):
         pruned(pruning(workspace), None, StopsAfter(steps))
 
 
+def test_a_fit_too_short_to_wait_for_a_gradient_says_of_what(workspace):
+    """What was waited for, and not what ended the training."""
+    asked = {**GRADIENT, "names": ["net.0.weight"]}
+    callback = pruning(workspace, asked, start_epoch=None, end_epoch=None, start_step=1, end_step=3)
+    module = Rolling()
+    module.net[0].requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"No step gave `net.0.weight` a gradient, which `gradie"):
+        pruned(callback, module)
+    assert not callback.result.reached
+
+
 def test_early_stopping_begins_anew_at_the_target(workspace, caplog):
     """It had waited one epoch of two when the target came."""
     caplog.set_level(logging.INFO)
