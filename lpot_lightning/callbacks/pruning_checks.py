@@ -107,6 +107,8 @@ def ended_early(
     ended = ", ".join(now[unit] for unit in ENDS if last[unit] is not None)
     reached = " and ".join(f"{unit} {end}" for unit, end in last.items() if end is not None)
     causes = "`EarlyStopping`, `max_steps`, `max_time`"
+    if last["step"] is not None:
+        causes += ", `max_epochs`"  # whose steps are not known before, where accumulation changes
     if last["step"] is not None and not trainer.global_step:
         causes += "; and count steps: those of `optimizers(use_pl_optimizer=False)` are not counted"
     ends = f"Look at what ends the training: {causes}"
