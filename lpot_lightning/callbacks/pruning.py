@@ -306,7 +306,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
         fit = self._now
         self._patience.let_go()
         if not fit.pruner.reached:
-            rank_zero_warn(ended_early(trainer, fit.pruner.unreached, fit.sparsity))
+            pruner = fit.pruner
+            told = ended_early(trainer, pruner.unreached, fit.sparsity, pruner.awaited)
+            rank_zero_warn(told)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

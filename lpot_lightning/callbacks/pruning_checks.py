@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from lpot_lightning.callbacks.length import Length, limit
 from lpot_lightning.conf.schema import ENDS, PrunerConf, Unit
-from lpot_lightning.errors import ConfError, PruningError
+from lpot_lightning.errors import ConfError, PruningError, quoted
 from lpot_lightning.pruning.model_pruner import schedule_of
 from lpot_lightning.pruning.schedule import Schedule
 from lpot_lightning.trainer.checks import check_logging, keeps_whole
@@ -88,8 +88,17 @@ def check_first(unit: Unit, at: int, pruners: Sequence[PrunerConf]) -> None:
         )
 
 
-def ended_early(trainer: Trainer, unreached: Sequence[Schedule], sparsity: float) -> str:
-    """Return what is told of a training that ended before the end of some schedules."""
+def ended_early(
+    trainer: Trainer, unreached: Sequence[Schedule], sparsity: float, awaited: Sequence[str] = ()
+) -> str:
+    """Return what is told of a training that ended before the target.
+
+    Args:
+        trainer: that trained.
+        unreached: the schedules that did not come to their target.
+        sparsity: the share of zeros in the weights to prune.
+        awaited: the weights whose gradients were waited for.
+    """
     last = {unit: last_of(unreached, unit) for unit in ENDS}
     now: dict[Unit, str] = {
         "epoch": f"in epoch {max(0, trainer.current_epoch - 1)}",  # counted on
@@ -98,11 +107,19 @@ def ended_early(trainer: Trainer, unreached: Sequence[Schedule], sparsity: float
     ended = ", ".join(now[unit] for unit in ENDS if last[unit] is not None)
     reached = " and ".join(f"{unit} {end}" for unit, end in last.items() if end is not None)
     causes = "`EarlyStopping`, `max_steps`, `max_time`"
+    if last["step"] is not None:
+        causes += ", `max_epochs`"  # whose steps are not known before, where accumulation changes
     if last["step"] is not None and not trainer.global_step:
         causes += "; and count steps: those of `optimizers(use_pl_optimizer=False)` are not counted"
+    ends = f"Look at what ends the training: {causes}"
+    if awaited:
+        ends = (
+            f"No step gave {quoted(awaited, 3)} a gradient, which `gradient_sensitivity` needs: it"
+            " is frozen, or the loss does not depend on it; exclude it by `excluded_names`"
+        )
     return (
         f"the training ended {ended} with {sparsity:.1%} of the weights to prune at zero; the"
-        f" target is reached in {reached}. Look at what ends the training: {causes}"
+        f" target is reached in {reached}. {ends}"
     )
 
 

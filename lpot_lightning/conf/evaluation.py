@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lpot_lightning.conf.blocks import ConfigsConf, NamedConf, PostprocessConf
-from lpot_lightning.conf.cursor import Field, ReadField, read_into
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.named import Table, flag, integer, need, read_each, read_named
 from lpot_lightning.conf.schema import AccuracyConf, EvaluationConf, PerformanceConf
@@ -43,23 +43,35 @@ OTHER_POSTPROCESSES = {
 
 def read_evaluation(field: Field, tuning: Field) -> EvaluationConf | None:
     """Read ``evaluation``; the metric may also stand in ``tuning``, as in LPOT 1.3."""
-    older = tuning.entries().get("metric")
+    # a `tuning` that is no mapping is refused by who reads it
+    older = tuning.entries().get("metric") if isinstance(tuning.value, dict) else None
     if not field.given and (older is None or not older.given):
         return None
+    readers: dict[str, ReadField] = {
+        "accuracy": lambda accuracy: _accuracy(accuracy, older),
+        "performance": _performance,
+    }
     part = field.section(EvaluationConf)
-    return EvaluationConf(_accuracy(part["accuracy"], older), _performance(part["performance"]))
+    return EvaluationConf(**read_all(part, lambda name, one: readers[name](one)))
 
 
 def _accuracy(field: Field, older: Field | None) -> AccuracyConf | None:
-    old_metric = _metric(older) if older is not None else None
-    if not field.given:
-        return None if old_metric is None else AccuracyConf(metric=old_metric)
-    found = read_into(AccuracyConf, field, metric=_metric, **_ALIKE)
-    if older is not None and found.metric and old_metric:
+    readers: dict[str, ReadField] = {"older": _metric, "now": _accuracy_now}
+    both = {"older": field.holding(None) if older is None else older, "now": field}
+    read = read_all(both, lambda name, one: readers[name](one))
+    metric: NamedConf | None = read["older"]
+    found: AccuracyConf | None = read["now"]
+    if found is None:
+        return None if metric is None else AccuracyConf(metric=metric)
+    if older is not None and found.metric and metric:
         raise older.error(
             f"is the older place of `{field.key}.metric`, and both are given: leave one out."
         )
-    return replace(found, metric=found.metric or old_metric)
+    return replace(found, metric=found.metric or metric)
+
+
+def _accuracy_now(field: Field) -> AccuracyConf | None:
+    return read_into(AccuracyConf, field, metric=_metric, **_ALIKE) if field.given else None
 
 
 def _performance(field: Field) -> PerformanceConf | None:

@@ -27,10 +27,12 @@ def read_named(field: Field, table: Table, foreign: Collection[str], instead: st
         foreign: LPOT's names for other frameworks; who needs them refuses them.
         instead: What to do about a name that is in neither.
     """
-    named = read_each(field.required(), table, foreign, instead)
-    if len(named) != 1:
-        raise field.error(f"holds {len(named)} names; allowed: exactly one of {quoted(table)}.")
-    return named[0]
+    names = len(field.required().entries())
+    if names != 1:
+        field.fault(f"holds {names} names; allowed: exactly one of {quoted(table)}.")
+    if not names:
+        raise field.faults.pop()
+    return read_each(field, table, foreign, instead)[0]
 
 
 def read_each(

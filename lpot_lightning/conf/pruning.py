@@ -61,17 +61,18 @@ def _approach(field: Field) -> PruningApproachConf:
 
 
 def _weight_compression(field: Field) -> WeightCompressionConf:
-    part = field.section(WeightCompressionConf)
+    part, before = field.section(WeightCompressionConf), len(field.faults)
     _check_unit(part)
-    pruners = part["pruners"].items()
-    if not pruners and not part["pruners"].excused:
+    if part["pruners"].value in (None, []) and not part["pruners"].excused:
         field.fault(
             "has no `pruners`, so nothing would be pruned; `pruners: [{}]` prunes every weight."
         )
     weights = read_into(WeightCompressionConf, part, pruners=_pruners)
     if any(part[key].given for key in ENDS["step"]):
         weights = replace(weights, start_epoch=None, end_epoch=None)
-    for pruner, resolved in zip(pruners, weights.resolved(), strict=True):
+    if len(field.faults) > before:
+        return weights  # which of two units is meant nobody knows
+    for pruner, resolved in zip(part["pruners"].items(), weights.resolved(), strict=True):
         if resolved.prune_type != "pattern_lock":
             _check_schedule(pruner, resolved)
     return weights
@@ -97,7 +98,8 @@ def _pruner(field: Field) -> PrunerConf:
     )
     if pruner.prune_type == "pattern_lock":
         _check_lock(part, pruner)
-    _check_together(part, pruner)
+    else:
+        _check_together(part, pruner)
     return pruner
 
 
@@ -129,7 +131,7 @@ def _check_unit(part: dict[str, Field]) -> None:
     """Refuse to count epochs and steps in one place."""
     epochs, steps = ([key for key in ENDS[unit] if part[key].given] for unit in ENDS)
     if epochs and steps:
-        raise part[steps[0]].error(
+        part[steps[0]].fault(
             f"counts steps of the optimizer, and `{epochs[0]}` beside it epochs; allowed: one of"
             " the two."
         )
@@ -139,7 +141,7 @@ def _check_lock(part: dict[str, Field], pruner: PrunerConf) -> None:
     """Refuse what has no meaning where zeros are only kept."""
     for key in (*SHARED, "update_frequency", "method", "pattern", "prune_domain"):
         if getattr(pruner, key) != getattr(PrunerConf, key):
-            raise part[key].error(
+            part[key].fault(
                 "has no meaning for `prune_type: pattern_lock`, which keeps the zeros that are "
                 "there when the training begins: leave it out."
             )
@@ -150,31 +152,29 @@ def _check_together(part: dict[str, Field], pruner: PrunerConf) -> None:
     by_pattern = f"`pattern: {pruner.pattern}`"
     share = pruner.share_of_pattern
     if share is not None and pruner.target_sparsity not in (None, share):
-        raise part["target_sparsity"].error(
+        part["target_sparsity"].fault(
             f"is `{pruner.target_sparsity}`, and {by_pattern} leaves {share:g} of the weights "
             "zero: leave it out."
         )
     for key in ("method", "prune_domain"):
         value = getattr(pruner, key)
         if share is not None and value != getattr(PrunerConf, key):
-            raise part[key].error(
+            part[key].fault(
                 f"is `{value}`, and {by_pattern} is the same in every {pruner.pattern[-1]} "
                 "weights: leave it out."
             )
     if pruner.method == "per_channel" and pruner.prune_domain == "global":
-        raise part["prune_domain"].error(
+        part["prune_domain"].fault(
             "is `global`, which ranks the weights of all tensors together, and `method: "
             "per_channel` gives every channel the same sparsity; allowed: one of the two."
         )
     if pruner.pattern == CHANNEL and pruner.method == "per_channel":
-        raise part["method"].error(f"is `per_channel`, and {by_pattern} prunes whole channels.")
+        part["method"].fault(f"is `per_channel`, and {by_pattern} prunes whole channels.")
     for key in ("pattern", "method"):
         if pruner.parameters is not None and getattr(pruner, key) != getattr(PrunerConf, key):
-            raise part[key].error(
-                "is given, and `parameters` says what goes together: leave one out."
-            )
+            part[key].fault("is given, and `parameters` says what goes together: leave one out.")
     if pruner.parameters and "target" in pruner.parameters and part["target_sparsity"].given:
-        raise part["target_sparsity"].error(
+        part["target_sparsity"].fault(
             "is given, and so is `parameters.target`, the number of groups to keep: leave one out."
         )
 
@@ -190,13 +190,14 @@ def _parameters(field: Field, kind: str) -> FrozenOptions:
 def _check_schedule(field: Field, pruner: PrunerConf) -> None:
     ends = ENDS[pruner.unit or "epoch"]
     if getattr(pruner, ends[1]) is None:
-        raise field.error(
+        field.fault(
             f"has `{ends[0]}` and no `{ends[1]}`, the step that begins at the target: give both."
         )
+        return
     for first, last in (ends, ("initial_sparsity", "target_sparsity")):
         low, high = getattr(pruner, first), getattr(pruner, last)
         if low > high:
-            raise field.error(
+            field.fault(
                 f"goes from `{first}` {low} to `{last}` {high}; "
                 f"allowed: `{first}` not above `{last}`."
             )

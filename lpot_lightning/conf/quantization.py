@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lpot_lightning.conf.blocks import COUNT, PrecisionWish, TensorConf
-from lpot_lightning.conf.cursor import Field, read_all, read_into
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
@@ -97,12 +97,22 @@ def _size(field: Field, word: str) -> int:
 def _recipes(field: Field) -> RecipesConf:
     first = "first_conv_or_matmul_quantization"
     part = field.section(RecipesConf, first, idle=RECIPES_IDLE)
-    if not part[first].flag(True):
-        part[first].fault(
+    readers: dict[str, ReadField] = {
+        "first": lambda _: _check_first(part[first]),
+        "others": lambda _: read_into(RecipesConf, part),
+    }
+    found: RecipesConf = read_all(
+        dict.fromkeys(readers, field), lambda name, one: readers[name](one)
+    )["others"]
+    return found
+
+
+def _check_first(field: Field) -> None:
+    if not field.flag(True):
+        field.fault(
             "is for TensorFlow only; keep the first op in fp32 by its name: "
             "`op_wise: {conv1: {weight: {dtype: fp32}}}`."
         )
-    return read_into(RecipesConf, part)
 
 
 def _op_wise(field: Field) -> tuple[tuple[str, PrecisionWish], ...]:
@@ -145,10 +155,14 @@ def _wish(field: Field, schemes: tuple[str, ...]) -> PrecisionWish:
 
 def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
     part = field.section(TensorConf, "bit")
-    _check_bit(part["bit"])
-    if part["algorithm"].mentions("percentile"):
-        raise part["algorithm"].error("names `percentile`, which is for activations; use `minmax`.")
-    return _tensor(part, schemes, ("minmax", "kl"), {"kl": "is for activations"})
+    readers: dict[str, ReadField] = {
+        "bit": lambda _: _check_bit(part["bit"]),
+        "others": lambda _: _tensor(part, schemes, ("minmax", "kl"), {"kl": "is for activations"}),
+    }
+    found: TensorConf = read_all(
+        dict.fromkeys(readers, field), lambda name, one: readers[name](one)
+    )["others"]
+    return found
 
 
 def _activation(field: Field, schemes: tuple[str, ...]) -> TensorConf:
@@ -175,6 +189,8 @@ def _algorithm(
     field: Field, allowed: tuple[str, ...], idle: Mapping[str, str]
 ) -> tuple[str, ...] | None:
     """Read algorithms; those of LPOT that find no range here leave the choice to the others."""
+    if field.mentions("percentile") and "percentile" not in allowed:
+        raise field.error("names `percentile`, which is for activations; use `minmax`.")
     if field.mentions(PLACEHOLDER):
         allowed, idle = (*allowed, PLACEHOLDER), {**idle, PLACEHOLDER: "finds no range"}
     named = field.words(None, allowed)

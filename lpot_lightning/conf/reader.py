@@ -150,9 +150,11 @@ def _version(field: Field) -> str:
 
 
 def _check_precisions(field: Field) -> None:
-    part = field.section("precisions", "op_wise")
-    part["precisions"].words((), ("fp32", "bf16"))
-    part["op_wise"].entries()
+    readers: dict[str, ReadField] = {
+        "precisions": lambda given: given.words((), ("fp32", "bf16")),
+        "op_wise": lambda given: given.entries(),
+    }
+    read_all(field.section(*readers), lambda name, one: readers[name](one))
 
 
 def _model(field: Field) -> ModelConf:

@@ -55,11 +55,11 @@ def _folder_here(field: Field) -> str:
 
 def _strategy(field: Field) -> StrategyConf:
     part = field.section(StrategyConf, refused=STRATEGY_REFUSED)
-    strategy = _strategy_name(part["name"])
+    found = read_into(StrategyConf, part, name=_strategy_name)
     for key in ("accuracy_weight", "latency_weight"):
-        if part[key].given and strategy != "tpe":
-            part[key].fault(f"belongs to `tpe`, and the strategy is `{strategy}`: leave it out.")
-    return read_into(StrategyConf, part, name=_strategy_name)
+        if part[key].given and found.name != "tpe":
+            part[key].fault(f"belongs to `tpe`, and the strategy is `{found.name}`: leave it out.")
+    return found
 
 
 def _strategy_name(field: Field) -> str:

@@ -83,7 +83,7 @@ class Parts:
             )
         else:
             self._check_known(name)
-            super().__setattr__(name, value)
+            super().__setattr__(name, read_conf(value) if name == "conf" else value)
 
     def __getattr__(self, name: str) -> Any:
         """Return what is known by another name in LPOT 1.5 and 1.6."""

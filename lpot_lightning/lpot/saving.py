@@ -19,7 +19,8 @@ from lpot_lightning.runs.tuning_result import TuningResult
 def saving(result: TuningResult | PruningResult, names: Names) -> nn.Module:
     """Return the model of a run with a ``save``, as LPOT 1.5 and 1.6 gave it.
 
-    A model whose class has a ``save`` keeps that.
+    A model that has a ``save`` of the user's keeps that. The one of an earlier run, which copies
+    have taken along, would save the files of that run: it is exchanged.
 
     Args:
         result: of the run.
@@ -31,11 +32,16 @@ def saving(result: TuningResult | PruningResult, names: Names) -> nn.Module:
     """
     model, workspace = result.model, result.workspace
     assert workspace is not None  # it is LPOT's classes that save
-    if not hasattr(model, "save"):
+    if _is_ours(getattr(model, "save", None)):
         content = read_file(workspace / names.configure)
         # no closure, and no attribute that torch would take for a part: it is copied and pickled
         vars(model)["save"] = partial(save_files, workspace.absolute(), names, sha256(content))
     return model
+
+
+def _is_ours(found: object) -> bool:
+    """Return whether a ``save`` is none, or one that ``saving`` gave."""
+    return found is None or (isinstance(found, partial) and found.func is save_files)
 
 
 def save_files(
@@ -62,6 +68,6 @@ def save_files(
     if folder is None or expanded(folder).absolute() == workspace:
         return
     target = expanded(folder)
-    open_folder(target, sweep=False)
+    open_folder(target, sweep=False, kind="folder", place="to `save`")
     write_file(target / names.weights, weights)
     write_file(target / names.configure, content)

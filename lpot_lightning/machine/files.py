@@ -144,12 +144,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_folder(folder: Path, *, sweep: bool = True) -> None:
+def open_folder(
+    folder: Path,
+    *,
+    sweep: bool = True,
+    kind: str = "workspace",
+    place: str = "in `tuning.workspace.path`",
+) -> None:
     """Create ``folder``, prove that it can be written and sweep unfinished files out.
 
     Args:
         folder: the folder.
         sweep: whether nobody else writes there now, so that what is unfinished stays so.
+        kind: what it is for the user, for errors.
+        place: where the user names it, for errors.
 
     Raises:
         ArtifactError: if it cannot be created or written.
@@ -164,8 +172,7 @@ def open_folder(folder: Path, *, sweep: bool = True) -> None:
     except (OSError, ValueError) as error:  # a name with a null byte
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
-            f"cannot write to the workspace `{folder}`: {reason};"
-            " give another one in `tuning.workspace.path`"
+            f"cannot write to the {kind} `{folder}`: {reason}; give another one {place}"
         ) from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from lpot_lightning.errors import PruningError, quoted
 from lpot_lightning.pruning.untrained import modules_above
@@ -14,9 +15,20 @@ Shapes = Mapping[str, torch.Size]
 
 
 def tensors_of(copy: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the parameters of a copy by name, those of a ``state_dict`` as they are."""
+    """Return the parameters of a copy by name, those of a ``state_dict`` as they are.
+
+    Raises:
+        PruningError: if it is neither a module nor a mapping.
+    """
+    if isinstance(copy, AveragedModel):  # torch's own average has the copy inside
+        copy = copy.module
     if isinstance(copy, nn.Module):
         return dict(copy.named_parameters(remove_duplicate=False))
+    if not isinstance(copy, Mapping):
+        raise PruningError(
+            f"what the masks are to be applied to is a `{type(copy).__name__}`: give a copy of the"
+            " model or of a module in it, or the `state_dict` of one"
+        )
     return copy
 
 

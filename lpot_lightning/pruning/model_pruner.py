@@ -182,6 +182,18 @@ class ModelPruner:
         return [one for at, one in both if at < one.target_sparsity]
 
     @property
+    def awaited(self) -> list[str]:
+        """The weights that are to be pruned, and that no step has given a gradient yet."""
+        waiting = zip(self._pruners, self._due, self._fresh, strict=True)
+        return [
+            weight.name
+            for one, due, fresh in waiting
+            if due is not None
+            for weight in one.weights
+            if weight.name not in fresh
+        ]
+
+    @property
     def has_pruned(self) -> bool:
         """Whether any weight is pruned."""
         return any(bool((mask == 0).any()) for mask in self.masks.tensors())

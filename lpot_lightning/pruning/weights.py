@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.parameter import is_lazy
 
 from lpot_lightning.conf.schema import PrunerConf
-from lpot_lightning.errors import ConfError, did_you_mean, quoted
+from lpot_lightning.errors import ConfError, PruningError, did_you_mean, quoted
 from lpot_lightning.pruning.names import Matches, matches
 from lpot_lightning.pruning.parameters import Parameters
 from lpot_lightning.pruning.untrained import modules_above, topmost
@@ -67,6 +68,7 @@ def assign(
     Raises:
         ConfError: if a name or glob matches nothing, two pruners name one parameter, or nothing is
             left for one.
+        PruningError: if a parameter has no shape yet.
     """
     known = _Known(model, modules, frozen)
     found: list[list[Weight]] = []
@@ -112,6 +114,11 @@ class _Known:
         self._alone: dict[str, dict[str, None]] = {}
         self._parameters = Parameters(model)
         self._modules = dict(model.named_modules(remove_duplicate=False))
+        if unknown := [name for name, value in self._parameters.items() if is_lazy(value)]:
+            raise PruningError(
+                f"no shape is known before the first batch of {quoted(unknown, 3)}, and what is"
+                " pruned is chosen before it: call the model with a batch once, before the training"
+            )
         self._wide = [name for name, value in self._parameters.items() if value.dim() >= 2]
         self._frozen, self._chosen = set(frozen), modules
         self._named = self._matching_modules(modules)

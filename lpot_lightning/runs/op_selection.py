@@ -28,7 +28,8 @@ def checked_modules(modules: list[str] | None) -> tuple[str, ...]:
     Raises:
         ConfError: if they are no list of names.
     """
-    if isinstance(modules, str) or any(not isinstance(name, str) for name in modules or []):
+    is_list = isinstance(modules, Iterable | None) and not isinstance(modules, str)
+    if not is_list or any(not isinstance(name, str) for name in modules or []):
         raise ConfError(f"`modules` is `{modules!r}`; allowed: a list of names or globs")
     return tuple(modules or ())
 

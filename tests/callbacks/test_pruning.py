@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from lit_scenes import files_in, same, train_loader, trainer, val_loader, weights_of
 from sparse_scenes import (
@@ -375,6 +375,23 @@ def test_a_fit_that_ends_early_takes_no_denser_checkpoint(tmp_path, workspace, c
 def test_the_epoch_that_a_fit_ended_in(workspace, steps):
     with pytest.warns(UserWarning, match=r"ended in epoch 1 with 25.0% .* in epoch 2\. Look"):
         pruned(pruning(workspace), None, StopsAfter(steps))
+
+
+def test_accumulation_that_leaves_too_few_steps_is_told(workspace):
+    asked = {"start_epoch": None, "end_epoch": None, "start_step": 1, "end_step": 7}
+    with pytest.warns(UserWarning, match=r"in step 7\. Look at .*, `max_time`, `max_epochs`$"):
+        pruned(pruning(workspace, **asked), None, GradientAccumulationScheduler({0: 9}))
+
+
+def test_a_fit_too_short_to_wait_for_a_gradient_says_of_what(workspace):
+    """What was waited for, and not what ended the training."""
+    asked = {**GRADIENT, "names": ["net.0.weight"]}
+    callback = pruning(workspace, asked, start_epoch=None, end_epoch=None, start_step=1, end_step=3)
+    module = Rolling()
+    module.net[0].requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"No step gave `net.0.weight` a gradient, which `gradie"):
+        pruned(callback, module)
+    assert not callback.result.reached
 
 
 def test_early_stopping_begins_anew_at_the_target(workspace, caplog):

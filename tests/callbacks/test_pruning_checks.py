@@ -50,6 +50,7 @@ class Untrained(Rolling):
         ({"baseline": float("inf")}, "`baseline` is `inf`"),
         ({"baseline": True}, "`baseline` is `True`"),
         ({"modules": "net"}, "`modules` is `'net'`; allowed: a list of names or globs"),
+        ({"modules": 3}, "`modules` is `3`; allowed: a list of names or globs"),
         ({"modules": [1]}, "`modules` is `[1]`; allowed: a list of names or globs"),
         ({"wait_for_target": "no"}, "`wait_for_target` is `'no'`; allowed: `True`, `False`"),
         ({"monitor": 3}, "`monitor` is `3`; allowed: the name of a logged metric"),

@@ -16,6 +16,9 @@ from omegaconf import OmegaConf
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, NotYetError
 
+RECIPES = "quantization.recipes"
+WEIGHT = "quantization.model_wise.weight"
+WEIGHTS = "pruning.approach.weight_compression"
 MINIMAL = "model: {name: net, framework: pytorch_fx}\n"
 
 
@@ -229,6 +232,55 @@ pruning:
         f"ptq.yaml:13: {pruners}runers[0].start_epoch`",
         f"ptq.yaml:13: {pruners}runers[1].names`",
     ]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"tuning": [], "evaluation": {"accuracy": "x"}},
+        {"tuning.metric.topk": "x", "evaluation.accuracy.iteration": "x"},
+        {"evaluation.accuracy.configs": 3, "evaluation.performance.iteration": "x"},
+        {"graph_optimization.precisions": 3, "graph_optimization.op_wise": 3},
+        {"tuning.strategy.name": "x", "tuning.strategy.accuracy_weight": "x"},
+        {f"{RECIPES}.first_conv_or_matmul_quantization": 3, f"{RECIPES}.weight_correction": 3},
+        {f"{WEIGHT}.bit": 8, f"{WEIGHT}.dtype": "x"},
+        {f"{WEIGHT}.algorithm": "percentile", f"{WEIGHT}.scheme": "x"},
+        {f"{WEIGHTS}.start_step": 1, f"{WEIGHTS}.end_epoch": "x", f"{WEIGHTS}.pruners": [3]},
+        {f"{WEIGHTS}.target_sparsity": "x", f"{WEIGHTS}.pruners": 3},
+        {"evaluation.accuracy.metric": {"F1": {}, "topk": "x"}},
+    ],
+    ids=str,
+)
+def test_no_fault_hides_another(faults):
+    asked = {"model": {"name": "net", "framework": "pytorch"}, **nested(faults)}
+    with pytest.raises(ConfError) as caught:
+        read_conf(asked)
+    said = str(caught.value)
+    deep = [place for key, value in nested(faults).items() for place in leaves(value, key)]
+    assert [place for place in deep if f"`{place}`" not in said] == []
+
+
+def nested(flat):
+    """Return nested mappings of keys with dots."""
+    found = {}
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        inner = found
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return found
+
+
+def leaves(value, key):
+    """Yield the keys of what is wrong; an entry that is right has none."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{key}.{name}")
+    elif value == [3]:
+        yield f"{key}[0]"
+    else:
+        yield key
 
 
 def test_what_is_in_a_misspelt_section_is_read_too_and_not_missed():

@@ -132,6 +132,14 @@ class Mine(Quantization):
     """A subclass of the user's, which keeps something of its own."""
 
 
+def test_a_conf_that_is_set_is_read(workspace: Path) -> None:
+    made = Quantization(conf("elsewhere"))
+    made.conf = conf(workspace)
+    assert made.conf.tuning.workspace.path == str(workspace)
+    with pytest.raises(ConfError, match="conf is a `int`; allowed: a path, a mapping"):
+        made.conf = 3
+
+
 def test_a_subclass_may_have_attributes_of_its_own(workspace: Path) -> None:
     one = Mine(conf(workspace))
     one.note = "anything"

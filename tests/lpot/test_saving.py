@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from plain_scenes import Net, corners, net, quantization
 
 from lpot_lightning import ArtifactError, load
+from lpot_lightning.artifacts.storage import Names
+from lpot_lightning.lpot.saving import save_files
 
 FILES = ["best_configure.yaml", "best_model_weights.pt"]
 
@@ -56,3 +59,23 @@ def test_the_users_model_gets_none(workspace: Path) -> None:
     model = net()
     quantization(workspace)(model)
     assert not hasattr(model, "save")
+
+
+def test_a_copy_saves_its_own_files_and_not_those_of_the_run_before(workspace: Path) -> None:
+    before = net()
+    before.save = partial(save_files, Path("earlier"), Names("pruned.yaml", "pruned.pt"), "")
+    quantization(workspace)(before).save("saved")
+    assert sorted(path.name for path in Path("saved").iterdir()) == FILES
+
+
+def test_a_folder_that_cannot_be_written_is_the_one_that_was_given(workspace: Path) -> None:
+    int8 = quantization(workspace)(net())
+    Path("taken").touch()
+    with pytest.raises(ArtifactError, match="folder `taken`: it is a file.* one to `save`"):
+        int8.save("taken")
+
+
+def test_a_save_that_was_set_by_hand_stays(workspace: Path) -> None:
+    model = net()
+    model.save = lambda: "mine"
+    assert quantization(workspace)(model).save() == "mine"

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from lpot_lightning.errors import ArtifactError, PruningError
 from lpot_lightning.pruning.masks import Masks
@@ -96,6 +97,15 @@ def test_copies_of_a_module_in_it_are_masked_too():
 
 
 @pytest.mark.parametrize("path", ["", "net"])
+def test_torchs_own_averages_are_masked(path):
+    model, masks = masked_whole()
+    average = AveragedModel(model.get_submodule(path))
+    masks.apply_to(average)
+    name = "net.0.weight".removeprefix(f"{path}." if path else "")
+    assert is_masked(average.module.get_parameter(name), masks, "net.0.weight")
+
+
+@pytest.mark.parametrize("path", ["", "net"])
 def test_a_state_dict_is_masked_in_place(path):
     model, masks = masked_whole()
     state = {name: one.half() for name, one in model.get_submodule(path).state_dict().items()}
@@ -132,6 +142,7 @@ def test_a_copy_of_one_of_several_modules_needs_its_path():
             "to has [2] as `net.0.weight`, and [3, 2, 3, 3]",
         ),
         (nn.Linear(3, 3), "net", "to be applied to has no `0.weight`, and [3, 2, 3, 3] is pruned"),
+        ([torch.ones(2)], None, "the masks are to be applied to is a `list`: give a copy of the"),
         (nn.Linear(3, 3), "head", "`path` is `head`, and nothing in it is pruned"),
     ],
 )

@@ -7,7 +7,7 @@ from pruning_scenes import net, pruners
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, PruningError
 from lpot_lightning.pruning.weights import PLACE, assign
 
 
@@ -24,6 +24,12 @@ def refused(*given, **others):
 
 def test_without_names_every_weight_but_embeddings_norms_and_biases():
     assert names({}) == [["conv.weight", "up.weight", "fc.weight", "out.weight"]]
+
+
+def test_lazy_weights_are_refused_by_name():
+    lazy = nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(2))
+    with pytest.raises(PruningError, match="batch of `1.weight`, `1.bias`, and what is pruned"):
+        names({}, model=lazy)
 
 
 def test_names_may_be_globs():
