@@ -113,12 +113,12 @@ def _few(leaf: Any) -> bytes:
         return repr(leaf).encode()
     leaf, step = leaf.detach(), max(1, leaf.numel() // _LOOKED_AT)
     if leaf.is_contiguous():
-        return repr(leaf.reshape(-1)[::step].tolist()).encode()
-    # to bring the whole of it in a row takes longer than many a step
-    places = torch.unravel_index(
-        torch.arange(0, leaf.numel(), step, device=leaf.device), leaf.shape
-    )
-    return repr(leaf[places].tolist()).encode()
+        few = leaf.reshape(-1)[::step]
+    else:  # to bring the whole of it in a row takes longer than many a step
+        places = torch.arange(0, leaf.numel(), step, device=leaf.device)
+        few = leaf[torch.unravel_index(places, leaf.shape)]
+    plain = few.resolve_conj().resolve_neg().cpu().contiguous()
+    return bytes(plain.view(torch.uint8).numpy())
 
 
 def _is_odd(tensor: Tensor) -> bool:
