@@ -48,6 +48,8 @@ def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
     left = [one for one in found if not _is_kept(one, last)]
     if all(one.name in _BESIDES for one in left):
         return last if found else None
+    if not all(one.name in (*_BESIDES, HISTORY) for one in left):  # the model is another one
+        left = [one for one in found if not _is_left(one, last)]
     try:
         return _kept(left, folder / EARLIER)
     except OSError as error:
@@ -83,7 +85,13 @@ def _kept(files: Iterable[Path], earlier: Path) -> Path:
 
 
 def _link(file: Path, copy: Path) -> None:
-    """Give a file a second name: whoever writes it anew writes another one."""
+    """Give a file a second name: whoever writes it anew writes another one.
+
+    Only a history is written on in place, by a run that goes on.
+    """
+    if file.name == HISTORY:
+        shutil.copy2(file, copy)
+        return
     try:
         os.link(file, copy)
     except OSError:  # not every file system has links
@@ -93,14 +101,18 @@ def _link(file: Path, copy: Path) -> None:
 def _is_kept(file: Path, last: Path | None) -> bool:
     if last is None or not file.is_file() or not (last / file.name).is_file():
         return False
-    kept = last / file.name
-    return file.samefile(kept) or _same(file, kept)
+    one, other = file.stat(), (last / file.name).stat()
+    return os.path.samestat(one, other) or (
+        one.st_size == other.st_size and file.read_bytes() == (last / file.name).read_bytes()
+    )
 
 
-def _same(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
+def _is_left(file: Path, last: Path | None) -> bool:
+    """Whether a file that is kept is still the same one, and not as another run wrote it again."""
+    if last is None or not _is_kept(file, last):
         return False
-    return one.read_bytes() == other.read_bytes()
+    one, other = file.stat(), (last / file.name).stat()
+    return os.path.samestat(one, other) or one.st_mtime_ns == other.st_mtime_ns
 
 
 def _last(earlier: Path) -> Path | None:

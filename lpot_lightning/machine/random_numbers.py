@@ -31,6 +31,20 @@ def seeded(seed: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all(devices)
 
 
+def drawn() -> bytes:
+    """Return what changes whenever a random number of torch, NumPy or Python is drawn.
+
+    Example::
+
+        before = drawn()
+        step()
+        drawn() == before  # it draws none
+    """
+    kind, key, *rest = np.random.get_state(legacy=True)
+    others = repr((hash(random.getstate()), kind, rest)).encode()
+    return b"".join((torch.get_rng_state().numpy().tobytes(), np.asarray(key).tobytes(), others))
+
+
 @contextmanager
 def generators_kept(loaders: Iterable[object]) -> Iterator[None]:
     """Put the random generators back that belong to ``loaders`` themselves."""

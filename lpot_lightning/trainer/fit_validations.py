@@ -11,18 +11,42 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torchmetrics import Metric, MetricCollection
 
-from lpot_lightning.artifacts.constants import modules_of
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.judging.protocols import EarlierPass, Evaluation, Monitor
-from lpot_lightning.module.fingerprint import content_hash
+from lpot_lightning.machine.random_numbers import drawn
+from lpot_lightning.module.contents import Untold, contents_hash
+from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.partial_metric import curve_from, curve_state
 from lpot_lightning.trainer.watched_pass import Running
 from lpot_lightning.tuning.screening import Pass, Recorder
 
 GROWTH = 1.2
 """Of the batches from one look at the metric to the next: more would be felt in a validation."""
+_DRAWS = 8
+"""Batches in which a step that draws random numbers draws some: to look takes a tenth of a ms."""
 Place = tuple[int, int]
+_OF_LIGHTNING = frozenset(
+    (
+        "_automatic_optimization",
+        "_compiler_ctx",
+        "_current_fx_name",
+        "_device",
+        "_device_mesh",
+        "_dtype",
+        "_example_input_array",
+        "_fabric",
+        "_fabric_optimizers",
+        "_log_hyperparams",
+        "_metric_attributes",
+        "_param_requires_grad_state",
+        "_strict_loading",
+        "_trainer",
+        "allow_zero_length_dataloader_with_multiple_devices",
+        "prepare_data_per_node",
+    )
+)
 _FIELDS: dict[str, Any] = {
     "model": str,
     "name": str,
@@ -73,7 +97,8 @@ class FitValidations:
     """Looks on while a fit validates, and keeps what came out of it: the best and the last.
 
     A validation may stand for the pass that judges the same model later only where its data came
-    as they had come before: what is shuffled, or drawn anew each time, measures no other model.
+    as they had come before, in this fit: what is shuffled, or drawn anew each time, measures no
+    other model; nor does a step that draws random numbers.
 
     Args:
         find: returns the metric to judge by, of what a trainer has logged so far; ``None`` where
@@ -93,7 +118,7 @@ class FitValidations:
         self._find = find
         self._best: _Kept | None = None
         self._last: _Kept | None = None
-        self._same = False
+        self._same = self._untold = False
         self._data: dict[Place, int] = {}
         self._now: _Now | None = None
 
@@ -112,14 +137,16 @@ class FitValidations:
         now = self._now
         if now is None:
             return
-        if not now.model and not trainer.sanity_checking:
-            now.model = identity(module)
+        if not now.data and not trainer.sanity_checking:
+            now.model = self._identity(module)
         now.running.on_validation_batch_start(trainer, module, batch)
         now.data[place] = now.running.own
+        now.drawn = drawn() if now.running.batches < _DRAWS else None
 
     def end_batch(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
         """``validation_step`` is done."""
         if self._now is not None:
+            self._now.draws |= self._now.drawn not in (None, drawn())
             self._now.running.on_validation_batch_end(trainer, module, None, batch)
 
     def end_data(self) -> None:
@@ -134,7 +161,7 @@ class FitValidations:
             return
         self._compare(now.data)
         accuracy = None if monitor is None else trainer.callback_metrics.get(monitor.name)
-        if monitor is None or accuracy is None or not now.model:
+        if monitor is None or accuracy is None or not now.model or now.draws:
             return
         self._last = now.kept(module, monitor, float(accuracy), trainer.current_epoch)
         if self._best is None or _is_better(self._last.evaluation, self._best.evaluation):
@@ -144,31 +171,42 @@ class FitValidations:
         """Find out whether the data come as they came before; what they were judged by goes."""
         before, self._data = self._data, dict(data)
         if before:
-            self._same = all(data.get(place, found) == found for place, found in before.items())
+            self._same = all(
+                found and data.get(place, found) == found for place, found in before.items()
+            )
             if not self._same:
                 self._best = self._last = None
 
     def of(self, model: nn.Module) -> EarlierPass | None:
         """Return what a validation of this very model found, its plain attributes included."""
         kept = [one for one in (self._last, self._best) if one is not None]
-        sought = identity(model) if kept and self._same else ""
+        sought = self._identity(model) if kept and self._same else ""
         for one in kept:
-            if one.model == sought:
+            if one.model == sought != "":
                 where = f"by the fit's own validation of epoch {one.epoch}"
                 return EarlierPass(evaluation=one.evaluation, recorder=one.recorder, where=where)
         return None
 
+    def _identity(self, model: nn.Module) -> str:
+        """Return what a model is known by again, ``""`` where nothing tells."""
+        if not self._untold:
+            try:
+                return identity(model)
+            except Untold:
+                self._untold = True
+        return ""
+
     def state(self) -> dict[str, Any]:
         """Return plain values that ``load`` takes up."""
-        if not self._same:
-            return {}
         kept = {"best": self._best, "last": self._last}
-        return {name: one.state() for name, one in kept.items() if one is not None}
+        found: dict[str, Any] = {name: one.state() for name, one in kept.items() if one is not None}
+        return {**found, "data": [[*place, own] for place, own in self._data.items()]}
 
     def load(self, state: Mapping[str, Any], module: nn.Module) -> None:
         """Take up what ``state`` gave.
 
         Args:
+            state: stands for nothing before a validation of this fit has seen the same data.
             module: has the metrics whose running values are in it.
 
         Raises:
@@ -176,9 +214,18 @@ class FitValidations:
         """
         if not isinstance(state, Mapping):
             raise ArtifactError("what the checkpoint says of validations is damaged")
-        found = {name: _kept_from(one, module) for name, one in state.items()}
+        kept = {name: value for name, value in state.items() if name != "data"}
+        found = {name: _kept_from(one, module) for name, one in kept.items()}
+        self._data = _data_from(state.get("data", []))
         self._best, self._last = found.get("best"), found.get("last")
-        self._same = bool(found)
+        self._same = False  # until a validation shows that the data are still the same
+
+
+def _data_from(state: Any) -> dict[Place, int]:
+    try:
+        return {(int(loader), int(batch)): int(own) for loader, batch, own in state}
+    except (TypeError, ValueError) as error:
+        raise ArtifactError("what the checkpoint says of the data is damaged") from error
 
 
 def _is_better(one: Evaluation, other: Evaluation) -> bool:
@@ -211,9 +258,26 @@ def _fits(state: Mapping[str, Any]) -> bool:
 
 
 def identity(model: nn.Module) -> str:
-    """Return a hash of all that a model computes by: its tensors, classes and plain attributes."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return content_hash([tensors, modules_of(model)])
+    """Return a hash of all that a model computes by, private attributes and objects included.
+
+    Raises:
+        Untold: if it holds what has no content to be seen.
+    """
+    return contents_hash(model, _of_no_effect)
+
+
+def _of_no_effect(module: nn.Module) -> frozenset[str]:
+    """Return the attributes in which Lightning, or a metric, keeps what it is at just now."""
+    if isinstance(module, either(LightningModule)):
+        return _OF_LIGHTNING
+    if isinstance(module, Metric | MetricCollection):
+        states = getattr(module, "_defaults", ())
+        return frozenset(
+            name
+            for name, value in vars(module).items()
+            if name in states or callable(value) or (name.startswith("_") and name != "_modules")
+        )
+    return frozenset()
 
 
 class _Now:
@@ -224,6 +288,8 @@ class _Now:
         self.running = Running(self._look, trainer.fit_loop.epoch_loop.val_loop, find)
         self.model = ""
         self.data: dict[Place, int] = {}
+        self.drawn: bytes | None = None
+        self.draws = False
         self._started = monotonic()
 
     def _look(self, seen: Pass) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
@@ -19,7 +21,7 @@ from lpot_lightning.trainer.borrowed_loop import logged_by
 from lpot_lightning.trainer.partial_metric import Held, Number, partial_of, updates
 from lpot_lightning.tuning.screening import Watch
 
-_LOOKED_AT = 256
+_LOOKED_AT, _MOST_LEAVES, _DEEPEST = 256, 64, 3
 
 
 class Running(Callback):
@@ -81,16 +83,43 @@ class Running(Callback):
 
 
 def checksum(batch: Any, before: int) -> int:
-    """Return a checksum of some numbers of each tensor of a batch, and of those before it."""
-    for leaf in pytree.tree_leaves(batch):
-        if isinstance(leaf, Tensor) and leaf.layout == torch.strided and not _is_odd(leaf):
-            flat = leaf.detach().reshape(-1)
-            few = flat[:: max(1, len(flat) // _LOOKED_AT)]
-            before = zlib.crc32(str(few.tolist()).encode(), before)
-        elif isinstance(leaf, int | float | str | bytes):
-            before = zlib.crc32(repr(leaf).encode(), before)
+    """Return a checksum of some numbers of each tensor of a batch, and of those before it.
+
+    Of a batch in which there is nothing to look at it is ``before``.
+    """
+    for leaf in islice(_leaves(batch, _DEEPEST), _MOST_LEAVES):
+        before = zlib.crc32(_few(leaf), before)
     return before
 
 
+def _leaves(value: Any, deepest: int) -> Iterator[Any]:
+    """Yield tensors, arrays, numbers and texts, in objects of the user's, too."""
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            if leaf.layout == torch.strided and not _is_odd(leaf):
+                yield leaf
+        elif isinstance(leaf, np.ndarray | int | float | str | bytes):
+            yield leaf
+        elif deepest:
+            inside = dict(leaf) if isinstance(leaf, Mapping) else getattr(leaf, "__dict__", {})
+            yield from _leaves(dict(inside), deepest - 1)
+
+
+def _few(leaf: Any) -> bytes:
+    if isinstance(leaf, np.ndarray):
+        few = leaf.reshape(-1) if leaf.flags.c_contiguous else leaf.flat
+        return repr(few[:: max(1, leaf.size // _LOOKED_AT)].tolist()).encode()
+    if not isinstance(leaf, Tensor):
+        return repr(leaf).encode()
+    leaf, step = leaf.detach(), max(1, leaf.numel() // _LOOKED_AT)
+    if leaf.is_contiguous():
+        few = leaf.reshape(-1)[::step]
+    else:  # to bring the whole of it in a row takes longer than many a step
+        places = torch.arange(0, leaf.numel(), step, device=leaf.device)
+        few = leaf[torch.unravel_index(places, leaf.shape)]
+    plain = few.resolve_conj().resolve_neg().cpu().contiguous()
+    return bytes(plain.view(torch.uint8).numpy())
+
+
 def _is_odd(tensor: Tensor) -> bool:
-    return tensor.is_quantized or tensor.is_nested
+    return tensor.is_quantized or tensor.is_nested or tensor.is_meta

@@ -46,6 +46,23 @@ def test_what_is_kept_already_is_not_kept_again(tmp_path: Path) -> None:
     assert [one.name for one in kept.iterdir()] == ["history.jsonl"]
 
 
+def test_what_two_runs_wrote_alike_is_of_both(tmp_path: Path) -> None:
+    fill(tmp_path, "one")
+    keep_earlier(tmp_path)
+    fill(tmp_path, "two", INT8[:-1])
+    fill(tmp_path, "one", INT8[-1:])  # the `deploy.yaml` of another run of one YAML
+    kept = keep_earlier(tmp_path)
+    assert {one.name for one in kept.iterdir()} == set(INT8)
+
+
+def test_a_history_that_goes_on_is_another_file_than_the_one_that_is_kept(tmp_path: Path) -> None:
+    fill(tmp_path, "one")
+    kept = keep_earlier(tmp_path)
+    with (tmp_path / "history.jsonl").open("a") as history:
+        history.write(" more")
+    assert texts(kept) == {"one"}
+
+
 def test_without_a_model_or_a_history_there_is_nothing_to_keep(tmp_path: Path) -> None:
     fill(tmp_path, "of LPOT", ["deploy.yaml"])
     assert keep_earlier(tmp_path) is None

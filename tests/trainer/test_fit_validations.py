@@ -2,13 +2,17 @@
 
 import copy
 import logging
+import random
+from dataclasses import dataclass
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lit_scenes import Lit, LossLit, train_loader, trainer, val_loader
+from lit_scenes import Lit, LossLit, points, train_loader, trainer, val_loader
 from torch import nn
+from torch.utils.data import DataLoader
 
 TAKEN = "was judged by the fit's own validation of epoch"
 
@@ -68,13 +72,86 @@ def _other_constant(module):
     module.net[1].inplace = True
 
 
-@pytest.mark.parametrize("touch", [_other_weights, _other_constant])
+def _other_private(module):
+    module._scale = -1.0
+
+
+def _other_tensor(module):
+    module.prior = torch.ones(3)
+
+
+def _other_object(module):
+    module.hparams.anything = {"table": np.ones(3)}
+
+
+def _other_long_list(module):
+    module.table = [0.0] * 300
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        _other_weights,
+        _other_constant,
+        _other_private,
+        _other_tensor,
+        _other_object,
+        _other_long_list,
+    ],
+)
 def test_what_is_another_model_at_the_end_is_judged(callback, touch):
     assert passes(callback(), None, Touching(touch)) == 1
 
 
 def test_data_in_another_order_each_time_are_no_measure(callback):
     assert passes(callback(), val=val_loader(shuffle=True)) == 1
+
+
+@dataclass
+class Batch:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def _batch(items):
+    return Batch(*map(torch.stack, zip(*items, strict=True)))
+
+
+class OfObjects(Lit):
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch.x, batch.y), batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self.acc(self.net(batch.x), batch.y)
+        self.log("val_acc", self.acc, batch_size=len(batch.x))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_what_is_in_a_batch_of_a_class_of_the_users_is_seen(callback, shuffle):
+    train = train_loader(collate_fn=_batch)
+    val = val_loader(collate_fn=_batch, shuffle=shuffle)
+    quantization = callback()
+    trainer(quantization, max_epochs=2).fit(OfObjects(0.01), train, val)
+    result = quantization.result
+    assert result.evaluations - len(result.trials) == shuffle
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: torch.rand(1), lambda: np.random.rand(1), lambda: random.random()]
+)
+def test_a_step_that_draws_random_numbers_measures_another_model_each_time(callback, draw):
+    class Draws(Lit):
+        def validation_step(self, batch, batch_idx):
+            draw()
+            super().validation_step(batch, batch_idx)
+
+    assert passes(callback(), Draws(0.01)) == 1
+
+
+def test_a_buffer_of_another_kind_ends_no_fit(callback):
+    module = Lit(0.01)
+    module.register_buffer("table", torch.eye(3).to_sparse(), persistent=False)
+    assert passes(callback(), module) == 1
 
 
 def test_one_validation_alone_does_not_show_that_its_data_come_again(callback):
@@ -98,16 +175,26 @@ def test_other_precisions_are_judged_in_float32(callback):
     assert passes(callback(), precision="bf16-mixed") == 1
 
 
-def test_a_fit_that_goes_on_has_it_in_its_checkpoint(callback, tmp_path, caplog):
+@pytest.mark.parametrize(("seed", "spent"), [(1, 0), (5, 1)])
+def test_a_fit_that_goes_on_knows_the_data_of_before(callback, tmp_path, seed, spent):
+    one = trainer(callback(), max_epochs=2)
+    one.fit(Lit(0.0), train_loader(), val_loader())
+    one.save_checkpoint(tmp_path / "last.ckpt")
+    again = callback()
+    two = trainer(again, max_epochs=3)
+    other = DataLoader(points(48, seed=seed), batch_size=16)
+    two.fit(Lit(0.0), train_loader(), other, ckpt_path=tmp_path / "last.ckpt")
+    assert again.result.evaluations - len(again.result.trials) == spent
+
+
+def test_a_checkpoint_alone_does_not_show_that_its_data_are_there_still(callback, tmp_path):
     one = trainer(callback(), max_epochs=2)
     one.fit(Lit(0.01), train_loader(), val_loader())
     one.save_checkpoint(tmp_path / "last.ckpt")
     again = callback()
     two = trainer(again, max_epochs=2)
-    with caplog.at_level(logging.INFO):
-        two.fit(Lit(0.01), train_loader(), val_loader(), ckpt_path=tmp_path / "last.ckpt")
-    assert again.result.evaluations == one.callbacks[0].result.evaluations
-    assert f"{TAKEN} 1" in caplog.text
+    two.fit(Lit(0.01), train_loader(), val_loader(), ckpt_path=tmp_path / "last.ckpt")
+    assert again.result.evaluations == 2.0
 
 
 @pytest.mark.parametrize("damage", [3, {"last": 3}, {"last": {"model": "x"}}])

@@ -1,5 +1,9 @@
 """What is looked at between two batches."""
 
+import types
+from collections import UserDict
+
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +15,10 @@ CHANGES = {
     "a text": lambda: [torch.tensor([1.0, 2.0]), "b", 1],
     "a plain number": lambda: [torch.tensor([1.0, 2.0]), "a", 2],
     "an order": lambda: [torch.tensor([2.0, 1.0]), "a", 1],
+    "an array": lambda: [np.array([5.0, 2.0]), "a", 1],
+    "an object": lambda: [types.SimpleNamespace(x=torch.tensor([6.0, 2.0])), "a", 1],
+    "one in another": lambda: [UserDict(x=types.SimpleNamespace(x=torch.ones(2))), "a", 1],
+    "columns": lambda: [torch.arange(6.0).reshape(2, 3).t(), "a", 1],
     "half": lambda: [torch.tensor([1.0, 2.5], dtype=torch.bfloat16), "a", 1],
 }
 
