@@ -118,7 +118,7 @@ class FitValidations:
         self._find = find
         self._best: _Kept | None = None
         self._last: _Kept | None = None
-        self._same = self._untold = False
+        self._same = self._differs = self._untold = False
         self._data: dict[Place, int] = {}
         self._now: _Now | None = None
 
@@ -175,6 +175,7 @@ class FitValidations:
                 found and data.get(place, found) == found for place, found in before.items()
             )
             if not self._same:
+                self._differs = True
                 self._best = self._last = None
 
     def of(self, model: nn.Module) -> EarlierPass | None:
@@ -186,6 +187,15 @@ class FitValidations:
                 where = f"by the fit's own validation of epoch {one.epoch}"
                 return EarlierPass(evaluation=one.evaluation, recorder=one.recorder, where=where)
         return None
+
+    @property
+    def first(self) -> int | None:
+        """The checksum of the first batch, where no validation of this fit has seen it yet."""
+        return None if self._same or self._differs else self._data.get((0, 0))
+
+    def confirm(self, first: int) -> None:
+        """Take what an earlier fit has found where the data still begin with the same batch."""
+        self._same = self._same or (first != 0 and first == self._data.get((0, 0)))
 
     def _identity(self, model: nn.Module) -> str:
         """Return what a model is known by again, ``""`` where nothing tells."""
@@ -206,7 +216,7 @@ class FitValidations:
         """Take up what ``state`` gave.
 
         Args:
-            state: stands for nothing before a validation of this fit has seen the same data.
+            state: stands for nothing before this fit has seen the same data, or their ``first``.
             module: has the metrics whose running values are in it.
 
         Raises:
@@ -218,7 +228,7 @@ class FitValidations:
         found = {name: _kept_from(one, module) for name, one in kept.items()}
         self._data = _data_from(state.get("data", []))
         self._best, self._last = found.get("best"), found.get("last")
-        self._same = False  # until a validation shows that the data are still the same
+        self._same = False  # until it is seen that the data are still the same
 
 
 def _data_from(state: Any) -> dict[Place, int]:

@@ -12,7 +12,9 @@ from torch import nn
 
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short, quoted
 from lpot_lightning.judging.protocols import EarlierPass, Evaluation, Monitor
-from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, directions_in, logged_by
+from lpot_lightning.module.stand_in import HELD
+from lpot_lightning.module.untouched import as_before_but
+from lpot_lightning.trainer.borrowed_loop import BorrowedLoop, ShowingLoop, directions_in, logged_by
 from lpot_lightning.trainer.checks import Loaders, check_step
 from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.monitor import find_monitor, named_by
@@ -80,12 +82,25 @@ class ValidationJudge:
         return replace(found, evaluation=replace(found.evaluation, accuracy=accuracy))
 
     def _seen_here(self, model: nn.Module) -> EarlierPass | None:
-        if self._validations is None or scorers(self._watchers):
+        validations = self._validations
+        if validations is None or scorers(self._watchers):
             return None
-        found = self._validations.of(model)
+        if validations.first is not None:
+            validations.confirm(self._first_checksum(model))
+        found = validations.of(model)
         if found is None or not self._is_sought(found.evaluation.monitor):
             return None
         return found if found.evaluation.batches == sum(self._loaders()[1]) else None
+
+    def _first_checksum(self, model: nn.Module) -> int:
+        """Return that of the first batch of the validation data, which ``model`` is shown."""
+        loader, limits = self._loaders()
+        first = [min(1, limits[0]), *[0] * (len(limits) - 1)]
+        loop = ShowingLoop(self._passes.trainer, loader, first)
+        look = Running(_unwatched, loop, _nothing_logged)
+        with as_before_but(model, HELD):
+            self._passes.run(model, loop, [look])
+        return look.own
 
     def _is_sought(self, monitor: Monitor) -> bool:
         """Whether it is what models are to be judged by, though another fit may have found it."""
@@ -242,3 +257,11 @@ class ValidationJudge:
             f"`{name}` differs between the {self._ranks.size} processes, and their mean"
             " is taken; log it with `sync_dist=True`, or as a torchmetrics object"
         )
+
+
+def _unwatched(seen: object) -> None:
+    """Let a pass go on."""
+
+
+def _nothing_logged() -> None:
+    """Name no metric."""

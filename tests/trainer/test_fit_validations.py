@@ -154,9 +154,23 @@ def test_a_buffer_of_another_kind_ends_no_fit(callback):
     assert passes(callback(), module) == 1
 
 
-def test_one_validation_alone_does_not_show_that_its_data_come_again(callback):
-    assert passes(callback(), max_epochs=1, num_sanity_val_steps=0) == 1
-    assert passes(callback(), max_epochs=1, num_sanity_val_steps=1) == 0
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_after_one_validation_alone_the_first_batch_shows_whether_its_data_come_again(
+    callback, shuffle
+):
+    val = val_loader(shuffle=shuffle)
+    assert passes(callback(), val=val, max_epochs=1, num_sanity_val_steps=0) == shuffle
+
+
+def test_the_first_batch_alone_is_no_proof_where_others_have_differed(callback):
+    class FirstOnly(torch.utils.data.Sampler):
+        def __iter__(self):
+            return iter([*range(16), *(torch.randperm(32) + 16).tolist()])
+
+        def __len__(self):
+            return 48
+
+    assert passes(callback(), val=val_loader(sampler=FirstOnly())) == 1
 
 
 def test_a_part_of_the_data_is_another_measure(callback):
@@ -187,14 +201,16 @@ def test_a_fit_that_goes_on_knows_the_data_of_before(callback, tmp_path, seed, s
     assert again.result.evaluations - len(again.result.trials) == spent
 
 
-def test_a_checkpoint_alone_does_not_show_that_its_data_are_there_still(callback, tmp_path):
+@pytest.mark.parametrize(("seed", "spent"), [(1, 0), (5, 1)])
+def test_a_fit_that_is_over_looks_at_its_first_batch_again(callback, tmp_path, seed, spent):
     one = trainer(callback(), max_epochs=2)
     one.fit(Lit(0.01), train_loader(), val_loader())
     one.save_checkpoint(tmp_path / "last.ckpt")
     again = callback()
+    other = DataLoader(points(48, seed=seed), batch_size=16)
     two = trainer(again, max_epochs=2)
-    two.fit(Lit(0.01), train_loader(), val_loader(), ckpt_path=tmp_path / "last.ckpt")
-    assert again.result.evaluations == 2.0
+    two.fit(Lit(0.01), train_loader(), other, ckpt_path=tmp_path / "last.ckpt")
+    assert again.result.evaluations - len(again.result.trials) == spent
 
 
 @pytest.mark.parametrize("damage", [3, {"last": 3}, {"last": {"model": "x"}}])
