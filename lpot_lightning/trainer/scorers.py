@@ -32,6 +32,15 @@ def scorers(callbacks: Sequence[Callback]) -> list[Callback]:
     return sorted(may, key=lambda one: _HOOKS.index(_hooks_of(one)[0]))
 
 
+def may_log(callbacks: Sequence[Callback]) -> bool:
+    """Whether any callback of the user's may have logged a metric, one that is no scorer, too.
+
+    That are those that derive from what Lightning brings along.
+    """
+    theirs = (one for one in callbacks if not type(one).__module__.startswith(_NOT_THE_USERS))
+    return bool(scorers(callbacks)) or any(map(_hooks_of, theirs))
+
+
 def _is_the_users(callback: Callback) -> bool:
     kinds = (one for one in type(callback).__mro__ if issubclass(one, either(Callback)))
     return all(

@@ -20,7 +20,7 @@ from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.passes import Passes, StopWatch
-from lpot_lightning.trainer.scorers import lent, scorers
+from lpot_lightning.trainer.scorers import lent, may_log, scorers
 from lpot_lightning.trainer.watched_pass import Running
 from lpot_lightning.tuning.screening import Watch
 
@@ -83,7 +83,7 @@ class ValidationJudge:
 
     def _seen_here(self, model: nn.Module) -> EarlierPass | None:
         validations = self._validations
-        if validations is None or scorers(self._watchers):
+        if validations is None or may_log(self._watchers):
             return None
         if validations.first is not None:
             validations.confirm(self._first_checksum(model))

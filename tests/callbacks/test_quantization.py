@@ -154,7 +154,7 @@ def test_a_fast_dev_run_is_one_quick_pass_and_writes_nothing(callback, workspace
     quantization = callback(quantization={"calibration": {"sampling_size": 64}})
     fitted(quantization, fast_dev_run=True)
     assert quantization.result.workspace is None
-    assert quantization.result.evaluations == 2
+    assert quantization.result.evaluations == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -125,7 +125,7 @@ def test_a_list_and_a_dict_of_training_loaders(callback):
 def test_loaders_in_sequence(callback):
     quantization = callback(monitor="hits")
     quantized(quantization, Indexed(lr=0.01), train_loader(), [val_loader(), val_loader(32)])
-    assert quantization.result.evaluations == 2
+    assert quantization.result.evaluations == 1
 
 
 def test_a_dict_of_validation_loaders(callback):
