@@ -57,6 +57,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
         self._found_monitor: Monitor | None = None
         self._asked_workspace = self._workspace = Workspace()
         self._lock: WorkspaceLock | None = None
+        self._is_inside = False
         self._weights_left: str | None = None
         self._session: Session | None = None
 
@@ -99,6 +100,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
         self._release()
         self._asked_workspace = workspace_in(trainer, self.conf)
         self._workspace = self._shared(trainer) or in_one_process(trainer, self._entered)
+        self._is_inside = True
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -187,14 +189,14 @@ class JudgedCallback(EitherCallback, Generic[Result]):
             self._postbox.put(self._left)
 
     def _shared(self, trainer: Trainer) -> Workspace | None:
-        """Return the workspace of another callback of the same fit that asked for the same."""
-        others = (one for one in callbacks_of(trainer) if isinstance(one, JudgedCallback))
-        asked = (
-            one
-            for one in others
-            if one._lock is not None and one._asked_workspace == self._asked_workspace
-        )
-        return next((one._workspace for one in asked), None)
+        """Return the workspace of another callback of the same fit that asked for the same.
+
+        All processes know it, though the first alone has the lock.
+        """
+        ours = (one for one in callbacks_of(trainer) if isinstance(one, JudgedCallback))
+        inside = (one for one in ours if one._is_inside)
+        same = (one for one in inside if one._asked_workspace == self._asked_workspace)
+        return next((one._workspace for one in same), None)
 
     def _entered(self) -> Workspace:
         """Keep others out of the workspace; where another run is in it, take one of one's own."""
@@ -209,7 +211,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
             session.close()
         if self._lock is not None:
             self._lock.release()
-        self._lock = None
+        self._lock, self._is_inside = None, False
 
 
 def _add(error: Exception, text: str) -> None:

@@ -111,7 +111,7 @@ class FitValidations:
         validations.end_batch(trainer, module, batch)
         validations.end_data()  # on_validation_epoch_end
         validations.end(trainer, module, monitor)
-        validations.of(model)  # a `EarlierPass`, or None
+        validations.of(model)  # an `EarlierPass`, or None
     """
 
     def __init__(self, find: Callable[[Trainer], str | None]) -> None:
@@ -195,7 +195,7 @@ class FitValidations:
 
     def confirm(self, first: int) -> None:
         """Take what an earlier fit has found where the data still begin with the same batch."""
-        self._same = self._same or (first != 0 and first == self._data.get((0, 0)))
+        self._same = self._same or (first != 0 and first == self.first)
 
     def _identity(self, model: nn.Module) -> str:
         """Return what a model is known by again, ``""`` where nothing tells."""

@@ -72,7 +72,13 @@ class ValidationJudge:
         None is taken where a callback of the user's may have logged the metric: which one it was
         has to be found out by a pass.
         """
-        found = self._ranks.together(partial(self._seen_here, model))
+        validations = self._validations
+        if validations is None or may_log(self._watchers):
+            return None
+        if any(self._ranks.gather(validations.first is not None)):  # all show it, or none
+            validations.confirm(self._first_checksum(model))
+        _, limits = self._loaders()
+        found = self._seen_here(validations, model, sum(limits))
         if not all(self._ranks.gather(found is not None)):
             return None
         assert found is not None
@@ -81,25 +87,31 @@ class ValidationJudge:
         accuracy = self._over_ranks(accuracy, batches, self._found.name)
         return replace(found, evaluation=replace(found.evaluation, accuracy=accuracy))
 
-    def _seen_here(self, model: nn.Module) -> EarlierPass | None:
-        validations = self._validations
-        if validations is None or may_log(self._watchers):
-            return None
-        if validations.first is not None:
-            validations.confirm(self._first_checksum(model))
+    def _seen_here(
+        self, validations: FitValidations, model: nn.Module, batches: float
+    ) -> EarlierPass | None:
         found = validations.of(model)
         if found is None or not self._is_sought(found.evaluation.monitor):
             return None
-        return found if found.evaluation.batches == sum(self._loaders()[1]) else None
+        return found if found.evaluation.batches == batches else None
 
     def _first_checksum(self, model: nn.Module) -> int:
-        """Return that of the first batch of the validation data, which ``model`` is shown."""
+        """Return that of the first batch of the validation data, which ``model`` is shown.
+
+        Raises:
+            EvaluationError: if the user's code fails.
+        """
         loader, limits = self._loaders()
         first = [min(1, limits[0]), *[0] * (len(limits) - 1)]
         loop = ShowingLoop(self._passes.trainer, loader, first)
         look = Running(_unwatched, loop, _nothing_logged)
-        with as_before_but(model, HELD):
-            self._passes.run(model, loop, [look])
+        try:
+            with as_before_but(model, HELD):
+                self._passes.run(model, loop, [look])
+        except LpotError:
+            raise
+        except Exception as error:
+            raise self._failed(loop, error) from error
         return look.own
 
     def _is_sought(self, monitor: Monitor) -> bool:
@@ -155,12 +167,15 @@ class ValidationJudge:
             except Exception as error:
                 if self._found is not None or isinstance(error, LpotError):
                     raise  # whether a trial may fail is for the search to say
-                raise EvaluationError(
-                    f"the validation of the fp32 model fails {loop.where}{self._with}"
-                    f" ({in_short(error)}); it has to work before another model can be judged by it"
-                ) from error
+                raise self._failed(loop, error) from error
         self._ranks.together(lambda: self._check_batches(loop))
         return _Pass(loop, logged, clock)
+
+    def _failed(self, loop: BorrowedLoop, error: Exception) -> EvaluationError:
+        return EvaluationError(
+            f"the validation of the fp32 model fails {loop.where}{self._with} ({in_short(error)});"
+            " it has to work before another model can be judged by it"
+        )
 
     @property
     def _with(self) -> str:

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from lit_scenes import files_in, points, same, trainer, val_loader, weights_of
+from lit_scenes import conf, files_in, points, same, trainer, val_loader, weights_of
 from qat_scenes import ConvLit, train_images, val_images
 from sparse_scenes import (
     GRADIENT,
@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from users_world import kept
 
 import lpot_lightning
-from lpot_lightning import PruningCallback
+from lpot_lightning import PruningCallback, QuantizationCallback
 from lpot_lightning.errors import PruningError
 from lpot_lightning.runs import prune as pruning_run
 
@@ -298,3 +298,14 @@ def test_trained_on_a_gpu_and_judged_on_the_cpu(tmp_path, workspace, precision, 
     (path,) = (tmp_path / "saved").glob("epoch=1-*")
     pruned(again, None, accelerator="gpu", devices=1, precision=precision, ckpt_path=str(path))
     assert again.result.status == "met"
+
+
+def test_pruned_and_quantized_in_one_fit(workspace):
+    """Both callbacks are in one workspace, of which the first process alone holds the lock."""
+    few = {"calibration": {"sampling_size": 32}}
+    quantization = QuantizationCallback(conf(workspace, quantization=few), monitor="val_acc")
+    both = [pruning(workspace), quantization]
+    two(*both).fit(Rolling(), *halves())
+    assert both[0].result.reached
+    assert both[1].result.workspace == workspace
+    assert {"pruned_configure.yaml", "best_configure.yaml"} <= {p.name for p in workspace.iterdir()}
