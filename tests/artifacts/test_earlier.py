@@ -12,6 +12,7 @@ from small_run import net, run
 
 from lpot_lightning import load
 from lpot_lightning.artifacts.earlier import INT8, forget_besides, keep_earlier
+from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.errors import ArtifactError
 
 
@@ -115,6 +116,21 @@ def test_the_model_of_another_training_still_loads(workspace: Path) -> None:
     for (folder, model), answer in zip(folders.items(), answers, strict=True):
         again = load(folder / "best_configure.yaml", folder / "best_model_weights.pt", model)
         assert torch.equal(again(images), answer)
+
+
+def test_what_a_kill_between_two_files_has_left_still_loads(workspace: Path, monkeypatch) -> None:
+    one, two = conv_net(), conv_net()
+    with torch.no_grad():
+        next(two.parameters()).mul_(1.5)
+    images, _ = corners(8, 0).tensors
+    answer = quantization(workspace)(one)(images)
+    weights = workspace / "best_model_weights.pt"
+    weights.rename(workspace / "best_model_weights.previous.pt")
+    weights.write_bytes(to_bytes({"a": torch.ones(1)}))  # a better model, half of it on disk
+    quantization(workspace)(two)
+    kept = workspace / "earlier" / "1"
+    again = load(kept / "best_configure.yaml", kept / "best_model_weights.pt", one)
+    assert torch.equal(again(images), answer)
 
 
 def test_it_is_told_with_what_differs(tmp_path: Path) -> None:
