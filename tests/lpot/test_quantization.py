@@ -364,6 +364,11 @@ def test_a_workspace_in_use_is_left_alone(workspace: Path) -> None:
         one(net())
     assert one.result.workspace == workspace / "parallel" / "1"
     assert not (workspace / "history.jsonl").exists()
+    goes_on = {"workspace": {"resume": str(one.result.workspace)}}
+    again = quantization(workspace, tuning=goes_on)
+    again(net())
+    assert again.result.workspace == one.result.workspace
+    assert all(trial.replayed for trial in again.result.trials)
 
 
 def test_without_a_path_files_go_where_lpot_would_look(workspace: Path) -> None:
