@@ -78,6 +78,10 @@ class BenchmarkError(LpotError):
     """A model, a function or a process that is to be timed fails."""
 
 
+class ExportError(LpotError):
+    """A model cannot be written in a form, or its file computes something else."""
+
+
 class BusyError(ArtifactError):
     """The workspace is used by another run, which is named."""
 

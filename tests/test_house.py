@@ -22,6 +22,7 @@ FLOORS = (
     ("tuning", "quantization", "pruning", "data"),
     ("artifacts",),
     ("judging", "timing"),
+    ("deploy",),
     ("runs",),
     ("trainer", "lpot"),
     ("callbacks", "common"),

@@ -1,0 +1,105 @@
+"""What an export came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpot_lightning.machine.columns import aligned
+from lpot_lightning.timing.ratio import Ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """How near a file is to the model that it was made of, on calibration data.
+
+    Args:
+        runtime: what ran it, with its version.
+        samples: how many samples were compared.
+        largest: the largest difference of an output from the program that was written.
+        relative: the length of all differences from it, over that of the outputs.
+        from_int8: the same, from what the model itself gives.
+        agreement: the share of samples of which the greatest output is the same one; ``None``
+            where outputs are no scores.
+        int8_ops: ops that the runtime computes in int8; ``None`` where it does not tell.
+        ms: milliseconds a batch, in turns with the model.
+        speedup: the model's time in torch over the file's.
+    """
+
+    runtime: str
+    samples: int
+    largest: float
+    relative: float
+    from_int8: float
+    agreement: float | None
+    int8_ops: int | None
+    ms: float
+    speedup: Ratio | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file that holds a model.
+
+    Args:
+        path: of the file.
+        form: ``onnx``, ``openvino``, ``pt2``, ``aoti`` or ``torchscript``.
+        target: the runtime that it is made for.
+        bytes: of the file, and of what lies beside it.
+        inputs: names of its inputs, each with its shape; sizes that may be any are names.
+        outputs: names of its outputs.
+        int8_ops: ops of the program that are int8.
+        checked: how near it is; ``None`` where it was not checked.
+        monitor: name of the metric.
+        accuracy: the file's, by the whole validation loop; ``None`` where it was not judged.
+        int8_accuracy: the model's.
+        notes: what else there is to say, each one sentence.
+    """
+
+    path: Path
+    form: str
+    target: str
+    bytes: int
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
+    int8_ops: int
+    checked: Checked | None = None
+    monitor: str = ""
+    accuracy: float | None = None
+    int8_accuracy: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> str:
+        """Return it as a table for people."""
+        rows = [("file", f"{self.path} ({self.form} for {self.target})")]
+        rows.append(("size", f"{self.bytes / 1e6:.2f} MB"))
+        rows.append(("inputs", ", ".join(f"{name} {_shown(s)}" for name, s in self.inputs.items())))
+        rows.append(("outputs", ", ".join(self.outputs)))
+        return aligned([*rows, *self._compared(), *(("note", note) for note in self.notes)])
+
+    def _compared(self) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+        one = self.checked
+        if one is not None:
+            rows.append(("checked in", f"{one.runtime}, {one.samples} samples"))
+            rows.append(("int8 ops", f"{self.int8_ops}{_run(one.int8_ops)}"))
+            rows.append(("relative error", f"{one.relative:.5f}, largest {one.largest:.4g}"))
+            rows.append(("from int8 in torch", f"{one.from_int8:.5f}"))
+            if one.agreement is not None:
+                rows.append(("same answer", f"{one.agreement:.2%} of the samples"))
+            ratio = "" if one.speedup is None else f", {one.speedup} of int8 in torch"
+            rows.append(("time a batch", f"{one.ms:.3f} ms{ratio}"))
+        if self.accuracy is not None:
+            int8 = (
+                "" if self.int8_accuracy is None else f" (int8 in torch {self.int8_accuracy:.4f})"
+            )
+            rows.append((self.monitor, f"{self.accuracy:.4f}{int8}"))
+        return rows
+
+
+def _shown(shape: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _run(count: int | None) -> str:
+    return "" if count is None else f", run as {count}"
