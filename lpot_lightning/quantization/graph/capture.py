@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
-import itertools
 import logging
 import types
 import weakref
@@ -18,7 +16,6 @@ import torch
 import torch._dynamo as dynamo
 import torch.fx.experimental._config as symbols
 from torch import Tensor, fx, nn
-from torch._C._dynamo.eval_frame import reset_code
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
@@ -27,13 +24,13 @@ from lpot_lightning.quantization.graph.exporting import NotExported, refuse_expo
 from lpot_lightning.quantization.graph.guards import Outdated, leave_out
 from lpot_lightning.quantization.graph.hooks import ModuleHooks
 from lpot_lightning.quantization.graph.learned import Learned
+from lpot_lightning.quantization.graph.own_code import forget, with_own_code
 from lpot_lightning.quantization.graph.sources import constants
 from lpot_lightning.quantization.graph.tracing import AskedSizes, is_tracing, paused, resumed
 
 _LOG = logging.getLogger(__name__)
 Lower = Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
 """Makes of a graph, and of the first inputs to it, what computes it."""
-_NAMES = itertools.count(1)
 MOST = 16
 """Graphs of one module; calls of more kinds go the module's own way."""
 FEW = 2
@@ -95,6 +92,7 @@ class Captured(NotExported):
         given: computes for the class's ``forward``, which it calls.
 
     Attributes:
+        given: see above.
         counts: how calls were computed so far.
         lowered: what computes its graphs, in the order of their capture.
 
@@ -106,7 +104,7 @@ class Captured(NotExported):
     def __init__(
         self, module: nn.Module, lower: Lower, given: Callable[..., Any] | None = None
     ) -> None:
-        self._module, self._lower, self._given = module, lower, given
+        self._module, self._lower, self.given = module, lower, given
         forward = types.MethodType(type(module).forward, module)
         self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
@@ -153,8 +151,8 @@ class Captured(NotExported):
 
     def _own(self) -> types.FunctionType:
         """Return ``forward`` with code of its own, that Dynamo keeps nothing of beyond its life."""
-        own = _own_forward(self._module, self._given)
-        weakref.finalize(self, _forget, own.__code__, own.__globals__)
+        own = with_own_code(_forward_of(self._module, self.given))
+        weakref.finalize(self, forget, own.__code__, own.__globals__)
         return own
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
@@ -218,7 +216,7 @@ class Captured(NotExported):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made of."""
-        return {"module": self._module, "lower": self._lower, "given": self._given}
+        return {"module": self._module, "lower": self._lower, "given": self.given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it, of a module that may still be empty: it is held by that."""
@@ -250,11 +248,6 @@ def _guards(of_hooks: bool, **numbers: bool) -> Any:
     """Return settings of what a graph is guarded by, for the thread that enters them."""
     hooks: dict[str, Any] = {"skip_nnmodule_hook_guards": not of_hooks, "recompile_limit": MOST}
     return dynamo.config.patch({**hooks, **numbers})
-
-
-def _forget(code: types.CodeType, names: dict[str, Any]) -> None:
-    reset_code(code)
-    names.update(dict.fromkeys(names))  # Dynamo takes out by name what it has put there, later
 
 
 def _counted(captured: weakref.ref[Captured]) -> None:
@@ -309,12 +302,10 @@ class _Limit(logging.Filter):
             logger.removeFilter(self)
 
 
-def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> types.FunctionType:
-    """Return what calls the ``forward`` of the class of ``module``, with code of its own.
+def _forward_of(module: nn.Module, given: Callable[..., Any] | None) -> types.FunctionType:
+    """Return what calls the ``forward`` of the class of ``module``.
 
-    Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does. And
-    it counts the graphs of a code object, whichever module it runs for: a few models of one class
-    would use up each other's.
+    Dynamo captures nothing whose code lies in torch's files, as that of ``nn.Sequential`` does.
     """
     forward = type(module).forward
 
@@ -323,8 +314,4 @@ def _own_forward(module: nn.Module, given: Callable[..., Any] | None) -> types.F
             return given(*args, **kwargs)
         return forward(module, *args, **kwargs)
 
-    name = f"call_{next(_NAMES)}"  # code objects that are equal are one to Dynamo
-    code = call.__code__.replace(co_name=name, co_qualname=name)
-    # Dynamo puts what it has compiled into the globals, and leaves it there: they go with this
-    own = {"__builtins__": builtins, "__name__": __name__}
-    return types.FunctionType(code, own, name, None, call.__closure__)
+    return call  # type: ignore[return-value]

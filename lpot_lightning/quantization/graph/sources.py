@@ -34,7 +34,7 @@ def attributes(graph: fx.GraphModule) -> set[str]:
 
 
 def _is_attribute(source: str) -> bool:
-    """Whether a source begins with a module: one of a frame, or those of ``_own_forward``."""
+    """Whether a source begins with a module: one of a frame, or those of ``_forward_of``."""
     return any(one in source for one in ("L['self']", "L['module']", "L['given']", "._modules["))
 
 
