@@ -1,0 +1,137 @@
+"""A placed program as an ONNX model, written by torch's exporter."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx
+
+from lpot_lightning.deploy.calls import Input
+from lpot_lightning.deploy.exported_program import exported_program
+from lpot_lightning.deploy.pairs import DEQUANTIZE, LINEAR, QUANTIZE
+from lpot_lightning.errors import ExportError, in_one_line
+from lpot_lightning.version import VERSION
+
+OP = "lpot_op"
+"""The property of a node that names the op of the user's model that it belongs to."""
+_MOST_BYTES = 2**31 - 1
+_LOGGERS = "torch.onnx", "onnxscript", "onnx_ir"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_MISSING = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'")
+
+
+def onnx_model(
+    module: fx.GraphModule,
+    inputs: Sequence[Input],
+    output_names: Sequence[str],
+    ops: Mapping[str, str],
+    opset: int | None = None,
+) -> bytes:
+    """Return a model of ``module`` as the content of a file.
+
+    Args:
+        module: computes it in floats, with pairs for what is int8.
+        inputs: of it.
+        output_names: of what it gives.
+        ops: paths of ops in the user's model, by the names of the submodules that compute them.
+        opset: of ONNX; ``None``: that of torch's exporter.
+
+    Raises:
+        ExportError: if ONNX has no op for something that the module does, or the model is too large
+            for one file.
+    """
+    program = exported_program(module, inputs)
+    with _quietly():
+        try:
+            made: Any = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=opset,
+                custom_translation_table=_translations(),
+                input_names=[one.name for one in inputs],
+                output_names=list(output_names),
+            )
+            model = made.model_proto
+        except Exception as error:  # whatever torch's exporter, or what it stands on, says
+            raise _untranslated(error) from error
+    _describe(model, ops)
+    if model.ByteSize() > _MOST_BYTES:
+        raise ExportError(
+            f"the model has {model.ByteSize() / 1e9:.1f} GB; one ONNX file holds up to 2: export"
+            " parts of it by `method`, or quantize more of it"
+        )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _translations() -> dict[Any, Callable[..., Any]]:
+    """Return what stands in ONNX for our ops."""
+    from onnxscript import opset18 as op
+
+    def quantize(x: Any, scale: Any, zero_point: Any) -> Any:
+        return op.QuantizeLinear(x, scale, zero_point)
+
+    def dequantize(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
+        return op.DequantizeLinear(x, scale, zero_point, axis=axis)
+
+    def matmul_add(x: Any, weight: Any, bias: Any = None) -> Any:
+        if bias is not None and len(x.shape) == 2:
+            return op.Gemm(x, weight, bias)
+        found = op.MatMul(x, weight)
+        return found if bias is None else op.Add(found, bias)
+
+    return {QUANTIZE: quantize, DEQUANTIZE: dequantize, LINEAR: matmul_add}
+
+
+def _describe(model: Any, ops: Mapping[str, str]) -> None:
+    """Let nodes name the user's ops, in place of lines of code on the machine that exported."""
+    model.producer_name, model.producer_version = "lpot_lightning", VERSION
+    model.doc_string = ""
+    for node in model.graph.node:
+        scopes = {one.key: one.value for one in node.metadata_props}.get(_SCOPES, "[]")
+        names = [part for scope in ast.literal_eval(scopes) for part in scope.split(".")[:1]]
+        op = next((ops[name] for name in names if name in ops), None)
+        del node.metadata_props[:]
+        if op is not None:
+            node.metadata_props.add(key=OP, value=op)
+    for held in (model.graph.value_info, model.graph.initializer, model.graph.input):
+        for one in held:
+            del one.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def _untranslated(error: Exception) -> ExportError:
+    seen: BaseException | None = error
+    while seen is not None:
+        missing = _MISSING.search(str(seen))
+        if missing:
+            return ExportError(
+                f"ONNX has nothing for `{missing[1]}`: write that part of `forward` with other"
+                " functions, export a part without it by `method`, or export `.pt2`"
+            )
+        seen = seen.__cause__
+    return ExportError(f"torch's ONNX exporter cannot take the model: {in_one_line(error, 300)}")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep back what the exporter says of packages that it does not need, in warnings and logs."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [one.level for one in loggers]
+    try:
+        for one in loggers:
+            one.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)

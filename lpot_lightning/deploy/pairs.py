@@ -1,0 +1,267 @@
+"""A program in floats, with the pairs of quantize and dequantize by which runtimes know int8.
+
+What a runtime fuses into an int8 kernel is a layer between such pairs. Where they stand decides
+whether it does: ONNX Runtime needs one directly behind a convolution (its docs, "Quantize ONNX
+Models"), OpenVINO takes activations and sums in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+
+_LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("quantize_linear(Tensor x, Tensor scale, Tensor zero_point) -> Tensor")
+_LIBRARY.define("dequantize_linear(Tensor x, Tensor scale, Tensor zero_point, int axis) -> Tensor")
+_LIBRARY.define("matmul_add(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_MOST_BIAS = 2**30
+"""Steps of a bias: those of 32 bits, with room for the sums that come to it."""
+
+
+@torch.library.impl(_LIBRARY, "quantize_linear", "CompositeExplicitAutograd")
+def _quantized(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    ends = torch.iinfo(zero_point.dtype)
+    steps = torch.round(x / scale) + zero_point.float()  # ties to even, as ONNX has it
+    return steps.clamp(ends.min, ends.max).to(zero_point.dtype)
+
+
+@torch.library.impl(_LIBRARY, "dequantize_linear", "CompositeExplicitAutograd")
+def _dequantized(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    if scale.dim():
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        scale, zero_point = scale.view(shape), zero_point.view(shape)
+    if x.dtype is torch.int32:  # more digits than a float32 has
+        return (x.double() * scale).float()
+    return (x.float() - zero_point.float()) * scale
+
+
+@torch.library.impl(_LIBRARY, "matmul_add", "CompositeExplicitAutograd")
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found = torch.matmul(x, weight)
+    return found if bias is None else found + bias
+
+
+@torch.library.register_fake("lpot_lightning::quantize_linear", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _quantize_fake(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    return torch.empty_like(x, dtype=zero_point.dtype)
+
+
+@torch.library.register_fake("lpot_lightning::dequantize_linear", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _dequantize_fake(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.float32)
+
+
+@torch.library.register_fake("lpot_lightning::matmul_add", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _matmul_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[1]))
+
+
+QUANTIZE: Callable[..., Tensor] = torch.ops.lpot_lightning.quantize_linear.default
+"""ONNX's QuantizeLinear: floats, a scale and a zero point, which says the type of the integers."""
+DEQUANTIZE: Callable[..., Tensor] = torch.ops.lpot_lightning.dequantize_linear.default
+"""ONNX's DequantizeLinear: integers, scales, zero points, and the axis of those where they are
+many."""
+LINEAR: Callable[..., Tensor] = torch.ops.lpot_lightning.matmul_add.default
+"""``x @ weight + bias``: ONNX's Gemm for a matrix, else its MatMul and Add."""
+
+
+class Pair(nn.Module):
+    """Quantize to a grid, and dequantize from it.
+
+    Args:
+        grid: see above.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+        self.register_buffer("scale", torch.tensor(grid.scale, dtype=torch.float32))
+        self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=grid.dtype))
+
+    def quantized(self, x: Tensor) -> Tensor:
+        """Return the integers; those that a grid of fewer than 8 bits has not are cut off."""
+        integers, grid = QUANTIZE(x, self.scale, self.zero_point), self.grid
+        whole = (grid.low, grid.high) in ((0, 255), (-128, 127), (-127, 127))
+        return integers if whole else integers.clamp(grid.low, grid.high)
+
+    def dequantized(self, integers: Tensor) -> Tensor:
+        """Return the floats that integers stand for."""
+        return DEQUANTIZE(integers, self.scale, self.zero_point, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the floats that are on the grid."""
+        return self.dequantized(self.quantized(x))
+
+
+class ToIntegers(Pair):
+    """The first half of a pair: floats to integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the integers."""
+        return self.quantized(x)
+
+
+class ToFloats(Pair):
+    """The other half of a pair: integers to floats."""
+
+    def forward(self, integers: Tensor) -> Tensor:
+        """Return the floats."""
+        return self.dequantized(integers)
+
+
+class Between(nn.Module):
+    """A pair on a grid that is still to be found: of values that no layer reads.
+
+    Args:
+        high: the greatest integer.
+    """
+
+    def __init__(self, high: int) -> None:
+        super().__init__()
+        self.high = high
+        self.ends: tuple[float, float] | None = None
+        self.pair: Pair | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return floats that are on the grid; before it is found, take note of them."""
+        if self.pair is not None:
+            found: Tensor = self.pair(x)
+            return found
+        if x.numel():
+            least, most = (float(end) for end in x.aminmax())
+            before = self.ends or (least, most)
+            self.ends = min(least, before[0]), max(most, before[1])
+        return x
+
+    def settle(self) -> None:
+        """Take the grid that holds all that was seen."""
+        least, most = self.ends or (0.0, 0.0)
+        self.pair = Pair(Grid.over(least, most, high=self.high))
+
+
+class PairedLayer(nn.Module):
+    """A layer of a program between pairs: integers in, integers or floats out.
+
+    Args:
+        layer: of the program.
+        whole_bias: whether the bias is written as 32 bit integers, as kernels of ONNX Runtime have
+            it; else as floats.
+
+    Attributes:
+        between: a pair directly behind the layer, before a sum and an activation function.
+        output: what makes the result integers, or a pair; ``None`` gives floats as they are.
+        op: of the user's model.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    zero_points: Tensor
+    bias: Tensor | None
+    bias_scales: Tensor
+
+    def __init__(self, layer: Int8Layer, *, whole_bias: bool = False) -> None:
+        super().__init__()
+        self.op = layer.op
+        self.input = ToFloats(layer.x)
+        self.added = None if layer.added is None else ToFloats(layer.added)
+        self.between: Between | None = None
+        self.output: Pair | Between | None = None if layer.out is None else ToIntegers(layer.out)
+        self.post_op = NONE if _is_done(layer.post_op, layer.out) else layer.post_op
+        self.axis = 1 if isinstance(layer, Int8Linear) else 0
+        rounded = _with_room(layer.rounded, layer.x) if whole_bias else layer.rounded
+        self._hold(rounded, layer.x, whole_bias)
+
+    def _hold(self, rounded: Int8Weight, x: Grid, whole_bias: bool) -> None:
+        weight = rounded.values.t() if self.axis else rounded.values
+        self.register_buffer("weight", weight.contiguous())
+        self.register_buffer("scales", rounded.scales)
+        zero_points = torch.zeros(len(rounded.scales), dtype=torch.int8)
+        self.register_buffer("zero_points", zero_points)
+        scales, bias = rounded.scales * x.scale, rounded.bias
+        if whole_bias and bias is not None:
+            bias = torch.round(bias.double() / scales.double()).to(torch.int32)
+            self.register_buffer("bias_scales", scales)
+            self.register_buffer("bias_zero_points", torch.zeros_like(bias))
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return the result, of what is added too."""
+        found = self.computed(self.input(x))
+        if self.between is not None:
+            found = self.between(found)
+        if other is not None:
+            found = found + (other if self.added is None else self.added(other))
+        found = self.post_op(found)
+        return found if self.output is None else self.output(found)
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Return what the layer gives of floats."""
+        raise NotImplementedError
+
+    def _weight(self) -> Tensor:
+        return DEQUANTIZE(self.weight, self.scales, self.zero_points, self.axis)
+
+    def _bias(self) -> Tensor | None:
+        if self.bias is None or self.bias.is_floating_point():
+            return self.bias
+        return DEQUANTIZE(self.bias, self.bias_scales, self.bias_zero_points, 0)
+
+
+class PairedLinear(PairedLayer):
+    """A linear layer between pairs; its weight has the inputs first, as ONNX's MatMul has it."""
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Return what the layer gives of floats."""
+        return LINEAR(x, self._weight(), self._bias())
+
+
+class PairedConv(PairedLayer):
+    """A convolution between pairs."""
+
+    def __init__(self, layer: Int8Conv, *, whole_bias: bool = False) -> None:
+        super().__init__(layer, whole_bias=whole_bias)
+        self.geometry = layer.geometry
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Return what the layer gives of floats."""
+        one, weight = self.geometry, self._weight()
+        convolve = _CONVOLUTIONS[len(one.stride)]
+        return convolve(x, weight, self._bias(), one.stride, one.padding, one.dilation, one.groups)
+
+
+def _is_done(post_op: PostOp, out: Grid | None) -> bool:
+    """Whether quantizing to ``out`` does what an activation function does: cuts off."""
+    if out is None:
+        return False
+    least, most = ((end - out.zero_point) * out.scale for end in (out.low, out.high))
+    ends = {"relu": (0.0, float("inf")), "hardtanh": post_op.args}.get(post_op.name)
+    return ends is not None and least >= ends[0] and most <= ends[1] + out.scale / 2
+
+
+def _with_room(rounded: Int8Weight, x: Grid) -> Int8Weight:
+    """Return a weight on whose scales its bias has no more than 31 bits.
+
+    Channels that hardly do anything but give their bias have such scales, as those of a BatchNorm
+    with a tiny factor. ONNX Runtime 1.32 cuts such a bias off, and says nothing.
+    """
+    if rounded.bias is None:
+        return rounded
+    least = rounded.bias.abs() / (x.scale * _MOST_BIAS)
+    scales = torch.maximum(rounded.scales, least)
+    shape = [-1] + [1] * (rounded.values.dim() - 1)
+    values = torch.round(rounded.values * (rounded.scales / scales).view(shape)).to(torch.int8)
+    return Int8Weight(values, scales, rounded.bias)
