@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lpot_lightning.deploy.exported import Exported
-from lpot_lightning.deploy.options import ExportOptions
-from lpot_lightning.deploy.origin import UNKNOWN, Origin
+from lpot_lightning.deploy.calls import Signature, tensors_in
+from lpot_lightning.deploy.checking import checked
+from lpot_lightning.deploy.exchanged import ByFile, with_file
+from lpot_lightning.deploy.exported import Checked, Exported
+from lpot_lightning.deploy.options import ExportOptions, form_of
+from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin
+from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
+from lpot_lightning.deploy.writing import Written, write
+from lpot_lightning.errors import ExportError
+from lpot_lightning.machine.files import TEMPORARY, sync_folder
+
+Say = Callable[[str], None]
 
 
 def export_model(
@@ -17,7 +33,7 @@ def export_model(
     path: str | Path,
     options: ExportOptions,
     origin: Origin = UNKNOWN,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Exported:
     """Write ``model`` to ``path``, in the form that its ending says, and check the file.
 
@@ -29,7 +45,184 @@ def export_model(
         say: told what takes long.
 
     Raises:
+        ConfError: if the options do not fit the model.
         ExportError: if the model cannot be written in this form, or the file computes something
             else. Nothing is left at ``path`` then that was not there before.
     """
-    raise NotImplementedError
+    return _Export(model, Path(path), options, origin, say).go()
+
+
+class _Export:
+    """The steps of one export, in their order."""
+
+    def __init__(
+        self, model: nn.Module, path: Path, options: ExportOptions, origin: Origin, say: Say
+    ) -> None:
+        self.model, self.path, self.options, self.origin = model, path, options, origin
+        self.say = say
+        self.form = form_of(path)
+        self.method = _method(model, options, origin)
+        self.notes: list[str] = []
+
+    def go(self) -> Exported:
+        with _unfinished(self.path) as place:
+            self.say(f"exporting to `{self.path}`")
+            whole = self._captured()
+            calls = self._calls(whole)
+            written = write(self.form, self.model, whole, place, self.options, calls)
+            self.notes += written.notes
+            found = self._checked(whole, written, place, calls) if self.options.check else None
+            accuracy = self._judged(whole, written, place) if self.options.judge else None
+            size = _into_place(place, self.path)
+        return Exported(
+            path=self.path,
+            form=self.form,
+            target=written.target,
+            bytes=size,
+            inputs={one.name: one.shape for one in whole.inputs},
+            outputs=whole.given.names,
+            int8_ops=len(whole.program.kernels),
+            checked=found,
+            monitor=self.origin.monitor,
+            accuracy=accuracy,
+            int8_accuracy=self.origin.accuracy,
+            notes=tuple(self.notes),
+        )
+
+    def _captured(self) -> WholeGraph:
+        options, example = self.options, self._example()
+
+        def signature_of(function: Callable[..., Any]) -> Signature:
+            name = self.method or "forward"
+            return Signature.of(name, function, example, options.dynamic, options.input_names)
+
+        whole = whole_graph(self.model, self.method, signature_of, options.output_names)
+        left = [one.name for one in whole.signature.inputs if one not in whole.inputs]
+        if left:
+            self.notes.append(f"the model does nothing with `{'`, `'.join(left)}`")
+        return whole
+
+    def _example(self) -> Call:
+        asked = self.options.example
+        if asked is not None:
+            return _as_call(asked)
+        calls = self._known_calls()
+        if not calls:
+            raise ExportError(
+                f"nobody knows how `{self.method or 'forward'}` is called: give an `example`, a"
+                " tensor, a tuple of arguments or a mapping of keyword arguments"
+            )
+        return calls[0]
+
+    def _known_calls(self) -> tuple[Call, ...]:
+        """Return the calls of the calibration, if they are of what is exported."""
+        root = self.origin.root
+        same = root is not None and self.method in (root, f"{root}.forward".lstrip("."))
+        return self.origin.calls if same else ()
+
+    def _calls(self, whole: WholeGraph) -> list[tuple[Tensor, ...]]:
+        """Return calls of the calibration as inputs of the file, at least the example."""
+        example = () if self.options.example is None else (_as_call(self.options.example),)
+        found = [whole.signature.tensors_of(call) for call in (*example, *self._known_calls())]
+        return [whole.fed(one) for one in found if _fits(whole, one)] or [
+            tuple(one.value for one in whole.inputs)
+        ]
+
+    def _checked(
+        self, whole: WholeGraph, written: Written, place: Path, calls: Sequence[Sequence[Tensor]]
+    ) -> Checked:
+        self.say(f"checking `{self.path.name}`")
+        found, notes = checked(
+            open_file(place, runtime=written.runtime),
+            written,
+            place,
+            self._torch_way(whole),
+            calls,
+            ops=len(whole.program.kernels),
+        )
+        self.notes += notes
+        return found
+
+    def _torch_way(self, whole: WholeGraph) -> Callable[..., Sequence[Tensor]]:
+        """Return the model as it is in torch, for inputs of the file."""
+        function = method_of(self.model, self.method)
+        example = [one.value for one in whole.signature.inputs]
+
+        def compute(*tensors: Tensor) -> Sequence[Tensor]:
+            given = list(example)
+            for number, tensor in zip(whole.used, tensors, strict=True):
+                given[number] = tensor.clone()  # a model may write into its input
+            call = whole.signature.call_of(given)
+            with torch.no_grad():
+                return tensors_in(function(*call.args, **call.kwargs))
+
+        return compute
+
+    def _judged(self, whole: WholeGraph, written: Written, place: Path) -> float:
+        if self.origin.judge is None:
+            raise ExportError(
+                "`judge` takes the metric of the validation loop, and there is none to ask: export"
+                " in a fit, by an `ExportCallback`, or the result of one"
+            )
+        self.say(f"judging `{self.path.name}` by `{self.origin.monitor}`")
+        by_file = ByFile(whole, open_file(place, runtime=written.runtime))
+        accuracy = self.origin.judge(with_file(self.model, self.method, by_file))
+        by_file.check_called()
+        return accuracy
+
+
+def _method(model: nn.Module, options: ExportOptions, origin: Origin) -> str:
+    """Return what is exported: what is asked for, or what the validation step calls."""
+    if options.method is not None:
+        return "" if options.method == "forward" else options.method
+    return origin.root or ""
+
+
+def _as_call(example: Any) -> Call:
+    if isinstance(example, Call):
+        return example
+    if isinstance(example, Mapping):
+        return Call((), dict(example))
+    return Call(tuple(example) if isinstance(example, tuple | list) else (example,))
+
+
+def _fits(whole: WholeGraph, tensors: Sequence[Tensor]) -> bool:
+    """Whether the sizes that are no names are those of the example."""
+    return all(
+        tensor.dim() == len(one.shape)
+        and all(isinstance(b, str) or a == b for a, b in zip(tensor.shape, one.shape, strict=True))
+        for tensor, one in zip(tensors, whole.signature.inputs, strict=True)
+    )
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Yield where a file is written until it is good: in a folder beside ``path``, of its name.
+
+    Raises:
+        ExportError: if nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent)
+    except OSError as error:
+        raise ExportError(f"cannot write `{path}`: {error.strerror or error}") from error
+    try:
+        yield Path(folder) / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _into_place(written: Path, path: Path) -> int:
+    """Move a finished file, and what lies beside it, to its place; return the bytes of all."""
+    files = sorted(written.parent.iterdir(), key=lambda one: one == written)
+    size = sum(one.stat().st_size for one in files)
+    try:
+        for one in files:
+            os.replace(one, path.with_name(one.name))
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ExportError(f"cannot write `{path}`: {error.strerror or error}") from error
+    return size

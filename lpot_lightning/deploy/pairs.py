@@ -24,6 +24,8 @@ _LIBRARY.define("quantize_linear(Tensor x, Tensor scale, Tensor zero_point) -> T
 _LIBRARY.define("dequantize_linear(Tensor x, Tensor scale, Tensor zero_point, int axis) -> Tensor")
 _LIBRARY.define("matmul_add(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+MOVED = 1e-4
+"""Of a step: how far kernels differ in what they round, which they compute in float32."""
 _MOST_BIAS = 2**30
 """Steps of a bias: those of 32 bits, with room for the sums that come to it."""
 
@@ -81,6 +83,10 @@ class Pair(nn.Module):
 
     Args:
         grid: see above.
+
+    Attributes:
+        moved: draws which way each value is moved by ``MOVED`` of a step before it is rounded, to
+            see what that makes of the answers.
     """
 
     scale: Tensor
@@ -89,11 +95,14 @@ class Pair(nn.Module):
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
+        self.moved: torch.Generator | None = None
         self.register_buffer("scale", torch.tensor(grid.scale, dtype=torch.float32))
         self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=grid.dtype))
 
     def quantized(self, x: Tensor) -> Tensor:
         """Return the integers; those that a grid of fewer than 8 bits has not are cut off."""
+        if self.moved is not None:
+            x = x + MOVED * self.scale * (torch.rand(x.shape, generator=self.moved) * 2 - 1)
         integers, grid = QUANTIZE(x, self.scale, self.zero_point), self.grid
         whole = (grid.low, grid.high) in ((0, 255), (-128, 127), (-127, 127))
         return integers if whole else integers.clamp(grid.low, grid.high)

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from lpot_lightning.deploy.options import ONNXRUNTIME
 from lpot_lightning.deploy.pairs import (
     Between,
+    Pair,
     PairedConv,
     PairedLayer,
     PairedLinear,
@@ -39,6 +40,24 @@ class Placed:
 
     module: fx.GraphModule
     ops: dict[str, str]
+
+    def computes(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """Return what a file of it should give of its inputs."""
+        with torch.no_grad():
+            found: Sequence[Tensor] = self.module(*tensors)
+        return found
+
+    def moved(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """Return the same where single integers are another one, as a runtime may have it."""
+        pairs = [one for one in self.module.modules() if isinstance(one, Pair)]
+        draws = torch.Generator().manual_seed(0)
+        try:
+            for one in pairs:
+                one.moved = draws
+            return self.computes(*tensors)
+        finally:
+            for one in pairs:
+                one.moved = None
 
 
 def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) -> Placed:

@@ -82,6 +82,11 @@ class Program:
         return self._draft.graph
 
     @property
+    def kernels(self) -> list[Int8Layer]:
+        """Its layers with a weight."""
+        return [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
+
+    @property
     def code(self) -> str:
         """The program as Python, a line a step, each with the pass that made it."""
         lines = []
@@ -120,8 +125,7 @@ class Program:
 
         What a kernel gets wrong is left to plain arithmetic, alone.
         """
-        kernels = [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
-        with _shapes_seen(kernels) as seen:
+        with _shapes_seen(self.kernels) as seen:
             found = self._plainly(*inputs)
         found_wrong = {one: wrong_for(one, sizes) for one, sizes in seen.items() if not one.exact}
         wrong = {one: reason for one, reason in found_wrong.items() if reason}

@@ -1,0 +1,117 @@
+"""A file is run right after writing, and compared with what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from torch import Tensor
+
+from lpot_lightning.deploy.comparing import TOLERANCE, Computes, Distance, distance, tolerance
+from lpot_lightning.deploy.exported import Checked
+from lpot_lightning.deploy.faults import first_fault
+from lpot_lightning.deploy.runtime import Runtime
+from lpot_lightning.deploy.writing import Written
+from lpot_lightning.errors import ExportError
+from lpot_lightning.timing.ratio import Ratio, Steps, compared
+
+
+def checked(
+    file: Runtime,
+    written: Written,
+    path: Path,
+    model: Computes,
+    calls: Sequence[Sequence[Tensor]],
+    ops: int,
+) -> tuple[Checked, list[str]]:
+    """Return how near a file is to what it was made of, and what there is to say of it.
+
+    Args:
+        file: opened.
+        written: what it was made of.
+        path: of the file.
+        model: the model itself, for inputs of the file.
+        calls: inputs of the file; the first one counts.
+        ops: how many of its ops are int8.
+
+    Raises:
+        ExportError: if it is too far; the error names the first op that differs.
+    """
+    call = calls[0]
+    found, own = file(*call), model(*call)
+    wanted = own if written.computes is None else written.computes(*call)
+    far, from_model = distance(found, wanted), distance(found, own)
+    _judge(far, from_model, _let_pass(written, call, wanted), written, path, call, file.name)
+    ms, speedup = _in_turns(model, file, call)
+    counted = file.int8_ops()
+    return Checked(
+        runtime=file.name,
+        samples=far.samples,
+        largest=far.largest,
+        relative=far.relative,
+        from_int8=from_model.relative,
+        agreement=from_model.agreement,
+        int8_ops=counted,
+        ms=ms,
+        speedup=speedup,
+    ), _notes(file, counted, ops)
+
+
+def _let_pass(written: Written, call: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Return what relative error is let pass."""
+    if written.exact:
+        return 0.0
+    return TOLERANCE if written.placed is None else tolerance(written.placed.moved(*call), wanted)
+
+
+def _judge(
+    far: Distance,
+    own: Distance,
+    most: float,
+    written: Written,
+    path: Path,
+    call: Sequence[Tensor],
+    name: str,
+) -> None:
+    """Raise an ``ExportError`` if an answer is too far from what it should be."""
+    if min(far.relative, own.relative) <= most and (not far.decided or most > TOLERANCE):
+        return
+    if far.relative > most:
+        told = f"is off by {far.relative:.2%}, {most:.2%} is let pass"
+    else:
+        told = f"gives another answer for {far.decided:.2%} of the samples, where that is clear"
+    why = "" if written.placed is None else first_fault(path, written.placed, call, written.runtime)
+    raise ExportError(
+        f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left. Leave that op in"
+        " fp32 (`quantization.op_wise`), or take another version of the runtime"
+    )
+
+
+def _in_turns(model: Computes, file: Computes, call: Sequence[Tensor]) -> tuple[float, Ratio]:
+    """Return milliseconds of a call of the file, and how many times as long the model takes."""
+    seconds: list[float] = []
+
+    def steps(compute: Computes, kept: list[float]) -> Steps:
+        def run(count: int) -> list[float]:
+            found = [_seconds(compute, call) for _ in range(count)]
+            kept.extend(found)
+            return found
+
+        return run
+
+    ratio = compared(steps(model, []), steps(file, seconds))
+    return median(seconds) * 1e3, ratio
+
+
+def _seconds(compute: Computes, call: Sequence[Tensor]) -> float:
+    started = perf_counter()
+    compute(*call)
+    return perf_counter() - started
+
+
+def _notes(file: Runtime, counted: int | None, ops: int) -> list[str]:
+    if counted is None or counted >= ops:
+        return []
+    return [f"{file.name} computes {counted} of {ops} int8 ops in int8, the others in floats"]

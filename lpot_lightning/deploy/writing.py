@@ -1,0 +1,109 @@
+"""From one graph to a file of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lpot_lightning.deploy.onnx_file import onnx_model
+from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO, ExportOptions
+from lpot_lightning.deploy.placing import Placed, placed
+from lpot_lightning.deploy.runtime import package
+from lpot_lightning.deploy.whole_graph import WholeGraph
+from lpot_lightning.errors import ExportError, in_one_line
+from lpot_lightning.machine.files import write_file
+
+Batches = Sequence[Sequence[Tensor]]
+TORCH = "torch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A file, and what it was made of.
+
+    Args:
+        target: the runtime that it is for.
+        runtime: that is to run it here.
+        computes: what it should give, in torch; ``None``: what the model gives.
+        placed: the program as it was written, where that has pairs.
+        exact: whether it is to give the same bits.
+        notes: what there is to say.
+    """
+
+    target: str
+    runtime: str
+    computes: Callable[..., Sequence[Tensor]] | None = None
+    placed: Placed | None = None
+    exact: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def write(
+    form: str,
+    model: nn.Module,
+    whole: WholeGraph,
+    path: Path,
+    options: ExportOptions,
+    calls: Batches,
+) -> Written:
+    """Write ``whole`` to ``path``.
+
+    Args:
+        form: one of ``FORMS``.
+        model: whose method ``whole`` is.
+        whole: see there.
+        path: of the file; its folder is there.
+        options: see there.
+        calls: inputs of the file, from the calibration.
+
+    Raises:
+        ExportError: if it cannot be written.
+    """
+    return _WRITERS[form](model, whole, path, options, calls)
+
+
+def _onnx(
+    _: nn.Module, whole: WholeGraph, path: Path, options: ExportOptions, calls: Batches
+) -> Written:
+    target = options.target or (ONNXRUNTIME if _runs(ONNXRUNTIME, OPENVINO) else OPENVINO)
+    made = placed(whole, target, calls)
+    content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
+    write_file(path, content)
+    runtime = target if find_spec(target) is not None else _other(target)
+    notes = [] if runtime == target else [f"`{target}` is not installed here: run by `{runtime}`"]
+    return Written(target=target, runtime=runtime, computes=made.computes, placed=made, notes=notes)
+
+
+def _runs(target: str, other: str) -> bool:
+    """Whether a file is to be for ``target`` where nothing is asked for."""
+    return find_spec(target) is not None or find_spec(other) is None
+
+
+def _other(target: str) -> str:
+    return OPENVINO if target == ONNXRUNTIME else ONNXRUNTIME
+
+
+def _openvino(
+    _: nn.Module, whole: WholeGraph, path: Path, options: ExportOptions, calls: Batches
+) -> Written:
+    openvino = package("openvino", "openvino")
+    made = placed(whole, OPENVINO, calls)
+    content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
+    between = path.with_suffix(".onnx")
+    write_file(between, content)
+    try:
+        openvino.save_model(
+            openvino.Core().read_model(str(between)), str(path), compress_to_fp16=False
+        )
+    except Exception as error:  # whatever OpenVINO says
+        raise ExportError(f"OpenVINO cannot take the model: {in_one_line(error, 300)}") from error
+    finally:
+        between.unlink(missing_ok=True)
+    return Written(target=OPENVINO, runtime=OPENVINO, computes=made.computes, placed=made)
+
+
+_WRITERS: dict[str, Callable[..., Written]] = {"onnx": _onnx, "openvino": _openvino}
