@@ -1,0 +1,81 @@
+"""One graph of a method, whatever Python it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from deploy_scenes import captured, images, small_int8, small_net
+from int8_scenes import state_of
+from torch import nn
+
+from lpot_lightning.deploy.whole_graph import method_of
+from lpot_lightning.errors import ConfError, ExportError
+
+
+class Part(nn.Module):
+    """What it does is given."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.layer, self.does = nn.Linear(3, 3), forward
+
+    def forward(self, *given):
+        return self.does(self, *given)
+
+
+def test_layers_of_int8_are_one_program():
+    whole = captured(small_int8())
+    assert {one.op for one in whole.program.kernels} == {"stem.0", "block", "depthwise", "head"}
+    assert whole.given.names == ("output",)
+
+
+def test_a_model_is_as_it_was():
+    before = state_of(small_int8())
+    captured(small_int8())
+    assert state_of(small_int8()) == before
+
+
+def test_methods_and_parts_are_found_by_name():
+    assert captured(small_int8(), path="encode").given.names == ("features", "mean")
+    assert captured(small_int8(), path="stem").given.names == ("output",)
+    assert [one.op for one in captured(small_int8(), path="stem").program.kernels] == ["stem.0"]
+
+
+def test_a_method_that_is_not_there_is_told():
+    with pytest.raises(ConfError, match=r"`method` is `encod`.*Did you mean `encode`\?"):
+        method_of(small_net(), "encod")
+
+
+def test_floats_have_a_graph_too():
+    assert captured(small_net()).program.kernels == []
+
+
+def test_what_a_method_does_nothing_with_is_no_input():
+    whole = captured(Part(lambda m, x, y: m.layer(x)), torch.zeros(2, 3), torch.zeros(2, 4))
+    assert [one.value.shape[1] for one in whole.inputs] == [3]
+
+
+def test_an_input_can_be_given_back():
+    whole = captured(Part(lambda m, x: (m.layer(x), x)), torch.zeros(2, 3))
+    assert whole.picked == [("result", 0), ("input", 0)]
+
+
+def test_sizes_are_asked_of_the_inputs():
+    whole = captured(Part(lambda m, x: m.layer(x).reshape(x.shape[0] * 3)), torch.zeros(4, 3))
+    assert list(whole.sizes.values()) == [(0, 0)]
+
+
+def test_what_goes_by_values_is_told():
+    with pytest.raises(ExportError, match="cannot be written as one graph: .*[Dd]ata.dependent"):
+        captured(Part(lambda m, x: m.layer(x) if x.sum() > 0 else x), torch.ones(2, 3))
+
+
+def test_a_size_that_the_code_fixes_is_told():
+    with pytest.raises(ExportError, match="works for one size of batch only.*`dynamic=False`"):
+        captured(Part(lambda m, x: m.layer(x).reshape(12)), torch.ones(4, 3))
+    captured(Part(lambda m, x: m.layer(x).reshape(12)), torch.ones(4, 3), dynamic=False)
+
+
+def test_an_error_of_the_code_itself_is_told():
+    with pytest.raises(ExportError, match="`forward` cannot be written"):
+        captured(small_net(), images(2)[:, :2])
