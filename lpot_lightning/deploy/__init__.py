@@ -1,5 +1,7 @@
 """Out of the process: a model as a file that other runtimes run, checked right after writing.
 
 In: a model, int8 or fp32, a call of it, what is asked for. Out: a file, and how near it is to the
-model. Read in this order: `options`, `origin`, `exported`, `whole_graph`, `export`.
+model. Read in this order: `options`, `origin`, `exported`, `whole_graph`, `export`. What runs a
+file: `runtime`, `onnx_runtime`, `openvino_runtime`, `fakes`, `torch_runtime`, `runtimes`,
+`file_model`.
 """

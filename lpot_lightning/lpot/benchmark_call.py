@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -158,8 +159,13 @@ def _timed_file(
 def _instance(place: CpuShare, timed: Sequence[Timed], before: int) -> InstanceResult:
     """Return what one process measured: ``before`` the files there are one or two models."""
     speeds = [speed_of([part]) for part in timed]
-    fp32 = speeds[1] if before > 1 else None
-    return InstanceResult(place.cores, place.threads, speeds[0], fp32, tuple(speeds[before:]))
+    return InstanceResult(
+        cores=place.cores,
+        threads=place.threads,
+        speed=speeds[0],
+        fp32=speeds[1] if before > 1 else None,
+        files=tuple(speeds[before:]),
+    )
 
 
 def _ratio(timed: Sequence[tuple[Timed, ...]], place: int, reference: int = 1) -> Ratio:

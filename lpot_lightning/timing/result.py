@@ -12,7 +12,7 @@ from lpot_lightning.timing.percentiles import Latency, Speed
 from lpot_lightning.timing.ratio import Spread, as_speedup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InstanceResult:
     """What one of several processes measured, all at the same time.
 
@@ -218,9 +218,11 @@ def _cells(speeds: Sequence[Speed]) -> list[str]:
 
 
 def _instance(plain: dict[str, Any]) -> InstanceResult:
-    speeds = map(_speed, (plain["speed"], plain["fp32"]))
+    speed, fp32 = map(_speed, (plain["speed"], plain["fp32"]))
     files = tuple(map(_speed, plain.get("files", ())))
-    return InstanceResult(tuple(plain["cores"]), plain["threads"], *speeds, files)
+    return InstanceResult(
+        cores=tuple(plain["cores"]), threads=plain["threads"], speed=speed, fp32=fp32, files=files
+    )
 
 
 def _spread(plain: Any) -> Spread | None:

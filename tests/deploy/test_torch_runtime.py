@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from file_scenes import Scaled, exported, scripted
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy.torch_runtime import TorchRuntime
 from lpot_lightning.errors import ArtifactError, ExportError
@@ -58,6 +61,43 @@ def test_threads_are_those_of_the_call_alone(tmp_path):
     before = torch.get_num_threads()
     opened(X)
     assert (seen, torch.get_num_threads()) == ([3], before)
+
+
+class Loader:
+    """What loads a file that was compiled for two tensors."""
+
+    def __init__(self, model):
+        self.loader, self._model = self, model
+
+    def get_call_spec(self):
+        return [pytree.treespec_dumps(pytree.tree_structure(((X,), {"scale": SCALE})))]
+
+    def run(self, flat):
+        return list(self._model(*flat).values())
+
+
+def test_what_is_compiled_is_called_by_flat_tensors(tmp_path, monkeypatch):
+    path = exported(tmp_path / "model.aoti.pt2")
+    model = Scaled().eval()
+    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda path: Loader(model))
+    opened = TorchRuntime(path, "aoti")
+    assert opened.inputs == ("input", "input_1")
+    assert torch.equal(opened(X, SCALE)[0], model(X, SCALE)["scores"])
+    assert (opened.int8_ops(), opened.int8_kinds()) == (None, {})
+    with pytest.raises(
+        ExportError, match=r"1 tensors \(\[5, 4\]\); allowed: 2, `input`, `input_1`"
+    ):
+        opened(X)
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_compiles(tmp_path):
+    program = torch.export.load(exported(tmp_path / "model.pt2"))
+    path = str(tmp_path / "model.aoti.pt2")
+    torch._inductor.aoti_compile_and_package(program, package_path=path)
+    found = TorchRuntime(Path(path), "aoti")(X[:2], SCALE)
+    torch.testing.assert_close(list(found), list(Scaled().eval()(X[:2], SCALE).values()))
 
 
 def test_a_file_of_another_form(tmp_path):
