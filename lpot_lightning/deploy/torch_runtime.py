@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy import fakes
-from lpot_lightning.deploy.runtime import Intake, Port, InputSizes, cannot_open
+from lpot_lightning.deploy.runtime import InputSizes, Intake, Port, cannot_open
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.timing.in_turns import threads as with_threads
 

@@ -64,3 +64,10 @@ def test_threads_and_precision_that_are_asked_for(tmp_path):
     told = [compiled.get_property(key) for key in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")]
     assert told == [1, 1]
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+
+
+def test_the_memory_that_a_request_points_at_is_kept(tmp_path):
+    # else the process crashes once a second request of the same model runs (OpenVINO 2026.4)
+    opened = OpenVinoRuntime(conv_file(tmp_path / "model.onnx"))
+    opened(images().double())
+    assert torch.equal(opened._held[0], images())
