@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ def benchmark(
     conf: Any,
     workspace: str | None = None,
     ckpt_path: str | None = None,
+    files: Sequence[str] | None = None,
 ) -> BenchmarkResult:
     """Time ``model(input)`` over the validation data, int8 against fp32 where there is an int8 one.
 
@@ -43,6 +44,7 @@ def benchmark(
         workspace: the folder of a quantization, whose int8 model takes turns with the fp32 one; by
             default that of ``conf``, where one is there.
         ckpt_path: a checkpoint with the weights.
+        files: exported ones, which take turns with the models.
 
     Raises:
         LpotError: of the kind that says what is wrong.
@@ -55,8 +57,8 @@ def benchmark(
         folder = _int8_folder(trainer, conf, workspace)
         with _validation_loader(trainer, fp32, datamodule) as loader:
             if folder is None:
-                return timer(fp32, loader)
-            return timer(folder, loader, fp32=fp32)
+                return timer(fp32, loader, files=files)
+            return timer(folder, loader, fp32=fp32, files=files)
 
 
 def _check_forward(model: LightningModule) -> None:

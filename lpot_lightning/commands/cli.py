@@ -119,6 +119,7 @@ class LPOTCLI(_CommandLine):
         conf: str | dict[str, Any],
         workspace: str | None = None,
         ckpt_path: str | None = None,
+        files: list[str] | None = None,
         json: str | None = None,
     ) -> BenchmarkResult:
         """Time the model's ``forward`` over the validation data.
@@ -131,10 +132,17 @@ class LPOTCLI(_CommandLine):
             workspace: The folder of a quantization, whose int8 model is timed against fp32; by
                 default that of ``conf``, where one is there.
             ckpt_path: The checkpoint with the trained weights.
+            files: Exported files, such as int8.onnx, which are timed in turns with the models.
             json: A file for the result, as JSON.
         """
         result = offline_benchmark.benchmark(
-            self.trainer, model, datamodule, conf=conf, workspace=workspace, ckpt_path=ckpt_path
+            self.trainer,
+            model,
+            datamodule,
+            conf=conf,
+            workspace=workspace,
+            ckpt_path=ckpt_path,
+            files=files,
         )
         if json is not None:
             write_file(expanded(json), result.to_json())

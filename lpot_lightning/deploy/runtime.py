@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lpot_lightning.errors import ArtifactError, ExportError, in_one_line, in_short
 
-Sizes = tuple[int | str, ...]
+InputSizes = tuple[int | str, ...]
 """Of a tensor; one that may be any is a name."""
 MOST_SEEN = 64
 """Kinds of calls that are known to be right."""
@@ -67,7 +67,7 @@ class Port:
 
     name: str
     dtype: torch.dtype | None = None
-    sizes: Sizes | None = None
+    sizes: InputSizes | None = None
 
     def __str__(self) -> str:
         """Show it as "`x` [batch, 3, 8, 8]"."""
@@ -141,7 +141,7 @@ def _made(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.detach().to("cpu", dtype).contiguous()
 
 
-def _fits(came: Sequence[int], sizes: Sizes) -> bool:
+def _fits(came: Sequence[int], sizes: InputSizes) -> bool:
     return len(came) == len(sizes) and all(
         one == size or isinstance(size, str) for one, size in zip(came, sizes, strict=True)
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy import fakes
-from lpot_lightning.deploy.runtime import Intake, Port, Sizes, cannot_open
+from lpot_lightning.deploy.runtime import InputSizes, Intake, Port, cannot_open
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.timing.in_turns import threads as with_threads
 
@@ -93,7 +93,7 @@ def _exported(path: Path) -> Read:
     return flat, [Port(name, shown[name].dtype, _sizes(shown[name])) for name in names], kinds
 
 
-def _sizes(value: Tensor) -> Sizes:
+def _sizes(value: Tensor) -> InputSizes:
     return tuple(one if isinstance(one, int) else str(one) for one in value.shape)
 
 

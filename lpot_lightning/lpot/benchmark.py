@@ -38,9 +38,11 @@ class Benchmark(Parts):
         conf_fname: the same under LPOT's name.
 
     Attributes:
-        model: an ``nn.Module``, fp32 or int8; or the folder of a workspace, whose int8 model is
-            restored, with ``fp32`` beside it.
-        fp32: the model to compare with, in interleaved runs.
+        model: an ``nn.Module``, fp32 or int8; an exported file, such as ``int8.onnx``; or the
+            folder of a workspace, whose int8 model is restored, with ``fp32`` beside it.
+        fp32: the model to compare with, in interleaved runs, or an exported file.
+        files: exported files that take turns with them: a path, several, or a mapping of names to
+            paths. What runs a file is named in the table.
         b_dataloader: gives batches ``(input, label)``, or inputs, in place of those of the YAML.
         b_func: takes a model in eval mode and runs what is to be timed, in place of
             ``b_dataloader``; a number that it returns is the accuracy.
@@ -60,6 +62,7 @@ class Benchmark(Parts):
 
     def _set_up(self) -> None:
         self.fp32: Any = None
+        self.files: Any = None
         self.b_dataloader: Any = None
         self.b_func: Any = None
         self.result: BenchmarkResult | None = None
@@ -71,6 +74,7 @@ class Benchmark(Parts):
         b_func: Any = None,
         *,
         fp32: Any = None,
+        files: Any = None,
         mode: str = "performance",
     ) -> BenchmarkResult:
         """Measure, and return what was found.
@@ -84,6 +88,7 @@ class Benchmark(Parts):
             b_dataloader: see the attribute.
             b_func: see the attribute.
             fp32: see the attribute.
+            files: see the attribute.
             mode: ``"performance"``, which times; or ``"accuracy"`` to measure that alone, by a
                 ``b_func``, else by the metric.
 
@@ -101,6 +106,7 @@ class Benchmark(Parts):
         given = BenchmarkGiven(
             model=first_given(model, self.model),
             fp32=first_given(fp32, self.fp32),
+            files=first_given(files, self.files),
             b_dataloader=b_dataloader if own_data else self.b_dataloader,
             b_func=b_func if own_data else self.b_func,
             mode=mode,

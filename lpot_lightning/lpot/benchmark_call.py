@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from lpot_lightning.conf.schema import Conf, PerformanceConf
 from lpot_lightning.data.batches import Call
 from lpot_lightning.data.meter import Meter
+from lpot_lightning.deploy.file_model import FileModel
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.measuring import metric_of
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven
@@ -23,7 +25,7 @@ from lpot_lightning.timing.in_turns import Timings, Work, find, threads
 from lpot_lightning.timing.percentiles import Timed, speed_of
 from lpot_lightning.timing.processes import find_in
 from lpot_lightning.timing.ratio import Ratio
-from lpot_lightning.timing.result import BenchmarkResult, InstanceResult
+from lpot_lightning.timing.result import BenchmarkResult, FileResult, InstanceResult
 
 _LOG = logging.getLogger(__name__)
 CALLS = 20
@@ -67,9 +69,10 @@ def _performance(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
         found = find_in(where, work) if where else (find(work),)
     result = BenchmarkResult(
         name=conf.model.name,
-        label="int8" if given.is_int8 else "model",
+        label=given.label,
         threads=count,
         warmup=work.warmup,
+        **_of_files(given),
     )
     return with_found(result, found, where)
 
@@ -90,6 +93,7 @@ def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
     return Work(
         model=given.model,
         fp32=given.fp32,
+        files=tuple(given.files.values()),
         calls=calls,
         func=given.b_func,
         warmup=asked.warmup,
@@ -122,29 +126,53 @@ def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
 def with_found(
     result: BenchmarkResult, found: Sequence[Timings], where: Sequence[CpuShare] = ()
 ) -> BenchmarkResult:
-    """Return ``result`` with what was found in one process, or in each of several."""
+    """Return ``result`` with what was found in one process, or in each of several.
+
+    Its ``files`` are those that took their turns last.
+    """
     timed = [one.timed for one in found]
-    compared = len(timed[0]) > 1
-    ratio = _ratio(timed) if compared else None
-    accuracies = found[0].accuracies
-    return replace(
+    before = len(timed[0]) - len(result.files)
+    ratio = _ratio(timed, 0) if before > 1 else None
+    numbered = enumerate(result.files, start=before)
+    with_speeds = replace(
         result,
         speed=speed_of([one[0] for one in timed]),
-        fp32=speed_of([one[1] for one in timed]) if compared else None,
+        fp32=speed_of([one[1] for one in timed]) if before > 1 else None,
         speedup=None if ratio is None else ratio.middle,
         speedup_spread=None if ratio is None else ratio.spread,
-        accuracy=accuracies[0],
-        fp32_accuracy=accuracies[1] if compared else None,
+        files=tuple(_timed_file(one, timed, number, before - 1) for number, one in numbered),
         instances=tuple(
-            InstanceResult(place.cores, place.threads, *(speed_of([part]) for part in one))
-            for place, one in zip(where, timed, strict=bool(where))
+            _instance(place, one, before) for place, one in zip(where, timed, strict=bool(where))
         ),
+    )
+    return _with_accuracies(with_speeds, found[0].accuracies)
+
+
+def _timed_file(
+    file: FileResult, timed: Sequence[tuple[Timed, ...]], place: int, reference: int
+) -> FileResult:
+    ratio = _ratio(timed, place, reference)
+    speed = speed_of([one[place] for one in timed])
+    return replace(file, speed=speed, speedup=ratio.middle, speedup_spread=ratio.spread)
+
+
+def _instance(place: CpuShare, timed: Sequence[Timed], before: int) -> InstanceResult:
+    """Return what one process measured: ``before`` the files there are one or two models."""
+    speeds = [speed_of([part]) for part in timed]
+    return InstanceResult(
+        cores=place.cores,
+        threads=place.threads,
+        speed=speeds[0],
+        fp32=speeds[1] if before > 1 else None,
+        files=tuple(speeds[before:]),
     )
 
 
-def _ratio(timed: Sequence[tuple[Timed, ...]]) -> Ratio:
-    """Return the seconds of fp32 over those of the model, of the pairs of all processes."""
-    ours, theirs = ([one for part in timed for one in part[place].seconds] for place in (0, 1))
+def _ratio(timed: Sequence[tuple[Timed, ...]], place: int, reference: int = 1) -> Ratio:
+    """Return the seconds of one over those of another, of the pairs of all processes."""
+    ours, theirs = (
+        [one for part in timed for one in part[which].seconds] for which in (place, reference)
+    )
     return Ratio.of(theirs, ours)
 
 
@@ -154,6 +182,7 @@ def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
     work = Work(
         model=given.model,
         fp32=given.fp32,
+        files=tuple(given.files.values()),
         calls=(),
         func=judge,
         warmup=0,
@@ -165,14 +194,33 @@ def _accuracy(given: BenchmarkGiven, conf: Conf) -> BenchmarkResult:
         raise ConfError(
             "`b_func` returned no number, and `mode` is `accuracy`: return the accuracy"
         )
-    return BenchmarkResult(
+    result = BenchmarkResult(
         name=conf.model.name,
-        label="int8" if given.is_int8 else "model",
+        label=given.label,
         threads=torch.get_num_threads(),
         warmup=0,
-        accuracy=accuracies[0],
-        fp32_accuracy=accuracies[1] if len(accuracies) > 1 else None,
         monitor="accuracy" if meter is None else meter.name,
+        **_of_files(given),
+    )
+    return _with_accuracies(result, accuracies)
+
+
+def _of_files(given: BenchmarkGiven) -> dict[str, Any]:
+    """Return what there is to say of files before anything is measured."""
+    files = (FileResult(label=name, runtime=one.runs_in) for name, one in given.files.items())
+    runtime = given.model.runs_in if isinstance(given.model, FileModel) else ""
+    return {"files": tuple(files), "runtime": runtime}
+
+
+def _with_accuracies(result: BenchmarkResult, found: Sequence[float | None]) -> BenchmarkResult:
+    """Return ``result`` with the accuracies of the model, of fp32 if there is one, of the files."""
+    before = len(found) - len(result.files)
+    each = zip(result.files, found[before:], strict=True)
+    return replace(
+        result,
+        accuracy=found[0],
+        fp32_accuracy=found[1] if before > 1 else None,
+        files=tuple(replace(one, accuracy=accuracy) for one, accuracy in each),
     )
 
 

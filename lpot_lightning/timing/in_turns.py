@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.data.batches import Call, cannot_take, samples_in
-from lpot_lightning.errors import BenchmarkError, LpotError, in_short
+from lpot_lightning.errors import BenchmarkError, ExportError, LpotError, in_short
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.machine.signals import check
 from lpot_lightning.module.untouched import as_before_on_error, at_rest
@@ -33,6 +33,7 @@ class Work:
     Args:
         model: what is timed; a folder stands for the int8 model in it.
         fp32: what it is compared with, if anything; a folder needs it.
+        files: what else takes its turn: files, as models.
         calls: what the models are called with, again and again; empty where there is a ``func``.
         func: the user's own measured function.
         warmup: calls of each model that are not timed.
@@ -43,6 +44,7 @@ class Work:
 
     model: nn.Module | Path
     fp32: nn.Module | None
+    files: tuple[nn.Module, ...] = ()
     calls: tuple[Call, ...]
     func: Measure | None
     warmup: int
@@ -51,15 +53,19 @@ class Work:
     origin: str = "the dataloader"
 
     def models(self) -> list[nn.Module]:
-        """Return the model, and fp32 where there is one; int8 is restored from its folder.
+        """Return the model, fp32 where there is one, the files; int8 comes from its folder.
 
         Raises:
-            ArtifactError: if that cannot be.
+            ArtifactError: if that cannot be restored.
         """
+        compared = [] if self.fp32 is None else [self.fp32]
+        return [self._model(), *compared, *self.files]
+
+    def _model(self) -> nn.Module:
         if isinstance(self.model, nn.Module):
-            return [self.model] + ([] if self.fp32 is None else [self.fp32])
+            return self.model
         assert self.fp32 is not None
-        return [load(self.model / CONFIGURE, self.model / WEIGHTS, self.fp32), self.fp32]
+        return load(self.model / CONFIGURE, self.model / WEIGHTS, self.fp32)
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Timings:
 def find(work: Work, gate: Callable[[], object] = lambda: None) -> Timings:
     """Time the models of ``work``: warm up, then call them in turns.
 
-    Each call of one is followed by a call of the other, so that what the machine does besides
-    falls on both; who begins changes each time. Modes of the models and random numbers are as
+    Each call of one is followed by a call of the others, so that what the machine does besides
+    falls on all; who begins changes each time. Modes of the models and random numbers are as
     before afterwards; where something fails, attributes of the models too.
 
     Args:
@@ -84,6 +90,7 @@ def find(work: Work, gate: Callable[[], object] = lambda: None) -> Timings:
 
     Raises:
         DataError: if a model cannot take a batch.
+        ExportError: if a file cannot.
         BenchmarkError: if ``func`` fails.
     """
     models = work.models()
@@ -153,6 +160,8 @@ class _Calls:
     def try_out(self) -> None:
         try:
             self(0)
+        except ExportError:
+            raise
         except Exception as error:  # whatever the user's model says to its data
             raise cannot_take(self._model, self._origin, error) from error
 

@@ -12,7 +12,7 @@ from lpot_lightning.timing.percentiles import Latency, Speed
 from lpot_lightning.timing.ratio import Spread, as_speedup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InstanceResult:
     """What one of several processes measured, all at the same time.
 
@@ -21,12 +21,47 @@ class InstanceResult:
         threads: that it computed with.
         speed: of the model.
         fp32: of what it was compared with.
+        files: of each file.
     """
 
     cores: tuple[int, ...]
     threads: int
     speed: Speed
     fp32: Speed | None = None
+    files: tuple[Speed, ...] = ()
+
+    @property
+    def speeds(self) -> tuple[Speed, ...]:
+        """All of them, as the columns of the table."""
+        return tuple(filter(None, (self.speed, self.fp32, *self.files)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileResult:
+    """What came of a file that took its turn.
+
+    Args:
+        label: its name.
+        runtime: what ran it, with its version.
+        speed: as that of the model.
+        speedup: seconds of a call of fp32, or of the model where there is no fp32, over those of
+            one of the file.
+        speedup_spread: as that of the model.
+        accuracy: the same.
+    """
+
+    label: str
+    runtime: str
+    speed: Speed | None = None
+    speedup: float | None = None
+    speedup_spread: Spread | None = None
+    accuracy: float | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> FileResult:
+        """Build from a mapping of JSON."""
+        own = {"speed": _speed(plain["speed"]), "speedup_spread": _spread(plain["speedup_spread"])}
+        return cls(**plain | own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +70,7 @@ class BenchmarkResult:
 
     Args:
         name: ``model.name`` of the conf.
-        label: ``"int8"`` for an int8 model, else ``"model"``.
+        label: ``"int8"`` for an int8 model, the name of a file, else ``"model"``.
         threads: with which each process computed.
         warmup: calls before the measured ones.
         speed: of the model: percentiles over all calls of all instances, throughput summed over
@@ -49,6 +84,8 @@ class BenchmarkResult:
         fp32_accuracy: of the other one.
         instances: each process by itself; empty where the measuring was done in this one.
         monitor: what the accuracy is called: the name of the metric, where there is one.
+        runtime: what ran the model, where that is a file.
+        files: those that took turns with the model.
     """
 
     name: str
@@ -63,6 +100,8 @@ class BenchmarkResult:
     fp32_accuracy: float | None = None
     instances: tuple[InstanceResult, ...] = ()
     monitor: str = "accuracy"
+    runtime: str = ""
+    files: tuple[FileResult, ...] = ()
 
     @property
     def latency(self) -> Latency | None:
@@ -88,22 +127,19 @@ class BenchmarkResult:
         """Build from what ``to_json`` gave."""
         plain = json.loads(content)
         plain |= {name: _speed(plain[name]) for name in ("speed", "fp32")}
-        plain["instances"] = tuple(
-            InstanceResult(
-                tuple(one["cores"]), one["threads"], *map(_speed, (one["speed"], one["fp32"]))
-            )
-            for one in plain["instances"]
-        )
-        spread = plain.get("speedup_spread")
-        return cls(**{**plain, "speedup_spread": None if spread is None else (*spread,)})
+        plain["instances"] = tuple(map(_instance, plain["instances"]))
+        plain["files"] = tuple(map(FileResult.from_plain, plain.get("files", ())))
+        return cls(**{**plain, "speedup_spread": _spread(plain.get("speedup_spread"))})
 
     def table(self) -> str:
         """Return it as a table for people."""
-        grid = [["", self.label, *(["fp32"] if self._compared else [])], *self._of_speed()]
+        grid = [["", *self._labels], *self._of_speed()]
         if self.accuracy is not None:
             grid.append([self.monitor, *(_number(one, 4) for one in self._accuracies)])
-        notes = [["name", self.name]]
-        if self.speedup is not None:
+        notes = [["name", self.name], *self._runtimes]
+        if self.files and self.speed is not None:
+            grid.append(["speed-up", *self._speedups])
+        elif self.speedup is not None:
             notes.insert(0, ["speed-up", as_speedup(self.speedup, self.speedup_spread)])
         if self.speed is not None:
             notes.append(["calls", self._calls])
@@ -119,19 +155,38 @@ class BenchmarkResult:
         return self.fp32 is not None or self.fp32_accuracy is not None
 
     @property
+    def _labels(self) -> list[str]:
+        compared = ["fp32"] if self._compared else []
+        return [self.label, *compared, *(one.label for one in self.files)]
+
+    @property
     def _accuracies(self) -> list[float | None]:
-        return [self.accuracy, *([self.fp32_accuracy] if self._compared else [])]
+        compared = [self.fp32_accuracy] if self._compared else []
+        return [self.accuracy, *compared, *(one.accuracy for one in self.files)]
+
+    @property
+    def _speedups(self) -> list[str]:
+        """Return those over fp32, or over the model; what they are measured by has none."""
+        own = "" if self.speedup is None else as_speedup(self.speedup, self.speedup_spread)
+        compared = [""] if self._compared else []
+        ratios = ((one.speedup, one.speedup_spread) for one in self.files)
+        return [own, *compared, *("" if one is None else as_speedup(one, by) for one, by in ratios)]
+
+    @property
+    def _runtimes(self) -> list[list[str]]:
+        ran = [(self.label, self.runtime), *((one.label, one.runtime) for one in self.files)]
+        return [["runtime", f"{label} in {name}"] for label, name in ran if name]
 
     @property
     def _calls(self) -> str:
         assert self.speed is not None
         each = self.speed.iterations // max(1, len(self.instances))
         times = f" in each of {len(self.instances)} instances" if self.instances else ""
-        turns = ", in turns" if self.fp32 is not None else ""
+        turns = ", in turns" if self.fp32 is not None or self.files else ""
         return f"{each} after {self.warmup} of warm-up{times}{turns}"
 
     def _of_speed(self) -> list[list[str]]:
-        speeds = [one for one in (self.speed, self.fp32) if one is not None]
+        speeds = self._speeds
         if not speeds:
             return []
         latencies = [str(one.latency) for one in speeds]
@@ -144,19 +199,34 @@ class BenchmarkResult:
             ["samples a second", *(_number(one.throughput, 0) for one in speeds)],
         ]
 
+    @property
+    def _speeds(self) -> tuple[Speed, ...]:
+        return tuple(filter(None, (self.speed, self.fp32, *(one.speed for one in self.files))))
+
     def _per_instance(self) -> str:
-        compared = self.fp32 is not None
-        head = ["instance", "cores", f"{self.label}: ms, p50 / p90 / p99", "samples/s"]
-        rows = [head + (["fp32: ms, p50 / p90 / p99", "samples/s"] if compared else [])]
+        rows = [["instance", "cores"]]
+        for label in self._labels:
+            rows[0] += [f"{label}: ms, p50 / p90 / p99", "samples/s"]
         for number, one in enumerate(self.instances, start=1):
-            row = [str(number), in_short_ranges(one.cores)]
-            for speed in filter(None, (one.speed, one.fp32)):
-                row += [str(speed.latency), _number(speed.throughput, 0)]
-            rows.append(row)
-        total = ["all", ""]
-        for speed in filter(None, (self.speed, self.fp32)):
-            total += [str(speed.latency), _number(speed.throughput, 0)]
-        return aligned([*rows, total])
+            rows.append([str(number), in_short_ranges(one.cores), *_cells(one.speeds)])
+        return aligned([*rows, ["all", "", *_cells(self._speeds)]])
+
+
+def _cells(speeds: Sequence[Speed]) -> list[str]:
+    shown = ((str(one.latency), _number(one.throughput, 0)) for one in speeds)
+    return [cell for pair in shown for cell in pair]
+
+
+def _instance(plain: dict[str, Any]) -> InstanceResult:
+    speed, fp32 = map(_speed, (plain["speed"], plain["fp32"]))
+    files = tuple(map(_speed, plain.get("files", ())))
+    return InstanceResult(
+        cores=tuple(plain["cores"]), threads=plain["threads"], speed=speed, fp32=fp32, files=files
+    )
+
+
+def _spread(plain: Any) -> Spread | None:
+    return None if plain is None else (*plain,)
 
 
 def _speed(plain: dict[str, Any] | None) -> Any:

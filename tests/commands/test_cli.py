@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import torch
 import yaml
+from file_scenes import scripted
 from lit_scenes import Lit, Points, conf, trainer, val_loader
 from warm_python import python
 
@@ -167,6 +168,13 @@ def test_benchmark_without_an_int8_model(tmp_path, workspace):
     asked = conf(workspace, evaluation={"performance": {"warmup": 0}})
     done = run("benchmark", tmp_path, conf=asked)
     assert (done.result.label, done.result.speed.iterations) == ("model", 3)
+
+
+def test_benchmark_with_exported_files(tmp_path, workspace):
+    asked = conf(workspace, evaluation={"performance": {"warmup": 0, "iteration": 2}})
+    path = scripted(tmp_path / "fp32.ts", torch.nn.Linear(8, 3), torch.ones(16, 8))
+    done = run("benchmark", tmp_path, f"--files=[{path}]", conf=asked)
+    assert [(one.label, one.speed.iterations) for one in done.result.files] == [("fp32.ts", 2)]
 
 
 class OwnData(Lit):

@@ -8,11 +8,12 @@ import logging
 import pytest
 import torch
 import yaml
+from file_scenes import conv_file, scripted
 from plain_scenes import accuracy, eval_loader, net
 from torch import nn
 
 from lpot_lightning import Benchmark
-from lpot_lightning.errors import DataError
+from lpot_lightning.errors import DataError, ExportError
 
 LOADER = {"dataset": {"dummy": {"shape": [4, 1, 8, 8]}}}
 
@@ -130,3 +131,102 @@ def test_what_has_no_effect_is_said(tmp_path):
         " by the `b_dataloader`; `evaluation.performance.postprocess` changes outputs, which"
         " nobody times."
     )
+
+
+@pytest.fixture
+def onnx(tmp_path):
+    return conv_file(tmp_path / "int8.onnx")
+
+
+def test_a_file_alone(onnx):
+    result = Benchmark(conf())(str(onnx), eval_loader())
+    assert (result.label, result.speed.iterations, result.speed.batch_size) == ("int8.onnx", 2, 50)
+    assert result.runtime.startswith("ONNX Runtime 1.")
+    assert result.fp32 is None
+
+
+def test_files_take_turns_with_models(quantized, onnx, tmp_path):
+    model, int8 = quantized
+    script = scripted(tmp_path / "fp32.ts", net(), torch.ones(2, 1, 8, 8))
+    result = Benchmark(conf(iteration=5))(int8, eval_loader(), fp32=model, files=[onnx, script])
+    assert [one.label for one in result.files] == ["int8.onnx", "fp32.ts"]
+    assert [one.runtime.split()[0] for one in result.files] == ["ONNX", "torch"]
+    assert [one.speed.iterations for one in (result, result.fp32, *result.files)[2:]] == [4, 4]
+    assert (result.label, result.fp32.iterations) == ("int8", 4)
+    for one in result.files:
+        low, high = one.speedup_spread
+        assert low <= one.speedup <= high
+
+
+def test_what_a_file_is_compared_with(onnx, monkeypatch):
+    seconds = {"fp32": 6.0, "model": 3.0, "file": 2.0}
+
+    def in_turns(steps, warmup, iterations, gate):
+        names = ["model", "fp32", "file"] if len(steps) == 3 else ["model", "file"]
+        return [[seconds[name]] * iterations for name in names]
+
+    monkeypatch.setattr("lpot_lightning.timing.in_turns.in_turns", in_turns)
+    beside = Benchmark(conf())(net(), eval_loader(), files=onnx)
+    assert (beside.fp32, beside.speedup, beside.files[0].speedup) == (None, None, 1.5)
+    three = Benchmark(conf())(net(), eval_loader(), fp32=net(), files=onnx)
+    assert (three.speedup, three.files[0].speedup) == (2.0, 3.0)
+
+
+def test_files_by_names_and_of_one_name(onnx, tmp_path):
+    (tmp_path / "b").mkdir()
+    other = conv_file(tmp_path / "b" / "int8.onnx")
+    benchmark = Benchmark(conf())
+    benchmark.files = {"mine": onnx}
+    assert [one.label for one in benchmark(net(), eval_loader()).files] == ["mine"]
+    result = benchmark(net(), eval_loader(), files=(onnx, other))
+    assert [one.label for one in result.files] == [str(onnx), str(other)]
+
+
+def test_a_file_for_fp32(onnx, tmp_path):
+    script = scripted(tmp_path / "fp32.ts", net(), torch.ones(2, 1, 8, 8))
+    result = Benchmark(conf())(onnx, eval_loader(), fp32=script)
+    assert result.fp32.iterations == 2
+    assert result.speedup is not None
+
+
+def test_the_accuracy_of_files(quantized, onnx, tmp_path):
+    model, int8 = quantized
+    script = scripted(tmp_path / "fp32.ts", copy.deepcopy(model), torch.ones(2, 1, 8, 8))
+    asked = conf()
+    asked["evaluation"]["accuracy"] = {"metric": {"topk": 1}}
+    files = {"same": script, "other": onnx}
+    result = Benchmark(asked)(int8, eval_loader(), fp32=model, files=files, mode="accuracy")
+    assert result.files[0].accuracy == result.fp32_accuracy == accuracy(model.eval())
+    assert result.files[1].accuracy < result.accuracy
+    assert result.files[0].speed is None
+    assert "speed-up" not in result.table()
+    by_func = Benchmark(conf())(script, b_func=accuracy, mode="accuracy")
+    assert (by_func.accuracy, by_func.label) == (result.fp32_accuracy, "fp32.ts")
+
+
+def test_a_file_that_cannot_take_the_batches(onnx):
+    with pytest.raises(ExportError) as caught:
+        Benchmark(conf())(onnx, [torch.ones(2, 3)])
+    assert str(caught.value) == f"`{onnx}`: `images` is [2, 3]; allowed: [batch, 1, 8, 8]"
+
+
+def test_threads_of_a_file(onnx, monkeypatch):
+    seen = []
+
+    def opened(path, *, threads, runtime):
+        seen.append(threads or torch.get_num_threads())
+        raise ExportError("enough")
+
+    monkeypatch.setattr("lpot_lightning.deploy.file_model.open_file", opened)
+    count = torch.get_num_threads() + 1
+    with pytest.raises(ExportError, match="enough"):
+        Benchmark(conf(configs={"intra_num_of_threads": count}))(onnx, eval_loader())
+    assert seen == [count]
+
+
+def test_files_in_processes_of_their_own(onnx):
+    asked = conf(configs={"num_of_instance": 1, "cores_per_instance": 1})
+    result = Benchmark(asked)(net(), eval_loader(), files=onnx)
+    assert [len(one.files) for one in result.instances] == [1]
+    assert result.files[0].speed.iterations == 2
+    assert "int8.onnx: ms, p50 / p90 / p99" in result.table()

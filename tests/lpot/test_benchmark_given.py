@@ -55,17 +55,28 @@ CALLED = {
     ),
     "another model": (
         {"model": 3},
-        "`model` is a `int`; allowed: an `nn.Module`, or the folder of a workspace together with"
-        " `fp32`",
+        "`model` is a `int`; allowed: an `nn.Module`, an exported file, or the folder of a"
+        " workspace together with `fp32`",
     ),
     "no workspace": (
         {"model": "nowhere", "fp32": net()},
-        "`model` is `nowhere`; allowed: a model, or the folder of a workspace, with"
-        " `best_configure.yaml` in it",
+        "`model` is `nowhere`; allowed: a model, an exported file, which ends in `.onnx`, `.xml`,"
+        " `.pt2`, `.aoti.pt2`, `.ts`, or the folder of a workspace, with `best_configure.yaml` in"
+        " it",
     ),
     "another fp32": (
         {"model": net(), "fp32": "fp32"},
         "`fp32` is a `str`; allowed: the fp32 model, an `nn.Module`",
+    ),
+    "files": (
+        {"model": net(), "files": 3},
+        "`files` is a `int`; allowed: the path of an exported file, a list of them, or a mapping of"
+        " names to them",
+    ),
+    "files of no form": (
+        {"model": net(), "files": ["int8.tflite"]},
+        "`files` has `int8.tflite`; allowed: paths that end in one of `.onnx`, `.xml`, `.pt2`,"
+        " `.aoti.pt2`, `.ts`",
     ),
     "another device": (
         {"model": meta(), "b_func": accuracy},
@@ -153,3 +164,14 @@ def test_an_int8_model_cannot_be_sent_to_other_processes(quantized):
         " `evaluation.performance.configs` asks for: give the folder of its workspace, and the"
         " fp32 model, `benchmark('lpot_workspace/…', loader, fp32=model)`"
     )
+
+
+@pytest.mark.parametrize("given", [{"model": "int8.onnx"}, {"model": net(), "files": "int8.onnx"}])
+def test_a_file_that_is_not_there(given):
+    with pytest.raises(ArtifactError) as caught:
+        Benchmark(conf())(**given)
+    assert str(caught.value) == (
+        "`int8.onnx` is not there; allowed: a file that a model was exported to"
+    )
+    with pytest.raises(ArtifactError, match="`fp32.pt2` is not there"):
+        Benchmark(conf())(net(), fp32="fp32.pt2")

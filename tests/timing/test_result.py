@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from lpot_lightning.timing.percentiles import Latency, Speed
-from lpot_lightning.timing.result import BenchmarkResult, InstanceResult, in_short_ranges
+from lpot_lightning.timing.result import (
+    BenchmarkResult,
+    FileResult,
+    InstanceResult,
+    in_short_ranges,
+)
 
 INT8 = Speed(
     iterations=40,
@@ -33,8 +39,26 @@ PAIR = replace(
     accuracy=0.9,
     fp32_accuracy=0.91,
 )
-EACH = InstanceResult((0, 1), 2, replace(INT8, iterations=20), replace(FP32, iterations=20))
+EACH = InstanceResult(
+    cores=(0, 1),
+    threads=2,
+    speed=replace(INT8, iterations=20),
+    fp32=replace(FP32, iterations=20),
+)
 SEVERAL = replace(PAIR, instances=(EACH, replace(EACH, cores=(2, 3))))
+FILE = FileResult(
+    label="int8.onnx",
+    runtime="ONNX Runtime 1.32.0",
+    speed=INT8,
+    speedup=4.0,
+    speedup_spread=(3.9, 4.1),
+    accuracy=0.89,
+)
+WITH_FILE = replace(
+    SEVERAL,
+    files=(FILE,),
+    instances=tuple(replace(one, files=(one.speed,)) for one in SEVERAL.instances),
+)
 CALLS = Speed(
     iterations=20,
     batch_size=None,
@@ -82,6 +106,29 @@ def test_two_models_in_two_instances():
     )
 
 
+def test_files_have_columns_of_their_own():
+    lines = WITH_FILE.table().splitlines()
+    rows = {row[0]: row[1:] for row in (re.split(" {2,}", line) for line in lines if line)}
+    speedups = next(line for line in lines if line.startswith("speed-up"))
+    assert rows[""] == ["int8", "fp32", "int8.onnx"]
+    assert rows["samples a second"] == ["7,654", "2,543", "7,654"]
+    assert rows["accuracy"] == ["0.9000", "0.9100", "0.8900"]
+    assert rows["speed-up"] == ["3.00x (2.90x to 3.20x)", "4.00x (3.90x to 4.10x)"]
+    assert speedups.index("4.00x") == lines[0].index("int8.onnx")
+    assert rows["runtime"] == ["int8.onnx in ONNX Runtime 1.32.0"]
+    assert rows["instance"][5:] == ["int8.onnx: ms, p50 / p90 / p99", "samples/s"]
+    for name in ("2", "all"):
+        assert rows[name][-2:] == ["1.00 / 1.50 / 2.00", "7,654"]
+
+
+def test_a_file_alone_and_one_beside_a_model():
+    alone = replace(ALONE, label="int8.onnx", runtime="ONNX Runtime 1.32.0")
+    assert "runtime                       int8.onnx in ONNX Runtime 1.32.0\n" in alone.table()
+    beside = replace(ALONE, files=(FILE,)).table()
+    assert "speed-up                                             4.00x (3.90x to 4.10x)\n" in beside
+    assert "40 after 5 of warm-up, in turns" in beside
+
+
 def test_a_function_that_shows_no_samples():
     table = replace(ALONE, speed=CALLS).table()
     assert "ms a call, p50 / p90 / p99  10.0 / 11.0 / 12.0" in table
@@ -93,7 +140,7 @@ def test_accuracy_alone():
 
 
 @pytest.mark.parametrize(
-    "result", [ALONE, PAIR, SEVERAL, ACCURACY, replace(ALONE, speed=CALLS)], ids=str
+    "result", [ALONE, PAIR, SEVERAL, WITH_FILE, ACCURACY, replace(ALONE, speed=CALLS)], ids=str
 )
 def test_json_and_back(result):
     assert BenchmarkResult.from_json(result.to_json()) == result

@@ -1,0 +1,58 @@
+"""Shapes of oneDNN's packed weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch._library.simple_registry import singleton
+
+from lpot_lightning.deploy import fakes
+from lpot_lightning.deploy.torch_runtime import TorchRuntime
+
+
+class Int8(nn.Module):
+    """An int8 layer that packs its weight when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        made = torch.Generator().manual_seed(0)
+        self.register_buffer("weight", torch.randint(-127, 127, (8, 16), generator=made).char())
+        self.register_buffer("scales", torch.full((8,), 0.01))
+        self.register_buffer("zeros", torch.zeros(8, dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
+        q = (x / 0.05 + 60).round().clamp(0, 127).byte()
+        held = self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [0.0], ""
+        return torch.ops.onednn.qlinear_pointwise(q, 0.05, 60, packed, *held)
+
+
+def test_a_program_with_packed_weights_is_exported_and_loaded(tmp_path):
+    fakes.register()
+    x = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    torch.export.save(torch.export.export(Int8(), (x,)), tmp_path / "model.pt2")
+    opened = TorchRuntime(tmp_path / "model.pt2", "pt2")
+    assert torch.equal(opened(x)[0], Int8()(x))
+    assert (opened.int8_ops(), opened.int8_kinds()) == (1, {"onednn.qlinear_pointwise": 1})
+
+
+def test_once_is_enough():
+    fakes.register()
+    first = singleton.find("onednn::qconv_prepack").fake_impl.kernel
+    fakes.register()
+    assert singleton.find("onednn::qconv_prepack").fake_impl.kernel is first
+
+
+def test_the_shapes_are_those_that_torch_gives():
+    fakes.register()
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    weight, scales = torch.ones(8, 4, 3, 3).char(), torch.ones(8)
+    conv = lambda w: torch.ops.onednn.qconv_prepack(  # noqa: E731
+        w, scales, 0.1, 0, [1, 1], [1, 1], [1, 1], 1, None
+    )
+    linear = lambda w: torch.ops.onednn.qlinear_prepack(w, None)  # noqa: E731
+    for call, given in ((conv, weight), (linear, torch.ones(8, 16).char())):
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            faked = call(mode.from_tensor(given))
+        assert faked.shape == call(given).shape
