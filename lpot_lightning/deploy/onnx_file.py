@@ -24,6 +24,7 @@ OP = "lpot_op"
 _MOST_BYTES = 2**31 - 1
 _LOGGERS = "torch.onnx", "onnxscript", "onnx_ir"
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_WORD = re.compile(r"\w+")
 _MISSING = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'")
 
 
@@ -63,6 +64,7 @@ def onnx_model(
         except Exception as error:  # whatever torch's exporter, or what it stands on, says
             raise _untranslated(error) from error
     _describe(model, ops)
+    _name_sizes(model, inputs)
     if model.ByteSize() > _MOST_BYTES:
         raise ExportError(
             f"the model has {model.ByteSize() / 1e9:.1f} GB; one ONNX file holds up to 2: export"
@@ -106,6 +108,20 @@ def _describe(model: Any, ops: Mapping[str, str]) -> None:
         for one in held:
             del one.metadata_props[:]
     del model.graph.metadata_props[:]
+
+
+def _name_sizes(model: Any, inputs: Sequence[Input]) -> None:
+    """Call sizes that may be any what they are called: the exporter knows symbols."""
+    names = {
+        given.type.tensor_type.shape.dim[dim].dim_param: name
+        for given, one in zip(model.graph.input, inputs, strict=True)
+        for dim, name in one.dynamic.items()
+    }
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = _WORD.sub(lambda one: names.get(one[0], one[0]), dim.dim_param)
 
 
 def _untranslated(error: Exception) -> ExportError:

@@ -104,7 +104,7 @@ class Pair(nn.Module):
         if self.moved is not None:
             x = x + MOVED * self.scale * (torch.rand(x.shape, generator=self.moved) * 2 - 1)
         integers, grid = QUANTIZE(x, self.scale, self.zero_point), self.grid
-        whole = (grid.low, grid.high) in ((0, 255), (-128, 127), (-127, 127))
+        whole = (grid.low, grid.high) in ((0, 255), (-128, 127))
         return integers if whole else integers.clamp(grid.low, grid.high)
 
     def dequantized(self, integers: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class _Building:
                 self.known[node] = self._value(place)
         for node in self.draft.graph.nodes:
             self._copy(node)
+        for node in self.graph.nodes:
+            node.meta.clear()  # where it was captured is not where it is
         made = fx.GraphModule(self.root, self.graph)
         made.graph.lint()
         return made.eval()
@@ -109,9 +111,7 @@ class _Building:
         while hasattr(self.root, name):
             name += "_"
         self.root.add_module(name, step)
-        made = self.graph.call_module(name, fx.map_arg(given, self.known.__getitem__))
-        made.meta |= node.meta
-        return made
+        return self.graph.call_module(name, fx.map_arg(given, self.known.__getitem__))
 
     def _picked(self, output: fx.Node) -> Iterator[fx.Node]:
         results: Any = output.args[0]

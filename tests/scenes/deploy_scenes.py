@@ -69,7 +69,18 @@ def small_int8() -> nn.Module:
 def origin(*calls: Any, **more: Any) -> Origin:
     """Return where a model comes from that is called with these."""
     found = tuple(one if isinstance(one, Call) else Call((one,)) for one in calls)
-    return Origin(**{"root": "", "calls": found or (Call((images(4, 1)),)), **more})
+    return Origin(
+        **{
+            "root": "",
+            "calls": found
+            or (
+                Call(
+                    (images(4, 1)),
+                )
+            ),
+            **more,
+        }
+    )
 
 
 def captured(model: nn.Module, *args: Any, path: str = "", **how: Any) -> WholeGraph:
@@ -79,9 +90,7 @@ def captured(model: nn.Module, *args: Any, path: str = "", **how: Any) -> WholeG
     )
 
 
-def exported(
-    model: nn.Module, path: Path, of: Origin | None = None, **options: Any
-) -> Exported:
+def exported(model: nn.Module, path: Path, of: Origin | None = None, **options: Any) -> Exported:
     return export_model(model, path, ExportOptions(**options), of or origin())
 
 

@@ -1,0 +1,67 @@
+"""A file that computes something else is told by the first op that does."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from deploy_scenes import captured, images, small_int8
+from onnx import numpy_helper
+
+from lpot_lightning.deploy.faults import first_fault
+from lpot_lightning.deploy.onnx_file import OP, onnx_model
+from lpot_lightning.deploy.placing import placed
+
+CALL = (images(4, 1),)
+RUNTIMES = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+
+
+def spoilt(path, spoil):
+    """Write a model, spoilt by ``spoil``; return what it was made of."""
+    whole = captured(small_int8())
+    made = placed(whole, "onnxruntime", [CALL])
+    model = onnx.load_from_string(
+        onnx_model(made.module, whole.inputs, whole.given.names, made.ops)
+    )
+    spoil(model)
+    onnx.save(model, str(path))
+    return made
+
+
+def other_weight(model):
+    (weight,) = (one for one in model.graph.initializer if one.name == "block.weight")
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[0] ^= 64
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+
+def other_stride(model):
+    """Let the depthwise convolution do something else with the same tensors."""
+    for node in model.graph.node:
+        if node.op_type == "HardSwish":
+            node.op_type = "Relu"
+
+
+def test_a_tensor_that_is_another_one(tmp_path):
+    made = spoilt(tmp_path / "m.onnx", other_weight)
+    said = first_fault(tmp_path / "m.onnx", made, CALL, "onnxruntime")
+    assert said == "`weight` of `block` is not what was written"
+
+
+@RUNTIMES
+def test_an_op_that_computes_something_else(tmp_path, runtime):
+    made = spoilt(tmp_path / "m.onnx", other_stride)
+    said = first_fault(tmp_path / "m.onnx", made, CALL, runtime)
+    assert said == "`depthwise` is the first op that gives something else"
+    assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_no_op_alone(tmp_path):
+    made = spoilt(tmp_path / "m.onnx", lambda _: None)
+    assert first_fault(tmp_path / "m.onnx", made, CALL, "onnxruntime").startswith("each op by")
+
+
+def test_all_ops_are_known_to_the_file(tmp_path):
+    made = spoilt(tmp_path / "m.onnx", lambda _: None)
+    model = onnx.load(str(tmp_path / "m.onnx"))
+    named = {one.value for node in model.graph.node for one in node.metadata_props if one.key == OP}
+    assert named == set(made.ops.values())

@@ -1,0 +1,90 @@
+"""Pairs compute what ONNX's ops do, and what kernels of integers do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lpot_lightning.deploy.pairs import Between, Pair, PairedConv, PairedLinear, ToIntegers
+from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
+from lpot_lightning.quantization.kernels.post_op import PostOp
+
+WIDE, NARROW = Grid.over(-1.0, 2.0), Grid.over(-1.0, 2.0, high=127)
+
+
+def values(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 2
+
+
+def conv(out=None, post_op="none", x=WIDE, factor=1.0):
+    torch.manual_seed(0)
+    fp32 = nn.Conv2d(3, 4, 3, padding=1)
+    weight = Int8Weight.of(fp32.weight * factor, fp32.bias)
+    geometry = ConvGeometry((1, 1), (1, 1), (1, 1))
+    return Int8Conv(weight, x, geometry, out, PostOp(post_op))
+
+
+@pytest.mark.parametrize("grid", [WIDE, NARROW, Grid.symmetric(2.0)])
+def test_a_pair_gives_the_integers_of_its_grid(grid):
+    integers = ToIntegers(grid)(values(1000))
+    assert integers.dtype is grid.dtype
+    assert torch.equal(integers, grid.quantize(values(1000)))
+    assert torch.equal(Pair(grid)(values(1000)), grid.dequantize(integers))
+
+
+@pytest.mark.parametrize("x", [WIDE, NARROW])
+@pytest.mark.parametrize("whole_bias", [False, True])
+def test_layers_compute_as_their_kernels_do(x, whole_bias):
+    layer = conv(x=x)
+    layer.exact = True
+    integers = x.quantize(values(2, 3, 6, 6))
+    found = PairedConv(layer, whole_bias=whole_bias)(integers)
+    steps = x.scale * layer.scales.view(-1, 1, 1)  # a whole bias is one to half of them
+    most = 0.51 * steps if whole_bias else torch.tensor(0.0)
+    assert ((found - layer(integers)).abs() <= most + 1e-6).all()
+
+
+def test_a_linear_layer_has_its_inputs_first():
+    torch.manual_seed(0)
+    fp32 = nn.Linear(8, 5)
+    layer = Int8Linear(Int8Weight.of(fp32.weight, fp32.bias), WIDE)
+    layer.exact = True
+    paired = PairedLinear(layer)
+    assert paired.weight.shape == (8, 5)
+    integers = WIDE.quantize(values(2, 7, 8))
+    torch.testing.assert_close(paired(integers), layer(integers))
+
+
+@pytest.mark.parametrize(
+    ("post_op", "out", "left"),
+    [
+        ("relu", Grid.over(0.0, 2.0), "none"),
+        ("relu", WIDE, "relu"),
+        ("hardswish", Grid.over(-0.4, 2.0), "hardswish"),
+    ],
+)
+def test_what_cuts_off_is_left_to_the_grid(post_op, out, left):
+    assert PairedConv(conv(out, post_op)).post_op.name == left
+
+
+def test_a_bias_has_room_in_32_bits():
+    """A channel that hardly has a weight has a scale on which its bias is cut off."""
+    layer = conv(factor=torch.tensor([1.0, 1e-9, 1.0, 1.0]).view(-1, 1, 1, 1))
+    layer.exact = True
+    integers = WIDE.quantize(values(2, 3, 6, 6))
+    torch.testing.assert_close(
+        PairedConv(layer, whole_bias=True)(integers), layer(integers), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_pair_between_takes_the_grid_of_what_passed():
+    between = Between(127)
+    for some in (torch.tensor([-1.0, 0.0]), torch.tensor([3.0])):
+        assert torch.equal(between(some), some)
+    between.settle()
+    assert between.pair is not None
+    assert between.pair.grid == Grid.over(-1.0, 3.0, high=127)
+    assert between(torch.tensor([9.0])).item() == pytest.approx(3.0, abs=0.03)

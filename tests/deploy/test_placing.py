@@ -1,0 +1,75 @@
+"""Pairs stand where the runtime fuses them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from deploy_scenes import answer, captured, far, images, int8_of, small_int8
+from int8_scenes import Batch, seeded
+from torch import nn
+
+from lpot_lightning.deploy.pairs import Between, PairedConv
+from lpot_lightning.deploy.placing import placed
+
+BATCHES = [(images(4, 1),), (images(4, 2),)]
+
+
+def behind(target, model=None):
+    """Return which convolutions have a pair directly behind them."""
+    made = placed(captured(model or small_int8()), target, BATCHES)
+    convolutions = [one for one in made.module.modules() if isinstance(one, PairedConv)]
+    return {one.op for one in convolutions if one.between or isinstance(one.output, Between)}
+
+
+def test_onnx_runtime_wants_pairs_before_sums_and_activations():
+    assert behind("onnxruntime") == {"block", "depthwise"}
+
+
+def test_openvino_takes_both_into_its_kernels():
+    assert behind("openvino") == set()
+
+
+def test_openvinos_program_is_the_models():
+    made = placed(captured(small_int8()), "openvino", [])
+    (wanted,) = answer(small_int8(), images(3, 5))
+    (found,) = made.computes(images(3, 5))
+    assert far(found, wanted) < 1e-5
+
+
+def test_pairs_that_the_engine_has_not_come_of_the_data():
+    narrow = placed(captured(small_int8()), "onnxruntime", [(images(4, 1) * 1e-3,)])
+    whole = placed(captured(small_int8()), "onnxruntime", BATCHES)
+    (wanted,) = answer(small_int8(), images(3, 5))
+    assert far(whole.computes(images(3, 5))[0], wanted) < 0.05
+    assert far(narrow.computes(images(3, 5))[0], wanted) > 0.07
+
+
+def test_ops_are_known_by_the_names_of_the_model():
+    made = placed(captured(small_int8()), "openvino", [])
+    assert list(made.ops.values()) == ["stem.0", "block", "depthwise", "head"]
+
+
+def test_moving_single_integers_is_for_one_look():
+    made = placed(captured(small_int8()), "openvino", [])
+    before = made.computes(images(3, 5))
+    made.moved(images(3, 5))
+    assert torch.equal(made.computes(images(3, 5))[0], before[0])
+
+
+class Pools(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        x = F.relu(self.one(x))
+        return self.two(torch.cat([F.max_pool2d(x, 3, 1, 1), x], 1))
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_integers_that_move_stay_integers(target):
+    model = int8_of(seeded(Pools), Batch(images(4, 1)))
+    made = placed(captured(model), target, BATCHES)
+    (wanted,) = answer(model, images(3, 5))
+    assert far(made.computes(images(3, 5))[0], wanted) < 0.05
