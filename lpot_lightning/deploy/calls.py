@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,8 +146,15 @@ class Given:
     spec: pytree.TreeSpec
 
     @classmethod
-    def of(cls, result: Any, names: Sequence[str] | None = None) -> Given:
+    def of(
+        cls, result: Any, names: Sequence[str] | None = None, taken: Collection[str] = ()
+    ) -> Given:
         """Return the form of a result.
+
+        Args:
+            result: see above.
+            names: of its tensors; by default keys of it.
+            taken: names of inputs, which no output may have.
 
         Raises:
             ConfError: if the names do not fit.
@@ -157,7 +164,9 @@ class Given:
         paths = [path for path, one in keyed if isinstance(one, Tensor)]
         if not paths:
             raise ExportError("what is to be exported gives no tensor")
-        called = _chosen("output_names", names, list(_unique(map(_output_name, paths))))
+        called = _chosen("output_names", names, list(_unique(map(_output_name, paths), taken)))
+        if both := [one for one in called if one in taken]:
+            raise ConfError(f"`output_names` has {quoted(both)}, which an input is called")
         numbers = iter(range(len(paths)))
         leaves = tuple(Place(next(numbers)) if isinstance(v, Tensor) else v for _, v in keyed)
         return cls(tuple(called), leaves, spec)
@@ -228,8 +237,8 @@ def _word(key: Any) -> str:
     return str(key)
 
 
-def _unique(names: Iterator[str]) -> Iterator[str]:
-    seen: dict[str, int] = {}
+def _unique(names: Iterator[str], taken: Collection[str] = ()) -> Iterator[str]:
+    seen = dict.fromkeys(taken, 0)
     for name in names:
         number = seen[name] = seen.get(name, -1) + 1
         yield name if number == 0 else f"{name}_{number}"

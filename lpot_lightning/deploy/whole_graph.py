@@ -216,7 +216,7 @@ class _Capture:
         return WholeGraph(
             model=self._model,
             signature=self._signature,
-            given=Given.of(result, output_names),
+            given=Given.of(result, output_names, [one.name for one in self._signature.inputs]),
             program=self._program,
             values=self._values,
             held=self._held,

@@ -69,18 +69,8 @@ def small_int8() -> nn.Module:
 def origin(*calls: Any, **more: Any) -> Origin:
     """Return where a model comes from that is called with these."""
     found = tuple(one if isinstance(one, Call) else Call((one,)) for one in calls)
-    return Origin(
-        **{
-            "root": "",
-            "calls": found
-            or (
-                Call(
-                    (images(4, 1)),
-                )
-            ),
-            **more,
-        }
-    )
+    usual = (Call((images(4, 1),)),)
+    return Origin(**{"root": "", "calls": found or usual, **more})
 
 
 def captured(model: nn.Module, *args: Any, path: str = "", **how: Any) -> WholeGraph:

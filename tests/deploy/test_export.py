@@ -1,0 +1,185 @@
+"""From a model to a file that was checked, or to nothing at all."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from deploy_scenes import answer, exported, far, images, origin, small_int8, small_net
+from int8_scenes import state_of
+from onnx import numpy_helper
+from torch import nn
+
+from lpot_lightning.deploy import writing
+from lpot_lightning.deploy.options import ExportOptions
+from lpot_lightning.deploy.origin import Call
+from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.errors import ConfError, ExportError
+
+
+def files(folder):
+    return sorted(one.name for one in folder.iterdir())
+
+
+@pytest.mark.parametrize(("name", "target"), [
+    ("m.onnx", "onnxruntime"), ("m.onnx", "openvino"), ("m.xml", None),
+])  # fmt: skip
+def test_a_file_computes_what_the_model_does(tmp_path, name, target):
+    made = exported(small_int8(), tmp_path / name, target=target)
+    file = open_file(tmp_path / name, runtime=target)
+    for count in (1, 6):
+        (wanted,) = answer(small_int8(), images(count, 7))
+        assert far(file(images(count, 7))[0], wanted) < 0.05
+    assert made.checked is not None
+    assert made.checked.int8_ops == made.int8_ops == 4
+    assert made.checked.relative < 1e-3
+    assert made.checked.ms > 0
+
+
+def test_what_is_left_are_the_files_and_nothing_else(tmp_path):
+    made = exported(small_int8(), tmp_path / "new" / "m.xml")
+    assert files(tmp_path / "new") == ["m.bin", "m.xml"]
+    assert made.bytes == sum(one.stat().st_size for one in (tmp_path / "new").iterdir())
+
+
+def test_a_model_and_random_numbers_are_as_they_were(tmp_path):
+    before, draws = state_of(small_int8()), torch.get_rng_state()
+    exported(small_int8(), tmp_path / "m.onnx")
+    assert state_of(small_int8()) == before
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+def test_floats_can_be_exported_too(tmp_path):
+    made = exported(small_net(), tmp_path / "m.onnx")
+    assert made.int8_ops == 0
+    assert made.checked is not None
+    assert made.checked.relative < 1e-5
+    assert made.bytes > 0
+
+
+def test_it_is_shown_as_a_table(tmp_path):
+    table = exported(small_int8(), tmp_path / "m.onnx", origin(monitor="acc")).table()
+    assert "x [batch, 3, 8, 8]" in table
+    assert "4, run as 4" in table
+
+
+def test_without_a_check_nothing_is_run(tmp_path):
+    assert exported(small_int8(), tmp_path / "m.onnx", check=False).checked is None
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, batch, scale=1.0, unused=None):
+        return {"scores": self.layer(batch["a"]) * scale + batch["b"], "a": batch["a"]}
+
+
+def test_dicts_numbers_and_what_is_not_used(tmp_path):
+    model, a, b = TwoInputs().eval(), torch.randn(4, 3), torch.randn(4, 4)
+    call = Call(({"a": a, "b": b},), {"scale": 2.0, "unused": a})
+    made = exported(model, tmp_path / "m.onnx", origin(call))
+    assert made.inputs == {"a": ("batch", 3), "b": ("batch", 4)}
+    assert made.outputs == ("scores", "a_1")
+    assert made.notes == ("the model does nothing with `unused`",)
+    found, *_ = open_file(tmp_path / "m.onnx")(a[:1], b[:1])
+    with torch.no_grad():
+        wanted = model({"a": a[:1], "b": b[:1]}, scale=2.0)["scores"]
+    assert far(found, wanted) < 1e-5
+
+
+def test_an_example_stands_for_what_nobody_knows(tmp_path):
+    with pytest.raises(ExportError, match="nobody knows how `encode` is called"):
+        exported(small_int8(), tmp_path / "m.onnx", method="encode")
+    made = exported(small_int8(), tmp_path / "m.onnx", method="encode", example=images(2))
+    assert made.outputs == ("features", "mean")
+
+
+def test_names_and_sizes_of_ones_own(tmp_path):
+    made = exported(
+        small_int8(), tmp_path / "m.onnx", input_names=["image"], output_names=["scores"],
+        dynamic=False,
+    )  # fmt: skip
+    assert made.inputs == {"image": (4, 3, 8, 8)}
+    assert made.outputs == ("scores",)
+
+
+def spoil(path):
+    model = onnx.load(str(path))
+    (weight,) = (one for one in model.graph.initializer if one.name == "block.weight")
+    values = numpy_helper.to_array(weight) // 2
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, str(path))
+
+
+def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    """Between writing and checking a disk or a runtime may do what it likes."""
+    (tmp_path / "m.onnx").write_text("the one before")
+    write = writing.write_file
+
+    def spoilt(path, content):
+        write(path, content)
+        spoil(path)
+
+    monkeypatch.setattr(writing, "write_file", spoilt)
+    with pytest.raises(
+        ExportError, match="off by .* let pass, in ONNX Runtime.*`weight` of `block`"
+    ):
+        exported(small_int8(), tmp_path / "m.onnx")
+    assert files(tmp_path) == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "the one before"
+
+
+def test_a_place_that_cannot_be_written_is_told_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot write `.*m.onnx`"):
+        exported(small_int8(), tmp_path / "file" / "m.onnx")
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(ExportError, match="it is a folder"):
+        exported(small_int8(), tmp_path / "m.onnx")
+
+
+def test_another_ending_is_told(tmp_path):
+    with pytest.raises(ConfError, match=r"ends in no form.*Did you mean `.onnx`\?"):
+        exported(small_int8(), tmp_path / "m.onx")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"target": "openvinos"}, "`target` is `openvinos`.*Did you mean `openvino`"),
+        ({"opset": 3}, "`opset` is `3`; allowed: whole numbers"),
+        ({"dynamic": {"x": "batch"}}, "`dynamic` is"),
+        ({"input_names": ["a", "a"]}, "`input_names` is"),
+    ],
+)
+def test_options_are_checked(given, said):
+    with pytest.raises(ConfError, match=said):
+        ExportOptions(**given)
+
+
+def test_the_metric_is_taken_with_the_file_in_place(tmp_path):
+    """The judge calls the model as a validation step does."""
+
+    def judge(model):
+        return float(answer(model, images(6, 9))[0].sum())
+
+    made = exported(
+        small_int8(), tmp_path / "m.onnx", origin(judge=judge, monitor="sum", accuracy=3.0),
+        judge=True,
+    )  # fmt: skip
+    assert made.accuracy == pytest.approx(judge(small_int8()), rel=0.1)
+    assert made.accuracy != judge(small_int8())
+    assert "sum" in made.table()
+
+
+def test_a_judge_that_does_not_ask_the_file_is_told(tmp_path):
+    with pytest.raises(ExportError, match="which does not call `forward`"):
+        exported(small_int8(), tmp_path / "m.onnx", origin(judge=lambda _: 1.0), judge=True)
+    assert files(tmp_path) == []
+
+
+def test_nobody_to_judge_is_told(tmp_path):
+    with pytest.raises(ExportError, match="there is none to ask"):
+        exported(small_int8(), tmp_path / "m.onnx", judge=True)
