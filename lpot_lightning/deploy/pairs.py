@@ -135,13 +135,11 @@ class ToFloats(Pair):
 class Between(nn.Module):
     """A pair on a grid that is still to be found: of values that no layer reads.
 
-    Args:
-        high: the greatest integer.
+    It has 8 bits on every machine: kernels that add up products of integers do not read it.
     """
 
-    def __init__(self, high: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.high = high
         self.ends: tuple[float, float] | None = None
         self.pair: Pair | None = None
 
@@ -159,7 +157,7 @@ class Between(nn.Module):
     def settle(self) -> None:
         """Take the grid that holds all that was seen."""
         least, most = self.ends or (0.0, 0.0)
-        self.pair = Pair(Grid.over(least, most, high=self.high))
+        self.pair = Pair(Grid.over(least, most))
 
 
 class PairedLayer(nn.Module):

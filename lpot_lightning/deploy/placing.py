@@ -121,13 +121,13 @@ class _Placing:
 
     def _conv(self, layer: Int8Conv, *, adds: bool) -> PairedConv:
         """Return a convolution; ONNX Runtime wants a pair directly behind it, and behind a sum."""
-        made, high = PairedConv(layer, whole_bias=self._close), layer.x.high
+        made = PairedConv(layer, whole_bias=self._close)
         if not self._close:
             return made
         if adds or made.post_op.name not in ("none", "relu"):
-            made.between = Between(high)
+            made.between = Between()
         if made.output is None and (adds or made.between is None):
-            made.output = Between(high)
+            made.output = Between()
         return made
 
 

@@ -81,10 +81,10 @@ def test_a_bias_has_room_in_32_bits():
 
 
 def test_a_pair_between_takes_the_grid_of_what_passed():
-    between = Between(127)
+    between = Between()
     for some in (torch.tensor([-1.0, 0.0]), torch.tensor([3.0])):
         assert torch.equal(between(some), some)
     between.settle()
     assert between.pair is not None
-    assert between.pair.grid == Grid.over(-1.0, 3.0, high=127)
+    assert between.pair.grid == Grid.over(-1.0, 3.0)
     assert between(torch.tensor([9.0])).item() == pytest.approx(3.0, abs=0.03)
