@@ -137,7 +137,7 @@ class _Export:
             written,
             place,
             self._torch_way(whole),
-            calls,
+            [calls[0], whole.one_sample(calls[0])],
             ops=len(whole.program.kernels),
         )
         self.notes += notes

@@ -74,6 +74,17 @@ class WholeGraph:
         """Return which of the tensors of a call are inputs of the file."""
         return tuple(tensors[number] for number in self.used)
 
+    def one_sample(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return inputs of the file cut down to one sample, as they are if they cannot be."""
+        batch = next((one.dynamic[0] for one in self.inputs if 0 in one.dynamic), None)
+        found = []
+        for tensor, one in zip(tensors, self.inputs, strict=True):
+            dims = [dim for dim, name in one.dynamic.items() if name == batch]
+            for dim in dims:
+                tensor = tensor.narrow(dim, 0, 1)
+            found.append(tensor)
+        return tuple(found)
+
 
 def whole_graph(
     model: nn.Module,
