@@ -39,6 +39,7 @@ INSIDE = {
         "weights calibration validation_judge",
         "validation_feed",
         "session",
+        "later_judge",
         "tuned_run",
     ),
     "runs": (

@@ -43,6 +43,7 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
+from lpot_lightning.trainer.later_judge import judged_later
 from lpot_lightning.trainer.tuned_run import log_scalars
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.score import Criterion
@@ -431,7 +432,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 ranks=work.ranks,
                 say=rank_zero_info,
                 channels=fit.channels,
-                done=lambda result: self._leave(result, folder),
+                done=lambda result: self._leave(
+                    judged_later(result, trainer, session, self.conf), folder
+                ),
             )
             result = finish_pruning(work.model(), fit.pruner, end)
         rank_zero_info(f"\n{result.table()}")

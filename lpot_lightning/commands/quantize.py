@@ -27,14 +27,18 @@ from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
-from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
+from lpot_lightning.trainer.borrowed_validate import (
+    borrowed,
+    starts_processes,
+    validate_quietly,
+)
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checks import check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import check_packages, either, of
-from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
+from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.session import Session, in_one_process, workspace_in
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
@@ -119,26 +123,10 @@ def quantize(
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
-        _validate(trainer, stand_in, val_dataloaders, datamodule, precision)
+        validate_quietly(trainer, stand_in, val_dataloaders, datamodule, precision)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
     return driver.result
-
-
-def _validate(
-    trainer: Trainer,
-    stand_in: LightningModule,
-    loaders: Any,
-    data: LightningDataModule | None,
-    precision: Precision,
-) -> None:
-    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    try:
-        trainer.validate(stand_in, loaders, datamodule=data, verbose=False)
-    except RuntimeError as error:
-        if isinstance(precision, Float32):  # it worked in the type that the weights were in
-            raise step_failed(error, precision) from error
-        raise
 
 
 class _Driver(Callback):

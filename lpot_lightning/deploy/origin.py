@@ -17,8 +17,8 @@ class Origin:
 
     Args:
         root: the path of what the validation step calls; ``None`` where nobody knows.
-        calls: of that, with calibration data, the first one first; their tensors are on the CPU, and
-            nobody writes to them.
+        calls: of that, with calibration data, the first one first; their tensors are on the CPU,
+            and nobody writes to them.
         monitor: name of the metric that judged it; empty where nothing did.
         accuracy: what the int8 model had.
         judge: returns the metric of a model of the user's class that computes as this one does,

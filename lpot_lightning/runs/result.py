@@ -65,6 +65,11 @@ class Result:
         return self.held
 
     @property
+    def kind(self) -> str:
+        """What the model is: ``"int8"`` or ``"pruned"``."""
+        return self._kind
+
+    @property
     def drop(self) -> float:
         """How much worse the model is, in the unit of the criterion; negative is better."""
         return self.criterion.drop(self.accuracy, self.baseline)
