@@ -18,15 +18,13 @@ from lpot_lightning.callbacks.judged import JudgedCallback, add_to, callbacks_of
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
-from lpot_lightning.deploy.asking import export_as, file_names, options_of
+from lpot_lightning.deploy.asking import check_files, export_each, file_names, options_of
 from lpot_lightning.deploy.exported import Exported
-from lpot_lightning.deploy.options import form_of
 from lpot_lightning.deploy.origin import Origin
 from lpot_lightning.deploy.recording import MOST_SAMPLES, CallRecorder
-from lpot_lightning.deploy.requirements import check_installed
-from lpot_lightning.errors import ConfError, EvaluationError, ExportError, LpotError, in_short
-from lpot_lightning.machine.files import open_folder
+from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.module.copying import check_copyable
+from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.later_judge import judged_in
@@ -92,22 +90,50 @@ class ExportCallback(EitherCallback):
         check_trainer(trainer)
         check_step(pl_module)
         self._check_order(callbacks_of(trainer))
+        self._check_judge(trainer)
+        if not trainer.enable_validation:
+            raise EvaluationError(NO_VALIDATION_DATA)
+        in_one_process(trainer, partial(self._check_files, self._folder(trainer)))
+
+    def check(self, trainer: Trainer, workspace: Path | None) -> None:
+        """Raise an ``LpotError`` if a run of ``trainer`` without a fit cannot be exported.
+
+        Args:
+            trainer: as for ``quantize``.
+            workspace: of the run.
+        """
+        self._check_judge(trainer)
+        self._check_files(None if workspace is None else workspace / EXPORTS)
+
+    def of(self, trainer: Trainer, result: Result) -> None:
+        """Export the model of a run without a fit; all processes of ``trainer`` call it.
+
+        Raises:
+            LpotError: if it cannot be exported; it says what is there.
+        """
+        if result.workspace is None:
+            return
+        paths = [result.workspace / EXPORTS / name for name in self._names]
+        write = partial(
+            export_each, result.model, paths, self.options, result.origin, rank_zero_info
+        )
+        try:
+            self._exported = in_one_process(trainer, write)
+        except LpotError as error:
+            add_to(error, _sentence(self._left_by(result)))
+            raise
+
+    def _check_judge(self, trainer: Trainer) -> None:
         if self.options.judge and trainer.world_size > 1:
             raise ConfError(
                 f"`judge` is given to `ExportCallback`, and the trainer has {trainer.world_size}"
                 " processes, of which one exports and cannot judge alone: leave it out, or train"
                 " with `Trainer(devices=1)`"
             )
-        if not trainer.enable_validation:
-            raise EvaluationError(NO_VALIDATION_DATA)
-        in_one_process(trainer, partial(self._check_files, trainer))
 
-    def _check_files(self, trainer: Trainer) -> None:
-        for name in self._names:
-            check_installed(form_of(Path(name)), self.options)
-        folder = self._folder(trainer)
-        for path in () if folder is None else {(folder / name).parent for name in self._names}:
-            open_folder(path, sweep=False, kind="folder of an export", place="in `formats`")
+    def _check_files(self, folder: Path | None) -> None:
+        if folder is not None:
+            check_files(self._names, self.options, folder)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,25 +175,14 @@ class ExportCallback(EitherCallback):
             if source is None:
                 model, origin = _of_the_fit(work, judges=self.options.judge)
             else:
-                result = source.result
+                result: Result | None = source.result
+                assert result is not None  # else it has raised
                 model, origin = result.model, result.origin
                 judge = partial(judged_in, session, conf, result.monitor)
                 origin = replace(origin, judge=judge)
-            write = partial(self._write, model, origin, folder)
+            paths = [folder / name for name in self._names]
+            write = partial(export_each, model, paths, self.options, origin, rank_zero_info)
             return in_one_process(trainer, write)
-
-    def _write(self, model: nn.Module, origin: Origin, folder: Path) -> tuple[Exported, ...]:
-        return tuple(self._written(model, folder / name, origin) for name in self._names)
-
-    def _written(self, model: nn.Module, path: Path, origin: Origin) -> Exported:
-        try:
-            found = export_as(model, path, self.options, origin, rank_zero_info)
-        except LpotError:
-            raise
-        except Exception as error:  # whatever an exporter says: other processes wait for this one
-            raise ExportError(f"`{path}` cannot be written ({in_short(error)})") from error
-        rank_zero_info(f"\n{found.table()}")
-        return found
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Return where the files go, ``None`` in a ``fast_dev_run``."""
@@ -189,7 +204,7 @@ class ExportCallback(EitherCallback):
                 yield
             except Exception as error:
                 if said := left():
-                    add_to(error, f"{said[0].upper()}{said[1:]}.")
+                    add_to(error, _sentence(said))
                 raise
 
     def _left(
@@ -197,14 +212,19 @@ class ExportCallback(EitherCallback):
     ) -> str:
         if source is None:
             return trained_left(trainer, module, self._folder(trainer))
-        result = source.result
-        if result is None or result.workspace is None:
-            return "nothing is on disk in a `fast_dev_run`"
+        result: Result | None = source.result
+        return "nothing is exported yet" if result is None else self._left_by(result)
+
+    def _left_by(self, result: Result) -> str:
         again = f"lpot_lightning.export('{result.workspace}', '{self._names[0]}', model)"
         return (
             f"the run is over, and its {result.kind} model is in `{result.workspace}`; export it"
             f" from there by `{again}`"
         )
+
+
+def _sentence(said: str) -> str:
+    return f"{said[0].upper()}{said[1:]}."
 
 
 _NO_CONF = Conf(model=ModelConf("model", "pytorch_fx"))

@@ -30,7 +30,7 @@ from lpot_lightning.callbacks.pruning_checks import (
 from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.conf.schema import PrunerConf, Unit
+from lpot_lightning.conf.schema import Conf, PrunerConf, Unit
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.signals import Stopped, uninterrupted
 from lpot_lightning.module.copying import check_copyable
@@ -96,7 +96,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     def __init__(
         self,
-        conf: str | Path | dict[str, Any],
+        conf: str | Path | dict[str, Any] | Conf,
         *,
         monitor: str | None = None,
         modules: list[str] | None = None,

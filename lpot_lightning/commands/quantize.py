@@ -16,7 +16,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
+from lpot_lightning.callbacks.exporting import ExportCallback
 from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.conf.exporting import arguments_of
+from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
@@ -72,7 +75,8 @@ def quantize(
         val_dataloaders: to judge on.
         datamodule: gives both; its ``setup`` and ``teardown`` are called for ``validate`` and
             for ``fit``.
-        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object. What its ``export``
+            section asks for is written to ``exports`` in the workspace.
         monitor: as for ``QuantizationCallback``; so are ``modules`` and ``calib``.
         ckpt_path: a checkpoint whose weights are quantized instead of those in memory; ``"best"``
             and ``"last"`` are those of the trainer's ``ModelCheckpoint``.
@@ -90,7 +94,10 @@ def quantize(
                           datamodule=data, conf="ptq.yaml")
         Trainer(accelerator="cpu").test(result.model, datamodule=data)
     """
-    asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
+    read = read_conf(conf)
+    export = None if read.export is None else ExportCallback(**arguments_of(read.export))
+    alone = dataclasses.replace(read, export=None)
+    asked = QuantizationCallback(alone, monitor=monitor, modules=modules, calib=calib)
     _check_given(trainer, model)
     check_packages(trainer, model, datamodule)
     check_trainer(trainer)
@@ -116,6 +123,8 @@ def quantize(
         calib=calib,
         train=train_dataloaders,
     )
+    if export is not None:
+        export.check(trainer, workspace.folder)
     driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
@@ -126,6 +135,8 @@ def quantize(
         validate_quietly(trainer, stand_in, val_dataloaders, datamodule, precision)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
+    if export is not None:
+        export.of(trainer, driver.result)
     return driver.result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.options import FORMS, ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.deploy.requirements import check_installed
-from lpot_lightning.errors import ConfError, ExportError, did_you_mean, quoted
-from lpot_lightning.machine.files import expanded
+from lpot_lightning.errors import ConfError, ExportError, LpotError, did_you_mean, in_short, quoted
+from lpot_lightning.machine.files import expanded, open_folder
 
 _LOG = logging.getLogger(__name__)
 _NAMES = {form: ending for ending, form in FORMS.items()}
@@ -102,7 +102,35 @@ def export_as(
     place = expanded(path)
     check_installed(form_of(Path(place)), options)
     check_origin(model, options, origin)
-    return export_model(model, place, options, origin, say)
+    try:
+        return export_model(model, place, options, origin, say)
+    except LpotError:
+        raise
+    except Exception as error:  # whatever an exporter says
+        raise ExportError(f"`{place}` cannot be written ({in_short(error)})") from error
+
+
+def check_files(names: Iterable[str], options: ExportOptions, folder: Path) -> None:
+    """Raise an ``LpotError`` if files of these names cannot be written in ``folder``."""
+    for name in names:
+        check_installed(form_of(Path(name)), options)
+    for place in {(folder / name).parent for name in names}:
+        open_folder(place, sweep=False, kind="folder of an export", place="in `formats`")
+
+
+def export_each(
+    model: nn.Module,
+    paths: Iterable[Path],
+    options: ExportOptions,
+    origin: Origin,
+    say: Callable[[str], None],
+) -> tuple[Exported, ...]:
+    """Export ``model`` to several files; what each came to is said at once."""
+    found = []
+    for path in paths:
+        found.append(export_as(model, path, options, origin, say))
+        say(f"\n{found[-1].table()}")
+    return tuple(found)
 
 
 def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> None:

@@ -271,6 +271,4 @@ def test_of_two_processes_both_hear_of_a_failure(monkeypatch, tmp_path):
     with threads(1):
         one = trainer(Kept(["pt2"]), strategy="ddp_fork", devices=2)
         one.fit(Lit(), train_loader(), val_loader())
-    assert all(
-        "no such op" in (tmp_path / f"rank_{rank}").read_text() for rank in (0, 1)
-    )
+    assert all("no such op" in (tmp_path / f"rank_{rank}").read_text() for rank in (0, 1))
