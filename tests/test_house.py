@@ -39,7 +39,6 @@ INSIDE = {
         "weights calibration validation_judge",
         "validation_feed",
         "session",
-        "later_judge",
         "tuned_run",
     ),
     "runs": (

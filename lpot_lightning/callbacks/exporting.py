@@ -15,6 +15,7 @@ from torch import nn
 from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, add_to, callbacks_of
+from lpot_lightning.callbacks.later_judge import judged_in
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
@@ -27,7 +28,6 @@ from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well, trained_left
-from lpot_lightning.trainer.later_judge import judged_in
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.progress import end_live_bar

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.later_judge import judged_later
 from lpot_lightning.callbacks.length import Length
 from lpot_lightning.callbacks.patience import HeldPatience
 from lpot_lightning.callbacks.pruning_checks import (
@@ -43,7 +44,6 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
-from lpot_lightning.trainer.later_judge import judged_later
 from lpot_lightning.trainer.tuned_run import log_scalars
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.score import Criterion

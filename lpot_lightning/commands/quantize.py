@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lpot_lightning.callbacks.exporting import ExportCallback
+from lpot_lightning.callbacks.later_judge import judged_later
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.conf.exporting import arguments_of
 from lpot_lightning.conf.reader import read_conf
@@ -185,7 +186,8 @@ class _Driver(Callback):
             request = dataclasses.replace(self._request, weights=weights)
             session = Session(trainer, pl_module, self._watchers, self._precision)
             with closing(session):
-                self.result = run_quantization(trainer, session, request)
+                result = run_quantization(trainer, session, request)
+                self.result = judged_later(result, trainer, session, request.conf)
         finally:
             trainer.loggers = silent
             if data is not None:

@@ -22,7 +22,6 @@ from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
 from lpot_lightning.trainer.fit_validations import FitValidations
-from lpot_lightning.trainer.later_judge import judged_later
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.trial import Trial
@@ -102,7 +101,6 @@ def run_quantization(
             Listener(say=rank_zero_info, trial=partial(_tell, trainer), saved=saved),
             trained,
         )
-    result = judged_later(result, trainer, session, conf)
     rank_zero_info(f"\n{result.table()}")
     log_scalars(
         trainer,

@@ -19,6 +19,7 @@ from lpot_lightning.errors import DataError, ExportError
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.borrowed_validate import borrowed, validate_quietly
+from lpot_lightning.trainer.loaders import validated_on
 from lpot_lightning.trainer.package import either
 from lpot_lightning.trainer.session import Session
 
@@ -83,9 +84,8 @@ class LaterJudge:
         A trainer that fits holds the model and its optimizers, and is not kept alive for this.
         """
         fits = trainer.state.fn == TrainerFn.FITTING
-        loop = trainer.fit_loop.epoch_loop.val_loop if fits else trainer.validate_loop
         held = weakref.ref(trainer) if fits else lambda: trainer
-        data = loop._data_source.instance
+        data = validated_on(trainer)
         own = isinstance(data, either(LightningModule))
         return cls(held, None if own else data, conf, monitor, session.precision)
 
