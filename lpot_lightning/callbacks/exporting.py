@@ -19,8 +19,9 @@ from lpot_lightning.callbacks.later_judge import judged_in
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
-from lpot_lightning.deploy.asking import check_files, export_each, file_names, options_of
+from lpot_lightning.deploy.asking import check_files, export_each
 from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.names import file_names, options_of
 from lpot_lightning.deploy.origin import Origin
 from lpot_lightning.deploy.recording import MOST_SAMPLES, CallRecorder
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError

@@ -11,8 +11,9 @@ from torch import nn
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.tune_config import read_configure
-from lpot_lightning.deploy.asking import export_as, options_of
+from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.requirements import check_installed
 from lpot_lightning.deploy.stored import origin_of

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
-from lpot_lightning.deploy.asking import export_as, options_of
+from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
 from lpot_lightning.machine.files import read_file

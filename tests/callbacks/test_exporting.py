@@ -272,3 +272,15 @@ def test_of_two_processes_both_hear_of_a_failure(monkeypatch, tmp_path):
         one = trainer(Kept(["pt2"]), strategy="ddp_fork", devices=2)
         one.fit(Lit(), train_loader(), val_loader())
     assert all("no such op" in (tmp_path / f"rank_{rank}").read_text() for rank in (0, 1))
+
+
+def test_what_was_trained_for_int8(workspace, monkeypatch):
+    from lpot_lightning import QATCallback
+
+    exports = made_up(monkeypatch)
+    before = QATCallback(conf(workspace, quantization={"approach": "quant_aware_training"}))
+    one = trainer(before, ExportCallback(["pt2"], judge=True), max_epochs=1)
+    one.fit(Lit(lr=0.01), train_loader(), val_loader())
+    (asked,) = exports.asked
+    assert asked.model is before.result.model
+    assert (asked.origin.root, len(asked.origin.calls) > 0) == ("net", True)

@@ -9,7 +9,7 @@ from lpot_lightning.conf.exporting import ENDINGS, FORMS, arguments_of
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import ExportConf
 from lpot_lightning.deploy import options
-from lpot_lightning.deploy.asking import file_names, options_of
+from lpot_lightning.deploy.names import file_names, options_of
 from lpot_lightning.errors import ConfError
 
 ALLOWED = (
