@@ -14,13 +14,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 from typing_extensions import override
 
-from lpot_lightning.conf.schema import Conf
+from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.errors import DataError, ExportError
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.borrowed_validate import borrowed, validate_quietly
 from lpot_lightning.trainer.loaders import validated_on
 from lpot_lightning.trainer.package import either
+from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.session import Session
 
 R = TypeVar("R", bound=Result)
@@ -76,6 +77,20 @@ class LaterJudge:
     ) -> None:
         self._trainer, self._data, self._conf = trainer, data, conf
         self._monitor, self._precision = monitor, precision
+
+    @classmethod
+    def by(cls, trainer: Trainer, model: LightningModule, data: Any, monitor: str) -> LaterJudge:
+        """Return the judge of a model that no run of this program has made.
+
+        Args:
+            trainer: as for ``quantize``.
+            model: of the user's class.
+            data: loaders, a datamodule, or ``None`` for the model's own.
+            monitor: name of the metric.
+        """
+        precision = judging_precision(trainer, model, lambda _: None)
+        conf = Conf(model=ModelConf("model", "pytorch_fx"))
+        return cls(lambda: trainer, data, conf, monitor, precision)
 
     @classmethod
     def of(cls, trainer: Trainer, session: Session, conf: Conf, monitor: str) -> LaterJudge:

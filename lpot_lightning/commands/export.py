@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.callbacks.later_judge import LaterJudge
 from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.options import ExportOptions, form_of
+from lpot_lightning.deploy.origin import Origin
 from lpot_lightning.deploy.requirements import check_installed
 from lpot_lightning.deploy.stored import origin_of
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
@@ -22,6 +28,7 @@ from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.pruning_result import NAMES
 from lpot_lightning.runs.result import Result
+from lpot_lightning.trainer.package import either
 
 _BOTH = storage.Names(), NAMES
 
@@ -30,6 +37,9 @@ def export(
     source: Result | nn.Module | str | os.PathLike[str],
     path: str | os.PathLike[str],
     model: nn.Module | None = None,
+    *,
+    trainer: Trainer | None = None,
+    data: Any = None,
     **options: Any,
 ) -> Exported:
     """Write a model to a file that other runtimes run, and check the file.
@@ -40,6 +50,8 @@ def export(
         path: of the file. Its ending says the form: ``.onnx``, ``.xml`` (OpenVINO), ``.pt2``
             (``torch.export``), ``.aoti.pt2`` (AOTInductor), ``.ts`` (TorchScript).
         model: with a workspace, the fp32 model as its class makes it; it is left as it is.
+        trainer: with a workspace and ``judge``, whose validation loop judges; it is left as it is.
+        data: what it validates on, loaders or a datamodule; ``None`` for the model's own.
         options: see ``ExportOptions``: ``method``, ``example``, ``dynamic``, ``input_names``,
             ``output_names``, ``opset``, ``target``, ``check``, ``judge``.
 
@@ -57,11 +69,11 @@ def export(
     """
     asked = options_of(options)
     if isinstance(source, str | os.PathLike):
-        return _of_workspace(expanded(source), path, _checked(source, model), asked)
-    if model is not None:
-        raise ConfError(
-            "`model` goes with a workspace, and what is exported is given: leave it out"
-        )
+        judging = partial(_with_judge, trainer, data)
+        return _of_workspace(expanded(source), path, _checked(source, model), asked, judging)
+    for name, value in {"model": model, "trainer": trainer, "data": data}.items():
+        if value is not None:
+            raise ConfError(f"`{name}` goes with a workspace, and none is exported: leave it out")
     if isinstance(source, Result):
         return source.export(path, **options)
     if isinstance(source, nn.Module):
@@ -82,6 +94,18 @@ def _checked(workspace: str | os.PathLike[str], model: object) -> nn.Module:
     return model
 
 
+def _with_judge(trainer: Trainer | None, data: Any, model: nn.Module, origin: Origin) -> Origin:
+    """Return what is known of ``model``, and who judges it, if a trainer is given."""
+    if trainer is None:
+        return origin
+    if not isinstance(trainer, either(Trainer)) or not isinstance(model, either(LightningModule)):
+        raise ConfError(
+            f"`trainer` is a `{type(trainer).__name__}`, and `model` a `{type(model).__name__}`;"
+            " allowed: a Lightning `Trainer` for a LightningModule"
+        )
+    return replace(origin, judge=LaterJudge.by(trainer, model, data, origin.monitor))
+
+
 def _at_rest(model: nn.Module) -> nn.Module:
     """Return ``model`` itself, if it is in eval mode on the CPU, else a copy that is."""
     tensors = [*model.parameters(), *model.buffers()]
@@ -90,7 +114,11 @@ def _at_rest(model: nn.Module) -> nn.Module:
 
 
 def _of_workspace(
-    folder: Path, path: str | os.PathLike[str], model: nn.Module, options: ExportOptions
+    folder: Path,
+    path: str | os.PathLike[str],
+    model: nn.Module,
+    options: ExportOptions,
+    judging: Callable[[nn.Module, Origin], Origin],
 ) -> Exported:
     check_installed(form_of(Path(path)), options)
     names = _names_in(folder)
@@ -99,7 +127,8 @@ def _of_workspace(
     configure = read_configure(configure_path)
     wanted = configure["weights"]["sha256"], configure["fp32_model"]
     tensors = storage.read_weights(storage.read_checked(weights_path, *wanted), weights_path)
-    return export_as(made, path, options, origin_of(configure, tensors, options.method))
+    origin = origin_of(configure, tensors, options.method)
+    return export_as(made, path, options, judging(made, origin))
 
 
 def _names_in(folder: Path) -> storage.Names:

@@ -1,5 +1,6 @@
 """Out of the process: a model as a file that other runtimes run, checked right after writing.
 
 In: a model, int8 or fp32, a call of it, what is asked for. Out: a file, and how near it is to the
-model. Read in this order: `options`, `origin`, `exported`, `whole_graph`, `export`.
+model. The way in is `asking`; calls come from `recording`, or from files by `stored`. Read in this
+order: `options`, `origin`, `exported`, `whole_graph`, `export`.
 """

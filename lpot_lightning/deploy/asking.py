@@ -85,5 +85,5 @@ def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> No
         raise ExportError(
             "`judge` takes the metric of your own validation, and there is nobody to ask for it:"
             " use an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program"
-            " that has quantized the model"
+            " that has quantized the model; to the `export` of a workspace give a `trainer`"
         )

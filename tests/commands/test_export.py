@@ -7,6 +7,7 @@ import torch
 from export_scenes import made_up
 from lit_scenes import Lit, conf, fitted, train_loader, trainer, val_loader
 from torch import nn
+from users_world import kept
 
 from lpot_lightning import QuantizationCallback, export, quantize
 from lpot_lightning.errors import ArtifactError, ConfError, ExportError
@@ -114,8 +115,21 @@ def test_what_cannot_be_exported(exports, result):
     assert told(ConfError, "ws", "a.pt2").startswith("`model` is missing: the files of `ws` hold")
     assert told(ConfError, "ws", "a.pt2", 3).startswith("`model` is a `int`: the files of `ws`")
     assert told(ConfError, result, "a.pt2", Lit()).startswith("`model` goes with a workspace")
+    assert told(ConfError, result, "a.pt2", trainer=trainer()).startswith("`trainer` goes with a")
     assert told(ConfError, 3, "a.pt2") == (
         "what is exported is a `int`; allowed: a result, a model, or the path of a workspace"
+    )
+
+
+def test_a_trainer_judges_a_workspace_and_is_as_before(exports, result, workspace):
+    one, module = trainer(), Lit()
+    with kept(one, module):
+        found = export(workspace, "a.pt2", module, trainer=one, data=val_loader(), judge=True)
+    assert (found.monitor, found.accuracy, found.int8_accuracy) == ("val_acc", 1.0, 1.0)
+    said = told(ConfError, workspace, "a.pt2", module, trainer=3)
+    assert said == (
+        "`trainer` is a `int`, and `model` a `Lit`; allowed: a Lightning `Trainer` for a"
+        " LightningModule"
     )
 
 

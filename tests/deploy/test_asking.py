@@ -71,5 +71,5 @@ def test_nobody_to_judge(monkeypatch):
     assert said == (
         "`judge` takes the metric of your own validation, and there is nobody to ask for it: use"
         " an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program that"
-        " has quantized the model"
+        " has quantized the model; to the `export` of a workspace give a `trainer`"
     )
