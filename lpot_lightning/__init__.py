@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lpot_lightning.artifacts.restore import load
     from lpot_lightning.callbacks.benchmark import BenchmarkCallback
+    from lpot_lightning.callbacks.exporting import ExportCallback
     from lpot_lightning.callbacks.from_conf import callbacks_from_conf
     from lpot_lightning.callbacks.pruning import PruningCallback
     from lpot_lightning.callbacks.qat import QATCallback
     from lpot_lightning.callbacks.quantization import QuantizationCallback
     from lpot_lightning.commands.cli import LPOTCLI
+    from lpot_lightning.commands.export import export
     from lpot_lightning.commands.quantize import quantize
     from lpot_lightning.data.metric import Metric
-    from lpot_lightning.errors import ArtifactError, ConfError, LpotError
+    from lpot_lightning.deploy.exported import Exported
+    from lpot_lightning.errors import ArtifactError, ConfError, ExportError, LpotError
     from lpot_lightning.lpot.benchmark import Benchmark
     from lpot_lightning.lpot.pruning import Pruning
     from lpot_lightning.lpot.quantization import Quantization
@@ -32,6 +35,9 @@ __all__ = [
     "BenchmarkCallback",
     "BenchmarkResult",
     "ConfError",
+    "ExportCallback",
+    "ExportError",
+    "Exported",
     "LPOTCLI",
     "LpotError",
     "Metric",
@@ -43,6 +49,7 @@ __all__ = [
     "QuantizationCallback",
     "TuningResult",
     "callbacks_from_conf",
+    "export",
     "load",
     "load_from_checkpoint",
     "quantize",
@@ -53,6 +60,9 @@ _HOMES = {
     "BenchmarkCallback": "callbacks.benchmark",
     "BenchmarkResult": "timing.result",
     "ConfError": "errors",
+    "ExportCallback": "callbacks.exporting",
+    "ExportError": "errors",
+    "Exported": "deploy.exported",
     "LPOTCLI": "commands.cli",
     "LpotError": "errors",
     "Metric": "data.metric",
@@ -64,6 +74,7 @@ _HOMES = {
     "QuantizationCallback": "callbacks.quantization",
     "TuningResult": "runs.tuning_result",
     "callbacks_from_conf": "callbacks.from_conf",
+    "export": "commands.export",
     "load": "artifacts.restore",
     "load_from_checkpoint": "trainer.checkpoint",
     "quantize": "commands.quantize",

@@ -87,7 +87,7 @@ INSIDE = {
     "conf": (
         "loader document blocks plain",
         "cursor schema",
-        "named ownership dataloader benchmarking",
+        "named ownership dataloader benchmarking exporting",
         "buildable evaluation train tuning quantization pruning",
         "reader",
     ),

@@ -202,6 +202,28 @@ def _check_call(where: str, held: Mapping[Any, Any]) -> None:
         raise ArtifactError(f"{where} needs `tolerance`, above 0 and up to {MOST_TOLERANCE}")
 
 
+def stored_calls(
+    probe: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Return the calls that the files hold, arguments and those by name, by the path of the module.
+
+    Args:
+        probe: of a tune config, checked.
+        tensors: that came with it.
+
+    Raises:
+        ArtifactError: if a call holds what is none.
+    """
+    found = {}
+    for path, held in probe.items():
+        if isinstance(held, dict):
+            given = _of(tensors, path, "given")
+            args = tuple(from_plain(one, given) for one in held["args"])
+            kwargs = {name: from_plain(one, given) for name, one in held["kwargs"].items()}
+            found[path] = args, kwargs
+    return found
+
+
 def ask(
     model: nn.Module, probe: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[Answer, ...]:

@@ -112,6 +112,11 @@ class JudgedCallback(EitherCallback, Generic[Result]):
             self._found_monitor = found
 
     @property
+    def folder(self) -> Path | None:
+        """Where this fit writes its files; ``None`` where it writes none."""
+        return self._workspace.folder
+
+    @property
     def _monitor(self) -> str | None:
         """The metric that was found at the first validation, else the one that was asked for."""
         return self.monitor if self._found_monitor is None else self._found_monitor.name
@@ -155,7 +160,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
                 yield
             except Exception as error:
                 if trainer.global_step and (left := self._trained_left(trainer, module)):
-                    _add(error, f"{left[0].upper()}{left[1:]}, once this is mended.")
+                    add_to(error, f"{left[0].upper()}{left[1:]}, once this is mended.")
                 raise
 
     def _what_is_left(self, trainer: Trainer, module: LightningModule) -> str:
@@ -214,7 +219,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
         self._lock, self._is_inside = None, False
 
 
-def _add(error: Exception, text: str) -> None:
+def add_to(error: Exception, text: str) -> None:
     """Let an error say more: one of ours in its message, one of others in a note."""
     if isinstance(error, LpotError):
         said = str(error)

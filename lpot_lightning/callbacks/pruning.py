@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.forget_best import forget_best
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, checked_baseline
+from lpot_lightning.callbacks.later_judge import judged_later
 from lpot_lightning.callbacks.length import Length
 from lpot_lightning.callbacks.patience import HeldPatience
 from lpot_lightning.callbacks.pruning_checks import (
@@ -30,7 +31,7 @@ from lpot_lightning.callbacks.pruning_checks import (
 from lpot_lightning.callbacks.pruning_fit import PruningFit
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
-from lpot_lightning.conf.schema import PrunerConf, Unit
+from lpot_lightning.conf.schema import Conf, PrunerConf, Unit
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.signals import Stopped, uninterrupted
 from lpot_lightning.module.copying import check_copyable
@@ -95,7 +96,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     def __init__(
         self,
-        conf: str | Path | dict[str, Any],
+        conf: str | Path | dict[str, Any] | Conf,
         *,
         monitor: str | None = None,
         modules: list[str] | None = None,
@@ -431,7 +432,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 ranks=work.ranks,
                 say=rank_zero_info,
                 channels=fit.channels,
-                done=lambda result: self._leave(result, folder),
+                done=lambda result: self._leave(
+                    judged_later(result, trainer, session, self.conf), folder
+                ),
             )
             result = finish_pruning(work.model(), fit.pruner, end)
         rank_zero_info(f"\n{result.table()}")

@@ -19,6 +19,7 @@ from lpot_lightning.callbacks.qat_weights import fitting, goes_on_with, ranges_o
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError
 from lpot_lightning.module.copying import compiled_around
 from lpot_lightning.module.fingerprint import content_hash
@@ -86,7 +87,7 @@ class QATCallback(TunedCallback):
 
     def __init__(
         self,
-        conf: str | Path | dict[str, Any],
+        conf: str | Path | dict[str, Any] | Conf,
         *,
         monitor: str | None = None,
         modules: list[str] | None = None,

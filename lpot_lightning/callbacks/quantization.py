@@ -15,6 +15,7 @@ from lpot_lightning.callbacks.judged import check_choice
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import KEY, VALIDATIONS
@@ -58,7 +59,7 @@ class QuantizationCallback(TunedCallback):
 
     def __init__(
         self,
-        conf: str | Path | dict[str, Any],
+        conf: str | Path | dict[str, Any] | Conf,
         *,
         monitor: str | None = None,
         modules: list[str] | None = None,

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lpot_lightning.artifacts.earlier import RESULT
 from lpot_lightning.callbacks.judged import JudgedCallback, callbacks_of, check_choice
+from lpot_lightning.callbacks.later_judge import judged_later
 from lpot_lightning.callbacks.pruning import check_order, pruning_in
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, QuantizationError, did_you_mean, quoted
@@ -153,6 +154,7 @@ class TunedCallback(JudgedCallback[TuningResult]):
         """Quantize, judge, tune, save."""
         session = self._opened(trainer, module)
         result = run_quantization(trainer, session, request, trained)
+        result = judged_later(result, trainer, session, request.conf)
         self._leave(result, request.workspace.folder)
         self._release()
 

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
 from lpot_lightning.conf.blocks import DataloaderConf, TrainConf
+from lpot_lightning.conf.exporting import arguments_of
 from lpot_lightning.conf.ownership import (
     check_for_callback,
     check_for_pruning,
@@ -16,7 +18,10 @@ from lpot_lightning.conf.ownership import (
     what_has_no_effect,
 )
 from lpot_lightning.conf.schema import AccuracyConf, Conf, PerformanceConf
-from lpot_lightning.errors import ConfError
+from lpot_lightning.deploy.names import file_names, options_of
+from lpot_lightning.deploy.options import form_of
+from lpot_lightning.deploy.requirements import check_installed
+from lpot_lightning.errors import ConfError, ExportError
 from lpot_lightning.timing.cores import cpu_shares
 from lpot_lightning.tuning.strategies.table import find_strategy
 
@@ -67,6 +72,20 @@ def _verdict(conf: Conf, reader: str, checks: tuple[Check, ...]) -> ReaderVerdic
                     break
     remarks = dict.fromkeys(str(one.message) for one in caught)
     return ReaderVerdict(reader, tuple(dict.fromkeys(reasons)), tuple(remarks))
+
+
+def _note_what_an_export_needs(conf: Conf) -> None:
+    """Warn of packages that are missing on this machine: on another one they may be there."""
+    if conf.export is None:
+        return
+    given = arguments_of(conf.export)
+    names, options = file_names(given.pop("formats")), options_of(given)
+    for form in dict.fromkeys(form_of(Path(name)) for name in names):
+        try:
+            check_installed(form, options)
+        except ExportError as error:
+            text = f"{conf.source}: not for an `ExportCallback` on this machine: {error}"
+            warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def _check_strategy(conf: Conf) -> None:
@@ -184,9 +203,13 @@ def _callback(name: str) -> Check:
 
 
 READERS: dict[str, tuple[Check, ...]] = {
-    "QuantizationCallback": (_callback("QuantizationCallback"), _check_strategy),
-    "QATCallback": (_callback("QATCallback"), _check_strategy),
-    "PruningCallback": (_callback("PruningCallback"),),
+    "QuantizationCallback": (
+        _callback("QuantizationCallback"),
+        _check_strategy,
+        _note_what_an_export_needs,
+    ),
+    "QATCallback": (_callback("QATCallback"), _check_strategy, _note_what_an_export_needs),
+    "PruningCallback": (_callback("PruningCallback"), _note_what_an_export_needs),
     "Quantization": (
         check_for_quantization,
         _check_strategy,

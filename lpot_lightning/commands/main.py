@@ -16,6 +16,9 @@ _SHOW = (
     "Print what a quantization has left in its workspace: the result, the trials, and the precision"
     " of each op. Nothing in it is changed; a run may still be going on."
 )
+_EXPORT = (
+    "Write the int8 model of a workspace to a file that other runtimes run, and check the file."
+)
 _CODES = (
     "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
     " arguments."
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     asked = _parser().parse_args(arguments)
     try:
-        text = _check(asked) if asked.command == "check" else _show(asked)
+        text = _COMMANDS[asked.command](asked)
         sys.stdout.write(f"{text.rstrip()}\n")
         sys.stdout.flush()
     except LpotError as error:
@@ -50,10 +53,19 @@ def _show(asked: argparse.Namespace) -> str:
     return found.to_json() if asked.json else page(found)
 
 
+def _export(asked: argparse.Namespace) -> str:
+    from lpot_lightning.commands.export_command import export_for  # which needs Lightning, too
+
+    return export_for(asked)
+
+
+_COMMANDS = {"check": _check, "show": _show, "export": _export}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lpot-lightning",
-        description="Look at the YAML files and at the workspaces of lpot_lightning.",
+        description="Look at the YAML files and at the workspaces of lpot_lightning, and export.",
         epilog=f"{_CODES} Models are quantized and timed by your own program: see `LPOTCLI`.",
     )
     parser.add_argument("--version", action="version", version=f"lpot-lightning {VERSION}")
@@ -67,4 +79,44 @@ def _parser() -> argparse.ArgumentParser:
         help="its folder, such as lpot_workspace/pytorch_fx/my_model",
     )
     show.add_argument("--json", action="store_true", help="print it as JSON, for programs")
+    _add_export(commands.add_parser("export", help=_EXPORT, description=_EXPORT, epilog=_CODES))
     return parser
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    add = export.add_argument
+    add("workspace", metavar="WORKSPACE", help="its folder")
+    add(
+        "path",
+        metavar="FILE",
+        help="what to write; its ending says the form: .onnx, .xml (OpenVINO), .pt2 (torch.export),"
+        " .aoti.pt2 (AOTInductor), .ts (TorchScript)",
+    )
+    add(
+        "--class",
+        dest="kind",
+        required=True,
+        metavar="PACKAGE.MODULE:CLASS",
+        help="of the model that was quantized; the code of its module is run",
+    )
+    add("--init-args", metavar="YAML", help="what the class is made with: '{channels: 24}'")
+    add(
+        "--checkpoint",
+        metavar="CKPT",
+        help="of a LightningModule, whose hyperparameters are taken; by default that of the"
+        " workspace",
+    )
+    add("--target", metavar="RUNTIME", help="onnxruntime or openvino, for ONNX")
+    add("--method", help="of the model, or a module of it, by its path; by default what was called")
+    add("--opset", type=int, metavar="N", help="of ONNX, 18 to 25")
+    add("--input-names", nargs="+", metavar="NAME", help="of the file")
+    add("--output-names", nargs="+", metavar="NAME", help="of the file")
+    sizes = export.add_mutually_exclusive_group()
+    sizes.add_argument("--static", action="store_true", help="no size may be another one")
+    sizes.add_argument(
+        "--dynamic",
+        metavar="YAML",
+        help="sizes that may be any: '{tokens: {0: batch, 1: length}}'; by default the first"
+        " dimension of all inputs",
+    )
+    add("--no-check", action="store_true", help="do not run the file, and compare nothing")

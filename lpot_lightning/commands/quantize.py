@@ -16,7 +16,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
+from lpot_lightning.callbacks.exporting import ExportCallback
+from lpot_lightning.callbacks.later_judge import judged_later
 from lpot_lightning.callbacks.quantization import QuantizationCallback
+from lpot_lightning.conf.exporting import arguments_of
+from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.machine.lock import WorkspaceLock
@@ -27,14 +31,18 @@ from lpot_lightning.runs.preparation import check_not_int8
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
-from lpot_lightning.trainer.borrowed_validate import borrowed, starts_processes
+from lpot_lightning.trainer.borrowed_validate import (
+    borrowed,
+    starts_processes,
+    validate_quietly,
+)
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checks import check_step, check_trainer
 from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import check_packages, either, of
-from lpot_lightning.trainer.precision import Float32, judging_precision, step_failed
+from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.session import Session, in_one_process, workspace_in
 from lpot_lightning.trainer.tuned_run import Request, run_quantization
 from lpot_lightning.trainer.weights import Weights
@@ -68,7 +76,8 @@ def quantize(
         val_dataloaders: to judge on.
         datamodule: gives both; its ``setup`` and ``teardown`` are called for ``validate`` and
             for ``fit``.
-        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object.
+        conf: LPOT's user YAML: a path, a mapping or an OmegaConf object. What its ``export``
+            section asks for is written to ``exports`` in the workspace.
         monitor: as for ``QuantizationCallback``; so are ``modules`` and ``calib``.
         ckpt_path: a checkpoint whose weights are quantized instead of those in memory; ``"best"``
             and ``"last"`` are those of the trainer's ``ModelCheckpoint``.
@@ -86,7 +95,10 @@ def quantize(
                           datamodule=data, conf="ptq.yaml")
         Trainer(accelerator="cpu").test(result.model, datamodule=data)
     """
-    asked = QuantizationCallback(conf, monitor=monitor, modules=modules, calib=calib)
+    read = read_conf(conf)
+    export = None if read.export is None else ExportCallback(**arguments_of(read.export))
+    alone = dataclasses.replace(read, export=None)
+    asked = QuantizationCallback(alone, monitor=monitor, modules=modules, calib=calib)
     _check_given(trainer, model)
     check_packages(trainer, model, datamodule)
     check_trainer(trainer)
@@ -112,6 +124,8 @@ def quantize(
         calib=calib,
         train=train_dataloaders,
     )
+    if export is not None:
+        export.check(trainer, workspace.folder)
     driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
@@ -119,26 +133,12 @@ def quantize(
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
-        _validate(trainer, stand_in, val_dataloaders, datamodule, precision)
+        validate_quietly(trainer, stand_in, val_dataloaders, datamodule, precision)
     if driver.result is None:
         raise DataError("the validation dataloader is empty: there is no batch to judge by")
+    if export is not None:
+        export.of(trainer, driver.result)
     return driver.result
-
-
-def _validate(
-    trainer: Trainer,
-    stand_in: LightningModule,
-    loaders: Any,
-    data: LightningDataModule | None,
-    precision: Precision,
-) -> None:
-    vars(stand_in)["configure_callbacks"] = list  # nobody but the driver hears of this
-    try:
-        trainer.validate(stand_in, loaders, datamodule=data, verbose=False)
-    except RuntimeError as error:
-        if isinstance(precision, Float32):  # it worked in the type that the weights were in
-            raise step_failed(error, precision) from error
-        raise
 
 
 class _Driver(Callback):
@@ -186,7 +186,8 @@ class _Driver(Callback):
             request = dataclasses.replace(self._request, weights=weights)
             session = Session(trainer, pl_module, self._watchers, self._precision)
             with closing(session):
-                self.result = run_quantization(trainer, session, request)
+                result = run_quantization(trainer, session, request)
+                self.result = judged_later(result, trainer, session, request.conf)
         finally:
             trainer.loggers = silent
             if data is not None:

@@ -36,6 +36,7 @@ ACCURACY_OWNERS = {
     "postprocess": "`validation_step` of the LightningModule",
     "configs": "the process and the threads of the `Trainer`",
 }
+NO_EXPORT = "`export`: call `export(path)` of the `result`"
 
 
 def check_for_callback(conf: Conf, callback: str) -> None:
@@ -107,6 +108,9 @@ def check_for_pruning(conf: Conf) -> None:
     """
     if conf.pruning is None:
         raise ConfError(f"{conf.source}: there is no `pruning` for `Pruning`; use `Quantization`.")
+    if conf.export is not None:
+        text = f"{conf.source}: without effect for `Pruning`: {NO_EXPORT}."
+        warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def what_arguments_replace(conf: Conf, given: Collection[str]) -> list[str]:
@@ -162,6 +166,8 @@ def what_has_no_effect(conf: Conf, given: Collection[str]) -> list[str]:
             remarks.append("`quantization.train.frequency`: nothing is judged while it trains")
         if train.hostfile is not None:
             remarks.append("`quantization.train.hostfile`: this process trains alone")
+    if conf.export is not None:
+        remarks.append(NO_EXPORT)
     return remarks
 
 
@@ -209,6 +215,8 @@ def _remarks(conf: Conf, callback: str) -> Iterator[str]:
         yield from _train(conf.pruning.train, "pruning.train")
     if callback == "PruningCallback" and not conf.quantizes:
         yield from _search(conf.tuning, callback)
+    if conf.export is not None:
+        yield "`export` is done by an `ExportCallback`: take both from `callbacks_from_conf`"
     if conf.evaluation is not None:
         yield from _accuracy(conf.evaluation.accuracy)
         if conf.evaluation.performance is not None:

@@ -15,6 +15,7 @@ from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
+from lpot_lightning.conf.exporting import read_export
 from lpot_lightning.conf.pruning import read_pruning
 from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
@@ -134,6 +135,7 @@ def _read(field: Field) -> Conf:
         "tuning": read_tuning,
         "evaluation": lambda evaluation: read_evaluation(evaluation, tuning),
         "pruning": lambda pruning: read_pruning(pruning) if pruning.given else None,
+        "export": read_export,
     }
     idle = {name: one for name, one in field.entries().items() if name in IDLE}
     readers |= dict.fromkeys(idle, _check_precisions)

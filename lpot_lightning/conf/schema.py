@@ -240,6 +240,21 @@ class PruningConf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConf:
+    """``export``: files for other runtimes, when a fit is over; see ``ExportOptions``."""
+
+    formats: tuple[str, ...]
+    method: str | None = None
+    dynamic: bool | FrozenOptions = True
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    opset: int | None = checked(None, interval="[18, 25]")
+    target: str | None = checked(None, allowed=("onnxruntime", "openvino"))
+    check: bool = True
+    judge: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Conf:
     """A checked LPOT YAML.
 
@@ -260,6 +275,7 @@ class Conf:
     tuning: TuningConf = TuningConf()
     evaluation: EvaluationConf | None = None
     pruning: PruningConf | None = None
+    export: ExportConf | None = None
     quantizes: bool = field(default=True, metadata=NO_KEY)
     source: str = field(default="<mapping>", compare=False, metadata=NO_KEY)
 

@@ -20,8 +20,8 @@ Taken = TypeVar("Taken")
 class Call(NamedTuple):
     """What a model is called with."""
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
 
     def of(self, model: nn.Module) -> Any:
         """Call ``model`` on the CPU and return what it gives."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-
-@dataclass(frozen=True)
-class Call:
-    """What something is called with; its tensors are on the CPU, and nobody writes to them."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+from lpot_lightning.data.batches import Call as Call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +17,8 @@ class Origin:
 
     Args:
         root: the path of what the validation step calls; ``None`` where nobody knows.
-        calls: of that, with calibration data, the first one first.
+        calls: of that, with calibration data, the first one first; their tensors are on the CPU,
+            and nobody writes to them.
         monitor: name of the metric that judged it; empty where nothing did.
         accuracy: what the int8 model had.
         judge: returns the metric of a model of the user's class that computes as this one does,
@@ -35,6 +30,10 @@ class Origin:
     monitor: str = ""
     accuracy: float | None = None
     judge: Callable[[nn.Module], float] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let a copy, or a pickle, do without the judge, which may be a trainer or a function."""
+        return {**vars(self), "judge": None}
 
 
 UNKNOWN = Origin()

@@ -43,6 +43,10 @@ class ModelJudge:
     name: str
     depends_on: Callable[[], Mapping[str, Any]] = dict
 
+    def accuracy_of(self, model: nn.Module, seed: int) -> float:
+        """Return the accuracy of ``model``, judged as all models of a run are."""
+        return self.runner(model, None, seed).evaluate(model, "the exported file").accuracy
+
     def runner(self, model: nn.Module, data: CollectedCalls | None, seed: int) -> PlainRunner:
         """Return what judges by this, calibrates on ``data``, and copies ``model``."""
         return PlainRunner(

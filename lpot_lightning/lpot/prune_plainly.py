@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -144,6 +145,8 @@ class PlainPruning:
                 done=self._keep,
             )
             result = finish_pruning(second_model(model), pruner, end)
+        judge = partial(_judged_by, runner)
+        result = replace(result, origin=replace(result.origin, judge=judge))
         _LOG.info("\n%s", result.table())
         return result
 
@@ -189,6 +192,10 @@ class PlainPruning:
                 "the training ended before the target sparsity was reached: train longer, or let"
                 " `end_epoch` or `end_step` be earlier"
             )
+
+
+def _judged_by(runner: PlainRunner, model: nn.Module) -> float:
+    return runner.evaluate(model, "the exported file").accuracy
 
 
 def _dense_accuracy(model: nn.Module, runner: PlainRunner) -> float:

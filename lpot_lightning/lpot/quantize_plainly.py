@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
+from functools import partial
 from math import isfinite
 
 from torch import nn
@@ -49,6 +51,9 @@ def quantize_by(
         options = Options(modules=modules, workspace=workspace, depends_on=sources.judge.depends_on)
         run = _PlainQuantization(sources, conf, options)
         result = run.train() if conf.quantization.approach == QAT else run.calibrate()
+    judge = partial(sources.judge.accuracy_of, seed=conf.tuning.random_seed)
+    origin = dataclasses.replace(result.origin, judge=judge)
+    result = dataclasses.replace(result, origin=origin)
     _LOG.info("\n%s", result.table())
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ class Keeper:
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
             held=job.model,
+            origin=dataclasses.replace(
+                job.origin, monitor=job.monitor.name, accuracy=best.score.accuracy
+            ),
         )
         if job.folder is not None:
             self._write_deploy(job.folder / DEPLOY)

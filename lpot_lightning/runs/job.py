@@ -9,6 +9,7 @@ from torch import nn
 
 from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.judging.protocols import Feed, Monitor
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.fingerprint import fingerprint
@@ -36,6 +37,7 @@ class Job:
         criterion: how much of it may be lost.
         trained: what a training for int8 came to, where there was one.
         traits: what the model is known by in its files, besides its tensors.
+        origin: what was seen of its calls while it was calibrated.
     """
 
     conf: Conf
@@ -51,6 +53,7 @@ class Job:
     criterion: Criterion
     trained: Trained | None = None
     traits: Traits = Traits()
+    origin: Origin = UNKNOWN
 
     @property
     def ranks(self) -> Ranks:

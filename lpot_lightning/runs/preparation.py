@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.artifacts.traits import Traits
+from lpot_lightning.deploy.recording import CallRecorder
 from lpot_lightning.errors import EvaluationError, QuantizationError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
@@ -96,15 +97,30 @@ def settle(prepared: Prepared, ranks: Ranks) -> None:
         raise QuantizationError(f"no op is left to quantize: {'; '.join(reasons)}")
 
 
-def calibrate(model: nn.Module, prepared: Prepared, feed: Feed, ranks: Ranks, say: Say) -> None:
+def calibrate(
+    model: nn.Module,
+    prepared: Prepared,
+    feed: Feed,
+    ranks: Ranks,
+    say: Say,
+    recorder: CallRecorder | None = None,
+) -> None:
     """Show the parts all calibration data, once, and say what stays in fp32 whatever is asked.
 
     Of several processes each sees its share, and what they saw is put together.
 
+    Args:
+        model: as ``prepare`` returned it; so is ``prepared``.
+        feed: shows the data.
+        ranks: the processes that work together.
+        say: takes what the user should know.
+        recorder: takes notes of what the model is called with.
+
     Raises:
         QuantizationError: if nothing is left to quantize.
     """
-    with replaced(model, prepared.observed) as observed:
+    recorder = recorder or CallRecorder(())
+    with replaced(model, prepared.observed) as observed, recorder.on(observed):
         feed.calibrate(observed)
     if ranks.size > 1:
         prepared.merge(ranks.gather(prepared.statistics()))

@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.deploy.origin import Origin
+from lpot_lightning.deploy.recording import CallRecorder
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Feed, Judge
 from lpot_lightning.machine.ranks import Ranks
@@ -94,7 +96,9 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
     """
     layers, reached, plan = pruner.layers(model), pruner.reached_in(model), pruner.plan(model)
     smaller = without_channels(model, plan, end.channels, end.feed, end.say)
-    found = end.judge.evaluate(smaller.model, "the pruned model")
+    recorder = CallRecorder()
+    with recorder.on(smaller.model):
+        found = end.judge.evaluate(smaller.model, "the pruned model")
     accuracy, monitor = found.accuracy, found.monitor
     if not isfinite(accuracy):
         raise EvaluationError(
@@ -119,6 +123,9 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
         speedup_spread=None if smaller.speed is None else smaller.speed.spread,
         workspace=end.workspace,
         held=smaller.model.eval(),
+        origin=Origin(
+            root=recorder.root, calls=recorder.calls, monitor=monitor.name, accuracy=accuracy
+        ),
     )
     with uninterrupted():
         if end.workspace is not None:

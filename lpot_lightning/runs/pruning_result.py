@@ -43,6 +43,7 @@ class PruningResult(Result):
             measured, or by fewer than three pairs.
         workspace: where the files are; ``None`` where none were asked for.
         held: the ``model``; ``None`` in a result that was read from its file.
+        origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
     _kind = "pruned"

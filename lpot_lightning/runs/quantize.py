@@ -13,6 +13,8 @@ from torch import nn
 
 from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.conf.schema import Conf, StrategyConf
+from lpot_lightning.deploy.origin import Origin
+from lpot_lightning.deploy.recording import CallRecorder, roots_with
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
@@ -111,7 +113,9 @@ class _Run:
         criterion.target(baseline)  # a relative goal at a baseline of 0 is told here
         if baseline == found.accuracy:  # else a trial would be compared with another model's pass
             self.judge.give_up_by(criterion, found)
-        calibrate(model, prepared, self.feed, self.ranks, self._say_of_ops)
+        roots = roots_with(traits.signatures, [op.name for op in prepared.ops])
+        recorder = CallRecorder(roots)
+        calibrate(model, prepared, self.feed, self.ranks, self._say_of_ops, recorder)
         model.requires_grad_(False)  # as it is in the end: graphs of trials are those of the result
         space = self._space(prepared, model)
         job = Job(
@@ -128,6 +132,7 @@ class _Run:
             criterion=criterion,
             trained=trained,
             traits=traits,
+            origin=Origin(root=recorder.root, calls=recorder.calls),
         )
         history = open_history(job)
         self.most = self._most_trials(len(space.ops))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from lpot_lightning.deploy.asking import export_as
+from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.names import options_of
+from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
 from lpot_lightning.machine.files import read_file
 from lpot_lightning.tuning.score import Criterion
@@ -29,6 +34,7 @@ class Result:
         accuracy: the model's.
         workspace: where the files are; ``None`` where none were asked for.
         held: the ``model``; ``None`` in a result that was read from its file.
+        origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
     _kind: ClassVar[str]
@@ -41,6 +47,7 @@ class Result:
     accuracy: float
     workspace: Path | None
     held: nn.Module | None = field(default=None, repr=False, compare=False)
+    origin: Origin = field(default=UNKNOWN, repr=False, compare=False)
 
     @property
     def model(self) -> nn.Module:
@@ -59,13 +66,39 @@ class Result:
         return self.held
 
     @property
+    def kind(self) -> str:
+        """What the model is: ``"int8"`` or ``"pruned"``."""
+        return self._kind
+
+    @property
     def drop(self) -> float:
         """How much worse the model is, in the unit of the criterion; negative is better."""
         return self.criterion.drop(self.accuracy, self.baseline)
 
+    def export(self, path: str | os.PathLike[str], **options: Any) -> Exported:
+        """Write the model to a file that other runtimes run, and check the file.
+
+        Args:
+            path: of the file. Its ending says the form: ``.onnx``, ``.xml`` (OpenVINO), ``.pt2``
+                (``torch.export``), ``.aoti.pt2`` (AOTInductor), ``.ts`` (TorchScript).
+            options: see ``ExportOptions``: ``method``, ``example``, ``dynamic``, ``input_names``,
+                ``output_names``, ``opset``, ``target``, ``check``, ``judge``.
+
+        Raises:
+            ConfError: if there is no such form, or no such option or value of it.
+            ExportError: if it cannot be written in this form, or the file computes something else;
+                what was at ``path`` is there as before then.
+
+        Example::
+
+            exported = callback.result.export("model.onnx", target="openvino", judge=True)
+            print(exported.table())
+        """
+        return export_as(self.model, path, options_of(options), self.origin)
+
     def to_json(self) -> bytes:
-        """Return everything but the model, to be read by ``read_as``."""
-        names = (one.name for one in fields(self) if one.name != "held")
+        """Return everything but the model and its origin, to be read by ``read_as``."""
+        names = (one.name for one in fields(self) if one.name not in ("held", "origin"))
         return json.dumps({name: _plain(getattr(self, name)) for name in names}, indent=1).encode()
 
     def _drop_and_allowed(self) -> tuple[str, str]:

@@ -80,10 +80,12 @@ def what_trials_depend_on(conf: Conf, **others: Any) -> dict[str, str]:
     """Return the fingerprints under which a score may be taken up again.
 
     Args:
-        conf: without where files go and how long to search, which change no score.
+        conf: without where files go, what is exported and how long to search, which change no
+            score.
         others: what else matters, by name: tensors, numbers, texts, at any depth.
     """
     asked = conf.to_dict()
+    asked.pop("export", None)
     for key in ("workspace", "exit_policy"):
         asked["tuning"].pop(key, None)
     return {

@@ -55,6 +55,7 @@ class TuningResult(Result):
             had to be ranked.
         repairs: what was done to int8 ops of the model, and costs no speed.
         held: the ``model``; ``None`` in a result that was read from its file.
+        origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
     _kind = "int8"

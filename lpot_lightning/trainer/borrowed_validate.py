@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.plugins.precision import Precision
@@ -18,6 +18,7 @@ from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.trainer.borrowed_loop import saved_metrics
 from lpot_lightning.trainer.cpu_strategy import on_cpu
 from lpot_lightning.trainer.package import either, of
+from lpot_lightning.trainer.precision import Float32, step_failed
 
 
 def starts_processes(trainer: Trainer) -> bool:
@@ -64,6 +65,27 @@ def borrowed(
             vars(owner).update(attributes)
         vars(trainer.state).update(state)
         vars(connector).update(metrics)
+
+
+def validate_quietly(
+    trainer: Trainer,
+    stand_in: LightningModule,
+    loaders: Any,
+    data: LightningDataModule | None,
+    precision: Precision,
+) -> None:
+    """Let a borrowed ``validate`` begin; nobody but the driver hears of it.
+
+    What ``configure_callbacks`` of ``stand_in`` gives is kept out by an attribute of that name,
+    which the driver takes away.
+    """
+    vars(stand_in)["configure_callbacks"] = list
+    try:
+        trainer.validate(stand_in, loaders, datamodule=data, verbose=False)
+    except RuntimeError as error:
+        if isinstance(precision, Float32):  # it worked in the type that the weights were in
+            raise step_failed(error, precision) from error
+        raise
 
 
 def _attached_data(trainer: Trainer) -> list[tuple[object, dict[str, Any]]]:

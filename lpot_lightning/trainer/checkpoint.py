@@ -255,6 +255,27 @@ def load_from_checkpoint(
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
 
 
+def fp32_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwargs: Any) -> Module:
+    """Return the fp32 model of any checkpoint, on the CPU.
+
+    Args:
+        cls: its class.
+        path: the checkpoint, local or remote.
+        kwargs: as for ``LightningModule.load_from_checkpoint``.
+
+    Raises:
+        QuantizationError: if it cannot be read with ``weights_only=True``, or is no checkpoint.
+        ArtifactError: if it is of another class.
+    """
+    name = os.fspath(path)
+    found = read_checkpoint(name)
+    try:
+        return _made(cls, name, found, {"map_location": "cpu", **kwargs})
+    except RuntimeError as error:
+        reason = in_one_line(error)
+        raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
+
+
 def _quantized(
     cls: type[Module], name: str, found: dict[str, Any], form: Form, kwargs: dict[str, Any]
 ) -> Module:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.data import _update_dataloader, extract_batch_size
 from torch.utils.data import (
@@ -21,6 +23,13 @@ from lpot_lightning.errors import DataError, in_short
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.trainer.borrowed_loop import read_anew
 from lpot_lightning.trainer.package import either, of
+
+
+def validated_on(trainer: Trainer) -> Any:
+    """Return what gives the validation data of a run: loaders, a datamodule, or the module."""
+    fits = trainer.state.fn == TrainerFn.FITTING
+    loop = trainer.fit_loop.epoch_loop.val_loop if fits else trainer.validate_loop
+    return loop._data_source.instance
 
 
 @contextmanager

@@ -213,10 +213,11 @@ def workspace_in(trainer: Trainer, conf: Conf) -> Workspace:
     and without one, relative paths stay relative to the current folder.
     """
     quick: int = trainer.fast_dev_run  # type: ignore[attr-defined]
-    return Workspace() if quick else Workspace.of(conf, _root(trainer))
+    return Workspace() if quick else Workspace.of(conf, root_of(trainer))
 
 
-def _root(trainer: Trainer) -> Path:
+def root_of(trainer: Trainer) -> Path:
+    """Return the ``default_root_dir``, where it is a folder of this machine and no other one."""
     root = trainer.default_root_dir
     if not _is_local_file_protocol(root) or root == os.getcwd():
         return Path()

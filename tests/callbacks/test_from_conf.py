@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from export_scenes import made_up
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_scenes import conf, trainer
 from qat_scenes import ConvLit, train_images, val_images
 
 from lpot_lightning import (
+    ExportCallback,
     PruningCallback,
     QATCallback,
     QuantizationCallback,
@@ -157,6 +159,36 @@ def test_what_a_yaml_asks_for(workspace):
     assert kinds(conf(workspace, pruning=pruning())) == [PruningCallback]
     assert kinds(both(workspace)) == [PruningCallback, QuantizationCallback]
     assert kinds(both(workspace, QAT)) == [PruningCallback, QATCallback]
+
+
+def test_an_export_comes_last(workspace):
+    export = {"formats": ["onnx", "pt2"], "target": "openvino", "dynamic": {"x": {0: "batch"}}}
+    (alone, last) = callbacks_from_conf(conf(workspace, export=export))
+    assert (type(alone), type(last)) == (QuantizationCallback, ExportCallback)
+    assert (last.options.target, last.options.dynamic) == ("openvino", {"x": {0: "batch"}})
+    pruned = conf(workspace, export=export, pruning=pruning())
+    assert [type(one) for one in callbacks_from_conf(pruned)] == [PruningCallback, ExportCallback]
+    trained = {**both(workspace, QAT), "export": export}
+    assert type(callbacks_from_conf(trained)[-1]) is ExportCallback
+
+
+def test_a_fit_exports_what_the_yaml_asks_for(workspace, monkeypatch):
+    exports = made_up(monkeypatch)
+    asked = {**both(workspace), "export": {"formats": ["onnx"]}}
+    pruned, quantized, export = callbacks_from_conf(asked)
+    fit(pruned, quantized, export)
+    assert exports.asked[0].model is quantized.result.model
+    assert export.exported[0].path == workspace / "exports/model.onnx"
+
+
+def test_what_is_exported_is_no_part_of_what_trials_depend_on(workspace, caplog):
+    for formats in ([], ["pt2"], ["onnx"]):
+        export = {"export": {"formats": formats}} if formats else {}
+        asked = conf(workspace, quantization={"calibration": {"sampling_size": 32}}, **export)
+        quantized, *_ = callbacks_from_conf(asked)
+        with caplog.at_level("INFO"):
+            fit(quantized)
+    assert caplog.text.count("(from history)") == 2
 
 
 def test_arguments_reach_all_of_them(workspace):

@@ -281,3 +281,23 @@ def test_a_kill_between_trials_loses_none_of_them(callback, monkeypatch):
     fitted(after)
     assert [trial.replayed for trial in after.result.trials][:2] == [True, False]
     assert [t.recipe for t in after.result.trials] == [t.recipe for t in whole.result.trials]
+
+
+def test_what_the_model_is_called_with_costs_no_step(workspace, monkeypatch):
+    seen = []
+    step = Lit.validation_step
+
+    def noting(self, batch, batch_idx):
+        seen.append(len(batch[0]))
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Lit, "validation_step", noting)
+    counts = []
+    for most in (64, -1):
+        monkeypatch.setattr("lpot_lightning.deploy.recording.MOST_SAMPLES", most)
+        callback = QuantizationCallback(conf(workspace / str(most)))
+        fitted(callback)
+        counts.append((len(seen), len(callback.result.origin.calls)))
+        seen.clear()
+    assert counts[0] == (counts[1][0], 4)
+    assert counts[1][1] == 1

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import torch
 import yaml
+from export_scenes import made_up
 from file_scenes import scripted
 from lit_scenes import Lit, Points, conf, trainer, val_loader
 from warm_python import python
@@ -297,3 +298,23 @@ def test_without_jsonargparse_the_face_works_and_says_what_is_missing():
         "`LPOTCLI` reads its arguments by `jsonargparse[signatures]`, which is not installed, or"
         " too old: `pip install 'lpot-lightning[cli]'`\n"
     ), done.stderr
+
+
+def test_quantize_exports_what_the_yaml_asks_for(tmp_path, workspace, monkeypatch):
+    exports, asked = made_up(monkeypatch), conf(workspace, export={"formats": ["onnx", "pt2"]})
+    found = run("quantize", tmp_path, conf=asked)
+    assert all(one.model is found.result.model for one in exports.asked)
+    assert sorted(path.name for path in (workspace / "exports").iterdir()) == [
+        "model.onnx",
+        "model.pt2",
+    ]
+
+
+def test_an_export_that_fails_is_one_line_and_an_exit_code(
+    tmp_path, workspace, monkeypatch, capsys
+):
+    made_up(monkeypatch, fails="no such op")
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, conf=conf(workspace, export={"formats": ["onnx"]}))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (caught.value.code, said[:48]) == (1, "error: no such op. The run is over, and its int8")

@@ -142,3 +142,34 @@ def test_what_has_no_effect_for_whom():
     )
     assert "not for `Benchmark` with `mode='accuracy'`: " in said["Benchmark"]
     assert "not for `Benchmark` on this machine: " in said["Benchmark"]
+
+
+EXPORT = {"export": {"formats": ["onnx", "pt2"]}}
+
+
+def test_an_export_is_for_those_who_do_it(monkeypatch):
+    for reader in ("QuantizationCallback", "Quantization"):
+        found = verdict(reader, **EXPORT)
+        assert found.reasons == ()
+        assert "`export`" in found.remarks[0]
+    assert (
+        "take both from `callbacks_from_conf`"
+        in verdict("QuantizationCallback", **EXPORT).remarks[0]
+    )
+    assert "call `export(path)` of the `result`" in verdict("Quantization", **EXPORT).remarks[0]
+    assert verdict("Benchmark", **EXPORT).remarks == ()
+
+
+def test_packages_that_an_export_needs_and_are_not_here(monkeypatch):
+    monkeypatch.setattr("lpot_lightning.deploy.requirements.find_spec", lambda name: None)
+    found = verdict("QuantizationCallback", **EXPORT)
+    assert found.reasons == ()
+    assert found.remarks[1].startswith(
+        "<mapping>: not for an `ExportCallback` on this machine: an export to onnx needs `onnx`"
+    )
+
+
+def test_a_pruning_alone_exports_nothing():
+    pruning = {"approach": {"weight_compression": {"pruners": [{}]}}}
+    found = verdict("Pruning", pruning=pruning, **EXPORT)
+    assert "without effect for `Pruning`: `export`: call `export(path)`" in found.remarks[0]

@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 
+from lpot_lightning.conf.exporting import arguments_of
 from lpot_lightning.conf.ownership import check_for_callback
 from lpot_lightning.conf.reader import read_conf
 
@@ -52,3 +53,17 @@ def test_the_examples_in_a_template_are_read_too(write, template):
         "qat": ["net.head"],
         "pruning": [],
     }[template]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_example_of_an_export_is_read_too(write, template):
+    head, _, export = text_of(template).partition("# export:")
+    lines = [f"  {line[4:]}" for line in export.splitlines()[1:]]
+    conf = read_conf(write("\n".join([head, "export:", *lines])))
+    assert arguments_of(conf.export) == {
+        "formats": ("onnx", "pt2"),
+        "target": "onnxruntime",
+        "dynamic": True,
+        "check": True,
+        "judge": False,
+    }

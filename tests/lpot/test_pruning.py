@@ -113,6 +113,15 @@ def test_a_call_prunes_a_copy_and_judges_it(tmp_path: Path) -> None:
     assert pruning.model is None
 
 
+def test_the_result_knows_its_calls_and_judges_another_model(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    pruned = pruning(net(), q_func=training(pruning), eval_func=accuracy)
+    origin = pruning.result.origin
+    assert (origin.root, origin.accuracy) == ("", pruning.result.accuracy)
+    assert [len(call.args[0]) for call in origin.calls] == [48]
+    assert origin.judge(copy.deepcopy(pruned)) == origin.accuracy > origin.judge(net().eval())
+
+
 def test_attributes_say_the_same(tmp_path: Path) -> None:
     pruning = Pruning(conf_fname=conf(tmp_path))
     pruning.model, pruning.q_func = net(), training(pruning)

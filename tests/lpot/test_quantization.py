@@ -640,3 +640,15 @@ def test_what_it_says_is_seen_where_nobody_set_up_logging(workspace: Path) -> No
     assert "trial 1: 3 ops int8, 0 fp32: accuracy 0." in done.stderr
     assert "status             met" in done.stderr
     assert "hopeless" not in done.stderr
+
+
+@both
+def test_the_result_knows_its_calls_and_judges_another_model(workspace, approach):
+    quantize = quantization(workspace, approach)
+    quantize(net())
+    origin, result = quantize.result.origin, quantize.result
+    assert (origin.root, origin.monitor, origin.accuracy) == ("", "accuracy", result.accuracy)
+    sizes = {APPROACHES[0]: [32, 32], QAT: [400]}  # of the calibration data, or the judge's
+    assert [len(call.args[0]) for call in origin.calls] == sizes[approach]
+    assert origin.judge(copy.deepcopy(result.model)) == result.accuracy
+    assert origin.judge(Net().eval()) < result.accuracy

@@ -175,6 +175,17 @@ EVERYTHING = {
             },
         },
     },
+    "export": {
+        "formats": ["onnx", "net.xml", ".pt2"],
+        "method": "net.forward",
+        "dynamic": False,
+        "input_names": ["image"],
+        "output_names": ["scores", "boxes"],
+        "opset": 20,
+        "target": "openvino",
+        "check": False,
+        "judge": True,
+    },
 }
 
 

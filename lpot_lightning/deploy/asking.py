@@ -1,0 +1,89 @@
+"""One way into the exports, from whichever front end: what is asked for is checked first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from torch import nn
+
+from lpot_lightning.deploy.export import export_model
+from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.options import ExportOptions, form_of
+from lpot_lightning.deploy.origin import UNKNOWN, Origin
+from lpot_lightning.deploy.requirements import check_installed
+from lpot_lightning.errors import ExportError, LpotError, in_short
+from lpot_lightning.machine.files import expanded, open_folder
+
+_LOG = logging.getLogger(__name__)
+
+
+def export_as(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    options: ExportOptions,
+    origin: Origin = UNKNOWN,
+    say: Callable[[str], None] = _LOG.info,
+) -> Exported:
+    """Export ``model`` after looking whether that can be done at all.
+
+    Args:
+        model: int8 or fp32, in eval mode, on the CPU; it is left as it is.
+        path: of the file; ``~`` is expanded.
+        options: see there.
+        origin: of the model.
+        say: takes what the user should know.
+
+    Raises:
+        ConfError: if the ending of ``path`` is none.
+        ExportError: see ``export_model``; or if a package, a call or a judge is missing.
+    """
+    place = expanded(path)
+    check_installed(form_of(Path(place)), options)
+    check_origin(model, options, origin)
+    try:
+        return export_model(model, place, options, origin, say)
+    except LpotError:
+        raise
+    except Exception as error:  # whatever an exporter says
+        raise ExportError(f"`{place}` cannot be written ({in_short(error)})") from error
+
+
+def check_files(names: Iterable[str], options: ExportOptions, folder: Path) -> None:
+    """Raise an ``LpotError`` if files of these names cannot be written in ``folder``."""
+    for name in names:
+        check_installed(form_of(Path(name)), options)
+    for place in {(folder / name).parent for name in names}:
+        open_folder(place, sweep=False, kind="folder of an export", place="in `formats`")
+
+
+def export_each(
+    model: nn.Module,
+    paths: Iterable[Path],
+    options: ExportOptions,
+    origin: Origin,
+    say: Callable[[str], None],
+) -> tuple[Exported, ...]:
+    """Export ``model`` to several files; what each came to is said at once."""
+    found = []
+    for path in paths:
+        found.append(export_as(model, path, options, origin, say))
+        say(f"\n{found[-1].table()}")
+    return tuple(found)
+
+
+def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> None:
+    """Raise an ``ExportError`` if there is nothing to call ``model`` with, or nobody to ask."""
+    if options.example is None and not origin.calls:
+        raise ExportError(
+            f"nobody knows what `{type(model).__name__}` is called with: give an `example`, a"
+            " tensor, a tuple of arguments or a mapping of keyword arguments"
+        )
+    if options.judge and origin.judge is None:
+        raise ExportError(
+            "`judge` takes the metric of your own validation, and there is nobody to ask for it:"
+            " use an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program"
+            " that has quantized the model; to the `export` of a workspace give a `trainer`"
+        )
