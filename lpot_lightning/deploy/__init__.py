@@ -2,8 +2,6 @@
 
 In: a model, int8 or fp32, a call of it, what is asked for. Out: a file, and how near it is to the
 model. The way in is `asking`; calls come from `recording`, or from files by `stored`. Read in this
-order: `options`, `origin`, `calls`, `whole_graph`, `plain_program`, `pairs`, `placing`,
-`exported_program`, `onnx_file`, `writing`, `comparing`, `faults`, `checking`, `exchanged`,
-`exported`, `export`. Files are run by `runtime`, `onnx_runtime`, `openvino_runtime`, `fakes`,
-`torch_runtime`, `runtimes`, `file_model`.
+order: `options`, `origin`, `calls`, `whole_graph`, `plain_program`, `exported_program`, `onnx/`,
+`writing`, `comparing`, `running/`, `checking`, `exchanged`, `exported`, `export`.
 """

@@ -94,7 +94,9 @@ class Signature:
         sized = _sized(tensors, dims)
         inputs = tuple(map(Input, called, sized, dims))
         numbers = iter(range(len(found)))
-        leaves = tuple(Place(next(numbers)) if isinstance(one, Tensor) else one for _, one in keyed)
+        leaves = tuple(
+            TensorPlace(next(numbers)) if isinstance(one, Tensor) else one for _, one in keyed
+        )
         return cls(method, inputs, leaves, spec)
 
     def marked(self) -> tuple[Call, list[Tensor]]:
@@ -107,7 +109,7 @@ class Signature:
 
     def call_of(self, tensors: Sequence[Tensor]) -> Call:
         """Return the call whose tensors these are."""
-        leaves = [tensors[one] if isinstance(one, Place) else one for one in self.leaves]
+        leaves = [tensors[one] if isinstance(one, TensorPlace) else one for one in self.leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
         return Call(args, kwargs)
 
@@ -127,12 +129,12 @@ class Signature:
         return tuple(one for one in found if isinstance(one, Tensor))
 
 
-class Place(int):
+class TensorPlace(int):
     """The number of an input, where a call holds a tensor."""
 
 
 @dataclass(frozen=True)
-class Given:
+class ResultForm:
     """What a method gives.
 
     Args:
@@ -148,7 +150,7 @@ class Given:
     @classmethod
     def of(
         cls, result: Any, names: Sequence[str] | None = None, taken: Collection[str] = ()
-    ) -> Given:
+    ) -> ResultForm:
         """Return the form of a result.
 
         Args:
@@ -168,23 +170,23 @@ class Given:
         if both := [one for one in called if one in taken]:
             raise ConfError(f"`output_names` has {quoted(both)}, which an input is called")
         numbers = iter(range(len(paths)))
-        leaves = tuple(Place(next(numbers)) if isinstance(v, Tensor) else v for _, v in keyed)
+        leaves = tuple(TensorPlace(next(numbers)) if isinstance(v, Tensor) else v for _, v in keyed)
         return cls(tuple(called), leaves, spec)
 
     def result_of(self, tensors: Sequence[Tensor]) -> Any:
         """Return the result whose tensors these are."""
-        leaves = [tensors[one] if isinstance(one, Place) else one for one in self.leaves]
+        leaves = [tensors[one] if isinstance(one, TensorPlace) else one for one in self.leaves]
         return pytree.tree_unflatten(leaves, self.spec)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors of what a method gave, in the order of ``Given``."""
+    """Return the tensors of what a method gave, in the order of ``ResultForm``."""
     return [one for one in pytree.tree_leaves(value) if isinstance(one, Tensor)]
 
 
 def _fits(value: Any, leaf: Any) -> bool:
-    if isinstance(leaf, Place) or isinstance(value, Tensor):
-        return isinstance(leaf, Place) and isinstance(value, Tensor)
+    if isinstance(leaf, TensorPlace) or isinstance(value, Tensor):
+        return isinstance(leaf, TensorPlace) and isinstance(value, Tensor)
     return bool(value == leaf)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lpot_lightning.deploy.comparing import TOLERANCE, Computes, Distance, distance, tolerance
 from lpot_lightning.deploy.exported import Checked
-from lpot_lightning.deploy.faults import first_fault
-from lpot_lightning.deploy.runtime import Runtime
+from lpot_lightning.deploy.onnx.faults import first_fault
+from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.writing import Written
 from lpot_lightning.errors import ExportError
 from lpot_lightning.timing.ratio import Ratio, Steps, compared

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lpot_lightning.deploy.origin import Call
-from lpot_lightning.deploy.runtime import Runtime
+from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.errors import ExportError
 from lpot_lightning.module.copying import copy_of

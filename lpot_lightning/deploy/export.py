@@ -19,13 +19,11 @@ from lpot_lightning.deploy.exchanged import ByFile, with_file
 from lpot_lightning.deploy.exported import Checked, Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin
-from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
 from lpot_lightning.deploy.writing import Written, write
 from lpot_lightning.errors import ExportError
 from lpot_lightning.machine.files import TEMPORARY, sync_folder
-
-Say = Callable[[str], None]
 
 
 def export_model(
@@ -33,7 +31,7 @@ def export_model(
     path: str | Path,
     options: ExportOptions,
     origin: Origin = UNKNOWN,
-    say: Say = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Write ``model`` to ``path``, in the form that its ending says, and check the file.
 
@@ -56,7 +54,12 @@ class _Export:
     """The steps of one export, in their order."""
 
     def __init__(
-        self, model: nn.Module, path: Path, options: ExportOptions, origin: Origin, say: Say
+        self,
+        model: nn.Module,
+        path: Path,
+        options: ExportOptions,
+        origin: Origin,
+        say: Callable[[str], None],
     ) -> None:
         self.model, self.path, self.options, self.origin = model, path, options, origin
         self.say = say

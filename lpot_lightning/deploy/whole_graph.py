@@ -12,7 +12,7 @@ import torch
 import torch._dynamo as dynamo
 from torch import Tensor, fx, nn
 
-from lpot_lightning.deploy.calls import Given, Input, Signature, tensors_in
+from lpot_lightning.deploy.calls import Input, ResultForm, Signature, tensors_in
 from lpot_lightning.errors import ConfError, ExportError, did_you_mean, in_one_line
 from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.fast_path import ways_around
@@ -50,7 +50,7 @@ class WholeGraph:
 
     model: nn.Module
     signature: Signature
-    given: Given
+    given: ResultForm
     program: Program
     values: Sequence[Any]
     held: Mapping[int, str]
@@ -227,7 +227,7 @@ class _Capture:
         return WholeGraph(
             model=self._model,
             signature=self._signature,
-            given=Given.of(result, output_names, [one.name for one in self._signature.inputs]),
+            given=ResultForm.of(result, output_names, [one.name for one in self._signature.inputs]),
             program=self._program,
             values=self._values,
             held=self._held,

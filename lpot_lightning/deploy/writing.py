@@ -9,15 +9,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lpot_lightning.deploy.onnx_file import onnx_model
+from lpot_lightning.deploy.onnx.onnx_file import onnx_model
+from lpot_lightning.deploy.onnx.placing import Placed, placed
 from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO, ExportOptions
-from lpot_lightning.deploy.placing import Placed, placed
-from lpot_lightning.deploy.runtime import package
+from lpot_lightning.deploy.running.runtime import package
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.errors import ExportError, in_one_line
 from lpot_lightning.machine.files import write_file
 
-Batches = Sequence[Sequence[Tensor]]
 TORCH = "torch"
 
 
@@ -48,7 +47,7 @@ def write(
     whole: WholeGraph,
     path: Path,
     options: ExportOptions,
-    calls: Batches,
+    calls: Sequence[Sequence[Tensor]],
 ) -> Written:
     """Write ``whole`` to ``path``.
 
@@ -67,7 +66,11 @@ def write(
 
 
 def _onnx(
-    _: nn.Module, whole: WholeGraph, path: Path, options: ExportOptions, calls: Batches
+    _: nn.Module,
+    whole: WholeGraph,
+    path: Path,
+    options: ExportOptions,
+    calls: Sequence[Sequence[Tensor]],
 ) -> Written:
     target = options.target or (ONNXRUNTIME if _runs(ONNXRUNTIME, OPENVINO) else OPENVINO)
     made = placed(whole, target, calls)
@@ -88,7 +91,11 @@ def _other(target: str) -> str:
 
 
 def _openvino(
-    _: nn.Module, whole: WholeGraph, path: Path, options: ExportOptions, calls: Batches
+    _: nn.Module,
+    whole: WholeGraph,
+    path: Path,
+    options: ExportOptions,
+    calls: Sequence[Sequence[Tensor]],
 ) -> Written:
     openvino = package("openvino", "openvino")
     made = placed(whole, OPENVINO, calls)

@@ -13,7 +13,7 @@ from torch import nn
 from lpot_lightning.conf.schema import Conf, PerformanceConf
 from lpot_lightning.data.batches import Call
 from lpot_lightning.data.meter import Meter
-from lpot_lightning.deploy.file_model import FileModel
+from lpot_lightning.deploy.running.file_model import FileModel
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.measuring import metric_of
 from lpot_lightning.lpot.benchmark_given import BenchmarkGiven

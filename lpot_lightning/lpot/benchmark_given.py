@@ -13,8 +13,8 @@ from torch import nn
 
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.data.meter import Meter
-from lpot_lightning.deploy.file_model import FileModel
 from lpot_lightning.deploy.options import FORMS
+from lpot_lightning.deploy.running.file_model import FileModel
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.lpot.given import check_callable, check_kind, check_loader, check_model
 from lpot_lightning.machine.files import expanded

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from lpot_lightning.deploy.calls import Given, Signature, tensors_in
+from lpot_lightning.deploy.calls import ResultForm, Signature, tensors_in
 from lpot_lightning.deploy.origin import Call
 from lpot_lightning.errors import ConfError, ExportError
 
@@ -119,7 +119,7 @@ class Answer(NamedTuple):
     ],
 )
 def test_results_have_names_and_come_back_in_their_form(result, called):
-    given = Given.of(result)
+    given = ResultForm.of(result)
     assert given.names == called
     again = given.result_of(tensors_in(result))
     assert type(again) is type(result)
@@ -128,4 +128,4 @@ def test_results_have_names_and_come_back_in_their_form(result, called):
 
 def test_what_gives_no_tensor_is_told():
     with pytest.raises(ExportError, match="gives no tensor"):
-        Given.of(3.0)
+        ResultForm.of(3.0)

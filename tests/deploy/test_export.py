@@ -13,7 +13,7 @@ from torch import nn
 from lpot_lightning.deploy import writing
 from lpot_lightning.deploy.options import ExportOptions
 from lpot_lightning.deploy.origin import Call
-from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.errors import ConfError, ExportError
 
 

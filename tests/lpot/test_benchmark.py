@@ -217,7 +217,7 @@ def test_threads_of_a_file(onnx, monkeypatch):
         seen.append(threads or torch.get_num_threads())
         raise ExportError("enough")
 
-    monkeypatch.setattr("lpot_lightning.deploy.file_model.open_file", opened)
+    monkeypatch.setattr("lpot_lightning.deploy.running.file_model.open_file", opened)
     count = torch.get_num_threads() + 1
     with pytest.raises(ExportError, match="enough"):
         Benchmark(conf(configs={"intra_num_of_threads": count}))(onnx, eval_loader())

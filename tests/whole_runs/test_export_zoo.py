@@ -43,8 +43,7 @@ def exported(name, path, target=None):
 
 def names(few=FEW):
     return [
-        one if one in few else pytest.param(one, marks=pytest.mark.soak)
-        for one in (*ZOO, *BROUGHT)
+        one if one in few else pytest.param(one, marks=pytest.mark.soak) for one in (*ZOO, *BROUGHT)
     ]
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.comparing import distance
-from lpot_lightning.deploy.onnx_file import OP
-from lpot_lightning.deploy.placing import Placed
-from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.deploy.onnx.onnx_file import OP
+from lpot_lightning.deploy.onnx.placing import Placed
+from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.machine.files import write_file
 
 _FAR = 0.005

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.deploy.pairs import Between, Pair, PairedConv, PairedLinear, ToIntegers
+from lpot_lightning.deploy.onnx.pairs import (
+    Between,
+    PairedConv,
+    PairedLinear,
+    QuantizePair,
+    ToIntegers,
+)
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
@@ -32,7 +38,7 @@ def test_a_pair_gives_the_integers_of_its_grid(grid):
     integers = ToIntegers(grid)(values(1000))
     assert integers.dtype is grid.dtype
     assert torch.equal(integers, grid.quantize(values(1000)))
-    assert torch.equal(Pair(grid)(values(1000)), grid.dequantize(integers))
+    assert torch.equal(QuantizePair(grid)(values(1000)), grid.dequantize(integers))
 
 
 @pytest.mark.parametrize("x", [WIDE, NARROW])

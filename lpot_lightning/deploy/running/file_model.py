@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.deploy.runtime import Runtime
-from lpot_lightning.deploy.runtimes import check_there, open_file, runtime_name
+from lpot_lightning.deploy.running.runtime import Runtime
+from lpot_lightning.deploy.running.runtimes import check_there, open_file, runtime_name
 from lpot_lightning.errors import ExportError, quoted
 from lpot_lightning.machine.files import expanded
 

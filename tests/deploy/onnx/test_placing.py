@@ -9,8 +9,8 @@ from deploy_scenes import answer, captured, far, images, int8_of, small_int8
 from int8_scenes import Batch, seeded
 from torch import nn
 
-from lpot_lightning.deploy.pairs import Between, PairedConv
-from lpot_lightning.deploy.placing import placed
+from lpot_lightning.deploy.onnx.pairs import Between, PairedConv
+from lpot_lightning.deploy.onnx.placing import placed
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
 

@@ -7,7 +7,7 @@ import torch
 from file_scenes import STEP, conv_file, expected, images, masked_file, xml_file
 from onnx import TensorProto
 
-from lpot_lightning.deploy.openvino_runtime import OpenVinoRuntime
+from lpot_lightning.deploy.running.openvino_runtime import OpenVinoRuntime
 from lpot_lightning.errors import ExportError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lpot_lightning.deploy.runtime import Intake, Port
+from lpot_lightning.deploy.running.runtime import Intake, Port
 from lpot_lightning.errors import ExportError
 
 FLOATS = Port("x", torch.float32, ("batch", 3))

@@ -7,9 +7,9 @@ import pytest
 from deploy_scenes import captured, images, small_int8
 from onnx import numpy_helper
 
-from lpot_lightning.deploy.faults import first_fault
-from lpot_lightning.deploy.onnx_file import OP, onnx_model
-from lpot_lightning.deploy.placing import placed
+from lpot_lightning.deploy.onnx.faults import first_fault
+from lpot_lightning.deploy.onnx.onnx_file import OP, onnx_model
+from lpot_lightning.deploy.onnx.placing import placed
 
 CALL = (images(4, 1),)
 RUNTIMES = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

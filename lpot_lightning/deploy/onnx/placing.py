@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from lpot_lightning.deploy.options import ONNXRUNTIME
-from lpot_lightning.deploy.pairs import (
+from lpot_lightning.deploy.onnx.pairs import (
     Between,
-    Pair,
     PairedConv,
     PairedLayer,
     PairedLinear,
+    QuantizePair,
     ToFloats,
     ToIntegers,
 )
+from lpot_lightning.deploy.options import ONNXRUNTIME
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
@@ -49,7 +49,7 @@ class Placed:
 
     def moved(self, *tensors: Tensor) -> Sequence[Tensor]:
         """Return the same where single integers are another one, as a runtime may have it."""
-        pairs = [one for one in self.module.modules() if isinstance(one, Pair)]
+        pairs = [one for one in self.module.modules() if isinstance(one, QuantizePair)]
         draws = torch.Generator().manual_seed(0)
         try:
             for one in pairs:

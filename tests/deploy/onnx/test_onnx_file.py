@@ -10,8 +10,8 @@ import torch
 from deploy_scenes import captured, small_int8, small_net
 from torch import nn
 
-from lpot_lightning.deploy.onnx_file import OP, onnx_model
-from lpot_lightning.deploy.placing import placed
+from lpot_lightning.deploy.onnx.onnx_file import OP, onnx_model
+from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.errors import ExportError
 
 

@@ -10,7 +10,7 @@ from file_scenes import Scaled, exported, scripted
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.deploy.torch_runtime import TorchRuntime
+from lpot_lightning.deploy.running.torch_runtime import TorchRuntime
 from lpot_lightning.errors import ArtifactError, ExportError
 
 X, SCALE = torch.arange(20.0).view(5, 4), torch.tensor([1.0, 2.0, 3.0])

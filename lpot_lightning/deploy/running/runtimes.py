@@ -8,12 +8,12 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from lpot_lightning.deploy import onnx_runtime, openvino_runtime, torch_runtime
-from lpot_lightning.deploy.onnx_runtime import OnnxRuntime
-from lpot_lightning.deploy.openvino_runtime import OpenVinoRuntime
 from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO, form_of
-from lpot_lightning.deploy.runtime import Runtime
-from lpot_lightning.deploy.torch_runtime import TorchRuntime
+from lpot_lightning.deploy.running import onnx_runtime, openvino_runtime, torch_runtime
+from lpot_lightning.deploy.running.onnx_runtime import OnnxRuntime
+from lpot_lightning.deploy.running.openvino_runtime import OpenVinoRuntime
+from lpot_lightning.deploy.running.runtime import Runtime
+from lpot_lightning.deploy.running.torch_runtime import TorchRuntime
 from lpot_lightning.errors import ArtifactError, ConfError, did_you_mean, quoted
 from lpot_lightning.machine.files import expanded
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpot_lightning.deploy.runtime import Intake, Port, cannot_open, package
+from lpot_lightning.deploy.running.runtime import Intake, Port, cannot_open, package
 
 _EXTRA = "openvino"
 _DTYPES = {

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch._library.simple_registry import singleton
 
-from lpot_lightning.deploy import fakes
-from lpot_lightning.deploy.torch_runtime import TorchRuntime
+from lpot_lightning.deploy.running import fakes
+from lpot_lightning.deploy.running.torch_runtime import TorchRuntime
 
 
 class Int8(nn.Module):

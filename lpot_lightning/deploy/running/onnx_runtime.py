@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from lpot_lightning.deploy.runtime import Intake, Port, cannot_open, package
+from lpot_lightning.deploy.running.runtime import Intake, Port, cannot_open, package
 
 _EXTRA = "onnx"
 _SILENT = 4

@@ -9,7 +9,7 @@ import pytest
 import torch
 from file_scenes import conv_file, images, masked_file
 
-from lpot_lightning.deploy.file_model import FileModel
+from lpot_lightning.deploy.running.file_model import FileModel
 from lpot_lightning.errors import ArtifactError, ExportError
 
 TOKENS, MASK = torch.tensor([[3, 5]]), torch.tensor([[True, False]])

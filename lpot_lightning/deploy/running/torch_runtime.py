@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.deploy import fakes
-from lpot_lightning.deploy.runtime import InputSizes, Intake, Port, cannot_open
+from lpot_lightning.deploy.running import fakes
+from lpot_lightning.deploy.running.runtime import InputSizes, Intake, Port, cannot_open
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.timing.in_turns import threads as with_threads
 

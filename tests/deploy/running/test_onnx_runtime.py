@@ -10,7 +10,7 @@ import torch
 from file_scenes import STEP, conv_file, expected, images, masked_file
 from onnx import TensorProto
 
-from lpot_lightning.deploy.onnx_runtime import OnnxRuntime
+from lpot_lightning.deploy.running.onnx_runtime import OnnxRuntime
 
 
 def test_an_int8_convolution_is_computed_and_counted(tmp_path):

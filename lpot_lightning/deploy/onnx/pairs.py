@@ -78,7 +78,7 @@ LINEAR: Callable[..., Tensor] = torch.ops.lpot_lightning.matmul_add.default
 """``x @ weight + bias``: ONNX's Gemm for a matrix, else its MatMul and Add."""
 
 
-class Pair(nn.Module):
+class QuantizePair(nn.Module):
     """Quantize to a grid, and dequantize from it.
 
     Args:
@@ -116,7 +116,7 @@ class Pair(nn.Module):
         return self.dequantized(self.quantized(x))
 
 
-class ToIntegers(Pair):
+class ToIntegers(QuantizePair):
     """The first half of a pair: floats to integers."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class ToIntegers(Pair):
         return self.quantized(x)
 
 
-class ToFloats(Pair):
+class ToFloats(QuantizePair):
     """The other half of a pair: integers to floats."""
 
     def forward(self, integers: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Between(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.ends: tuple[float, float] | None = None
-        self.pair: Pair | None = None
+        self.pair: QuantizePair | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return floats that are on the grid; before it is found, take note of them."""
@@ -157,7 +157,7 @@ class Between(nn.Module):
     def settle(self) -> None:
         """Take the grid that holds all that was seen."""
         least, most = self.ends or (0.0, 0.0)
-        self.pair = Pair(Grid.over(least, most))
+        self.pair = QuantizePair(Grid.over(least, most))
 
 
 class PairedLayer(nn.Module):
@@ -186,7 +186,9 @@ class PairedLayer(nn.Module):
         self.input = ToFloats(layer.x)
         self.added = None if layer.added is None else ToFloats(layer.added)
         self.between: Between | None = None
-        self.output: Pair | Between | None = None if layer.out is None else ToIntegers(layer.out)
+        self.output: QuantizePair | Between | None = (
+            None if layer.out is None else ToIntegers(layer.out)
+        )
         self.post_op = NONE if _is_done(layer.post_op, layer.out) else layer.post_op
         self.axis = 1 if isinstance(layer, Int8Linear) else 0
         rounded = _with_room(layer.rounded, layer.x) if whole_bias else layer.rounded

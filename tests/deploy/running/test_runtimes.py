@@ -9,7 +9,7 @@ import pytest
 from file_scenes import conv_file, exported, images, scripted, xml_file
 from torch import nn
 
-from lpot_lightning.deploy.runtimes import open_file, runtime_name
+from lpot_lightning.deploy.running.runtimes import open_file, runtime_name
 from lpot_lightning.errors import ArtifactError, ConfError, ExportError
 
 
@@ -33,7 +33,7 @@ def test_onnx_in_openvino(tmp_path):
 def test_onnx_where_only_openvino_is_installed(tmp_path, monkeypatch):
     path = conv_file(tmp_path / "model.onnx")
     found = lambda name: None if name == "onnxruntime" else name  # noqa: E731
-    monkeypatch.setattr("lpot_lightning.deploy.runtimes.find_spec", found)
+    monkeypatch.setattr("lpot_lightning.deploy.running.runtimes.find_spec", found)
     assert open_file(path).name.startswith("OpenVINO 20")
 
 

@@ -15,7 +15,7 @@ from torch import fx
 
 from lpot_lightning.deploy.calls import Input
 from lpot_lightning.deploy.exported_program import exported_program
-from lpot_lightning.deploy.pairs import DEQUANTIZE, LINEAR, QUANTIZE
+from lpot_lightning.deploy.onnx.pairs import DEQUANTIZE, LINEAR, QUANTIZE
 from lpot_lightning.errors import ExportError, in_one_line
 from lpot_lightning.version import VERSION
 
