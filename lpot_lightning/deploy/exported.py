@@ -87,8 +87,9 @@ class Exported:
             rows.append(("from int8 in torch", f"{one.from_int8:.5f}"))
             if one.agreement is not None:
                 rows.append(("same answer", f"{one.agreement:.2%} of the samples"))
-            ratio = "" if one.speedup is None else f", {one.speedup} of int8 in torch"
-            rows.append(("time a batch", f"{one.ms:.3f} ms{ratio}"))
+            rows.append(("time a batch", f"{one.ms:.3f} ms"))
+            if one.speedup is not None:
+                rows.append(("speed-up", f"{one.speedup} over the model in torch"))
         if self.accuracy is not None:
             int8 = (
                 "" if self.int8_accuracy is None else f" (int8 in torch {self.int8_accuracy:.4f})"
