@@ -61,6 +61,6 @@ def _refused(error: Exception, sizes: Collection[str]) -> ExportError:
     op = _OP.search(told)
     which = "" if op is None else f", for `{op[0].rstrip('.:')}`"
     return ExportError(
-        f"`torch.export` cannot take the model{which}: {told}; write it by other functions of torch,"
-        " export a part of it by `method`, or export to `.ts`, which records what is called"
+        f"`torch.export` cannot take the model{which}: {told}; write it by other functions of"
+        " torch, export a part of it by `method`, or export to `.ts`, which records what is called"
     )
