@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import fx
 
 from lpot_lightning.deploy.calls import Input
-from lpot_lightning.errors import ExportError, in_one_line
+from lpot_lightning.deploy.running import fakes
+from lpot_lightning.errors import ExportError, in_one_line, quoted
+
+_OP = re.compile(r"\b(?!torch)\w+(?:::|\.)\w+\.(?:default|[A-Z]\w+)\b|\b[a-z]\w+::\w+")
+"""How torch names an op in what it says."""
 
 
 def exported_program(
@@ -23,12 +30,37 @@ def exported_program(
     Raises:
         ExportError: if it cannot be exported, or fixes a size that is to be any.
     """
+    fakes.register()
     sizes = {name: torch.export.Dim(name) for one in inputs for name in one.dynamic.values()}
     shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
     given = tuple(one.value for one in inputs)
     try:
-        with torch.no_grad():
+        with quiet(), torch.no_grad():
             return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever torch.export says
-        told = in_one_line(error)
-        raise ExportError(f"`torch.export` cannot take the model: {told}") from error
+        raise _refused(error, sizes) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what torch says of its own code, for the time of the ``with``."""
+    with warnings.catch_warnings():
+        for kind in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind)
+        yield
+
+
+def _refused(error: Exception, sizes: Collection[str]) -> ExportError:
+    """Return the error for what ``torch.export`` cannot take: which op, or which size."""
+    told = in_one_line(error)
+    if "onstraints violated" in told:
+        return ExportError(
+            f"`torch.export` cannot take the model for any size of {quoted(sizes)}: {told}; export"
+            " it for that of the example with `dynamic=False`"
+        )
+    op = _OP.search(told)
+    which = "" if op is None else f", for `{op[0].rstrip('.:')}`"
+    return ExportError(
+        f"`torch.export` cannot take the model{which}: {told}; write it by other functions of"
+        " torch, export a part of it by `method`, or export to `.ts`, which records what is called"
+    )

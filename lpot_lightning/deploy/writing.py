@@ -9,6 +9,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from lpot_lightning.deploy.native.aoti import write_aoti
+from lpot_lightning.deploy.native.pt2 import write_pt2
+from lpot_lightning.deploy.native.torchscript import write_torchscript
 from lpot_lightning.deploy.onnx.onnx_file import onnx_model
 from lpot_lightning.deploy.onnx.placing import Placed, placed
 from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO, ExportOptions
@@ -113,4 +116,25 @@ def _openvino(
     return Written(target=OPENVINO, runtime=OPENVINO, computes=made.computes, placed=made)
 
 
-_WRITERS: dict[str, Callable[..., Written]] = {"onnx": _onnx, "openvino": _openvino}
+def _pt2(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
+    return Written(target=TORCH, runtime=TORCH, computes=write_pt2(whole, path), exact=True)
+
+
+def _aoti(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
+    write_aoti(whole, path)
+    note = "it was compiled for CPUs like this machine's, and runs on others that can do as much"
+    return Written(target=TORCH, runtime=TORCH, notes=[note])
+
+
+def _torchscript(model: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
+    write_torchscript(model, whole, path)
+    return Written(target=TORCH, runtime=TORCH, exact=True)
+
+
+_WRITERS: dict[str, Callable[..., Written]] = {
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "pt2": _pt2,
+    "aoti": _aoti,
+    "torchscript": _torchscript,
+}

@@ -80,7 +80,7 @@ def version() -> str:
 def _exported(path: Path) -> Read:
     fakes.register()
     program = torch.export.load(path)
-    module, spec = program.module(), program.call_spec.in_spec
+    module, spec = fakes.packed_once(program.module()), program.call_spec.in_spec
     holders = [node for node in program.graph.nodes if node.op == "placeholder"]
     shown = {node.name: node.meta["val"] for node in holders}
     names = [str(one) for one in program.graph_signature.user_inputs]

@@ -9,8 +9,8 @@ import torch
 from lpot_lightning.errors import QuantizationError
 
 _REFUSED = (
-    "`torch.export` cannot take an int8 model; `torch.jit.trace(model, batch)` can, and gives what"
-    " torch alone runs"
+    '`torch.export` cannot take an int8 model as it is; `result.export("model.pt2")` writes what it'
+    " would give, for torch alone"
 )
 
 

@@ -68,11 +68,24 @@ def kernel_for(layer: Int8Layer, other: Tensor | None = None, way: Way = directl
         other: such as is added, if something is.
         way: how it is called.
     """
-    made = _linear if isinstance(layer, Int8Linear) else _conv
     if not layer.fuses(other):
-        return _finished(layer, made(layer, way, FLOATS, NONE))
-    kernel = made(layer, way, layer.scale, layer.post_op, other)
+        return _finished(layer, unheld_kernel(layer, FLOATS, NONE, None, way))
+    kernel = unheld_kernel(layer, layer.scale, layer.post_op, other, way)
     return _within(layer, kernel) if layer.is_narrow else kernel
+
+
+def unheld_kernel(
+    layer: Int8Layer, out: Scale, post_op: PostOp, other: Tensor | None, way: Way
+) -> Kernel:
+    """Return an op of oneDNN alone: what it gives may lie beside a grid of fewer than 8 bits.
+
+    Args:
+        layer: see ``kernel_for``; so are ``other`` and ``way``.
+        out: what the kernel is told of the grid of the output.
+        post_op: that the kernel has.
+    """
+    made = _linear if isinstance(layer, Int8Linear) else _conv
+    return made(layer, way, out, post_op, other)
 
 
 def _linear(

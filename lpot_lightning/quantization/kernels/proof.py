@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -13,8 +15,10 @@ from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
+_LOG = logging.getLogger(__name__)
 FEW = 10_000
 """Of so many integers one may be a step beside: kernels and torch order roundings differently."""
 TIE = 1e-3
@@ -75,6 +79,33 @@ def saturates() -> bool:
     """
     weight = Int8Weight(torch.full((16, 64), 127, dtype=torch.int8), torch.full((16,), 0.01))
     return wrong_kernel(Int8Linear(weight, Grid(1.0)), [(4, 64)]) is not None
+
+
+@contextmanager
+def shapes_seen(kernels: Iterable[Int8Layer]) -> Iterator[dict[Int8Layer, list[Sizes]]]:
+    """Take the shapes of what kernels are given, for the time of the ``with``."""
+    seen: dict[Int8Layer, list[Sizes]] = {kernel: [] for kernel in kernels}
+    try:
+        for kernel, shapes in seen.items():
+            kernel.shapes = shapes
+        yield seen
+    finally:
+        for kernel in seen:
+            kernel.shapes = None
+
+
+def leave_to_arithmetic(seen: Mapping[Int8Layer, Sequence[Sizes]]) -> bool:
+    """Leave to plain arithmetic, alone, what kernels get wrong; return whether that is something.
+
+    Args:
+        seen: which shapes each kernel was shown.
+    """
+    found = {one: wrong_for(one, shapes) for one, shapes in seen.items() if not one.exact}
+    wrong = {one: reason for one, reason in found.items() if reason}
+    for kernel, reason in wrong.items():
+        _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
+        kernel.exact = True
+    return bool(wrong)
 
 
 def wrong_for(layer: Int8Layer, seen: Iterable[Sequence[int]]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,7 @@ from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
-from lpot_lightning.quantization.kernels.pack import Sizes
-from lpot_lightning.quantization.kernels.proof import wrong_for
+from lpot_lightning.quantization.kernels.proof import leave_to_arithmetic, shapes_seen
 from lpot_lightning.quantization.program.chains import lengthen
 from lpot_lightning.quantization.program.draft import MADE_BY, Drafted
 from lpot_lightning.quantization.program.fewer_passes import quantize_within
@@ -29,7 +27,6 @@ from lpot_lightning.quantization.program.scripted import Scripted
 from lpot_lightning.quantization.program.streams import read_integers
 from lpot_lightning.quantization.program.watched import Watched
 
-_LOG = logging.getLogger(__name__)
 PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
 
 
@@ -125,13 +122,9 @@ class Program:
 
         What a kernel gets wrong is left to plain arithmetic, alone.
         """
-        with _shapes_seen(self.kernels) as seen:
+        with shapes_seen(self.kernels) as seen:
             found = self._plainly(*inputs)
-        found_wrong = {one: wrong_for(one, sizes) for one, sizes in seen.items() if not one.exact}
-        wrong = {one: reason for one, reason in found_wrong.items() if reason}
-        for kernel, reason in wrong.items():
-            _LOG.warning("plain arithmetic, which is slow, takes the place of a step: %s", reason)
-            kernel.exact = True
+        wrong = leave_to_arithmetic(seen)
         self._computes = Scripted(self._draft, self._draft.warm())
         self._is_proved = True
         return self._computes(*inputs) if wrong else found
@@ -181,18 +174,6 @@ def _shown(node: fx.Node) -> str:
     return (
         node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", ""))
     )
-
-
-@contextmanager
-def _shapes_seen(kernels: Sequence[Int8Layer]) -> Iterator[dict[Int8Layer, list[Sizes]]]:
-    seen: dict[Int8Layer, list[Sizes]] = {kernel: [] for kernel in kernels}
-    try:
-        for kernel in kernels:
-            kernel.shapes = seen[kernel]
-        yield seen
-    finally:
-        for kernel in kernels:
-            kernel.shapes = None
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from deploy_scenes import answer, captured, images, small_int8
 from torch import Tensor, nn
 from torch._library.simple_registry import singleton
 
+from lpot_lightning.deploy.native.pt2 import write_pt2
 from lpot_lightning.deploy.running import fakes
 from lpot_lightning.deploy.running.torch_runtime import TorchRuntime
 
@@ -56,3 +58,12 @@ def test_the_shapes_are_those_that_torch_gives():
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             faked = call(mode.from_tensor(given))
         assert faked.shape == call(given).shape
+
+
+def test_a_loaded_program_packs_once_and_gives_the_same_bits(tmp_path):
+    write_pt2(captured(small_int8()), tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2")
+    module = fakes.packed_once(program.module())
+    assert "_prepack.default" in program.module().code
+    assert "_prepack.default" not in module.code
+    assert torch.equal(module(images(3))[0], answer(small_int8(), images(3))[0])

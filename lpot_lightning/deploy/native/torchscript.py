@@ -1,0 +1,86 @@
+"""A method as a `.ts`: what `torch.jit.trace` records of it, in a file for torch alone."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.deploy.calls import tensors_in
+from lpot_lightning.deploy.whole_graph import WholeGraph, method_of
+from lpot_lightning.errors import ExportError, in_one_line
+from lpot_lightning.machine.files import write_file
+from lpot_lightning.quantization.kernels.loaded import packed_on_load
+
+
+def write_torchscript(model: nn.Module, whole: WholeGraph, path: Path) -> None:
+    """Write a trace of a method; its file packs each weight once, when it is loaded.
+
+    It takes the tensors of a call and gives a tuple of tensors, the bits of the model. Of the model
+    it records what runs, graphs where it has them.
+
+    Args:
+        model: in eval mode; it is left as it is.
+        whole: of the method, which says how it is called.
+        path: of the file, which is replaced.
+
+    Raises:
+        ExportError: if it cannot be traced.
+        ArtifactError: if the file cannot be written.
+
+    Example::
+
+        write_torchscript(result.model, whole, Path("model.ts"))
+        torch.jit.load("model.ts")(images)
+    """
+    flat = _Flat(model, method_of(model, whole.signature.method), whole)
+    given, content = tuple(one.value for one in whole.inputs), io.BytesIO()
+    try:
+        with _quiet(), torch.no_grad():
+            trace: Any = torch.jit.trace(flat.eval(), given, check_trace=False)  # type: ignore[no-untyped-call]
+            torch.jit.save(packed_on_load(trace), content)
+    except Exception as error:  # whatever the tracer, or the user's code, says
+        raise ExportError(
+            f"`torch.jit.trace` cannot record `{whole.signature.method}`: {in_one_line(error)};"
+            " export to `.pt2`, or a part of it by `method`"
+        ) from error
+    write_file(path, content.getvalue())
+
+
+class _Flat(nn.Module):
+    """Calls a method with tensors alone, and gives tensors alone.
+
+    Args:
+        model: whose method it is.
+        method: see above.
+        whole: says which tensors are inputs of the file.
+    """
+
+    def __init__(self, model: nn.Module, method: Callable[..., Any], whole: WholeGraph) -> None:
+        super().__init__()
+        self.model = model
+        self._method, self._whole = method, whole
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of what the method gives."""
+        signature = self._whole.signature
+        everything = [one.value for one in signature.inputs]
+        for number, tensor in zip(self._whole.used, tensors, strict=True):
+            everything[number] = tensor
+        call = signature.call_of(everything)
+        return tuple(tensors_in(self._method(*call.args, **call.kwargs)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what torch says of tracing: that it is old, and that sizes are looked at."""
+    with warnings.catch_warnings():  # a DeprecationWarning in torch 2.13, a FutureWarning in 2.14
+        warnings.filterwarnings("ignore", message=".*torch.jit")
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
