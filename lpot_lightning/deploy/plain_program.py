@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,12 @@ StepOf = Callable[[nn.Module, fx.Node], nn.Module]
 """Returns what is to be in the place of a step of a program, at its node."""
 
 
-def plain_program(whole: WholeGraph, draft: Drafted, step_of: StepOf) -> fx.GraphModule:
+def plain_program(
+    whole: WholeGraph,
+    draft: Drafted,
+    step_of: StepOf,
+    instead: Mapping[Any, Callable[..., Any]] | None = None,
+) -> fx.GraphModule:
     """Return what computes ``draft`` of the inputs of the file, as a flat tuple of tensors.
 
     Tensors of the model are buffers of it, under their names with ``_`` for dots. Sizes are asked
@@ -27,11 +32,12 @@ def plain_program(whole: WholeGraph, draft: Drafted, step_of: StepOf) -> fx.Grap
         whole: whose program was drafted.
         draft: with all its passes.
         step_of: see there.
+        instead: functions that are called in the place of others.
 
     Raises:
         ExportError: if a part of the program is decided by values of a call.
     """
-    return _Building(whole, draft, step_of).built()
+    return _Building(whole, draft, step_of, instead or {}).built()
 
 
 class FloatLayer(nn.Module):
@@ -49,8 +55,14 @@ class FloatLayer(nn.Module):
 
 
 class _Building:
-    def __init__(self, whole: WholeGraph, draft: Drafted, step_of: StepOf) -> None:
-        self.whole, self.draft, self.step_of = whole, draft, step_of
+    def __init__(
+        self,
+        whole: WholeGraph,
+        draft: Drafted,
+        step_of: StepOf,
+        instead: Mapping[Any, Callable[..., Any]],
+    ) -> None:
+        self.whole, self.draft, self.step_of, self.instead = whole, draft, step_of, instead
         self.root, self.graph = nn.Module(), fx.Graph()
         self.known: dict[fx.Node, Any] = {}
         self.inputs: dict[int, fx.Node] = {}
@@ -104,7 +116,8 @@ class _Building:
             self.known[node] = self._module(node, self.step_of(step, node), node.args)
         else:
             _check_plain(node)
-            self.known[node] = self.graph.node_copy(node, self.known.__getitem__)
+            made = self.known[node] = self.graph.node_copy(node, self.known.__getitem__)
+            made.target = self.instead.get(made.target, made.target)
 
     def _module(self, node: fx.Node, step: nn.Module, given: Any) -> fx.Node:
         name = _as_name(getattr(self.draft.step(node), "op", "") or node.name)

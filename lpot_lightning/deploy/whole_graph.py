@@ -12,7 +12,7 @@ import torch
 import torch._dynamo as dynamo
 from torch import Tensor, fx, nn
 
-from lpot_lightning.deploy.calls import Input, ResultForm, Signature, tensors_in
+from lpot_lightning.deploy.calls import BATCH, Input, ResultForm, Signature, tensors_in
 from lpot_lightning.errors import ConfError, ExportError, did_you_mean, in_one_line
 from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.fast_path import ways_around
@@ -27,6 +27,7 @@ _FIXED: dict[str, Any] = {
     "specialize_float": True,
     "allow_unspec_int_on_nn_module": False,
     "skip_nnmodule_hook_guards": True,
+    "allow_rnn": True,
 }
 """Numbers are those of the example; sizes too, but for those that are marked."""
 
@@ -75,12 +76,10 @@ class WholeGraph:
         return tuple(tensors[number] for number in self.used)
 
     def one_sample(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return inputs of the file cut down to one sample, as they are if they cannot be."""
-        batch = next((one.dynamic[0] for one in self.inputs if 0 in one.dynamic), None)
+        """Return inputs of the file cut down to one sample, as far as they have a ``batch``."""
         found = []
         for tensor, one in zip(tensors, self.inputs, strict=True):
-            dims = [dim for dim, name in one.dynamic.items() if name == batch]
-            for dim in dims:
+            for dim in (dim for dim, name in one.dynamic.items() if name == BATCH):
                 tensor = tensor.narrow(dim, 0, 1)
             found.append(tensor)
         return tuple(found)

@@ -16,7 +16,7 @@ from torch import fx
 from lpot_lightning.deploy.calls import Input
 from lpot_lightning.deploy.exported_program import exported_program
 from lpot_lightning.deploy.onnx.pairs import DEQUANTIZE, LINEAR, QUANTIZE
-from lpot_lightning.errors import ExportError, in_one_line
+from lpot_lightning.errors import ExportError, in_short
 from lpot_lightning.version import VERSION
 
 OP = "lpot_op"
@@ -24,6 +24,7 @@ OP = "lpot_op"
 _MOST_BYTES = 2**31 - 1
 _LOGGERS = "torch.onnx", "onnxscript", "onnx_ir"
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_TARGET = re.compile(r"target=torch\.ops\.([\w.]+)\]")
 _WORD = re.compile(r"\w+")
 _MISSING = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'")
 
@@ -64,6 +65,7 @@ def onnx_model(
         except Exception as error:  # whatever torch's exporter, or what it stands on, says
             raise _untranslated(error) from error
     _describe(model, ops)
+    _part(model)
     _name_sizes(model, inputs)
     if model.ByteSize() > _MOST_BYTES:
         raise ExportError(
@@ -110,6 +112,36 @@ def _describe(model: Any, ops: Mapping[str, str]) -> None:
     del model.graph.metadata_props[:]
 
 
+def _part(model: Any) -> None:
+    """Give each reader of dequantized values a DequantizeLinear of its own.
+
+    The exporter makes one of several that are equal, and runtimes fuse only one that has a single
+    reader: ONNX Runtime 1.32 computes a matrix product in floats otherwise.
+    """
+    graph, seen, added = model.graph, set(), []
+    makers = {one.output[0]: one for one in graph.node if one.op_type == "DequantizeLinear"}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in makers and name in seen:
+                own = f"{name}_for_{node.output[0]}_{place}"
+                made = type(makers[name])()
+                made.CopyFrom(makers[name])
+                made.name, made.output[0] = f"node_{own}", own
+                node.input[place] = own
+                added.append((makers[name].name, made))
+            seen.add(name)
+    _insert(graph, added)
+
+
+def _insert(graph: Any, added: Sequence[tuple[str, Any]]) -> None:
+    """Put nodes behind those of the names that they come with."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        graph.node.append(node)
+        graph.node.extend(made for name, made in added if name == node.name)
+
+
 def _name_sizes(model: Any, inputs: Sequence[Input]) -> None:
     """Call sizes that may be any what they are called: the exporter knows symbols."""
     names = {
@@ -125,16 +157,25 @@ def _name_sizes(model: Any, inputs: Sequence[Input]) -> None:
 
 
 def _untranslated(error: Exception) -> ExportError:
-    seen: BaseException | None = error
-    while seen is not None:
-        missing = _MISSING.search(str(seen))
-        if missing:
-            return ExportError(
-                f"ONNX has nothing for `{missing[1]}`: write that part of `forward` with other"
-                " functions, export a part without it by `method`, or export `.pt2`"
-            )
-        seen = seen.__cause__
-    return ExportError(f"torch's ONNX exporter cannot take the model: {in_one_line(error, 300)}")
+    """Return the error for what the exporter cannot write: which op, and the first reason of it."""
+    told, last = [], error
+    while True:
+        told.append(str(last))
+        if last.__cause__ is None:
+            break
+        last = last.__cause__  # type: ignore[assignment]
+    missing = next(filter(None, map(_MISSING.search, told)), None)
+    if missing:
+        return ExportError(
+            f"ONNX has nothing for `{missing[1]}`: write that part of `forward` with other"
+            " functions, export a part without it by `method`, or export `.pt2`"
+        )
+    op = next(filter(None, map(_TARGET.search, told)), None)
+    which = "the model" if op is None else f"`{op[1]}`"
+    return ExportError(
+        f"torch's ONNX exporter cannot take {which} ({in_short(last)}): write that part with other"
+        " functions, or export `.pt2`"
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Dequantize, MaxPool, Quantize
+from lpot_lightning.quantization.program.draft import dims_of
 from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.program import PASSES
 
@@ -71,7 +73,7 @@ def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) 
     """
     draft = whole.program.drafted(whole.values, [one for one in PASSES if one != quantize_within])
     draft.finish()
-    made = plain_program(whole, draft, _Placing(target).step)
+    made = plain_program(whole, draft, _Placing(target).step, _INSTEAD)
     _settle(made, batches)
     return Placed(made, dict(_ops(made)))
 
@@ -95,6 +97,18 @@ class IntegerPool(nn.Module):
         return found
 
 
+def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **more: Any) -> Tensor:
+    """Return what torch's attention gives; of one head without a dimension for it, too, which the
+    ONNX exporter of torch 2.13 does not take."""
+    heads = query.dim() != 3 or any(isinstance(one, Tensor) for one in (*args, *more.values()))
+    given = (query, key, value) if heads else [one.unsqueeze(1) for one in (query, key, value)]
+    found = F.scaled_dot_product_attention(*given, *args, **more)
+    return found if heads else found.squeeze(1)
+
+
+_INSTEAD = {F.scaled_dot_product_attention: attention}
+
+
 class _Placing:
     """Pairs in the place of steps.
 
@@ -114,10 +128,19 @@ class _Placing:
         if isinstance(step, MaxPool):
             return IntegerPool(step)
         if isinstance(step, Int8Linear):
-            return PairedLinear(step, whole_bias=self._close)
+            return self._linear(step, node)
         if isinstance(step, Int8Conv):
             return self._conv(step, adds=len(node.args) > 1)
         return step
+
+    def _linear(self, layer: Int8Linear, node: fx.Node) -> PairedLinear:
+        """Return a linear layer; ONNX Runtime fuses one of a matrix with what follows, in floats,
+        unless a pair stands between."""
+        made = PairedLinear(layer, whole_bias=self._close)
+        followed = len(node.args) > 1 or made.post_op.name != "none"
+        if self._close and followed and dims_of(node) == 2:
+            made.between = Between()
+        return made
 
     def _conv(self, layer: Int8Conv, *, adds: bool) -> PairedConv:
         """Return a convolution; ONNX Runtime wants a pair directly behind it, and behind a sum."""

@@ -80,8 +80,9 @@ class Program:
 
     @property
     def kernels(self) -> list[Int8Layer]:
-        """Its layers with a weight."""
-        return [one for one in self._draft.module.modules() if isinstance(one, Int8Layer)]
+        """Its layers with a weight, in the order of its steps."""
+        steps = map(self._draft.step, self.graph.nodes)
+        return [one for one in steps if isinstance(one, Int8Layer)]
 
     @property
     def code(self) -> str:
