@@ -14,6 +14,7 @@ from zoo import ZOO, calibrated_made
 from lpot_lightning.deploy.export import export_model
 from lpot_lightning.deploy.options import ExportOptions
 from lpot_lightning.deploy.origin import Call, Origin
+from lpot_lightning.errors import ExportError
 from lpot_lightning.module.stand_in import let_compute
 
 FEW = "functions", "residual", "C2f"
