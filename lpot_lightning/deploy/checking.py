@@ -72,7 +72,8 @@ def _let_pass(written: Written, call: Sequence[Tensor], wanted: Sequence[Tensor]
     """Return what relative error is let pass."""
     if written.exact:
         return 0.0
-    return TOLERANCE if written.placed is None else tolerance(written.placed.moved(*call), wanted)
+    program = written.placed or written.near
+    return TOLERANCE if program is None else tolerance(program.moved(*call), wanted)
 
 
 def _judge(

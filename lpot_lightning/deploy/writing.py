@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from lpot_lightning.deploy.calls import tensors_in
 from lpot_lightning.deploy.native.aoti import write_aoti
 from lpot_lightning.deploy.native.pt2 import write_pt2
 from lpot_lightning.deploy.native.torchscript import write_torchscript
@@ -32,6 +34,7 @@ class Written:
         runtime: that is to run it here.
         computes: what it should give, in torch; ``None``: what the model gives.
         placed: the program as it was written, where that has pairs.
+        near: a program with pairs that computes nearly the same, where the file is not to be equal.
         exact: whether it is to give the same bits.
         notes: what there is to say.
     """
@@ -40,6 +43,7 @@ class Written:
     runtime: str
     computes: Callable[..., Sequence[Tensor]] | None = None
     placed: Placed | None = None
+    near: Placed | None = None
     exact: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -117,13 +121,20 @@ def _openvino(
 
 
 def _pt2(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
-    return Written(target=TORCH, runtime=TORCH, computes=write_pt2(whole, path), exact=True)
+    written = write_pt2(whole, path)
+
+    def computes(*tensors: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            return tensors_in(written(*tensors))
+
+    return Written(target=TORCH, runtime=TORCH, computes=computes, exact=True)
 
 
 def _aoti(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
     write_aoti(whole, path)
     note = "it was compiled for CPUs like this machine's, and runs on others that can do as much"
-    return Written(target=TORCH, runtime=TORCH, notes=[note])
+    near = placed(whole, OPENVINO, [])
+    return Written(target=TORCH, runtime=TORCH, near=near, notes=[note])
 
 
 def _torchscript(model: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:

@@ -13,6 +13,8 @@ from lpot_lightning.deploy.native.steps import native_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.machine.files import write_file
 
+_TOLD = "stack_trace", "from_node", "nn_module_stack", "source_fn_stack"
+
 
 def write_pt2(whole: WholeGraph, path: Path) -> fx.GraphModule:
     """Write what a method computes as a program of torch's own ops.
@@ -38,6 +40,10 @@ def write_pt2(whole: WholeGraph, path: Path) -> fx.GraphModule:
     """
     written = native_program(whole)
     program, content = exported_program(written, whole.inputs), io.BytesIO()
+    program.example_inputs = None  # which are data of the user's
+    for node in program.graph.nodes:  # and so is what their code looks like, line by line
+        for name in _TOLD:
+            node.meta.pop(name, None)
     with quiet():
         torch.export.save(program, content)
     write_file(path, content.getvalue())

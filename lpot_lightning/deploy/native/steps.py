@@ -40,7 +40,17 @@ def native_program(whole: WholeGraph, *, writes: bool = True) -> fx.GraphModule:
             return NativeLayer(step, shapes[step], writes=writes)
         return step
 
-    return plain_program(whole, draft, step_of)
+    return _as_given(plain_program(whole, draft, step_of), whole)
+
+
+def _as_given(program: fx.GraphModule, whole: WholeGraph) -> fx.GraphModule:
+    """Let a program give a tensor where the method does, and no tuple of one."""
+    if whole.given.spec.is_leaf():
+        output = program.graph.output_node()
+        results: Any = output.args[0]
+        output.args = tuple(results)
+        program.recompile()
+    return program
 
 
 def _proved(whole: WholeGraph, draft: Drafted) -> dict[Int8Layer, Sizes]:
@@ -62,9 +72,15 @@ class NativeLayer(nn.Module):
         writes: see ``native_program``.
     """
 
+    weight: Tensor
+
     def __init__(self, layer: Int8Layer, shape: Sizes, *, writes: bool = True) -> None:
         super().__init__()
         self.layer, self.shape, self.writes = layer, shape, writes
+        if isinstance(layer, Int8Conv) and layer.weight.dim() == 3:  # as its kernel takes it
+            self.register_buffer("weight", layer.weight.unsqueeze(2))
+        else:
+            self.register_buffer("weight", layer.weight)
 
     def forward(self, x: Tensor, *other: Tensor) -> Tensor:
         """Return what the layer gives."""
@@ -90,13 +106,12 @@ class NativeLayer(nn.Module):
     def _pack(self) -> Tensor:
         layer = self.layer
         if not isinstance(layer, Int8Conv):
-            packed: Tensor = _ONEDNN.qlinear_prepack(layer.weight, None)
+            packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)
             return packed
-        weight, shape = layer.weight, list(self.shape)
-        shape = shape if len(shape) == weight.dim() else [1, *shape]
-        if weight.dim() == 3:
-            weight, shape = weight.unsqueeze(2), [*shape[:2], 1, *shape[2:]]
-        given = weight, layer.scales, layer.x.scale, layer.x.zero_point
+        dims, shape = layer.weight.dim(), list(self.shape)
+        shape = shape if len(shape) == dims else [1, *shape]
+        shape = [*shape[:2], 1, *shape[2:]] if dims == 3 else shape
+        given = self.weight, layer.scales, layer.x.scale, layer.x.zero_point
         laid: Tensor = _ONEDNN.qconv_prepack(*given, *layer.places, shape)
         return laid
 

@@ -16,14 +16,15 @@ from lpot_lightning.deploy.calls import tensors_in
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of
 from lpot_lightning.errors import ExportError, in_one_line
 from lpot_lightning.machine.files import write_file
+from lpot_lightning.module.copying import copy_of
 from lpot_lightning.quantization.kernels.loaded import packed_on_load
 
 
 def write_torchscript(model: nn.Module, whole: WholeGraph, path: Path) -> None:
     """Write a trace of a method; its file packs each weight once, when it is loaded.
 
-    It takes the tensors of a call and gives a tuple of tensors, the bits of the model. Of the model
-    it records what runs, graphs where it has them.
+    It takes the tensors of a call and gives a tensor or a tuple of them, the bits of the model. Of
+    that it records what runs, graphs where it has them.
 
     Args:
         model: in eval mode; it is left as it is.
@@ -39,7 +40,8 @@ def write_torchscript(model: nn.Module, whole: WholeGraph, path: Path) -> None:
         write_torchscript(result.model, whole, Path("model.ts"))
         torch.jit.load("model.ts")(images)
     """
-    flat = _Flat(model, method_of(model, whole.signature.method), whole)
+    copied = _traceable(model)
+    flat = _Flat(copied, method_of(copied, whole.signature.method), whole)
     given, content = tuple(one.value for one in whole.inputs), io.BytesIO()
     try:
         with _quiet(), torch.no_grad():
@@ -51,6 +53,18 @@ def write_torchscript(model: nn.Module, whole: WholeGraph, path: Path) -> None:
             " export to `.pt2`, or a part of it by `method`"
         ) from error
     write_file(path, content.getvalue())
+
+
+def _traceable(model: nn.Module) -> nn.Module:
+    """Return a copy whose properties may be asked for, as the tracer does.
+
+    That of a LightningModule for its Trainer is an error where there is none, unless this is set.
+    """
+    copied = copy_of(model, share_tensors=True)
+    for module in copied.modules():
+        if hasattr(module, "_jit_is_scripting"):
+            module._jit_is_scripting = True  # type: ignore[assignment]
+    return copied
 
 
 class _Flat(nn.Module):
@@ -67,14 +81,15 @@ class _Flat(nn.Module):
         self.model = model
         self._method, self._whole = method, whole
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors of what the method gives."""
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what the method gives, a tensor or those of it."""
         signature = self._whole.signature
         everything = [one.value for one in signature.inputs]
         for number, tensor in zip(self._whole.used, tensors, strict=True):
             everything[number] = tensor
         call = signature.call_of(everything)
-        return tuple(tensors_in(self._method(*call.args, **call.kwargs)))
+        found = self._method(*call.args, **call.kwargs)
+        return found if isinstance(found, Tensor) else tuple(tensors_in(found))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from deploy_scenes import answer, captured, images, small_int8
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from lpot_lightning.deploy.native.torchscript import write_torchscript
@@ -24,7 +25,7 @@ def test_the_bits_are_those_of_the_model_and_weights_are_packed(tmp_path):
     script = loaded(tmp_path / "model.ts")
     assert "prepack" not in script.code
     for count in (1, 4, 7):
-        assert torch.equal(script(images(count))[0], answer(small_int8(), images(count))[0])
+        assert torch.equal(script(images(count)), answer(small_int8(), images(count))[0])
 
 
 def test_a_method_gives_its_tensors_in_their_order(tmp_path):
@@ -47,3 +48,21 @@ def test_what_cannot_be_traced_is_told_and_leaves_nothing(tmp_path):
     with pytest.raises(ExportError, match=r"`torch.jit.trace` cannot record `forward`.*`.pt2`"):
         write_torchscript(model, whole, tmp_path / "model.ts")
     assert list(tmp_path.iterdir()) == []
+
+
+class Lit(LightningModule):
+    """Its property for a Trainer is an error where there is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_lightning_module_without_a_trainer(tmp_path):
+    model, x = Lit().eval(), torch.randn(4, 3)
+    write_torchscript(model, captured(model, x), tmp_path / "model.ts")
+    assert torch.equal(loaded(tmp_path / "model.ts")(x), answer(model, x)[0])
+    assert not model._jit_is_scripting
