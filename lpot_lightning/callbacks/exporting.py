@@ -21,7 +21,8 @@ from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.deploy.asking import check_files, export_each
 from lpot_lightning.deploy.exported import Exported
-from lpot_lightning.deploy.names import file_names, options_of
+from lpot_lightning.deploy.names import file_names
+from lpot_lightning.deploy.options import ExportOptions
 from lpot_lightning.deploy.origin import Origin
 from lpot_lightning.deploy.recording import MOST_SAMPLES, CallRecorder
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError
@@ -52,7 +53,15 @@ class ExportCallback(EitherCallback):
     Args:
         formats: forms (``"onnx"``, ``"openvino"``, ``"pt2"``, ``"aoti"``, ``"torchscript"``),
             endings, or names of files; a form is called ``model`` and its ending.
-        options: see ``ExportOptions``; for all of the files.
+        method: of all files, as the others: what is exported, see ``ExportOptions``.
+        example: what it is called with.
+        dynamic: which sizes may be any.
+        input_names: of the files.
+        output_names: of the files.
+        opset: of ONNX.
+        target: of ONNX, ``"onnxruntime"`` or ``"openvino"``.
+        check: whether each file is run and compared right after writing.
+        judge: whether your own metric is taken of each file, over the whole validation data.
 
     Raises:
         ConfError: when created, for a form or an option that is none; when a fit begins, if a
@@ -69,8 +78,32 @@ class ExportCallback(EitherCallback):
         print(export.exported[0].table())
     """
 
-    def __init__(self, formats: Sequence[str], **options: Any) -> None:
-        self._names, self.options = file_names(formats), options_of(options)
+    def __init__(
+        self,
+        formats: list[str],
+        *,
+        method: str | None = None,
+        example: Any = None,
+        dynamic: bool | dict[str, dict[int, str]] = True,
+        input_names: list[str] | None = None,
+        output_names: list[str] | None = None,
+        opset: int | None = None,
+        target: str | None = None,
+        check: bool = True,
+        judge: bool = False,
+    ) -> None:
+        self._names = file_names(formats)
+        self.options = ExportOptions(
+            method=method,
+            example=example,
+            dynamic=dynamic,
+            input_names=input_names,
+            output_names=output_names,
+            opset=opset,
+            target=target,
+            check=check,
+            judge=judge,
+        )
         self._exported: tuple[Exported, ...] = ()
 
     @property
