@@ -19,10 +19,11 @@ from lpot_lightning.deploy.exchanged import ByFile, with_file
 from lpot_lightning.deploy.exported import Checked, Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin
+from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
 from lpot_lightning.deploy.writing import Written, write
-from lpot_lightning.errors import ExportError
+from lpot_lightning.errors import ArtifactError, ExportError
 from lpot_lightning.machine.files import TEMPORARY, sync_folder
 
 
@@ -136,7 +137,7 @@ class _Export:
     ) -> Checked:
         self.say(f"checking `{self.path.name}`")
         found, notes = checked(
-            open_file(place, runtime=written.runtime),
+            self._opened(written, place),
             written,
             place,
             self._torch_way(whole),
@@ -145,6 +146,20 @@ class _Export:
         )
         self.notes += notes
         return found
+
+    def _opened(self, written: Written, place: Path) -> Runtime:
+        """Open the file.
+
+        Raises:
+            ExportError: if the runtime cannot read what the exporter wrote.
+        """
+        try:
+            return open_file(place, runtime=written.runtime)
+        except ArtifactError as error:
+            raise ExportError(
+                f"`{self.path.name}` was written, and {error}; nothing was left: export it for"
+                " another runtime by `target`, or to another form"
+            ) from error
 
     def _torch_way(self, whole: WholeGraph) -> Callable[..., Sequence[Tensor]]:
         """Return the model as it is in torch, for inputs of the file."""
@@ -168,7 +183,7 @@ class _Export:
                 " in a fit, by an `ExportCallback`, or the result of one"
             )
         self.say(f"judging `{self.path.name}` by `{self.origin.monitor}`")
-        by_file = ByFile(whole, open_file(place, runtime=written.runtime))
+        by_file = ByFile(whole, self._opened(written, place))
         accuracy = self.origin.judge(with_file(self.model, self.method, by_file))
         by_file.check_called()
         return accuracy

@@ -143,7 +143,6 @@ def test_a_fast_dev_run_writes_nothing(workspace, monkeypatch, caplog, tmp_path)
 
 def test_a_form_or_an_option_that_is_none_is_told_when_it_is_created():
     assert "Did you mean `onnx`?" in told(ConfError, ExportCallback, ["onxn"])
-    assert "Did you mean `target`?" in told(ConfError, ExportCallback, ["onnx"], tarjet="openvino")
     assert "`target` is `tensorrt`" in told(ConfError, ExportCallback, ["onnx"], target="tensorrt")
 
 
