@@ -44,7 +44,7 @@ def test_what_is_left_are_the_files_and_nothing_else(tmp_path):
 
 def test_a_model_and_random_numbers_are_as_they_were(tmp_path):
     before, draws = state_of(small_int8()), torch.get_rng_state()
-    exported(small_int8(), tmp_path / "m.onnx")
+    exported(small_int8(), tmp_path / "m.pt2")
     assert state_of(small_int8()) == before
     assert torch.equal(torch.get_rng_state(), draws)
 
@@ -58,13 +58,13 @@ def test_floats_can_be_exported_too(tmp_path):
 
 
 def test_it_is_shown_as_a_table(tmp_path):
-    table = exported(small_int8(), tmp_path / "m.onnx", origin(monitor="acc")).table()
+    table = exported(small_int8(), tmp_path / "m.pt2", origin(monitor="acc")).table()
     assert "x [batch, 3, 8, 8]" in table
     assert "4, run as 4" in table
 
 
 def test_without_a_check_nothing_is_run(tmp_path):
-    assert exported(small_int8(), tmp_path / "m.onnx", check=False).checked is None
+    assert exported(small_int8(), tmp_path / "m.pt2", check=False).checked is None
 
 
 class TwoInputs(nn.Module):
@@ -91,14 +91,14 @@ def test_dicts_numbers_and_what_is_not_used(tmp_path):
 
 def test_an_example_stands_for_what_nobody_knows(tmp_path):
     with pytest.raises(ExportError, match="nobody knows how `encode` is called"):
-        exported(small_int8(), tmp_path / "m.onnx", method="encode")
-    made = exported(small_int8(), tmp_path / "m.onnx", method="encode", example=images(2))
+        exported(small_int8(), tmp_path / "m.pt2", method="encode")
+    made = exported(small_int8(), tmp_path / "m.pt2", method="encode", example=images(2))
     assert made.outputs == ("features", "mean")
 
 
 def test_names_and_sizes_of_ones_own(tmp_path):
     made = exported(
-        small_int8(), tmp_path / "m.onnx", input_names=["image"], output_names=["scores"],
+        small_int8(), tmp_path / "m.pt2", input_names=["image"], output_names=["scores"],
         dynamic=False,
     )  # fmt: skip
     assert made.inputs == {"image": (4, 3, 8, 8)}
@@ -176,10 +176,10 @@ def test_the_metric_is_taken_with_the_file_in_place(tmp_path):
 
 def test_a_judge_that_does_not_ask_the_file_is_told(tmp_path):
     with pytest.raises(ExportError, match="which does not call `forward`"):
-        exported(small_int8(), tmp_path / "m.onnx", origin(judge=lambda _: 1.0), judge=True)
+        exported(small_int8(), tmp_path / "m.pt2", origin(judge=lambda _: 1.0), judge=True)
     assert files(tmp_path) == []
 
 
 def test_nobody_to_judge_is_told(tmp_path):
     with pytest.raises(ExportError, match="there is none to ask"):
-        exported(small_int8(), tmp_path / "m.onnx", judge=True)
+        exported(small_int8(), tmp_path / "m.pt2", judge=True)

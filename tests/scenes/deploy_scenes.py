@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from lpot_lightning.deploy.calls import Signature
 from lpot_lightning.deploy.export import export_model
 from lpot_lightning.deploy.exported import Exported
+from lpot_lightning.deploy.onnx.onnx_file import onnx_model
+from lpot_lightning.deploy.onnx.placing import Placed, placed
 from lpot_lightning.deploy.options import ExportOptions
 from lpot_lightning.deploy.origin import Call, Origin
 from lpot_lightning.deploy.whole_graph import WholeGraph, whole_graph
@@ -92,3 +94,11 @@ def answer(model: nn.Module, *given: Tensor) -> Sequence[Tensor]:
 
 def far(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
+
+
+@cache
+def small_onnx(target: str = "onnxruntime") -> tuple[Placed, bytes]:
+    """Return the int8 net with pairs, and the ONNX model of it; read only."""
+    whole = captured(small_int8())
+    made = placed(whole, target, [(images(4, 1),)])
+    return made, onnx_model(made.module, whole.inputs, whole.given.names, made.ops)

@@ -20,9 +20,8 @@ _HOW: dict[str, Any] = {
     "freezing": True,
     "compile_threads": 1,
     "cpp.dynamic_threads": True,
-    "cpp_cache_precompile_headers": False,
 }
-"""Weights are packed now; no process and no header stays, and threads are those of who runs it."""
+"""Weights are packed now; no process stays, and threads are those of who runs it."""
 
 
 def write_aoti(whole: WholeGraph, path: Path) -> None:
@@ -63,7 +62,8 @@ def _check_compiler() -> None:
 
 
 def _compiled(program: ExportedProgram, folder: Path, method: str) -> bytes:
-    """Return the content of the file; what torch leaves beside it goes with ``folder``."""
+    """Return the content of the file; what torch leaves beside it goes with ``folder``, but for the
+    headers that it compiles once for all."""
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.runtime.cache_dir_utils import temporary_cache_dir
 

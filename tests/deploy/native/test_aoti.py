@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from deploy_scenes import answer, captured, far, images, small_int8
+from deploy_scenes import answer, captured, far, images, int8_of, small_int8
+from int8_scenes import Batch
+from torch import nn
 
 from lpot_lightning.deploy.native.aoti import write_aoti
 from lpot_lightning.errors import ExportError
+
+HEADERS = {f"torchinductor_{getpass.getuser()}"}
+"""What torch keeps for all that it compiles."""
+
+
+def rows(count):
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(count))
 
 
 @pytest.fixture
@@ -23,14 +33,26 @@ def place(tmp_path, monkeypatch):
     return folder
 
 
+def near(model, batch, path):
+    """Compile a model, and return how far its answers are for several sizes of a batch."""
+    write_aoti(captured(model, batch(4)), path)
+    compiled = torch._inductor.aoti_load_package(str(path))
+    return [far(compiled(batch(n)), answer(model, batch(n))[0]) for n in (1, 4, 7)]
+
+
 def test_machine_code_is_near_for_any_batch(tmp_path, place):
     env, threads = dict(os.environ), torch.get_num_threads()
-    write_aoti(captured(small_int8()), tmp_path / "model.aoti.pt2")
+    model = int8_of(
+        nn.Sequential(nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 4)).eval(), Batch(rows(9))
+    )
+    assert max(near(model, rows, tmp_path / "model.aoti.pt2")) < 0.01
     assert (dict(os.environ), torch.get_num_threads()) == (env, threads)
-    assert list(place.iterdir()) == []
-    compiled = torch._inductor.aoti_load_package(str(tmp_path / "model.aoti.pt2"))
-    for count in (1, 4, 7):
-        assert far(compiled(images(count)), answer(small_int8(), images(count))[0]) < 0.01
+    assert {one.name for one in place.iterdir()} <= HEADERS
+
+
+@pytest.mark.soak
+def test_convolutions_and_sums_too(tmp_path):
+    assert max(near(small_int8(), images, tmp_path / "model.aoti.pt2")) < 0.01
 
 
 def test_without_a_compiler_nothing_is_begun(tmp_path, monkeypatch):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import onnx
 import pytest
-from deploy_scenes import captured, images, small_int8
+from deploy_scenes import images, small_onnx
 from onnx import numpy_helper
 
 from lpot_lightning.deploy.onnx.faults import first_fault
-from lpot_lightning.deploy.onnx.onnx_file import OP, onnx_model
-from lpot_lightning.deploy.onnx.placing import placed
+from lpot_lightning.deploy.onnx.onnx_file import OP
 
 CALL = (images(4, 1),)
 RUNTIMES = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -17,11 +16,8 @@ RUNTIMES = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 
 def spoilt(path, spoil):
     """Write a model, spoilt by ``spoil``; return what it was made of."""
-    whole = captured(small_int8())
-    made = placed(whole, "onnxruntime", [CALL])
-    model = onnx.load_from_string(
-        onnx_model(made.module, whole.inputs, whole.given.names, made.ops)
-    )
+    made, content = small_onnx()
+    model = onnx.load_from_string(content)
     spoil(model)
     onnx.save(model, str(path))
     return made
