@@ -42,7 +42,7 @@ from lpot_lightning.deploy.comparing import Distance, distance
 from lpot_lightning.deploy.export import export_model
 from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO, ExportOptions
 from lpot_lightning.deploy.origin import Call, Origin
-from lpot_lightning.deploy.runtimes import open_file
+from lpot_lightning.deploy.running.runtimes import open_file
 
 FP32, INT8, AOTI = "fp32", "int8", "AOTI"
 ORT, ORT_OWN = "ONNX Runtime", "ONNX Runtime's own"

@@ -8,6 +8,7 @@ Models"), OpenVINO takes activations and sums in between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import torch
@@ -78,6 +79,17 @@ LINEAR: Callable[..., Tensor] = torch.ops.lpot_lightning.matmul_add.default
 """``x @ weight + bias``: ONNX's Gemm for a matrix, else its MatMul and Add."""
 
 
+class Cut(Enum):
+    """Where what a grid of fewer than 8 bits has not is cut off, which runtimes know nothing of.
+
+    OpenVINO does it to floats within the kernel before; ONNX Runtime has a pass of its own for it.
+    """
+
+    FLOATS = "floats"
+    INTEGERS = "integers"
+    NOWHERE = "nowhere"
+
+
 class QuantizePair(nn.Module):
     """Quantize to a grid, and dequantize from it.
 
@@ -85,6 +97,9 @@ class QuantizePair(nn.Module):
         grid: see above.
 
     Attributes:
+        cut: see there.
+        beyond: while somebody counts: how many values were beyond the grid, and how many there
+            were.
         moved: draws which way each value is moved by ``MOVED`` of a step before it is rounded, to
             see what that makes of the answers.
     """
@@ -95,17 +110,29 @@ class QuantizePair(nn.Module):
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
+        whole = (grid.low, grid.high) in ((0, 255), (-128, 127))
+        self.cut = Cut.NOWHERE if whole else Cut.INTEGERS
+        self.beyond: tuple[int, int] | None = None
         self.moved: torch.Generator | None = None
         self.register_buffer("scale", torch.tensor(grid.scale, dtype=torch.float32))
         self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=grid.dtype))
 
     def quantized(self, x: Tensor) -> Tensor:
-        """Return the integers; those that a grid of fewer than 8 bits has not are cut off."""
+        """Return the integers."""
+        grid = self.grid
         if self.moved is not None:
             x = x + MOVED * self.scale * (torch.rand(x.shape, generator=self.moved) * 2 - 1)
-        integers, grid = QUANTIZE(x, self.scale, self.zero_point), self.grid
-        whole = (grid.low, grid.high) in ((0, 255), (-128, 127))
-        return integers if whole else integers.clamp(grid.low, grid.high)
+        if self.cut is Cut.FLOATS:
+            x = x.clamp(*((end - grid.zero_point) * grid.scale for end in (grid.low, grid.high)))
+        integers = QUANTIZE(x, self.scale, self.zero_point)
+        if self.beyond is not None:
+            self._count(integers)
+        return integers.clamp(grid.low, grid.high) if self.cut is Cut.INTEGERS else integers
+
+    def _count(self, integers: Tensor) -> None:
+        beyond, total = self.beyond or (0, 0)
+        found = int((integers > self.grid.high).sum()) + int((integers < self.grid.low).sum())
+        self.beyond = beyond + found, total + integers.numel()
 
     def dequantized(self, integers: Tensor) -> Tensor:
         """Return the floats that integers stand for."""

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
+    Cut,
     PairedConv,
     PairedLayer,
     PairedLinear,
@@ -19,7 +20,7 @@ from lpot_lightning.deploy.onnx.pairs import (
     ToFloats,
     ToIntegers,
 )
-from lpot_lightning.deploy.options import ONNXRUNTIME
+from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
@@ -29,6 +30,9 @@ from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.program import PASSES
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_RARE = 1e-3
+"""Of values: what may be beyond a grid of 7 bits, in 8 bits, for a pass less. Grids that were
+chosen to cut off more keep the pass."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,20 @@ def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) 
         whole: see there.
         target: of ``TARGETS``.
         batches: inputs of the file, from the calibration: what ONNX Runtime wants pairs of, which
-            the engine has none of, gets the grid that holds what passes.
+            the engine has none of, gets the grid that holds what passes; and what hardly ever is
+            beyond a grid is not cut off there.
     """
     draft = whole.program.drafted(whole.values, [one for one in PASSES if one != quantize_within])
     draft.finish()
     made = plain_program(whole, draft, _Placing(target).step, _INSTEAD)
-    _settle(made, batches)
+    pairs = [
+        one for one in made.modules() if isinstance(one, QuantizePair) and one.cut is Cut.INTEGERS
+    ]
+    if target == OPENVINO:
+        for one in pairs:
+            one.cut = Cut.FLOATS
+    else:
+        _settle(made, pairs, batches)
     return Placed(made, dict(_ops(made)))
 
 
@@ -154,13 +166,23 @@ class _Placing:
         return made
 
 
-def _settle(module: fx.GraphModule, batches: Iterable[Sequence[Tensor]]) -> None:
+def _settle(
+    module: fx.GraphModule, pairs: Sequence[QuantizePair], batches: Iterable[Sequence[Tensor]]
+) -> None:
+    """Find out by what passes which grids are missing, and which of ``pairs`` need not cut off."""
     waiting = [one for one in module.modules() if isinstance(one, Between)]
+    for pair in pairs:
+        pair.beyond = 0, 0
     with torch.no_grad():
-        for tensors in batches if waiting else ():
+        for tensors in batches if waiting or pairs else ():
             module(*tensors)
     for one in waiting:
         one.settle()
+    for pair in pairs:
+        beyond, total = pair.beyond or (0, 0)
+        pair.beyond = None
+        if total and beyond <= _RARE * total:
+            pair.cut = Cut.NOWHERE
 
 
 def _ops(module: fx.GraphModule) -> Iterator[tuple[str, str]]:

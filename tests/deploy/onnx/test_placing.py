@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from deploy_scenes import answer, captured, far, images, int8_of, small_int8
+from deploy_scenes import answer, captured, far, images, int8_of, small_int8, small_net
 from int8_scenes import Batch, seeded
 from torch import nn
 
-from lpot_lightning.deploy.onnx.pairs import Between, PairedConv
+from lpot_lightning.deploy.onnx.pairs import Between, Cut, PairedConv, ToIntegers
 from lpot_lightning.deploy.onnx.placing import placed
+from lpot_lightning.quantization import onednn
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
 
@@ -73,3 +74,31 @@ def test_integers_that_move_stay_integers(target):
     made = placed(captured(model), target, BATCHES)
     (wanted,) = answer(model, images(3, 5))
     assert far(made.computes(images(3, 5))[0], wanted) < 0.05
+
+
+@pytest.fixture
+def seven_bits(monkeypatch):
+    """Return the net with activations of 7 bits, as on a CPU without VNNI."""
+    monkeypatch.setattr(onednn, "saturates", lambda: True)
+    return int8_of(small_net(), Batch(images(4, 1)), Batch(images(4, 2)))
+
+
+def cuts(model, target, batches):
+    """Return where what quantizes to 7 bits cuts off."""
+    made = placed(captured(model), target, batches).module
+    pairs = [one for one in made.modules() if isinstance(one, ToIntegers)]
+    return [one.cut for one in pairs if one.grid.high == 127]
+
+
+def test_openvino_cuts_floats_off_within_the_kernel_before(seven_bits):
+    assert set(cuts(seven_bits, "openvino", [])) == {Cut.FLOATS}
+    made = placed(captured(seven_bits), "openvino", [])
+    (wanted,) = answer(seven_bits, images(3, 5) * 3)
+    assert far(made.computes(images(3, 5) * 3)[0], wanted) < 1e-5
+
+
+def test_onnx_runtime_cuts_off_only_what_calibration_goes_beyond(seven_bits):
+    assert set(cuts(seven_bits, "onnxruntime", BATCHES)) == {Cut.NOWHERE}
+    wide = [(tensors[0] * 3,) for tensors in BATCHES]
+    assert Cut.INTEGERS in cuts(seven_bits, "onnxruntime", wide)
+    assert set(cuts(seven_bits, "onnxruntime", [])) == {Cut.INTEGERS}
