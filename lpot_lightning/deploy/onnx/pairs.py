@@ -197,6 +197,7 @@ class PairedLayer(nn.Module):
 
     Attributes:
         between: a pair directly behind the layer, before a sum and an activation function.
+        gate: a pair behind the sigmoid by which SiLU multiplies; ``None`` leaves that to floats.
         output: what makes the result integers, or a pair; ``None`` gives floats as they are.
         op: of the user's model.
     """
@@ -213,6 +214,7 @@ class PairedLayer(nn.Module):
         self.input = ToFloats(layer.x)
         self.added = None if layer.added is None else ToFloats(layer.added)
         self.between: Between | None = None
+        self.gate: Between | None = None
         self.output: QuantizePair | Between | None = (
             None if layer.out is None else ToIntegers(layer.out)
         )
@@ -241,7 +243,7 @@ class PairedLayer(nn.Module):
             found = self.between(found)
         if other is not None:
             found = found + (other if self.added is None else self.added(other))
-        found = self.post_op(found)
+        found = self.post_op(found) if self.gate is None else _gated(found, self.gate)
         return found if self.output is None else self.output(found)
 
     def computed(self, x: Tensor) -> Tensor:
@@ -277,6 +279,12 @@ class PairedConv(PairedLayer):
         one, weight = self.geometry, self._weight()
         convolve = _CONVOLUTIONS[len(one.stride)]
         return convolve(x, weight, self._bias(), one.stride, one.padding, one.dilation, one.groups)
+
+
+def _gated(x: Tensor, gate: Between) -> Tensor:
+    """Return SiLU as ONNX Runtime computes it of integers: it has a table for sigmoids."""
+    found: Tensor = x * gate(torch.sigmoid(x))
+    return found
 
 
 def _is_done(post_op: PostOp, out: Grid | None) -> bool:

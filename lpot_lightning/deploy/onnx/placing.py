@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.program import PASSES
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_PRODUCTS = {operator.mul, torch.mul, "mul"}
 _RARE = 1e-3
 """Of values: what may be beyond a grid of 7 bits, in 8 bits, for a pass less. Grids that were
 chosen to cut off more keep the pass."""
@@ -86,6 +88,7 @@ def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) 
         for one in pairs:
             one.cut = Cut.FLOATS
     else:
+        _pair_factors(made)
         _settle(made, pairs, batches)
     return Placed(made, dict(_ops(made)))
 
@@ -161,9 +164,39 @@ class _Placing:
             return made
         if adds or made.post_op.name not in ("none", "relu"):
             made.between = Between()
-        if made.output is None and (adds or made.between is None):
+        if made.post_op.name == "swish":
+            made.gate = Between()
+        if made.output is None and (adds or made.between is None or made.gate is not None):
             made.output = Between()
         return made
+
+
+def _pair_factors(module: fx.GraphModule) -> None:
+    """Put a pair behind what multiplies something on a grid, where the product is quantized.
+
+    ONNX Runtime then multiplies integers; else it goes through the whole tensor of floats three
+    times.
+    """
+    for node in [one for one in module.graph.nodes if one.target in _PRODUCTS]:
+        factors = [one for one in node.all_input_nodes if not _is_on_grid(module, one)]
+        to_integers = (isinstance(_step(module, user), ToIntegers) for user in node.users)
+        if len(node.all_input_nodes) == 2 and len(factors) == 1 and all(to_integers):
+            module.add_module(f"{node.name}_factor", Between())
+            with module.graph.inserting_before(node):
+                paired = module.graph.call_module(f"{node.name}_factor", (factors[0],))
+            node.replace_input_with(factors[0], paired)
+    module.recompile()
+
+
+def _is_on_grid(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether floats come straight from a pair."""
+    step = _step(module, node)
+    last = step.output if isinstance(step, PairedLayer) else step
+    return isinstance(last, Between | QuantizePair) and not isinstance(last, ToIntegers)
+
+
+def _step(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _settle(
@@ -187,6 +220,6 @@ def _settle(
 
 def _ops(module: fx.GraphModule) -> Iterator[tuple[str, str]]:
     for node in module.graph.nodes:
-        step = getattr(module, str(node.target)) if node.op == "call_module" else None
+        step = _step(module, node)
         if isinstance(step, PairedLayer):
             yield str(node.target), step.op

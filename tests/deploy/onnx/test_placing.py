@@ -5,15 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from deploy_scenes import answer, captured, far, images, int8_of, small_int8, small_net
+from deploy_scenes import (
+    answer,
+    captured,
+    exported,
+    far,
+    images,
+    int8_of,
+    origin,
+    small_int8,
+    small_net,
+)
 from int8_scenes import Batch, seeded
 from torch import nn
 
 from lpot_lightning.deploy.onnx.pairs import Between, Cut, PairedConv, ToIntegers
 from lpot_lightning.deploy.onnx.placing import placed
+from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.quantization import onednn
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
+GATES = {"QLinearSigmoid": 2, "QLinearMul": 2, "QLinearGlobalAveragePool": 1}
 
 
 def behind(target, model=None):
@@ -102,3 +114,48 @@ def test_onnx_runtime_cuts_off_only_what_calibration_goes_beyond(seven_bits):
     wide = [(tensors[0] * 3,) for tensors in BATCHES]
     assert Cut.INTEGERS in cuts(seven_bits, "onnxruntime", wide)
     assert set(cuts(seven_bits, "onnxruntime", [])) == {Cut.INTEGERS}
+
+
+class Gated(nn.Module):
+    """SiLU, and channels that are multiplied by what their means say."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.head = (nn.Conv2d(*one, 1) for one in [(3, 8), (8, 8), (8, 4)])
+
+    def forward(self, x):
+        x = F.silu(self.stem(x))
+        return self.head(x * self.gate(F.adaptive_avg_pool2d(x, 1)).sigmoid())
+
+
+@pytest.fixture(scope="module")
+def gated():
+    return int8_of(seeded(Gated), Batch(images(4, 1)), Batch(images(4, 2)))
+
+
+def gates(model, target):
+    """Return the pairs at gates, and at factors."""
+    steps = dict(placed(captured(model), target, BATCHES).module.named_modules())
+    factors = [one for name, one in steps.items() if name.endswith("_factor")]
+    return [one for one in (steps["stem"].gate, *factors) if one is not None]
+
+
+def test_gates_are_integers_for_onnx_runtime(gated):
+    assert [one.pair is not None for one in gates(gated, "onnxruntime")] == [True, True]
+    assert gates(gated, "openvino") == []
+
+
+def test_gates_and_means_become_ops_of_integers(gated, tmp_path):
+    found = exported(gated, tmp_path / "gated.onnx", origin(images(4, 1)), target="onnxruntime")
+    kinds = open_file(found.path, runtime="onnxruntime").int8_kinds()
+    assert {kind: kinds[kind] for kind in GATES} == GATES
+    assert found.checked.from_int8 < 0.05
+
+
+def test_a_product_that_stays_floats_has_no_pair_of_its_own():
+    class Twice(Gated):
+        def forward(self, x):
+            x = F.silu(self.stem(x))
+            return x * self.gate(x.mean((2, 3), keepdim=True))
+
+    assert len(gates(int8_of(seeded(Twice), Batch(images(4, 1))), "onnxruntime")) == 1
