@@ -65,8 +65,9 @@ $(PEERS)/installed: pyproject.toml constraints.txt
 	$(PEERS)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
-bench-peers: $(PEERS)/installed  ## OpenVINO int8 beside ours; then `make bench` has a row of NNCF
+bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` has a row of NNCF
 	$(PEERS)/bin/python benchmarks/today_peers.py $(QUICK)
+	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
 	$(RUN) tests/scenes/chaos.py

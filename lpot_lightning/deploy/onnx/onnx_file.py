@@ -92,7 +92,20 @@ def _translations() -> dict[Any, Callable[..., Any]]:
         found = op.MatMul(x, weight)
         return found if bias is None else op.Add(found, bias)
 
-    return {QUANTIZE: quantize, DEQUANTIZE: dequantize, LINEAR: matmul_add}
+    def mean(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: int = -1) -> Any:
+        rank, whole = len(x.shape), dtype in (-1, None)
+        if whole and keepdim and rank > 2 and {one % rank for one in dim} == {*range(2, rank)}:
+            return op.GlobalAveragePool(x)  # ONNX Runtime has it for integers, and no ReduceMean
+        dims: Any = op.Constant(value_ints=list(dim))
+        found = op.ReduceMean(x, dims, keepdims=int(keepdim))
+        return found if whole else op.Cast(found, to=dtype)
+
+    return {
+        QUANTIZE: quantize,
+        DEQUANTIZE: dequantize,
+        LINEAR: matmul_add,
+        torch.ops.aten.mean.dim: mean,
+    }
 
 
 def _describe(model: Any, ops: Mapping[str, str]) -> None:

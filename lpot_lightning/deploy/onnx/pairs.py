@@ -8,6 +8,7 @@ Models"), OpenVINO takes activations and sums in between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import torch
@@ -78,6 +79,17 @@ LINEAR: Callable[..., Tensor] = torch.ops.lpot_lightning.matmul_add.default
 """``x @ weight + bias``: ONNX's Gemm for a matrix, else its MatMul and Add."""
 
 
+class Cut(Enum):
+    """Where what a grid of fewer than 8 bits has not is cut off, which runtimes know nothing of.
+
+    OpenVINO does it to floats within the kernel before; ONNX Runtime has a pass of its own for it.
+    """
+
+    FLOATS = "floats"
+    INTEGERS = "integers"
+    NOWHERE = "nowhere"
+
+
 class QuantizePair(nn.Module):
     """Quantize to a grid, and dequantize from it.
 
@@ -85,6 +97,9 @@ class QuantizePair(nn.Module):
         grid: see above.
 
     Attributes:
+        cut: see there.
+        beyond: while somebody counts: how many values were beyond the grid, and how many there
+            were.
         moved: draws which way each value is moved by ``MOVED`` of a step before it is rounded, to
             see what that makes of the answers.
     """
@@ -95,17 +110,29 @@ class QuantizePair(nn.Module):
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
+        whole = (grid.low, grid.high) in ((0, 255), (-128, 127))
+        self.cut = Cut.NOWHERE if whole else Cut.INTEGERS
+        self.beyond: tuple[int, int] | None = None
         self.moved: torch.Generator | None = None
         self.register_buffer("scale", torch.tensor(grid.scale, dtype=torch.float32))
         self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=grid.dtype))
 
     def quantized(self, x: Tensor) -> Tensor:
-        """Return the integers; those that a grid of fewer than 8 bits has not are cut off."""
+        """Return the integers."""
+        grid = self.grid
         if self.moved is not None:
             x = x + MOVED * self.scale * (torch.rand(x.shape, generator=self.moved) * 2 - 1)
-        integers, grid = QUANTIZE(x, self.scale, self.zero_point), self.grid
-        whole = (grid.low, grid.high) in ((0, 255), (-128, 127))
-        return integers if whole else integers.clamp(grid.low, grid.high)
+        if self.cut is Cut.FLOATS:
+            x = x.clamp(*((end - grid.zero_point) * grid.scale for end in (grid.low, grid.high)))
+        integers = QUANTIZE(x, self.scale, self.zero_point)
+        if self.beyond is not None:
+            self._count(integers)
+        return integers.clamp(grid.low, grid.high) if self.cut is Cut.INTEGERS else integers
+
+    def _count(self, integers: Tensor) -> None:
+        beyond, total = self.beyond or (0, 0)
+        found = int((integers > self.grid.high).sum()) + int((integers < self.grid.low).sum())
+        self.beyond = beyond + found, total + integers.numel()
 
     def dequantized(self, integers: Tensor) -> Tensor:
         """Return the floats that integers stand for."""
@@ -170,6 +197,7 @@ class PairedLayer(nn.Module):
 
     Attributes:
         between: a pair directly behind the layer, before a sum and an activation function.
+        gate: a pair behind the sigmoid by which SiLU multiplies; ``None`` leaves that to floats.
         output: what makes the result integers, or a pair; ``None`` gives floats as they are.
         op: of the user's model.
     """
@@ -186,6 +214,7 @@ class PairedLayer(nn.Module):
         self.input = ToFloats(layer.x)
         self.added = None if layer.added is None else ToFloats(layer.added)
         self.between: Between | None = None
+        self.gate: Between | None = None
         self.output: QuantizePair | Between | None = (
             None if layer.out is None else ToIntegers(layer.out)
         )
@@ -214,7 +243,7 @@ class PairedLayer(nn.Module):
             found = self.between(found)
         if other is not None:
             found = found + (other if self.added is None else self.added(other))
-        found = self.post_op(found)
+        found = self.post_op(found) if self.gate is None else _gated(found, self.gate)
         return found if self.output is None else self.output(found)
 
     def computed(self, x: Tensor) -> Tensor:
@@ -250,6 +279,12 @@ class PairedConv(PairedLayer):
         one, weight = self.geometry, self._weight()
         convolve = _CONVOLUTIONS[len(one.stride)]
         return convolve(x, weight, self._bias(), one.stride, one.padding, one.dilation, one.groups)
+
+
+def _gated(x: Tensor, gate: Between) -> Tensor:
+    """Return SiLU as ONNX Runtime computes it of integers: it has a table for sigmoids."""
+    found: Tensor = x * gate(torch.sigmoid(x))
+    return found
 
 
 def _is_done(post_op: PostOp, out: Grid | None) -> bool:

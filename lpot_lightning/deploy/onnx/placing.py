@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
+    Cut,
     PairedConv,
     PairedLayer,
     PairedLinear,
@@ -19,7 +21,7 @@ from lpot_lightning.deploy.onnx.pairs import (
     ToFloats,
     ToIntegers,
 )
-from lpot_lightning.deploy.options import ONNXRUNTIME
+from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
@@ -29,6 +31,10 @@ from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.program import PASSES
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_PRODUCTS = {operator.mul, torch.mul, "mul"}
+_RARE = 1e-3
+"""Of values: what may be beyond a grid of 7 bits, in 8 bits, for a pass less. Grids that were
+chosen to cut off more keep the pass."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,21 @@ def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) 
         whole: see there.
         target: of ``TARGETS``.
         batches: inputs of the file, from the calibration: what ONNX Runtime wants pairs of, which
-            the engine has none of, gets the grid that holds what passes.
+            the engine has none of, gets the grid that holds what passes; and what hardly ever is
+            beyond a grid is not cut off there.
     """
     draft = whole.program.drafted(whole.values, [one for one in PASSES if one != quantize_within])
     draft.finish()
     made = plain_program(whole, draft, _Placing(target).step, _INSTEAD)
-    _settle(made, batches)
+    pairs = [
+        one for one in made.modules() if isinstance(one, QuantizePair) and one.cut is Cut.INTEGERS
+    ]
+    if target == OPENVINO:
+        for one in pairs:
+            one.cut = Cut.FLOATS
+    else:
+        _pair_factors(made)
+        _settle(made, pairs, batches)
     return Placed(made, dict(_ops(made)))
 
 
@@ -149,22 +164,62 @@ class _Placing:
             return made
         if adds or made.post_op.name not in ("none", "relu"):
             made.between = Between()
-        if made.output is None and (adds or made.between is None):
+        if made.post_op.name == "swish":
+            made.gate = Between()
+        if made.output is None and (adds or made.between is None or made.gate is not None):
             made.output = Between()
         return made
 
 
-def _settle(module: fx.GraphModule, batches: Iterable[Sequence[Tensor]]) -> None:
+def _pair_factors(module: fx.GraphModule) -> None:
+    """Put a pair behind what multiplies something on a grid, where the product is quantized.
+
+    ONNX Runtime then multiplies integers; else it goes through the whole tensor of floats three
+    times.
+    """
+    for node in [one for one in module.graph.nodes if one.target in _PRODUCTS]:
+        factors = [one for one in node.all_input_nodes if not _is_on_grid(module, one)]
+        to_integers = (isinstance(_step(module, user), ToIntegers) for user in node.users)
+        if len(node.all_input_nodes) == 2 and len(factors) == 1 and all(to_integers):
+            module.add_module(f"{node.name}_factor", Between())
+            with module.graph.inserting_before(node):
+                paired = module.graph.call_module(f"{node.name}_factor", (factors[0],))
+            node.replace_input_with(factors[0], paired)
+    module.recompile()
+
+
+def _is_on_grid(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether floats come straight from a pair."""
+    step = _step(module, node)
+    last = step.output if isinstance(step, PairedLayer) else step
+    return isinstance(last, Between | QuantizePair) and not isinstance(last, ToIntegers)
+
+
+def _step(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _settle(
+    module: fx.GraphModule, pairs: Sequence[QuantizePair], batches: Iterable[Sequence[Tensor]]
+) -> None:
+    """Find out by what passes which grids are missing, and which of ``pairs`` need not cut off."""
     waiting = [one for one in module.modules() if isinstance(one, Between)]
+    for pair in pairs:
+        pair.beyond = 0, 0
     with torch.no_grad():
-        for tensors in batches if waiting else ():
+        for tensors in batches if waiting or pairs else ():
             module(*tensors)
     for one in waiting:
         one.settle()
+    for pair in pairs:
+        beyond, total = pair.beyond or (0, 0)
+        pair.beyond = None
+        if total and beyond <= _RARE * total:
+            pair.cut = Cut.NOWHERE
 
 
 def _ops(module: fx.GraphModule) -> Iterator[tuple[str, str]]:
     for node in module.graph.nodes:
-        step = getattr(module, str(node.target)) if node.op == "call_module" else None
+        step = _step(module, node)
         if isinstance(step, PairedLayer):
             yield str(node.target), step.op

@@ -8,6 +8,7 @@ from torch import nn
 
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
+    Cut,
     PairedConv,
     PairedLinear,
     QuantizePair,
@@ -94,3 +95,24 @@ def test_a_pair_between_takes_the_grid_of_what_passed():
     assert between.pair is not None
     assert between.pair.grid == Grid.over(-1.0, 3.0)
     assert between(torch.tensor([9.0])).item() == pytest.approx(3.0, abs=0.03)
+
+
+@pytest.mark.parametrize("grid", [NARROW, Grid.symmetric(2.0)])
+def test_floats_are_cut_off_as_integers_are(grid):
+    pair = ToIntegers(grid)
+    assert pair.cut is Cut.INTEGERS
+    wanted = pair(values(1000))
+    pair.cut = Cut.FLOATS
+    assert torch.equal(pair(values(1000)), wanted)
+
+
+def test_a_grid_of_8_bits_cuts_nothing_off_by_itself():
+    assert QuantizePair(WIDE).cut is Cut.NOWHERE
+
+
+def test_what_is_beyond_a_grid_is_counted():
+    pair = ToIntegers(NARROW)
+    pair.beyond = 0, 0
+    pair(torch.tensor([0.0, 1.9, 2.1, 9.0]))
+    pair(torch.tensor([-9.0, 2.5]))
+    assert pair.beyond == (3, 6)

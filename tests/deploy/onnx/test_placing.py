@@ -5,14 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from deploy_scenes import answer, captured, far, images, int8_of, small_int8
+from deploy_scenes import (
+    answer,
+    captured,
+    exported,
+    far,
+    images,
+    int8_of,
+    origin,
+    small_int8,
+    small_net,
+)
 from int8_scenes import Batch, seeded
 from torch import nn
 
-from lpot_lightning.deploy.onnx.pairs import Between, PairedConv
+from lpot_lightning.deploy.onnx.pairs import Between, Cut, PairedConv, ToIntegers
 from lpot_lightning.deploy.onnx.placing import placed
+from lpot_lightning.deploy.running.runtimes import open_file
+from lpot_lightning.quantization import onednn
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
+GATES = {"QLinearSigmoid": 2, "QLinearMul": 2, "QLinearGlobalAveragePool": 1}
 
 
 def behind(target, model=None):
@@ -73,3 +86,76 @@ def test_integers_that_move_stay_integers(target):
     made = placed(captured(model), target, BATCHES)
     (wanted,) = answer(model, images(3, 5))
     assert far(made.computes(images(3, 5))[0], wanted) < 0.05
+
+
+@pytest.fixture
+def seven_bits(monkeypatch):
+    """Return the net with activations of 7 bits, as on a CPU without VNNI."""
+    monkeypatch.setattr(onednn, "saturates", lambda: True)
+    return int8_of(small_net(), Batch(images(4, 1)), Batch(images(4, 2)))
+
+
+def cuts(model, target, batches):
+    """Return where what quantizes to 7 bits cuts off."""
+    made = placed(captured(model), target, batches).module
+    pairs = [one for one in made.modules() if isinstance(one, ToIntegers)]
+    return [one.cut for one in pairs if one.grid.high == 127]
+
+
+def test_openvino_cuts_floats_off_within_the_kernel_before(seven_bits):
+    assert set(cuts(seven_bits, "openvino", [])) == {Cut.FLOATS}
+    made = placed(captured(seven_bits), "openvino", [])
+    (wanted,) = answer(seven_bits, images(3, 5) * 3)
+    assert far(made.computes(images(3, 5) * 3)[0], wanted) < 1e-5
+
+
+def test_onnx_runtime_cuts_off_only_what_calibration_goes_beyond(seven_bits):
+    assert set(cuts(seven_bits, "onnxruntime", BATCHES)) == {Cut.NOWHERE}
+    wide = [(tensors[0] * 3,) for tensors in BATCHES]
+    assert Cut.INTEGERS in cuts(seven_bits, "onnxruntime", wide)
+    assert set(cuts(seven_bits, "onnxruntime", [])) == {Cut.INTEGERS}
+
+
+class Gated(nn.Module):
+    """SiLU, and channels that are multiplied by what their means say."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.head = (nn.Conv2d(*one, 1) for one in [(3, 8), (8, 8), (8, 4)])
+
+    def forward(self, x):
+        x = F.silu(self.stem(x))
+        return self.head(x * self.gate(F.adaptive_avg_pool2d(x, 1)).sigmoid())
+
+
+@pytest.fixture(scope="module")
+def gated():
+    return int8_of(seeded(Gated), Batch(images(4, 1)), Batch(images(4, 2)))
+
+
+def gates(model, target):
+    """Return the pairs at gates, and at factors."""
+    steps = dict(placed(captured(model), target, BATCHES).module.named_modules())
+    factors = [one for name, one in steps.items() if name.endswith("_factor")]
+    return [one for one in (steps["stem"].gate, *factors) if one is not None]
+
+
+def test_gates_are_integers_for_onnx_runtime(gated):
+    assert [one.pair is not None for one in gates(gated, "onnxruntime")] == [True, True]
+    assert gates(gated, "openvino") == []
+
+
+def test_gates_and_means_become_ops_of_integers(gated, tmp_path):
+    found = exported(gated, tmp_path / "gated.onnx", origin(images(4, 1)), target="onnxruntime")
+    kinds = open_file(found.path, runtime="onnxruntime").int8_kinds()
+    assert {kind: kinds[kind] for kind in GATES} == GATES
+    assert found.checked.from_int8 < 0.05
+
+
+def test_a_product_that_stays_floats_has_no_pair_of_its_own():
+    class Twice(Gated):
+        def forward(self, x):
+            x = F.silu(self.stem(x))
+            return x * self.gate(x.mean((2, 3), keepdim=True))
+
+    assert len(gates(int8_of(seeded(Twice), Batch(images(4, 1))), "onnxruntime")) == 1
