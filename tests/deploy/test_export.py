@@ -34,6 +34,9 @@ def test_a_file_computes_what_the_model_does(tmp_path, name, target):
     assert made.checked.int8_ops == made.int8_ops == 4
     assert made.checked.relative < 1e-3
     assert made.checked.ms > 0
+    if target == "onnxruntime":
+        kinds = file.int8_kinds()
+        assert (kinds["QLinearConv"], kinds["QGemm"], kinds["QLinearAdd"]) == (3, 1, 1)
 
 
 def test_what_is_left_are_the_files_and_nothing_else(tmp_path):

@@ -154,6 +154,9 @@ def test_training_and_quantizing_from_one_yaml(home: Path) -> None:
     said = said_by(home, "python", str(HERE / "main.py"), *run)
     assert re.search(r"status +(met|not_met)", said), said
     assert (home / "lpot_workspace/pytorch/blendcnn_fit/best_quantized.ckpt").is_file()
+    found = re.findall(r"val_acc +(0\.\d+) \(int8 in torch (0\.\d+)\)", said)
+    assert len(found) == 2  # in ONNX Runtime, and in OpenVINO
+    assert all(float(file) > float(int8) - 0.01 for file, int8 in found)
 
 
 ROWS = (

@@ -58,7 +58,12 @@ def test_the_same_run_from_one_lightning_cli_yaml(tmp_path: Path) -> None:
     run = ["fit", "--config", str(DIGITS / "fit.yaml"), "--trainer.max_epochs", "1"]
     said = output_of(tmp_path, str(DIGITS / "main.py"), *run)
     assert re.search(r"status +(met|not_met)", said), said
-    assert (tmp_path / "lpot_workspace" / "pytorch_fx" / "digits" / "best_quantized.ckpt").exists()
+    workspace = tmp_path / "lpot_workspace" / "pytorch_fx" / "digits"
+    assert (workspace / "best_quantized.ckpt").exists()
+    assert (workspace / "exports" / "model.onnx").exists()
+    found = re.findall(r"val_acc +(0\.\d+) \(int8 in torch (0\.\d+)\)", said)
+    assert len(found) == 2  # in ONNX Runtime, and in OpenVINO
+    assert all(float(file) > float(int8) - 0.01 for file, int8 in found)
 
 
 def test_train_quantize_time_and_look_from_the_command_line(tmp_path: Path) -> None:
