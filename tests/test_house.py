@@ -84,6 +84,20 @@ INSIDE = {
         "transforms datasets metrics",
         "block",
     ),
+    "deploy": (
+        "options origin exported comparing requirements names",
+        "calls recording stored",
+        "whole_graph plain_program",
+        "running.runtime running.fakes running.onnx_runtime running.openvino_runtime"
+        " running.torch_runtime running.runtimes running.file_model",
+        "exported_program",
+        "onnx.pairs onnx.placing onnx.onnx_file onnx.faults native.steps native.pt2 native.aoti"
+        " native.torchscript",
+        "writing",
+        "checking exchanged",
+        "export",
+        "asking",
+    ),
     "conf": (
         "loader document blocks plain",
         "cursor schema",
@@ -93,7 +107,6 @@ INSIDE = {
     ),
 }
 """The floors inside of the large rooms, the lowest first."""
-"""Torch's own int8 graphs: kept as they are until something else takes their place."""
 NO_ROOM = {
     "benchmarks": "mirrors the folder of the benchmarks",
     "examples": "what the examples, the README and the documents show, run as a user does",
