@@ -83,7 +83,8 @@ class Signature:
             ConfError: if ``dynamic`` or ``names`` do not fit.
             ExportError: if the example does not, or has no tensor.
         """
-        keyed, spec = pytree.tree_flatten_with_path((example.args, dict(example.kwargs)))
+        given = example.args, dict(example.kwargs)
+        keyed, spec = list(_keyed(given)), pytree.tree_structure(given)
         found = [one for one in keyed if isinstance(one[1], Tensor)]
         if not found:
             raise ExportError(f"`{method}` is called with no tensor in `example`: give one")
@@ -162,7 +163,7 @@ class ResultForm:
             ConfError: if the names do not fit.
             ExportError: if there is no tensor in it.
         """
-        keyed, spec = pytree.tree_flatten_with_path(result)
+        keyed, spec = list(_keyed(result)), pytree.tree_structure(result)
         paths = [path for path, one in keyed if isinstance(one, Tensor)]
         if not paths:
             raise ExportError("what is to be exported gives no tensor")
@@ -182,6 +183,26 @@ class ResultForm:
 def tensors_in(value: Any) -> list[Tensor]:
     """Return the tensors of what a method gave, in the order of ``ResultForm``."""
     return [one for one in pytree.tree_leaves(value) if isinstance(one, Tensor)]
+
+
+def _keyed(value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the leaves of ``value``, each with its path, as ``tree_flatten_with_path`` does.
+
+    Types without keys are taken too: outputs of transformers are registered that way (4.57).
+    """
+    for path, one in pytree.tree_flatten_with_path(value, is_leaf=_without_keys)[0]:
+        if _without_keys(one):
+            parts, _ = pytree.SUPPORTED_NODES[type(one)].flatten_fn(one)
+            keys: Any = one.keys() if isinstance(one, Mapping) else range(len(parts))
+            for key, part in zip(keys, parts, strict=True):
+                yield from (((*path, pytree.MappingKey(key), *m), leaf) for m, leaf in _keyed(part))
+        else:
+            yield path, one
+
+
+def _without_keys(value: Any) -> bool:
+    node = pytree.SUPPORTED_NODES.get(type(value))
+    return node is not None and node.flatten_with_keys_fn is None
 
 
 def _fits(value: Any, leaf: Any) -> bool:
