@@ -90,7 +90,7 @@ class Signature:
             raise ExportError(f"`{method}` is called with no tensor in `example`: give one")
         own = _own_names(method, function, example, [path for path, _ in found])
         called = _chosen("input_names", names, own)
-        tensors = [one.detach() for _, one in found]
+        tensors = [one.detach().clone() for _, one in found]
         dims = _dims(dynamic, called, tensors)
         sized = _sized(tensors, dims)
         inputs = tuple(map(Input, called, sized, dims))
@@ -121,13 +121,17 @@ class Signature:
             ExportError: if it is of another form than the example, or gives other values that are
                 no tensors.
         """
-        found, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
-        if spec != self.spec or not all(map(_fits, found, self.leaves)):
+        if not self.takes(call):
             raise ExportError(
                 f"`{self.method}` is called in another way than the one that it was exported for:"
                 " what is no tensor is a part of the file; give `example` as it will be called"
             )
-        return tuple(one for one in found if isinstance(one, Tensor))
+        return tuple(tensors_in((call.args, dict(call.kwargs))))
+
+    def takes(self, call: Call) -> bool:
+        """Whether another call has the form of the example, and the values that are no tensors."""
+        found, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        return spec == self.spec and all(map(_fits, found, self.leaves))
 
 
 class TensorPlace(int):
@@ -178,6 +182,11 @@ class ResultForm:
         """Return the result whose tensors these are."""
         leaves = [tensors[one] if isinstance(one, TensorPlace) else one for one in self.leaves]
         return pytree.tree_unflatten(leaves, self.spec)
+
+
+def own(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return copies, for what may write into its inputs."""
+    return [one.clone() for one in tensors]
 
 
 def tensors_in(value: Any) -> list[Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.fx.experimental._config as symbols
 from torch import fx
 
 from lpot_lightning.deploy.calls import Input
@@ -35,7 +36,7 @@ def exported_program(
     shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
     given = tuple(one.value for one in inputs)
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), symbols.patch(backed_size_oblivious=True):
             return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever torch.export says
         raise _refused(error, sizes) from error

@@ -77,8 +77,21 @@ def test_a_size_that_the_code_fixes_is_told():
 
 
 def test_an_error_of_the_code_itself_is_told():
-    with pytest.raises(ExportError, match="`forward` cannot be written"):
+    with pytest.raises(ExportError, match="`forward` fails with what it is called with.*channels"):
         captured(small_net(), images(2)[:, :2])
+
+
+def test_lines_of_your_code_are_told_and_nothing_is_logged(capfd):
+    def forward(m, x):
+        return m.layer(x).reshape(12)
+
+    line = forward.__code__.co_firstlineno + 1
+    told = f"constant \\(4\\), in line {line} of `test_whole_graph.py`; export it for"
+    with pytest.raises(ExportError, match=told):
+        captured(Part(forward), torch.ones(4, 3))
+    with pytest.raises(ExportError, match="branching, in line .* of `test_whole_graph.py`; what"):
+        captured(Part(lambda m, x: m.layer(x) if x.sum() > 0 else x), torch.ones(2, 3))
+    assert capfd.readouterr().err == ""
 
 
 class Padded(nn.Module):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from lpot_lightning.deploy.calls import own
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
     PairedConv,
@@ -46,7 +47,7 @@ class Placed:
     def computes(self, *tensors: Tensor) -> Sequence[Tensor]:
         """Return what a file of it should give of its inputs."""
         with torch.no_grad():
-            found: Sequence[Tensor] = self.module(*tensors)
+            found: Sequence[Tensor] = self.module(*own(tensors))
         return found
 
     def moved(self, *tensors: Tensor) -> Sequence[Tensor]:
@@ -158,7 +159,7 @@ def _settle(module: fx.GraphModule, batches: Iterable[Sequence[Tensor]]) -> None
     waiting = [one for one in module.modules() if isinstance(one, Between)]
     with torch.no_grad():
         for tensors in batches if waiting else ():
-            module(*tensors)
+            module(*own(tensors))
     for one in waiting:
         one.settle()
 
