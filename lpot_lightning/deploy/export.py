@@ -167,8 +167,9 @@ class _Export:
         try:
             return open_file(place, runtime=written.runtime)
         except ArtifactError as error:
+            told = str(error).replace(f"{place.parent}{os.sep}", "")
             raise ExportError(
-                f"`{self.path.name}` was written, and {error}; nothing was left: export it for"
+                f"`{self.path.name}` was written, and {told}; nothing was left: export it for"
                 " another runtime by `target`, or to another form"
             ) from error
 

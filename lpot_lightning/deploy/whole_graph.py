@@ -37,7 +37,8 @@ _FIXED: dict[str, Any] = {
 _ALL, _MOST = 1 << 20, 300
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
-_MARKED = re.compile(r"You marked (.+?\))\. If you're using")
+MARKED = re.compile(r"You marked (.+?\))\. If you're using")
+"""How torch says which size is fixed, before its advice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +321,7 @@ def _first(told: str) -> str:
 
 def _broken(told: str) -> str:
     """Return which size is fixed, and in which line."""
-    found = _MARKED.search(told)
+    found = MARKED.search(told)
     return f"{_first(told) if found is None else found[1]}{_line(told) if found else ''}"
 
 
