@@ -83,13 +83,14 @@ class Signature:
             ConfError: if ``dynamic`` or ``names`` do not fit.
             ExportError: if the example does not, or has no tensor.
         """
-        keyed, spec = pytree.tree_flatten_with_path((example.args, dict(example.kwargs)))
+        given = example.args, dict(example.kwargs)
+        keyed, spec = list(_keyed(given)), pytree.tree_structure(given)
         found = [one for one in keyed if isinstance(one[1], Tensor)]
         if not found:
             raise ExportError(f"`{method}` is called with no tensor in `example`: give one")
         own = _own_names(method, function, example, [path for path, _ in found])
         called = _chosen("input_names", names, own)
-        tensors = [one.detach() for _, one in found]
+        tensors = [one.detach().clone() for _, one in found]
         dims = _dims(dynamic, called, tensors)
         sized = _sized(tensors, dims)
         inputs = tuple(map(Input, called, sized, dims))
@@ -120,13 +121,17 @@ class Signature:
             ExportError: if it is of another form than the example, or gives other values that are
                 no tensors.
         """
-        found, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
-        if spec != self.spec or not all(map(_fits, found, self.leaves)):
+        if not self.takes(call):
             raise ExportError(
                 f"`{self.method}` is called in another way than the one that it was exported for:"
                 " what is no tensor is a part of the file; give `example` as it will be called"
             )
-        return tuple(one for one in found if isinstance(one, Tensor))
+        return tuple(tensors_in((call.args, dict(call.kwargs))))
+
+    def takes(self, call: Call) -> bool:
+        """Whether another call has the form of the example, and the values that are no tensors."""
+        found, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        return spec == self.spec and all(map(_fits, found, self.leaves))
 
 
 class TensorPlace(int):
@@ -162,7 +167,7 @@ class ResultForm:
             ConfError: if the names do not fit.
             ExportError: if there is no tensor in it.
         """
-        keyed, spec = pytree.tree_flatten_with_path(result)
+        keyed, spec = list(_keyed(result)), pytree.tree_structure(result)
         paths = [path for path, one in keyed if isinstance(one, Tensor)]
         if not paths:
             raise ExportError("what is to be exported gives no tensor")
@@ -179,9 +184,34 @@ class ResultForm:
         return pytree.tree_unflatten(leaves, self.spec)
 
 
+def own(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return copies, for what may write into its inputs."""
+    return [one.clone() for one in tensors]
+
+
 def tensors_in(value: Any) -> list[Tensor]:
     """Return the tensors of what a method gave, in the order of ``ResultForm``."""
     return [one for one in pytree.tree_leaves(value) if isinstance(one, Tensor)]
+
+
+def _keyed(value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the leaves of ``value``, each with its path, as ``tree_flatten_with_path`` does.
+
+    Types without keys are taken too: outputs of transformers are registered that way (4.57).
+    """
+    for path, one in pytree.tree_flatten_with_path(value, is_leaf=_without_keys)[0]:
+        if _without_keys(one):
+            parts, _ = pytree.SUPPORTED_NODES[type(one)].flatten_fn(one)
+            keys: Any = one.keys() if isinstance(one, Mapping) else range(len(parts))
+            for key, part in zip(keys, parts, strict=True):
+                yield from (((*path, pytree.MappingKey(key), *m), leaf) for m, leaf in _keyed(part))
+        else:
+            yield path, one
+
+
+def _without_keys(value: Any) -> bool:
+    node = pytree.SUPPORTED_NODES.get(type(value))
+    return node is not None and node.flatten_with_keys_fn is None
 
 
 def _fits(value: Any, leaf: Any) -> bool:

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from torch import Tensor
 
+from lpot_lightning.deploy.calls import own
 from lpot_lightning.deploy.comparing import TOLERANCE, Computes, Distance, distance, tolerance
 from lpot_lightning.deploy.exported import Checked
 from lpot_lightning.deploy.onnx.faults import first_fault
@@ -39,16 +40,16 @@ def checked(
     Raises:
         ExportError: if it is too far; the error names the first op that differs.
     """
-    (far, own), *_ = [_compared(file, written, path, model, call) for call in calls]
-    ms, speedup = _in_turns(model, file, calls[0])
+    (far, from_model), *_ = [_compared(file, written, path, model, call) for call in calls]
+    ms, speedup = _in_turns(model, file, own(calls[0]))
     counted = file.int8_ops()
     return Checked(
         runtime=file.name,
         samples=far.samples,
         largest=far.largest,
         relative=far.relative,
-        from_int8=own.relative,
-        agreement=own.agreement,
+        from_int8=from_model.relative,
+        agreement=from_model.agreement,
         int8_ops=counted,
         ms=ms,
         speedup=speedup,
@@ -59,12 +60,12 @@ def _compared(
     file: Runtime, written: Written, path: Path, model: Computes, call: Sequence[Tensor]
 ) -> tuple[Distance, Distance]:
     """Return how far the file is from what was written, and from the model, in one call."""
-    found, own = file(*call), model(*call)
-    wanted = own if written.computes is None else written.computes(*call)
-    far, from_model = distance(found, wanted), distance(found, own)
+    found, given = file(*own(call)), model(*call)
+    wanted = given if written.computes is None else written.computes(*call)
+    far, from_model = distance(found, wanted), distance(found, given)
     if min(far.relative, from_model.relative) > 0 or far.decided:
         most = _let_pass(written, call, wanted)
-        _judge(far, from_model, most, written, path, call, file.name)
+        _judge(far, from_model, most, written, path, call, file.name, model)
     return far, from_model
 
 
@@ -78,17 +79,26 @@ def _let_pass(written: Written, call: Sequence[Tensor], wanted: Sequence[Tensor]
 
 def _judge(
     far: Distance,
-    own: Distance,
+    from_model: Distance,
     most: float,
     written: Written,
     path: Path,
     call: Sequence[Tensor],
     name: str,
+    model: Computes,
 ) -> None:
     """Raise an ``ExportError`` if an answer is too far from what it should be."""
-    if min(far.relative, own.relative) <= most and (not far.decided or most > TOLERANCE):
+    if min(far.relative, from_model.relative) <= most and (not far.decided or most > TOLERANCE):
         return
-    if far.relative > most:
+    if distance(model(*call), model(*call)).largest > 0:
+        raise ExportError(
+            "the model gives something else each time, as what draws random numbers does, so that"
+            " no file can be compared with it; leave that out in eval mode (`self.training`), or"
+            " export with `check=False`"
+        )
+    if far.relative == float("inf"):
+        told = "gives tensors of other shapes, or infinite numbers"
+    elif far.relative > most:
         told = f"is off by {far.relative:.2%}, {most:.2%} is let pass"
     else:
         told = f"gives another answer for {far.decided:.2%} of the samples, where that is clear"

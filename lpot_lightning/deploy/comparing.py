@@ -24,7 +24,8 @@ class Distance:
 
     Args:
         largest: difference of two numbers.
-        relative: the length of all differences over that of what they are compared with.
+        relative: the length of all differences over that of what they are compared with, of the
+            tensor where it is largest: a large one is not to hide a small one.
         agreement: the share of samples whose greatest score is the same one; ``None`` where there
             are no scores.
         decided: the share of samples with another greatest score although the others' was clear.
@@ -49,13 +50,12 @@ def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Distance:
             largest=float("inf"), relative=float("inf"), agreement=None, decided=0.0, samples=0
         )
     gaps = torch.cat([_gap(one, other) for one, other in pairs]) if pairs else torch.zeros(1)
-    length = torch.cat([_numbers(other) for _, other in pairs]).norm().clamp_min(1e-12)
     same, clear, samples = map(
         sum, zip(*(_agreed(one, other) for one, other in pairs), strict=True)
     )
     return Distance(
         largest=float(gaps.max()) if gaps.numel() else 0.0,
-        relative=float(gaps.norm() / length),
+        relative=max((_relative(one, other) for one, other in pairs), default=0.0),
         agreement=same / samples if samples else None,
         decided=clear / samples if samples else 0.0,
         samples=max((len(one) for one, _ in pairs if one.dim()), default=1),
@@ -75,6 +75,10 @@ def tolerance(moved: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
 
 def _numbers(tensor: Tensor) -> Tensor:
     return torch.nan_to_num(tensor.double(), nan=0.0, posinf=0.0, neginf=0.0).flatten()
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    return float(_gap(one, other).norm() / _numbers(other).norm().clamp_min(1e-12))
 
 
 def _gap(one: Tensor, other: Tensor) -> Tensor:

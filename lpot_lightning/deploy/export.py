@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -48,7 +49,13 @@ def export_model(
         ExportError: if the model cannot be written in this form, or the file computes something
             else. Nothing is left at ``path`` then that was not there before.
     """
-    return _Export(model, Path(path), options, origin, say).go()
+    one = _Export(model, Path(path), options, origin, say)
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):  # a model may draw random numbers
+        return one.go()
+
+
+_ONE_AT_A_TIME = RLock()
+"""Levels of loggers, filters of warnings and torch's exporters are the whole process's."""
 
 
 class _Export:
@@ -125,9 +132,13 @@ class _Export:
         return self.origin.calls if same else ()
 
     def _calls(self, whole: WholeGraph) -> list[tuple[Tensor, ...]]:
-        """Return calls of the calibration as inputs of the file, at least the example."""
-        example = () if self.options.example is None else (_as_call(self.options.example),)
-        found = [whole.signature.tensors_of(call) for call in (*example, *self._known_calls())]
+        """Return calls of the calibration as inputs of the file, at least the example.
+
+        Those that have another form than an example are none of the file's.
+        """
+        asked, known = self.options.example, self._known_calls()
+        calls = known if asked is None else (_as_call(asked), *filter(whole.signature.takes, known))
+        found = [whole.signature.tensors_of(call) for call in calls]
         return [whole.fed(one) for one in found if _fits(whole, one)] or [
             tuple(one.value for one in whole.inputs)
         ]
@@ -156,8 +167,9 @@ class _Export:
         try:
             return open_file(place, runtime=written.runtime)
         except ArtifactError as error:
+            told = str(error).replace(f"{place.parent}{os.sep}", "")
             raise ExportError(
-                f"`{self.path.name}` was written, and {error}; nothing was left: export it for"
+                f"`{self.path.name}` was written, and {told}; nothing was left: export it for"
                 " another runtime by `target`, or to another form"
             ) from error
 

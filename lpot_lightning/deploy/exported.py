@@ -84,7 +84,7 @@ class Exported:
             rows.append(("checked in", f"{one.runtime}, {one.samples} samples"))
             rows.append(("int8 ops", f"{self.int8_ops}{_run(one.int8_ops)}"))
             rows.append(("relative error", f"{one.relative:.5f}, largest {one.largest:.4g}"))
-            rows.append(("from int8 in torch", f"{one.from_int8:.5f}"))
+            rows.append((f"from {self._model()} in torch", f"{one.from_int8:.5f}"))
             if one.agreement is not None:
                 rows.append(("same answer", f"{one.agreement:.2%} of the samples"))
             rows.append(("time a batch", f"{one.ms:.3f} ms"))
@@ -92,10 +92,15 @@ class Exported:
                 rows.append(("speed-up", f"{one.speedup} over the model in torch"))
         if self.accuracy is not None:
             int8 = (
-                "" if self.int8_accuracy is None else f" (int8 in torch {self.int8_accuracy:.4f})"
+                ""
+                if self.int8_accuracy is None
+                else f" ({self._model()} in torch {self.int8_accuracy:.4f})"
             )
             rows.append((self.monitor, f"{self.accuracy:.4f}{int8}"))
         return rows
+
+    def _model(self) -> str:
+        return "int8" if self.int8_ops else "the model"
 
 
 def _shown(shape: tuple[int | str, ...]) -> str:

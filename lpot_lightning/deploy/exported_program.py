@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.fx.experimental._config as symbols
 from torch import fx
 
 from lpot_lightning.deploy.calls import Input
 from lpot_lightning.deploy.running import fakes
+from lpot_lightning.deploy.whole_graph import MARKED
 from lpot_lightning.errors import ExportError, in_one_line, quoted
 
 _OP = re.compile(r"\b(?!torch)\w+(?:::|\.)\w+\.(?:default|[A-Z]\w+)\b|\b[a-z]\w+::\w+")
@@ -34,8 +36,9 @@ def exported_program(
     sizes = {name: torch.export.Dim(name) for one in inputs for name in one.dynamic.values()}
     shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
     given = tuple(one.value for one in inputs)
+    any_size = symbols.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), any_size:  # also of what is strided: it could become 1
             return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever torch.export says
         raise _refused(error, sizes) from error
@@ -54,6 +57,8 @@ def _refused(error: Exception, sizes: Collection[str]) -> ExportError:
     """Return the error for what ``torch.export`` cannot take: which op, or which size."""
     told = in_one_line(error)
     if "onstraints violated" in told:
+        fixed = MARKED.search(told)
+        told = told if fixed is None else fixed[1]
         return ExportError(
             f"`torch.export` cannot take the model for any size of {quoted(sizes)}: {told}; export"
             " it for that of the example with `dynamic=False`"

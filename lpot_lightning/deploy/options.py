@@ -95,11 +95,12 @@ def _check_dynamic(dynamic: Any) -> None:
     fits = isinstance(dynamic, Mapping) and all(
         isinstance(name, str)
         and isinstance(dims, Mapping)
-        and all(type(dim) is int and isinstance(called, str) for dim, called in dims.items())
+        and all(type(dim) is int and str(called).isidentifier() for dim, called in dims.items())
         for name, dims in dynamic.items()
     )
     if not fits:
         raise ConfError(
             f"`dynamic` is `{dynamic}`; allowed: `True` (the first dimension, as `batch`), `False`,"
-            ' or dimensions by the name of an input: `{"tokens": {0: "batch", 1: "length"}}`'
+            ' or dimensions by the name of an input: `{"tokens": {0: "batch", 1: "length"}}`, each'
+            " name of letters, digits and `_`"
         )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +17,7 @@ import torch._dynamo as dynamo
 from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.calls import BATCH, Input, ResultForm, Signature, tensors_in
-from lpot_lightning.errors import ConfError, ExportError, did_you_mean, in_one_line
+from lpot_lightning.errors import ConfError, ExportError, did_you_mean, in_one_line, in_short
 from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.fast_path import ways_around
 from lpot_lightning.quantization.graph.capture import Captured
@@ -30,6 +34,11 @@ _FIXED: dict[str, Any] = {
     "allow_rnn": True,
 }
 """Numbers are those of the example; sizes too, but for those that are marked."""
+_ALL, _MOST = 1 << 20, 300
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
+MARKED = re.compile(r"You marked (.+?\))\. If you're using")
+"""How torch says which size is fixed, before its advice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +209,26 @@ class _Capture:
 
         own = with_own_code(call)  # type: ignore[arg-type]
         try:
-            with torch.no_grad(), dynamo.config.patch(_FIXED):
+            with _quietly(), torch.no_grad(), dynamo.config.patch(_FIXED):
                 compiled = torch.compile(own, backend=self, fullgraph=True)
                 return compiled(*self._call.args, **self._call.kwargs)
         except Exception as error:  # whatever Dynamo, or the user's code, says
-            raise _refused(error, self._signature) from error
+            raise self._own_fault(function) or _refused(error, self._signature) from error
         finally:
             forget(own.__code__, own.__globals__)
+
+    def _own_fault(self, function: Callable[..., Any]) -> ExportError | None:
+        """Return the error for a call that fails without a capture, too."""
+        call, _ = self._signature.marked()
+        try:
+            with torch.no_grad():
+                function(*call.args, **call.kwargs)
+        except Exception as error:  # whatever the user's code says
+            return ExportError(
+                f"`{self._signature.method}` fails with what it is called with here"
+                f" ({in_short(error)}): give an `example` as your code calls it"
+            )
+        return None
 
     def whole(self, result: Any, output_names: Sequence[str] | None) -> WholeGraph:
         """Return what was captured, once it has run.
@@ -274,12 +296,12 @@ def _shape_of(node: fx.Node) -> Sequence[Any]:
 
 def _refused(error: Exception, signature: Signature) -> ExportError:
     """Return the error for what cannot be captured, with Dynamo's reason or the code's own."""
-    told, method = in_one_line(error), f"`{signature.method}`"
+    told, method = in_one_line(error, _ALL), f"`{signature.method}`"
     if "onstraint" in type(error).__name__ or "Constraints violated" in told:
         sizes = sorted({name for one in signature.inputs for name in one.dynamic.values()})
         return ExportError(
-            f"{method} works for one size of {', '.join(sizes)} only: {_first(told)}; export it for"
-            " that one with `dynamic=False`, or let the code ask for `x.shape`"
+            f"{method} works for one size of {', '.join(sizes)} only: {_broken(told)}; export it"
+            " for that one with `dynamic=False`, or let the code ask for `x.shape`"
         )
     return ExportError(
         f"{method} cannot be written as one graph: {_first(told)}; what a file holds is decided by"
@@ -289,7 +311,33 @@ def _refused(error: Exception, signature: Signature) -> ExportError:
 
 
 def _first(told: str) -> str:
-    """Return what Dynamo says before its advice."""
-    for mark in ("Developer debug context", "  Explanation:", "from user code", " Set TORCHDYN"):
-        told = told.partition(mark)[0]
-    return told.strip(" .;")
+    """Return what Dynamo says before its advice, and of which line."""
+    said = told
+    for mark in (" Hint:", "Developer debug context", "from user code", " Set TORCHDYN"):
+        said = said.partition(mark)[0]
+    said = said.partition(" Explanation:")[0] if "branching" in said else said
+    return f"{said.strip(' .;')[:_MOST]}{_line(told)}"
+
+
+def _broken(told: str) -> str:
+    """Return which size is fixed, and in which line."""
+    found = MARKED.search(told)
+    return f"{_first(told) if found is None else found[1]}{_line(told) if found else ''}"
+
+
+def _line(told: str) -> str:
+    """Return the line of the user's code that torch tells, the innermost one."""
+    found = [one for one in _FRAME.findall(told) if not any(own in one[0] for own in _NOT_YOURS)]
+    return f", in line {found[-1][1]} of `{Path(found[-1][0]).name}`" if found else ""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep back what Dynamo logs of a size that is fixed: the error says it."""
+    logger = logging.getLogger("torch._guards")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

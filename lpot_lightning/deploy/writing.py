@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.deploy.calls import tensors_in
+from lpot_lightning.deploy.calls import own, tensors_in
 from lpot_lightning.deploy.native.aoti import write_aoti
 from lpot_lightning.deploy.native.pt2 import write_pt2
 from lpot_lightning.deploy.native.torchscript import write_torchscript
@@ -125,7 +125,7 @@ def _pt2(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
 
     def computes(*tensors: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
-            return tensors_in(written(*tensors))
+            return tensors_in(written(*own(tensors)))
 
     return Written(target=TORCH, runtime=TORCH, computes=computes, exact=True)
 

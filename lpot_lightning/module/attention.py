@@ -39,13 +39,27 @@ def _parts(projected: Tensor, number: int) -> list[Tensor]:
     return [one.contiguous() for one in projected.chunk(number, -1)]
 
 
+def _check_key_padding_mask(key_padding_mask: Tensor, src_len: int, bsz: int) -> None:
+    """Check what torch's function of this name does.
+
+    Dynamo cannot capture that one where a size may be any: its message holds the size (torch 2.13).
+    """
+    batch, length = key_padding_mask.shape
+    if batch != bsz or length != src_len:
+        raise AssertionError("`key_padding_mask` has other sizes than the keys")
+
+
 def _opened() -> Callable[..., Any]:
     """Return torch's function with another answer to whether somebody watches functions.
 
     Torch's own hands itself to the watcher as a whole, and what it calls is not seen.
     """
     whole = F.multi_head_attention_forward
-    seen = {"has_torch_function": _never, "_in_projection_packed": _in_projection_packed}
+    seen = {
+        "has_torch_function": _never,
+        "_in_projection_packed": _in_projection_packed,
+        "_check_key_padding_mask": _check_key_padding_mask,
+    }
     names = {**whole.__globals__, **seen}
     made = types.FunctionType(whole.__code__, names, whole.__name__, whole.__defaults__)
     made.__kwdefaults__ = whole.__kwdefaults__

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy.calls import ResultForm, Signature, tensors_in
 from lpot_lightning.deploy.origin import Call
@@ -129,3 +130,22 @@ def test_results_have_names_and_come_back_in_their_form(result, called):
 def test_what_gives_no_tensor_is_told():
     with pytest.raises(ExportError, match="gives no tensor"):
         ResultForm.of(3.0)
+
+
+class Outputs(dict):  # as the outputs of transformers
+    """A mapping whose type tells torch no keys."""
+
+
+pytree.register_pytree_node(
+    Outputs,
+    lambda one: (list(one.values()), list(one)),
+    lambda values, keys: Outputs(zip(keys, values, strict=True)),
+)
+
+
+def test_a_mapping_that_tells_torch_no_keys_has_names_too():
+    result = {"first": Outputs(logits=ONE, hidden=(ONE, TWO), loss=None), "last": TWO}
+    form = ResultForm.of(result)
+    assert form.names == ("logits", "hidden_0", "hidden_1", "last")
+    assert tensors_in(form.result_of([TWO] * 4)["first"]) == [TWO] * 3
+    assert names(named, Outputs(tokens=TWO), mask=ONE) == ["tokens", "mask"]

@@ -23,6 +23,11 @@ def test_differences_are_relative_to_what_is_wanted():
     assert far.agreement is None
 
 
+def test_a_large_tensor_hides_no_small_one():
+    large = torch.full((2, 3), 1e6)
+    assert distance([large, SCORES * 2], [large, SCORES]).relative == pytest.approx(1.0)
+
+
 def test_another_greatest_score_is_clear_or_near():
     near, clear = SCORES.clone(), SCORES.clone()
     near[1] = torch.tensor([3.0, 3.01, 0.0])

@@ -154,6 +154,7 @@ def test_another_ending_is_told(tmp_path):
         ({"target": "openvinos"}, "`target` is `openvinos`.*Did you mean `openvino`"),
         ({"opset": 3}, "`opset` is `3`; allowed: whole numbers"),
         ({"dynamic": {"x": "batch"}}, "`dynamic` is"),
+        ({"dynamic": {"x": {0: "my batch"}}}, "`dynamic` is"),
         ({"input_names": ["a", "a"]}, "`input_names` is"),
     ],
 )
@@ -186,3 +187,67 @@ def test_a_judge_that_does_not_ask_the_file_is_told(tmp_path):
 def test_nobody_to_judge_is_told(tmp_path):
     with pytest.raises(ExportError, match="there is none to ask"):
         exported(small_int8(), tmp_path / "m.pt2", judge=True)
+
+
+class Hasty(nn.Module):
+    """Writes into its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.layer(x.mul_(2))
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2", "m.ts"])
+def test_an_example_is_as_it_was(tmp_path, name):
+    x = torch.ones(4, 3)
+    exported(Hasty().eval(), tmp_path / name, example=x)
+    assert torch.equal(x, torch.ones(4, 3))
+
+
+class Drawing(nn.Module):
+    """Has dropout in eval mode, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return nn.functional.dropout(self.layer(x))
+
+
+def test_what_draws_random_numbers_is_told_and_draws_none_of_yours(tmp_path):
+    model, draws = Drawing().eval(), torch.get_rng_state()
+    with pytest.raises(ExportError, match="something else each time"):
+        exported(model, tmp_path / "m.ts", example=torch.ones(4, 3))
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+def test_an_example_may_leave_out_what_the_calibration_gave(tmp_path):
+    model, a, b = TwoInputs().eval(), torch.randn(4, 3), torch.randn(4, 4)
+    known = Call(({"a": a, "b": b},), {"unused": a})
+    made = exported(model, tmp_path / "m.pt2", origin(known), example=({"a": a, "b": b},))
+    assert made.notes == ()
+
+
+class Strided(nn.Module):
+    """Any picture in, one vector out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, x):
+        return self.layer(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_pictures_of_any_size(tmp_path, name):
+    model = Strided().eval()
+    sizes = {"x": {0: "batch", 2: "height", 3: "width"}}
+    exported(model, tmp_path / name, example=images(4), dynamic=sizes)
+    file = open_file(tmp_path / name)
+    for other in (torch.randn(1, 3, 1, 2), torch.randn(3, 3, 17, 9)):
+        assert far(file(other)[0], answer(model, other)[0]) < 1e-5

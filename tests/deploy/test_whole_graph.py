@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from deploy_scenes import captured, images, small_int8, small_net
-from int8_scenes import state_of
+from deploy_scenes import captured, images, int8_of, small_int8, small_net
+from int8_scenes import Batch, seeded, state_of
 from torch import nn
 
 from lpot_lightning.deploy.whole_graph import method_of
@@ -77,5 +77,36 @@ def test_a_size_that_the_code_fixes_is_told():
 
 
 def test_an_error_of_the_code_itself_is_told():
-    with pytest.raises(ExportError, match="`forward` cannot be written"):
+    with pytest.raises(ExportError, match="`forward` fails with what it is called with.*channels"):
         captured(small_net(), images(2)[:, :2])
+
+
+def test_lines_of_your_code_are_told_and_nothing_is_logged(capfd):
+    def forward(m, x):
+        return m.layer(x).reshape(12)
+
+    line = forward.__code__.co_firstlineno + 1
+    told = f"constant \\(4\\), in line {line} of `test_whole_graph.py`; export it for"
+    with pytest.raises(ExportError, match=told):
+        captured(Part(forward), torch.ones(4, 3))
+    with pytest.raises(ExportError, match="branching, in line .* of `test_whole_graph.py`; what"):
+        captured(Part(lambda m, x: m.layer(x) if x.sum() > 0 else x), torch.ones(2, 3))
+    assert capfd.readouterr().err == ""
+
+
+class Padded(nn.Module):
+    """Attention that leaves out what is padded."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x, mask):
+        return self.attention(x, x, x, key_padding_mask=mask)[0]
+
+
+def test_attention_with_padding_takes_any_batch():
+    call = torch.randn(4, 6, 8), torch.arange(6).expand(4, 6) > 3
+    whole = captured(int8_of(seeded(Padded), Batch(*call)), *call)
+    assert [one.shape[0] for one in whole.inputs] == ["batch", "batch"]
+    assert len(whole.program.kernels) == 2

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.deploy.calls import tensors_in
+from lpot_lightning.deploy.calls import own, tensors_in
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of
 from lpot_lightning.errors import ExportError, in_one_line
 from lpot_lightning.machine.files import write_file
@@ -42,7 +42,7 @@ def write_torchscript(model: nn.Module, whole: WholeGraph, path: Path) -> None:
     """
     copied = _traceable(model)
     flat = _Flat(copied, method_of(copied, whole.signature.method), whole)
-    given, content = tuple(one.value for one in whole.inputs), io.BytesIO()
+    given, content = tuple(own([one.value for one in whole.inputs])), io.BytesIO()
     try:
         with _quiet(), torch.no_grad():
             trace: Any = torch.jit.trace(flat.eval(), given, check_trace=False)  # type: ignore[no-untyped-call]

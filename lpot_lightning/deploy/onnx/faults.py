@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from lpot_lightning.deploy.calls import own
 from lpot_lightning.deploy.comparing import distance
 from lpot_lightning.deploy.onnx.onnx_file import OP
 from lpot_lightning.deploy.onnx.placing import Placed
@@ -91,7 +92,7 @@ def _wanted(placed: Placed, call: Sequence[Tensor]) -> Mapping[str, Tensor]:
     """Return what the ops give in torch."""
     run = _Noting(placed)
     with torch.no_grad():
-        run.run(*call)
+        run.run(*own(call))
     return run.results
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from lpot_lightning.deploy.calls import own
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
     Cut,
@@ -52,7 +53,7 @@ class Placed:
     def computes(self, *tensors: Tensor) -> Sequence[Tensor]:
         """Return what a file of it should give of its inputs."""
         with torch.no_grad():
-            found: Sequence[Tensor] = self.module(*tensors)
+            found: Sequence[Tensor] = self.module(*own(tensors))
         return found
 
     def moved(self, *tensors: Tensor) -> Sequence[Tensor]:
@@ -208,7 +209,7 @@ def _settle(
         pair.beyond = 0, 0
     with torch.no_grad():
         for tensors in batches if waiting or pairs else ():
-            module(*tensors)
+            module(*own(tensors))
     for one in waiting:
         one.settle()
     for pair in pairs:
