@@ -53,7 +53,7 @@ def checked(
         int8_ops=counted,
         ms=ms,
         speedup=speedup,
-    ), _notes(file, counted, ops)
+    ), [*_notes(file, counted, ops), *_another_way(from_model, ops)]
 
 
 def _compared(
@@ -129,6 +129,17 @@ def _seconds(compute: Computes, call: Sequence[Tensor]) -> float:
     started = perf_counter()
     compute(*call)
     return perf_counter() - started
+
+
+def _another_way(from_model: Distance, ops: int) -> list[str]:
+    """Say that a model of floats computes something else in torch than what was written."""
+    if ops or from_model.relative <= TOLERANCE:
+        return []
+    return [
+        f"the model in torch gives something else, by {from_model.relative:.2%}: it has a way of"
+        " its own in eval mode that no file has (`nn.TransformerEncoder` gives zeros for what is"
+        " padded)"
+    ]
 
 
 def _notes(file: Runtime, counted: int | None, ops: int) -> list[str]:

@@ -36,12 +36,17 @@ def exported_program(
     sizes = {name: torch.export.Dim(name) for one in inputs for name in one.dynamic.values()}
     shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
     given = tuple(one.value for one in inputs)
-    any_size = symbols.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    try:
-        with quiet(), torch.no_grad(), any_size:  # also of what is strided: it could become 1
-            return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
-    except Exception as error:  # whatever torch.export says
-        raise _refused(error, sizes) from error
+    refused = []
+    for oblivious in (False, True):
+        any_size = symbols.patch(backed_size_oblivious=oblivious)  # type: ignore[attr-defined]
+        try:
+            with quiet(), torch.no_grad(), any_size:
+                return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
+        except Exception as error:  # whatever torch.export says
+            refused.append(error)
+            if not _is_of_sizes(in_one_line(error)):
+                break
+    raise _refused(refused[0], sizes) from refused[0]
 
 
 @contextmanager
@@ -53,10 +58,16 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _is_of_sizes(told: str) -> bool:
+    """Whether torch refuses a size. It may take it where no size is asked whether it is 1: those of
+    strided layers could become that. Attention on the other hand is taken where it may ask."""
+    return "onstraints violated" in told
+
+
 def _refused(error: Exception, sizes: Collection[str]) -> ExportError:
     """Return the error for what ``torch.export`` cannot take: which op, or which size."""
     told = in_one_line(error)
-    if "onstraints violated" in told:
+    if _is_of_sizes(told):
         fixed = MARKED.search(told)
         told = told if fixed is None else fixed[1]
         return ExportError(

@@ -248,3 +248,24 @@ def test_pictures_of_any_size(tmp_path, name):
     file = open_file(tmp_path / name)
     for other in (torch.randn(1, 3, 1, 2), torch.randn(3, 3, 17, 9)):
         assert far(file(other)[0], answer(model, other)[0]) < 1e-5
+
+
+class Encoder(nn.Module):
+    """Leaves out what is padded, and looks at it afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, x, padded):
+        return self.layers(x, src_key_padding_mask=padded)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_a_model_that_takes_another_way_in_torch_is_told(tmp_path):
+    padded = torch.arange(6).expand(4, 6) > 3
+    call = torch.randn(4, 6, 8), padded
+    made = exported(Encoder().eval(), tmp_path / "m.onnx", example=call)
+    (note,) = made.notes
+    assert note.startswith("the model in torch gives something else, by ")
