@@ -18,6 +18,12 @@ from lpot_lightning.deploy.writing import Written
 from lpot_lightning.errors import ExportError
 from lpot_lightning.timing.ratio import Ratio, Steps, compared
 
+_USUAL = "Leave that op in fp32 (`quantization.op_wise`), or take another version of the runtime"
+_SCRIPTED = (
+    "TorchScript keeps what the code makes of numbers, as `int(x.shape[1])` and `x.max().item()`,"
+    " as they were in one call: leave that out, or export to `.pt2`"
+)
+
 
 def checked(
     file: Runtime,
@@ -104,8 +110,8 @@ def _judge(
         told = f"gives another answer for {far.decided:.2%} of the samples, where that is clear"
     why = "" if written.placed is None else first_fault(path, written.placed, call, written.runtime)
     raise ExportError(
-        f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left. Leave that op in"
-        " fp32 (`quantization.op_wise`), or take another version of the runtime"
+        f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left."
+        f" {_SCRIPTED if path.suffix == '.ts' else _USUAL}"
     )
 
 

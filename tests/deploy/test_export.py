@@ -269,3 +269,23 @@ def test_a_model_that_takes_another_way_in_torch_is_told(tmp_path):
     made = exported(Encoder().eval(), tmp_path / "m.onnx", example=call)
     (note,) = made.notes
     assert note.startswith("the model in torch gives something else, by ")
+
+
+class Counting(nn.Module):
+    """Makes a number of Python of a length."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.layer(x).sum(1) / int(x.shape[1])
+
+
+def test_a_length_that_a_file_keeps_is_seen(tmp_path):
+    x, model = torch.randn(4, 6, 3), Counting().eval()
+    sizes = {"x": {0: "batch", 1: "length"}}
+    with pytest.raises(ExportError, match=r"off by .*int\(x.shape\[1\]\).*export to `.pt2`"):
+        exported(model, tmp_path / "m.ts", example=x, dynamic=sizes)
+    exported(model, tmp_path / "m.pt2", example=x, dynamic=sizes)
+    assert files(tmp_path) == ["m.pt2"]
