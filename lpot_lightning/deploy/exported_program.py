@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.fx.experimental._config as symbols
@@ -18,6 +19,9 @@ from lpot_lightning.errors import ExportError, in_one_line, quoted
 
 _OP = re.compile(r"\b(?!torch)\w+(?:::|\.)\w+\.(?:default|[A-Z]\w+)\b|\b[a-z]\w+::\w+")
 """How torch names an op in what it says."""
+_ALL = 1 << 20
+_AT_MOST = re.compile(r"(\w+) = Dim\('\w+', (?:min=\d+, )?max=(\d+)\)")
+"""How torch suggests the largest size, which a table of positions has."""
 
 
 def exported_program(
@@ -33,20 +37,32 @@ def exported_program(
         ExportError: if it cannot be exported, or fixes a size that is to be any.
     """
     fakes.register()
-    sizes = {name: torch.export.Dim(name) for one in inputs for name in one.dynamic.values()}
-    shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
-    given = tuple(one.value for one in inputs)
-    refused = []
-    for oblivious in (False, True):
-        any_size = symbols.patch(backed_size_oblivious=oblivious)  # type: ignore[attr-defined]
+    names = dict.fromkeys(name for one in inputs for name in one.dynamic.values())
+    refused: list[Exception] = []
+    tries: list[tuple[bool, dict[str, int]]] = [(False, {}), (True, {})]
+    while tries:
+        oblivious, most = tries.pop(0)
+        sizes = {name: torch.export.Dim(name, max=most.get(name)) for name in names}
         try:
-            with quiet(), torch.no_grad(), any_size:
-                return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
+            return _exported(module, inputs, sizes, oblivious=oblivious)
         except Exception as error:  # whatever torch.export says
             refused.append(error)
-            if not _is_of_sizes(in_one_line(error)):
-                break
-    raise _refused(refused[0], sizes) from refused[0]
+            told = in_one_line(error, _ALL)
+        if not _is_of_sizes(told):
+            break
+        if not most and (found := {name: int(size) for name, size in _AT_MOST.findall(told)}):
+            tries.insert(0, (oblivious, found))
+    raise _refused(refused[0], names) from refused[0]
+
+
+def _exported(
+    module: fx.GraphModule, inputs: Sequence[Input], sizes: Mapping[str, Any], *, oblivious: bool
+) -> torch.export.ExportedProgram:
+    shapes = tuple({dim: sizes[name] for dim, name in one.dynamic.items()} for one in inputs)
+    given = tuple(one.value for one in inputs)
+    any_size = symbols.patch(backed_size_oblivious=oblivious)  # type: ignore[attr-defined]
+    with quiet(), torch.no_grad(), any_size:
+        return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
 
 
 @contextmanager

@@ -289,3 +289,23 @@ def test_a_length_that_a_file_keeps_is_seen(tmp_path):
         exported(model, tmp_path / "m.ts", example=x, dynamic=sizes)
     exported(model, tmp_path / "m.pt2", example=x, dynamic=sizes)
     assert files(tmp_path) == ["m.pt2"]
+
+
+class Positions(nn.Module):
+    """Knows a few positions, as a BERT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(9, 3)
+        self.register_buffer("ids", torch.arange(9).expand(1, 9))
+
+    def forward(self, x):
+        return x + self.table(self.ids[:, : x.shape[1]])
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_a_length_may_have_an_end(tmp_path, name):
+    model, x = Positions().eval(), torch.randn(4, 6, 3)
+    exported(model, tmp_path / name, example=x, dynamic={"x": {0: "batch", 1: "length"}})
+    other = torch.randn(2, 9, 3)
+    assert far(open_file(tmp_path / name)(other)[0], answer(model, other)[0]) < 1e-5
