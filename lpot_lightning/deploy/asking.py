@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from lpot_lightning.deploy.export import export_model
@@ -76,6 +77,10 @@ def export_each(
 
 def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> None:
     """Raise an ``ExportError`` if there is nothing to call ``model`` with, or nobody to ask."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExportError(
+            "what is exported is TorchScript already: give the module that it was made of"
+        )
     if options.example is None and not origin.calls:
         raise ExportError(
             f"nobody knows what `{type(model).__name__}` is called with: give an `example`, a"

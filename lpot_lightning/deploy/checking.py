@@ -18,6 +18,12 @@ from lpot_lightning.deploy.writing import Written
 from lpot_lightning.errors import ExportError
 from lpot_lightning.timing.ratio import Ratio, Steps, compared
 
+_USUAL = "Leave that op in fp32 (`quantization.op_wise`), or take another version of the runtime"
+_SCRIPTED = (
+    "TorchScript keeps what the code makes of numbers, as `int(x.shape[1])` and `x.max().item()`,"
+    " as they were in one call: leave that out, or export to `.pt2`"
+)
+
 
 def checked(
     file: Runtime,
@@ -53,7 +59,7 @@ def checked(
         int8_ops=counted,
         ms=ms,
         speedup=speedup,
-    ), _notes(file, counted, ops)
+    ), [*_notes(file, counted, ops), *_another_way(from_model, ops)]
 
 
 def _compared(
@@ -104,8 +110,8 @@ def _judge(
         told = f"gives another answer for {far.decided:.2%} of the samples, where that is clear"
     why = "" if written.placed is None else first_fault(path, written.placed, call, written.runtime)
     raise ExportError(
-        f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left. Leave that op in"
-        " fp32 (`quantization.op_wise`), or take another version of the runtime"
+        f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left."
+        f" {_SCRIPTED if path.suffix == '.ts' else _USUAL}"
     )
 
 
@@ -129,6 +135,17 @@ def _seconds(compute: Computes, call: Sequence[Tensor]) -> float:
     started = perf_counter()
     compute(*call)
     return perf_counter() - started
+
+
+def _another_way(from_model: Distance, ops: int) -> list[str]:
+    """Say that a model of floats computes something else in torch than what was written."""
+    if ops or from_model.relative <= TOLERANCE:
+        return []
+    return [
+        f"the model in torch gives something else, by {from_model.relative:.2%}: it has a way of"
+        " its own in eval mode that no file has (`nn.TransformerEncoder` gives zeros for what is"
+        " padded)"
+    ]
 
 
 def _notes(file: Runtime, counted: int | None, ops: int) -> list[str]:

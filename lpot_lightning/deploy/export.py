@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.deploy.calls import Signature, tensors_in
 from lpot_lightning.deploy.checking import checked
+from lpot_lightning.deploy.comparing import Computes
 from lpot_lightning.deploy.exchanged import ByFile, with_file
 from lpot_lightning.deploy.exported import Checked, Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
@@ -147,12 +148,13 @@ class _Export:
         self, whole: WholeGraph, written: Written, place: Path, calls: Sequence[Sequence[Tensor]]
     ) -> Checked:
         self.say(f"checking `{self.path.name}`")
+        model = self._torch_way(whole)
         found, notes = checked(
             self._opened(written, place),
             written,
             place,
-            self._torch_way(whole),
-            [calls[0], whole.one_sample(calls[0])],
+            model,
+            [calls[0], whole.one_sample(calls[0]), *_half_sized(whole, calls[0], model)],
             ops=len(whole.program.kernels),
         )
         self.notes += notes
@@ -199,6 +201,19 @@ class _Export:
         accuracy = self.origin.judge(with_file(self.model, self.method, by_file))
         by_file.check_called()
         return accuracy
+
+
+def _half_sized(
+    whole: WholeGraph, call: Sequence[Tensor], model: Computes
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield a call of other sizes, if sizes besides the batch may be any, and the model takes it:
+    a size that the file fixes is seen in no other way."""
+    half = whole.halved(call)
+    if all(one.shape == other.shape for one, other in zip(half, call, strict=True)):
+        return
+    with suppress(Exception):  # whatever the user's code says
+        model(*half)
+        yield half
 
 
 def _method(model: nn.Module, options: ExportOptions, origin: Origin) -> str:

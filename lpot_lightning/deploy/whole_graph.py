@@ -86,10 +86,17 @@ class WholeGraph:
 
     def one_sample(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return inputs of the file cut down to one sample, as far as they have a ``batch``."""
+        return self._cut(tensors, lambda name, size: 1 if name == BATCH else size)
+
+    def halved(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return inputs of the file with half of each size that may be any and is no ``batch``."""
+        return self._cut(tensors, lambda name, size: size if name == BATCH else (size + 1) // 2)
+
+    def _cut(self, tensors: Sequence[Tensor], to: Callable[[str, int], int]) -> tuple[Tensor, ...]:
         found = []
         for tensor, one in zip(tensors, self.inputs, strict=True):
-            for dim in (dim for dim, name in one.dynamic.items() if name == BATCH):
-                tensor = tensor.narrow(dim, 0, 1)
+            for dim, name in one.dynamic.items():
+                tensor = tensor.narrow(dim, 0, to(name, tensor.shape[dim]))
             found.append(tensor)
         return tuple(found)
 

@@ -73,3 +73,10 @@ def test_nobody_to_judge(monkeypatch):
         " an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program that"
         " has quantized the model; to the `export` of a workspace give a `trainer`"
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_is_told(tmp_path):
+    script = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
+    with pytest.raises(ExportError, match="TorchScript already"):
+        export_as(script, tmp_path / "m.onnx", ExportOptions(example=torch.ones(1, 2)))

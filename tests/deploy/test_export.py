@@ -251,3 +251,64 @@ def test_pictures_of_any_size(tmp_path, name):
     file = open_file(tmp_path / name)
     for other in (torch.randn(1, 3, 1, 2), torch.randn(3, 3, 17, 9)):
         assert far(file(other)[0], answer(model, other)[0]) < 1e-5
+
+
+class Encoder(nn.Module):
+    """Leaves out what is padded, and looks at it afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, x, padded):
+        return self.layers(x, src_key_padding_mask=padded)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_a_model_that_takes_another_way_in_torch_is_told(tmp_path):
+    padded = torch.arange(6).expand(4, 6) > 3
+    call = torch.randn(4, 6, 8), padded
+    made = exported(Encoder().eval(), tmp_path / "m.onnx", example=call)
+    (note,) = made.notes
+    assert note.startswith("the model in torch gives something else, by ")
+
+
+class Counting(nn.Module):
+    """Makes a number of Python of a length."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.layer(x).sum(1) / int(x.shape[1])
+
+
+def test_a_length_that_a_file_keeps_is_seen(tmp_path):
+    x, model = torch.randn(4, 6, 3), Counting().eval()
+    sizes = {"x": {0: "batch", 1: "length"}}
+    with pytest.raises(ExportError, match=r"off by .*int\(x.shape\[1\]\).*export to `.pt2`"):
+        exported(model, tmp_path / "m.ts", example=x, dynamic=sizes)
+    exported(model, tmp_path / "m.pt2", example=x, dynamic=sizes)
+    assert files(tmp_path) == ["m.pt2"]
+
+
+class Positions(nn.Module):
+    """Knows a few positions, as a BERT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(9, 3)
+        self.register_buffer("ids", torch.arange(9).expand(1, 9))
+
+    def forward(self, x):
+        return x + self.table(self.ids[:, : x.shape[1]])
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_a_length_may_have_an_end(tmp_path, name):
+    model, x = Positions().eval(), torch.randn(4, 6, 3)
+    exported(model, tmp_path / name, example=x, dynamic={"x": {0: "batch", 1: "length"}})
+    other = torch.randn(2, 9, 3)
+    assert far(open_file(tmp_path / name)(other)[0], answer(model, other)[0]) < 1e-5
