@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -270,10 +271,12 @@ def _word(key: Any) -> str:
 
 
 def _unique(names: Iterator[str], taken: Collection[str] = ()) -> Iterator[str]:
-    seen = dict.fromkeys(taken, 0)
+    seen = set(taken)
     for name in names:
-        number = seen[name] = seen.get(name, -1) + 1
-        yield name if number == 0 else f"{name}_{number}"
+        free = (f"{name}_{number}" if number else name for number in itertools.count())
+        chosen = next(one for one in free if one not in seen)
+        seen.add(chosen)
+        yield chosen
 
 
 def _chosen(what: str, names: Sequence[str] | None, own: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lpot_lightning.deploy.calls import own
 from lpot_lightning.deploy.comparing import TOLERANCE, Computes, Distance, distance, tolerance
 from lpot_lightning.deploy.exported import Checked
-from lpot_lightning.deploy.onnx.faults import first_fault
+from lpot_lightning.deploy.onnx.faults import first_fault, other_tensor
 from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.writing import Written
 from lpot_lightning.errors import ExportError
@@ -46,6 +46,7 @@ def checked(
     Raises:
         ExportError: if it is too far; the error names the first op that differs.
     """
+    _check_tensors(written)
     (far, from_model), *_ = [_compared(file, written, path, model, call) for call in calls]
     ms, speedup = _in_turns(model, file, own(calls[0]))
     counted = file.int8_ops()
@@ -60,6 +61,16 @@ def checked(
         ms=ms,
         speedup=speedup,
     ), [*_notes(file, counted, ops), *_another_way(from_model, ops)]
+
+
+def _check_tensors(written: Written) -> None:
+    """Raise an ``ExportError`` if a file does not hold what was written: that may do little to the
+    answers that are compared."""
+    if written.onnx is None or written.placed is None:
+        return
+    wrong = other_tensor(written.onnx, written.placed)
+    if wrong is not None:
+        raise ExportError(f"the file is damaged: {wrong}; nothing was left: export it again")
 
 
 def _compared(
@@ -108,7 +119,9 @@ def _judge(
         told = f"is off by {far.relative:.2%}, {most:.2%} is let pass"
     else:
         told = f"gives another answer for {far.decided:.2%} of the samples, where that is clear"
-    why = "" if written.placed is None else first_fault(path, written.placed, call, written.runtime)
+    why = ""
+    if written.onnx is not None and written.placed is not None:
+        why = first_fault(written.onnx, written.placed, call, written.runtime)
     raise ExportError(
         f"the file {told}, in {name}{f': {why}' if why else ''}; nothing was left."
         f" {_SCRIPTED if path.suffix == '.ts' else _USUAL}"

@@ -262,7 +262,8 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 def _into_place(written: Path, path: Path) -> int:
     """Move a finished file, and what lies beside it, to its place; return the bytes of all."""
-    files = sorted(written.parent.iterdir(), key=lambda one: one == written)
+    files = [one for one in written.parent.iterdir() if one.is_file()]
+    files.sort(key=lambda one: one == written)
     size = sum(one.stat().st_size for one in files)
     try:
         for one in files:

@@ -35,6 +35,7 @@ class Written:
         computes: what it should give, in torch; ``None``: what the model gives.
         placed: the program as it was written, where that has pairs.
         near: a program with pairs that computes nearly the same, where the file is not to be equal.
+        onnx: the ONNX file that it is, or was made of; its folder goes when the export is over.
         exact: whether it is to give the same bits.
         notes: what there is to say.
     """
@@ -44,6 +45,7 @@ class Written:
     computes: Callable[..., Sequence[Tensor]] | None = None
     placed: Placed | None = None
     near: Placed | None = None
+    onnx: Path | None = None
     exact: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -85,7 +87,14 @@ def _onnx(
     write_file(path, content)
     runtime = target if find_spec(target) is not None else _other(target)
     notes = [] if runtime == target else [f"`{target}` is not installed here: run by `{runtime}`"]
-    return Written(target=target, runtime=runtime, computes=made.computes, placed=made, notes=notes)
+    return Written(
+        target=target,
+        runtime=runtime,
+        computes=made.computes,
+        placed=made,
+        onnx=path,
+        notes=notes,
+    )
 
 
 def _runs(target: str, other: str) -> bool:
@@ -107,17 +116,17 @@ def _openvino(
     openvino = package("openvino", "openvino")
     made = placed(whole, OPENVINO, calls)
     content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
-    between = path.with_suffix(".onnx")
+    between = path.parent / "between" / "model.onnx"
+    between.parent.mkdir()
     write_file(between, content)
     try:
-        openvino.save_model(
-            openvino.Core().read_model(str(between)), str(path), compress_to_fp16=False
-        )
+        model = openvino.Core().read_model(str(between))
+        openvino.save_model(model, str(path), compress_to_fp16=False)
     except Exception as error:  # whatever OpenVINO says
         raise ExportError(f"OpenVINO cannot take the model: {in_one_line(error, 300)}") from error
-    finally:
-        between.unlink(missing_ok=True)
-    return Written(target=OPENVINO, runtime=OPENVINO, computes=made.computes, placed=made)
+    return Written(
+        target=OPENVINO, runtime=OPENVINO, computes=made.computes, placed=made, onnx=between
+    )
 
 
 def _pt2(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:

@@ -29,37 +29,42 @@ def first_fault(path: Path, placed: Placed, call: Sequence[Tensor], runtime: str
         call: inputs of the file, for which it does.
         runtime: that computes it.
     """
-    import onnx
-
-    model = onnx.load(str(path))
-    wrong = _other_tensor(model, placed)
+    wrong = other_tensor(path, placed)
     if wrong is not None:
         return wrong
-    return _other_result(path, model, placed, call, runtime)
+    return _other_result(path, placed, call, runtime)
+
+
+def other_tensor(path: Path, placed: Placed) -> str | None:
+    """Return which tensor of a file is not what was written, ``None`` if all are; for people."""
+    import onnx
+
+    return _other_tensor(onnx.load(str(path)), placed)
 
 
 def _other_tensor(model: Any, placed: Placed) -> str | None:
-    """Return which tensor of the file is another one, of the first op that has one."""
+    """Return which tensor of an int8 op is another one, of the first op that has one.
+
+    Those of floats the exporter may have folded into each other.
+    """
     from onnx import numpy_helper
 
     held = {one.name: one for one in model.graph.initializer}
     for name, tensor in nn.Module.state_dict(placed.module).items():
-        there = held.get(name)
-        if there is None:
+        module, _, what = name.partition(".")
+        if name not in held or module not in placed.ops:
             continue
-        found = torch.from_numpy(numpy_helper.to_array(there).copy())
+        found = torch.from_numpy(numpy_helper.to_array(held[name]).copy())
         if found.shape != tensor.shape or not torch.equal(found, tensor):
-            module, _, what = name.partition(".")
-            return f"`{what or name}` of `{placed.ops.get(module, module)}` is not what was written"
+            return f"`{what}` of `{placed.ops[module]}` is not what was written"
     return None
 
 
-def _other_result(
-    path: Path, model: Any, placed: Placed, call: Sequence[Tensor], runtime: str
-) -> str:
+def _other_result(path: Path, placed: Placed, call: Sequence[Tensor], runtime: str) -> str:
     """Return of which op the result differs first, when the file shows all of them."""
     import onnx
 
+    model = onnx.load(str(path))
     shown = _results_of(model)
     known = {one.name for one in model.graph.output}
     names = [name for name in shown.values() if name not in known]
