@@ -36,7 +36,7 @@ class Written:
         placed: the program as it was written, where that has pairs.
         near: a program with pairs that computes nearly the same, where the file is not to be equal.
         onnx: the ONNX file that it is, or was made of; its folder goes when the export is over.
-        exact: whether it is to give the same bits.
+        exact: whether it is to give the same bits, but for last ones of floats.
         notes: what there is to say.
     """
 
