@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lpot_lightning.deploy.export import export_model
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
@@ -44,6 +43,9 @@ def export_as(
     place = expanded(path)
     check_installed(form_of(Path(place)), options)
     check_origin(model, options, origin)
+    # torch's exporters take long to import, and who exports nothing is not to wait for them
+    from lpot_lightning.deploy.export import export_model
+
     try:
         return export_model(model, place, options, origin, say)
     except LpotError:

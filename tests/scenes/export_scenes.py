@@ -64,5 +64,5 @@ class MadeUpExports:
 def made_up(patch: pytest.MonkeyPatch, fails: str = "") -> MadeUpExports:
     """Let exports be made up, and every package be there."""
     exports = MadeUpExports(ExportError(fails) if fails else None)
-    patch.setattr("lpot_lightning.deploy.asking.export_model", exports)
+    patch.setattr("lpot_lightning.deploy.export.export_model", exports)
     return exports

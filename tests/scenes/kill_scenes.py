@@ -116,7 +116,7 @@ def told(result: TuningResult) -> dict[str, Any]:
         for one in result.trials
     ]
     left_out = {"trials", "held", "speedup", "speedup_spread", "workspace", "criterion"}
-    left_out |= {"sensitivities", "repairs", "op_times", "not_paying"}
+    left_out |= {"sensitivities", "repairs", "op_times", "not_paying", "origin"}
     fields = [one.name for one in dataclasses.fields(result) if one.name not in left_out]
     state = result.model(torch.linspace(-3, 3, WIDTH).expand(2, -1))
     shown = {name: getattr(result, name) for name in fields}
