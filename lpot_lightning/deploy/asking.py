@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
-from lpot_lightning.deploy.origin import UNKNOWN, Origin
+from lpot_lightning.deploy.origin import UNKNOWN, Origin, check_origin
 from lpot_lightning.deploy.requirements import check_installed
 from lpot_lightning.errors import ExportError, LpotError, in_short
 from lpot_lightning.machine.files import expanded, open_folder
@@ -75,22 +74,3 @@ def export_each(
         found.append(export_as(model, path, options, origin, say))
         say(f"\n{found[-1].table()}")
     return tuple(found)
-
-
-def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> None:
-    """Raise an ``ExportError`` if there is nothing to call ``model`` with, or nobody to ask."""
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ExportError(
-            "what is exported is TorchScript already: give the module that it was made of"
-        )
-    if options.example is None and not origin.calls:
-        raise ExportError(
-            f"nobody knows what `{type(model).__name__}` is called with: give an `example`, a"
-            " tensor, a tuple of arguments or a mapping of keyword arguments"
-        )
-    if options.judge and origin.judge is None:
-        raise ExportError(
-            "`judge` takes the metric of your own validation, and there is nobody to ask for it:"
-            " use an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program"
-            " that has quantized the model; to the `export` of a workspace give a `trainer`"
-        )

@@ -20,7 +20,7 @@ from lpot_lightning.deploy.comparing import Computes
 from lpot_lightning.deploy.exchanged import ByFile, with_file
 from lpot_lightning.deploy.exported import Checked, Exported
 from lpot_lightning.deploy.options import ExportOptions, form_of
-from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin
+from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin, check_origin
 from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
@@ -50,6 +50,7 @@ def export_model(
         ExportError: if the model cannot be written in this form, or the file computes something
             else. Nothing is left at ``path`` then that was not there before.
     """
+    check_origin(model, options, origin)
     one = _Export(model, Path(path), options, origin, say)
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):  # a model may draw random numbers
         return one.go()
@@ -73,7 +74,7 @@ class _Export:
         self.model, self.path, self.options, self.origin = model, path, options, origin
         self.say = say
         self.form = form_of(path)
-        self.method = _method(model, options, origin)
+        self.method = _method(options, origin)
         self.notes: list[str] = []
 
     def go(self) -> Exported:
@@ -169,9 +170,8 @@ class _Export:
         try:
             return open_file(place, runtime=written.runtime)
         except ArtifactError as error:
-            told = str(error).replace(f"{place.parent}{os.sep}", "")
             raise ExportError(
-                f"`{self.path.name}` was written, and {told}; nothing was left: export it for"
+                f"`{self.path.name}` was written, and {error}; nothing was left: export it for"
                 " another runtime by `target`, or to another form"
             ) from error
 
@@ -191,11 +191,7 @@ class _Export:
         return compute
 
     def _judged(self, whole: WholeGraph, written: Written, place: Path) -> float:
-        if self.origin.judge is None:
-            raise ExportError(
-                "`judge` takes the metric of the validation loop, and there is none to ask: export"
-                " in a fit, by an `ExportCallback`, or the result of one"
-            )
+        assert self.origin.judge is not None  # `check_origin` has looked
         self.say(f"judging `{self.path.name}` by `{self.origin.monitor}`")
         by_file = ByFile(whole, self._opened(written, place))
         accuracy = self.origin.judge(with_file(self.model, self.method, by_file))
@@ -216,7 +212,7 @@ def _half_sized(
         yield half
 
 
-def _method(model: nn.Module, options: ExportOptions, origin: Origin) -> str:
+def _method(options: ExportOptions, origin: Origin) -> str:
     """Return what is exported: what is asked for, or what the validation step calls."""
     if options.method is not None:
         return "" if options.method == "forward" else options.method
@@ -256,19 +252,45 @@ def _unfinished(path: Path) -> Iterator[Path]:
         raise ExportError(f"cannot write `{path}`: {error.strerror or error}") from error
     try:
         yield Path(folder) / path.name
+    except (ArtifactError, ExportError) as error:  # they name a file that nobody gets to see
+        told = str(error).replace(folder, str(path.parent))
+        raise ExportError(told) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _into_place(written: Path, path: Path) -> int:
-    """Move a finished file, and what lies beside it, to its place; return the bytes of all."""
+    """Move a finished file, and what lies beside it, to its place; return the bytes of all.
+
+    Two files cannot be exchanged at once: those from before are moved into the unfinished folder,
+    where a kill leaves them. So no file is ever beside one that belongs to another.
+    """
     files = [one for one in written.parent.iterdir() if one.is_file()]
     files.sort(key=lambda one: one == written)
     size = sum(one.stat().st_size for one in files)
+    before = written.parent / "before"
     try:
+        if len(files) > 1:
+            before.mkdir()
+            _move([path.with_name(one.name) for one in reversed(files)], before)
         for one in files:
-            os.replace(one, path.with_name(one.name))
-        sync_folder(path.parent)
+            _sync(one)
+        _move(files, path.parent)
     except OSError as error:
+        with suppress(OSError):  # the first one is told
+            _move(sorted(before.iterdir()) if before.is_dir() else [], path.parent)
         raise ExportError(f"cannot write `{path}`: {error.strerror or error}") from error
+    sync_folder(path.parent)
     return size
+
+
+def _move(files: Sequence[Path], folder: Path) -> None:
+    for one in files:
+        if one.exists():
+            os.replace(one, folder / one.name)
+
+
+def _sync(file: Path) -> None:
+    """Let a runtime's own writer have written it for good."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())

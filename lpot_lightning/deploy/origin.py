@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from lpot_lightning.data.batches import Call as Call
+from lpot_lightning.deploy.options import ExportOptions
+from lpot_lightning.errors import ExportError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +40,22 @@ class Origin:
 
 
 UNKNOWN = Origin()
+
+
+def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> None:
+    """Raise an ``ExportError`` if there is nothing to call ``model`` with, or nobody to ask."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExportError(
+            "what is exported is TorchScript already: give the module that it was made of"
+        )
+    if options.example is None and not origin.calls:
+        raise ExportError(
+            f"nobody knows what `{type(model).__name__}` is called with: give an `example`, a"
+            " tensor, a tuple of arguments or a mapping of keyword arguments"
+        )
+    if options.judge and origin.judge is None:
+        raise ExportError(
+            "`judge` takes the metric of your own validation, and there is nobody to ask for it:"
+            " use an `ExportCallback` in the fit, or `result.export(…, judge=True)` in the program"
+            " that has quantized the model; to the `export` of a workspace give a `trainer`"
+        )

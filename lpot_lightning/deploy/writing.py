@@ -82,9 +82,7 @@ def _onnx(
     calls: Sequence[Sequence[Tensor]],
 ) -> Written:
     target = options.target or (ONNXRUNTIME if _runs(ONNXRUNTIME, OPENVINO) else OPENVINO)
-    made = placed(whole, target, calls)
-    content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
-    write_file(path, content)
+    made = _paired(whole, target, path, options, calls)
     runtime = target if find_spec(target) is not None else _other(target)
     notes = [] if runtime == target else [f"`{target}` is not installed here: run by `{runtime}`"]
     return Written(
@@ -95,6 +93,20 @@ def _onnx(
         onnx=path,
         notes=notes,
     )
+
+
+def _paired(
+    whole: WholeGraph,
+    target: str,
+    path: Path,
+    options: ExportOptions,
+    calls: Sequence[Sequence[Tensor]],
+) -> Placed:
+    """Write ONNX with pairs for a runtime, and return what it was made of."""
+    made = placed(whole, target, calls)
+    content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
+    write_file(path, content)
+    return made
 
 
 def _runs(target: str, other: str) -> bool:
@@ -114,11 +126,9 @@ def _openvino(
     calls: Sequence[Sequence[Tensor]],
 ) -> Written:
     openvino = package("openvino", "openvino")
-    made = placed(whole, OPENVINO, calls)
-    content = onnx_model(made.module, whole.inputs, whole.given.names, made.ops, options.opset)
     between = path.parent / "between" / "model.onnx"
     between.parent.mkdir()
-    write_file(between, content)
+    made = _paired(whole, OPENVINO, between, options, calls)
     try:
         model = openvino.Core().read_model(str(between))
         openvino.save_model(model, str(path), compress_to_fp16=False)

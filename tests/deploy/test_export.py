@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -10,11 +13,11 @@ from int8_scenes import state_of
 from onnx import numpy_helper
 from torch import nn
 
-from lpot_lightning.deploy import writing
+from lpot_lightning.deploy import export, writing
 from lpot_lightning.deploy.options import ExportOptions
 from lpot_lightning.deploy.origin import Call
 from lpot_lightning.deploy.running.runtimes import open_file
-from lpot_lightning.errors import ConfError, ExportError
+from lpot_lightning.errors import ArtifactError, ConfError, ExportError
 
 
 def files(folder):
@@ -153,6 +156,36 @@ def test_a_place_that_cannot_be_written_is_told_first(tmp_path):
         exported(small_int8(), tmp_path / "m.onnx")
 
 
+def test_a_disk_that_is_full_is_told_without_names_of_ours(tmp_path, monkeypatch):
+    def full(path, content):
+        raise ArtifactError(f"cannot write `{path}`: No space left on device")
+
+    (tmp_path / "m.onnx").write_text("the one before")
+    monkeypatch.setattr(writing, "write_file", full)
+    with pytest.raises(ExportError, match=f"^cannot write `{tmp_path}/m.onnx`: No space"):
+        exported(small_int8(), tmp_path / "m.onnx")
+    assert files(tmp_path) == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "the one before"
+
+
+def test_two_files_are_exchanged_together_or_not_at_all(tmp_path, monkeypatch):
+    for name in ("m.xml", "m.bin"):
+        (tmp_path / name).write_text("the one before")
+    replace = os.replace
+
+    def fails_once(one, other):
+        if Path(one).name == "m.xml" and Path(one).parent.name.startswith(".lpot-"):
+            raise OSError(28, "No space left on device")
+        replace(one, other)
+
+    monkeypatch.setattr(export.os, "replace", fails_once)
+    with pytest.raises(ExportError, match="cannot write .*No space left"):
+        exported(small_int8(), tmp_path / "m.xml", check=False)
+    assert {name: (tmp_path / name).read_text() for name in files(tmp_path)} == dict.fromkeys(
+        ("m.bin", "m.xml"), "the one before"
+    )
+
+
 def test_another_ending_is_told(tmp_path):
     with pytest.raises(ConfError, match=r"ends in no form.*Did you mean `.onnx`\?"):
         exported(small_int8(), tmp_path / "m.onx")
@@ -195,7 +228,7 @@ def test_a_judge_that_does_not_ask_the_file_is_told(tmp_path):
 
 
 def test_nobody_to_judge_is_told(tmp_path):
-    with pytest.raises(ExportError, match="there is none to ask"):
+    with pytest.raises(ExportError, match="there is nobody to ask for it"):
         exported(small_int8(), tmp_path / "m.pt2", judge=True)
 
 
