@@ -35,7 +35,7 @@ DROPS = (0.02, 0.05, 0.2)
 NOISES = (0.0, 0.5, 1.0, 2.0, math.inf)
 MODELS = {50: 100, 150: 100, 500: 10}
 FEW = {50: 10, 150: 3, 500: 1}  # LPOT's strategies take hundreds of trials
-INT8 = OpConfig(TensorConfig("int8"), TensorConfig("int8"))
+INT8 = OpConfig(TensorConfig(dtype="int8"), TensorConfig(dtype="int8"))
 
 
 class MadeUp:

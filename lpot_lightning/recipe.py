@@ -6,29 +6,65 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from lpot_lightning.errors import ConfError, quoted
 
-DTYPES = ("int8", "uint8", "fp32")
-SCHEMES = ("sym", "asym", "asym_float", "placeholder")
-GRANULARITIES = ("per_tensor", "per_channel")
+DTYPES = ("int8", "uint8", "bf16", "fp32")
+PLACEHOLDER = "placeholder"
+SCHEMES = ("sym", "asym", "asym_float", PLACEHOLDER)
+GRANULARITIES = ("per_tensor", "per_channel", "per_group", "per_token")
+QUANT_MODES = STATIC, DYNAMIC = ("static", "dynamic")
+GROUP_SIZES = (32, 64, 128)
 TRAINED = "trained"
 ALGORITHMS = ("minmax", "kl", "percentile", TRAINED)
 CORRECTIONS = ("cross_layer_equalization", "weight_correction", "fast_bias_correction")
 """What may be done to an op's fp32 weights before they are rounded, in the order of doing."""
 
 
-@dataclass(frozen=True)
+class Rung(Enum):
+    """What an op computes in: the ladder that a search goes down, op by op."""
+
+    STATIC = "int8"
+    """Weights and activations are int8, with ranges that a calibration or a training found."""
+    DYNAMIC = "dynamic int8"
+    """Weights and activations are int8; each row of an activation has a range of its own, found
+    when it comes."""
+    WEIGHT_ONLY = "weight-only int8"
+    """Weights are kept as int8; they are made floats to compute with."""
+    BF16 = "bf16"
+    """Weights and activations are bfloat16."""
+    FP32 = "fp32"
+    """What it was."""
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether weights are int8."""
+        return self.bits == 8
+
+    @property
+    def bits(self) -> int:
+        """Of a weight."""
+        return {Rung.BF16: 16, Rung.FP32: 32}.get(self, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TensorConfig:
     """How one tensor of an op, its activation or its weight, is held.
 
     Args:
-        dtype: ``"int8"``, ``"uint8"`` or ``"fp32"``; with ``"fp32"`` the other fields are ``None``.
+        dtype: ``"int8"``, ``"uint8"``, ``"bf16"`` or ``"fp32"``; with the last two the other fields
+            are ``None``.
         scheme: ``"sym"``, ``"asym"``, ``"asym_float"`` or ``"placeholder"``.
-        granularity: ``"per_tensor"`` or ``"per_channel"``.
+        granularity: what has a scale of its own: ``"per_tensor"`` all of it, ``"per_channel"`` each
+            output of a weight, ``"per_group"`` each ``group_size`` inputs of each of them,
+            ``"per_token"`` each row of an activation.
         algorithm: how the range is found: LPOT's ``"minmax"`` or ``"kl"``, ``"percentile"``, or
             ``"trained"`` for one that was learned in a training for int8.
+        quant_mode: of an activation: ``"dynamic"`` finds its range when it comes; ``None`` is
+            LPOT's ``"static"``.
+        group_size: of ``"per_group"``, of ``GROUP_SIZES``.
 
     Raises:
         ConfError: if a field holds something else.
@@ -38,19 +74,22 @@ class TensorConfig:
     scheme: str | None = None
     granularity: str | None = None
     algorithm: str | None = None
+    quant_mode: str | None = None
+    group_size: int | None = None
 
     def __post_init__(self) -> None:
         _check("dtype", self.dtype, DTYPES)
-        for name, allowed in (
-            ("scheme", SCHEMES),
-            ("granularity", GRANULARITIES),
-            ("algorithm", ALGORITHMS),
-        ):
+        for name, allowed in _ALLOWED.items():
             value = getattr(self, name)
             if value is not None:
                 _check(name, value, allowed)
+        if (self.granularity == "per_group") != (self.group_size is not None):
+            raise ConfError(
+                f"`granularity` is `{self.granularity}` and `group_size` is `{self.group_size}`;"
+                " allowed: both `per_group` and a size, or none of them"
+            )
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields that are given."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
@@ -79,9 +118,22 @@ class OpConfig:
         object.__setattr__(self, "corrections", in_order)
 
     @property
+    def rung(self) -> Rung:
+        """Which rung of the ladder it is; that of tables, whose input are ids, is weight-only."""
+        activation, weight = self.activation, self.weight
+        if activation.scheme == PLACEHOLDER:
+            return Rung.WEIGHT_ONLY
+        if activation.dtype == "bf16":
+            return Rung.BF16
+        if activation.dtype == "fp32":
+            kept = weight is not None and weight.dtype in ("int8", "uint8")
+            return Rung.WEIGHT_ONLY if kept else Rung.FP32
+        return Rung.DYNAMIC if activation.quant_mode == DYNAMIC else Rung.STATIC
+
+    @property
     def is_fp32(self) -> bool:
-        """Whether the op stays in floating point."""
-        return self.activation.dtype == "fp32"
+        """Whether the op stays what it was."""
+        return self.rung is Rung.FP32
 
     @property
     def is_trained(self) -> bool:
@@ -134,9 +186,18 @@ class Op:
     corrections: tuple[str, ...] = ()
 
     @property
-    def int8_configs(self) -> tuple[OpConfig, ...]:
+    def reduced_configs(self) -> tuple[OpConfig, ...]:
         """The choices that are not fp32."""
         return tuple(config for config in self.configs if not config.is_fp32)
+
+    @property
+    def int8_configs(self) -> tuple[OpConfig, ...]:
+        """The choices with int8 weights."""
+        return tuple(config for config in self.configs if config.rung.is_int8)
+
+    def settings_of(self, rung: Rung) -> tuple[OpConfig, ...]:
+        """Return the choices on one rung."""
+        return tuple(config for config in self.configs if config.rung is rung)
 
     @property
     def may_fall_back(self) -> bool:
@@ -167,13 +228,22 @@ class Recipe:
 
     @property
     def fp32_ops(self) -> tuple[str, ...]:
-        """Names of the ops that stay in floating point."""
-        return tuple(name for name, config in self.ops if config.is_fp32)
+        """Names of the ops that stay in fp32."""
+        return self.on(Rung.FP32)
 
     @property
     def int8_ops(self) -> tuple[str, ...]:
-        """Names of the ops that become int8."""
+        """Names of the ops whose weights become int8, on whatever rung."""
+        return tuple(name for name, config in self.ops if config.rung.is_int8)
+
+    @property
+    def reduced_ops(self) -> tuple[str, ...]:
+        """Names of the ops that do not stay in fp32."""
         return tuple(name for name, config in self.ops if not config.is_fp32)
+
+    def on(self, rung: Rung) -> tuple[str, ...]:
+        """Return the names of the ops on one rung."""
+        return tuple(name for name, config in self.ops if config.rung is rung)
 
     def with_fp32(self, names: Iterable[str]) -> Recipe:
         """Return a copy in which ``names`` stay in floating point."""
@@ -200,16 +270,42 @@ class Recipe:
         return cls(tuple((str(name), OpConfig.from_dict(op)) for name, op in plain.items()))
 
 
+def config_of(plain: Mapping[str, Any]) -> OpConfig:
+    """Return the config of an op that is described as plain values, whatever else these say.
+
+    Raises:
+        ConfError: if a field holds something that it cannot.
+
+    Example::
+
+        config_of({"activation": {"dtype": "fp32", "scale": 1.0}, "kind": "Linear"})  # FP32
+    """
+    sides = {side: plain[side] for side in ("activation", "weight") if plain.get(side) is not None}
+    known = {
+        side: {name: one[name] for name in _FIELDS if name in one} for side, one in sides.items()
+    }
+    return OpConfig.from_dict({**known, "corrections": plain.get("corrections", ())})
+
+
 def _tensor(plain: Mapping[str, Any]) -> TensorConfig:
-    unknown = set(plain) - {"dtype", "scheme", "granularity", "algorithm"}
-    if unknown or "dtype" not in plain:
-        raise ConfError(f"a tensor needs `dtype`, `scheme`, `granularity`, `algorithm`: {plain}")
+    if set(plain) - set(_FIELDS) or "dtype" not in plain:
+        raise ConfError(f"a tensor needs `dtype` and may have {quoted(_ALLOWED)}: {plain}")
     return TensorConfig(**plain)
 
 
-def _check(field: str, value: object, allowed: tuple[str, ...]) -> None:
+_ALLOWED: dict[str, tuple[object, ...]] = {
+    "scheme": SCHEMES,
+    "granularity": GRANULARITIES,
+    "algorithm": ALGORITHMS,
+    "quant_mode": QUANT_MODES,
+    "group_size": GROUP_SIZES,
+}
+_FIELDS = ("dtype", *_ALLOWED)
+
+
+def _check(field: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
         raise ConfError(f"`{field}` is `{value}`; allowed: {quoted(allowed)}")
 
 
-FP32 = OpConfig(TensorConfig("fp32"))
+FP32 = OpConfig(TensorConfig(dtype="fp32"))

@@ -9,10 +9,12 @@ from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
 
 INT8 = OpConfig(
-    TensorConfig("uint8", "asym", "per_tensor", "kl"),
-    TensorConfig("int8", "sym", "per_channel", "minmax"),
+    TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="kl"),
+    TensorConfig(dtype="int8", scheme="sym", granularity="per_channel", algorithm="minmax"),
 )
-ADD = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "minmax"))
+ADD = OpConfig(
+    TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="minmax")
+)
 RECIPE = Recipe.of({"net.conv": INT8, "net.fc": FP32, "net#add_0": ADD})
 
 
@@ -52,7 +54,7 @@ def test_the_key_is_equal_exactly_for_equal_choices():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dtype": "int4"}, "`dtype` is `int4`; allowed: `int8`, `uint8`, `fp32`"),
+        ({"dtype": "int4"}, "`dtype` is `int4`; allowed: `int8`, `uint8`, `bf16`, `fp32`"),
         ({"dtype": "int8", "scheme": "odd"}, "`scheme` is `odd`"),
         ({"dtype": "int8", "granularity": "per_group"}, "`granularity` is `per_group`"),
         ({"dtype": "int8", "algorithm": "mse"}, "`algorithm` is `mse`; allowed: `minmax`, `kl`"),

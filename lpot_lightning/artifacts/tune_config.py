@@ -17,6 +17,7 @@ from lpot_lightning.machine.files import read_file
 from lpot_lightning.machine.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import check_backend
+from lpot_lightning.recipe import Rung, config_of
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.version import VERSION
 
@@ -40,7 +41,7 @@ _PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": di
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _NOT_SEALED = ("sha256", "content", "with_file")
 """Of ``weights``: the hash of the file, and the seals themselves."""
-RUNGS = {"int8": (8,), "fp32": (32,)}
+RUNGS = {one.value: (one.bits,) for one in Rung}
 """What an op can be, from the fastest to the slowest, and in how many bits."""
 PRUNING = "pruning"
 """The ``approach`` of a model that was pruned and is still fp32."""
@@ -82,8 +83,8 @@ def with_rungs(ops: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _rung_of(op: Mapping[str, Any]) -> dict[str, Any]:
-    rung = "fp32" if op["activation"].get("dtype") == "fp32" else "int8"
-    return {"rung": rung, "bits": RUNGS[rung][0]}
+    rung = config_of(op).rung
+    return {"rung": rung.value, "bits": rung.bits}
 
 
 def read_configure(path: Path) -> dict[str, Any]:

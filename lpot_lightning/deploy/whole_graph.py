@@ -22,8 +22,9 @@ from lpot_lightning.module.copying import copy_of
 from lpot_lightning.module.fast_path import ways_around
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.own_code import forget, with_own_code
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 
 _FIXED: dict[str, Any] = {
     "assume_static_by_default": True,

@@ -15,13 +15,13 @@ from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.functions.owners import UNSEEN
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_clock import StepTimes
 from lpot_lightning.quantization.op_errors import OpErrors
 from lpot_lightning.quantization.op_forms import OpForms, as_they_are, kind
 from lpot_lightning.quantization.op_profile import OpProfile, profile_of
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward
 from lpot_lightning.quantization.step_clock import step_times
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
@@ -156,8 +156,8 @@ class PreparedLayers:
         """
         configs = recipe.as_mapping()
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
-        int8 = [op for op in recipe.int8_ops if op not in found]
-        forms = {op: self._forms.kept(op, configs[op]) for op in int8}
+        reduced = [op for op in recipe.reduced_ops if op not in found]
+        forms = {op: self._forms.kept(op, configs[op]) for op in reduced}
         return found | self._seen.owners.chosen(forms, as_they_are(recipe))  # type: ignore[arg-type]
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.errors import ArtifactError, QuantizationError
+from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
@@ -24,18 +24,16 @@ from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.proof import saturates, usual_shapes, wrong_kernel
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.layers import PreparedLayers
+from lpot_lightning.quantization.op_forms import group_size_of
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import (
-    LayerForward,
-    kind_of,
-    unfilled,
-    with_trained_grid,
-)
+from lpot_lightning.quantization.quantized_layer import TABLES, kind_of, unfilled, with_trained_grid
+from lpot_lightning.quantization.rungs import LayerForm, on_rung
 from lpot_lightning.quantization.training.converted import converted
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
-from lpot_lightning.recipe import DTYPES, TRAINED, Recipe
+from lpot_lightning.recipe import PLACEHOLDER, OpConfig, Recipe, Rung, config_of
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
@@ -158,22 +156,17 @@ class OnednnBackend:
         """Return the int8 layers of the tune config, to be filled with tensors."""
         found, functions = {}, {}
         for path, op in described["op"].items():
-            if op["activation"].get("dtype") not in DTYPES:
-                raise ArtifactError(f"op `{path}` of the tune config has no `dtype` of {DTYPES}")
-            if op["activation"]["dtype"] == "fp32":
+            config = _config_of(path, op)
+            if config.is_fp32:
                 continue
             if "function" in op:
                 functions[path] = op, _grid_of(path, op, described)
                 continue
             layer = _layer_at(model, path)
+            form = _unfilled(layer, config, op, _grid_of(path, op, described), _high(described))
             gone = tuple(op.get("gone", ()))
-            int8 = unfilled(
-                layer, _grid_of(path, op, described), factors=factors_to_fill(op, layer)
-            )
-            if op["activation"].get("algorithm") == TRAINED:
-                int8 = with_trained_grid(int8)
-            found[path] = StandIn(int8, gone=gone, forward=LayerForward(layer, int8))
-        return found | rebuilt(model, functions)
+            found[path] = StandIn(form, gone=gone, forward=LayerForward(layer, form))
+        return found | rebuilt(model, functions, high=_high(described))
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state, but for weights that their int8 forms stand for."""
@@ -294,12 +287,42 @@ def _layer_at(model: nn.Module, path: str) -> nn.Module:
     return layer
 
 
+def _config_of(path: str, op: Mapping[str, Any]) -> OpConfig:
+    try:
+        found = config_of(op)
+    except (ConfError, TypeError, ValueError) as error:  # the last two of what is no text
+        raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
+    said = op.get("rung", found.rung.value)
+    is_table = (
+        found.activation.scheme == PLACEHOLDER
+    )  # whose rung was `int8` before there were more
+    if said != found.rung.value and not is_table:
+        raise ArtifactError(f"op `{path}` of the tune config is said to be `{said}`, and is not")
+    return found
+
+
+def _unfilled(
+    layer: nn.Module, config: OpConfig, op: Mapping[str, Any], x: Grid | None, high: int
+) -> LayerForm:
+    """Return what computes for a layer, for tensors of a file."""
+    if config.rung is not Rung.STATIC and not isinstance(layer, TABLES):
+        return on_rung(layer, config, high=high, empty=True)
+    factors, size = factors_to_fill(op, layer), group_size_of(config)
+    form = unfilled(layer, x, factors=factors, group_size=size)
+    return with_trained_grid(form) if config.is_trained else form
+
+
+def _high(described: Mapping[str, Any]) -> int:
+    """Return the greatest integer of activations."""
+    return 127 if described["reduce_range"] else 255
+
+
 def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
     activation = op["activation"]
     if "scale" not in activation:
         return None
-    high = 127 if described["reduce_range"] else 255
     try:
-        return Grid(float(activation["scale"]), int(activation["zero_point"]), 0, high)
+        scale, zero_point = float(activation["scale"]), int(activation["zero_point"])
+        return Grid(scale, zero_point, 0, _high(described))
     except (TypeError, ValueError, QuantizationError) as error:
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error

@@ -10,7 +10,6 @@ import torch
 from lpot_lightning.quantization.damage import RootErrors
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_forms import OpForms
-from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 from lpot_lightning.recipe import OpConfig, Recipe
 
 
@@ -34,15 +33,15 @@ class OpErrors:
         of the op's own output.
         """
         configs = recipe.as_mapping()
-        found = self._roots.of((op, *self._alone(op, configs[op])) for op in recipe.int8_ops)
-        return [(op, found[op] or self.error(recipe, [op])) for op in recipe.int8_ops]
+        found = self._roots.of((op, *self._alone(op, configs[op])) for op in recipe.reduced_ops)
+        return [(op, found[op] or self.error(recipe, [op])) for op in recipe.reduced_ops]
 
     def _alone(self, op: str, config: OpConfig) -> tuple[str, Callable[..., Any]]:
         """Return the path of the module of ``op``, and what computes for it with that in int8."""
         form = self._forms.made(op, config)
-        if op in self._seen.alone or not isinstance(form, QuantizedLayer):
+        if op in self._seen.alone:
             return op, form.forward
-        return self._seen.owners.alone(op, form)
+        return self._seen.owners.alone(op, form)  # type: ignore[arg-type]  # no table is one
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
         """Return the sum of the errors that ``ops`` make, each where it stands.

@@ -14,16 +14,16 @@ from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.quantized_layer import (
     TABLES,
-    Int8Form,
     QuantizedLayer,
     kind_of_class,
     quantized,
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
 from lpot_lightning.quantization.ranges.histogram import Histogram
+from lpot_lightning.quantization.rungs import DynamicLayer, LayerForm, on_rung
 from lpot_lightning.quantization.training.functions import FunctionSign, view_in
 from lpot_lightning.quantization.training.state import TrainedOps
-from lpot_lightning.recipe import FP32, OpConfig, Recipe
+from lpot_lightning.recipe import FP32, OpConfig, Recipe, Rung
 
 
 class OpForms:
@@ -47,7 +47,7 @@ class OpForms:
         self._for_training, self._trained = for_training, trained
         self.exact: Mapping[str, str] = {}
         self.equalizations: Mapping[str, Equalization] = {}
-        self._kept: dict[str, tuple[OpConfig, Int8Form]] = {}
+        self._kept: dict[str, tuple[OpConfig, LayerForm]] = {}
 
     def configs(self, path: str) -> tuple[OpConfig, ...]:
         """Return what a usable op can be, the first choice first."""
@@ -74,29 +74,42 @@ class OpForms:
         layer = self._seen.layers[path]
         if self._for_training or isinstance(layer.layer, TABLES):
             return None
-        config, *_ = self.configs(path)
-        made = None if config.is_fp32 else self.made(path, config)
-        if not isinstance(made, QuantizedLayer):
+        rungs = {config.rung: config for config in reversed(self.configs(path))}
+        found = (self._disproved(path, rungs.get(one)) for one in (Rung.STATIC, Rung.DYNAMIC))
+        return next((why for why in found if why), None)
+
+    def _disproved(self, path: str, config: OpConfig | None) -> str | None:
+        made = None if config is None else self.made(path, config)
+        if not isinstance(made, QuantizedLayer | DynamicLayer):
             return None
-        shapes = [one for shape in layer.shapes for one in shapes_like(made.kernel_shape(shape))]
+        seen = self._seen.layers[path].shapes
+        shapes = [one for shape in seen for one in shapes_like(made.kernel_shape(shape))]
         return wrong_kernel(made.kernel, shapes)
 
-    def kept(self, path: str, config: OpConfig) -> Int8Form:
+    def kept(self, path: str, config: OpConfig) -> LayerForm:
         """Return what computes in int8 for an op; the last one is kept, with what it has packed."""
         known = self._kept.get(path)
         if known is None or known[0] != config:
             known = self._kept[path] = config, self.made(path, config)
         return known[1]
 
-    def made(self, path: str, config: OpConfig) -> Int8Form:
+    def made(self, path: str, config: OpConfig) -> LayerForm:
         """Return what computes in int8 for an op, a new one."""
         observed, x = self._seen.layers[path], self.grid(path, config)
+        if isinstance(observed.layer, TABLES):
+            return quantized(observed.layer, None, group_size=group_size_of(config))
         if x is None:
-            return quantized(observed.layer, None)
+            return self._on_rung(path, config)
         made = corrected(observed, x, config, self._equalized(path, config))
         if isinstance(made, QuantizedLayer):
             made.kernel.exact, made.kernel.op = path in self.exact, path
             made.kernel.is_trained = config.is_trained
+        return made
+
+    def _on_rung(self, path: str, config: OpConfig) -> LayerForm:
+        made = on_rung(self._seen.layers[path].layer, config, high=2**self._bits - 1)
+        if isinstance(made, DynamicLayer):
+            made.kernel.exact, made.kernel.op = path in self.exact, path
         return made
 
     def _equalized(self, path: str, config: OpConfig) -> Equalization | None:
@@ -105,9 +118,9 @@ class OpForms:
         return self.equalizations.get(path)
 
     def grid(self, path: str, config: OpConfig) -> Grid | None:
-        """Return the grid that an op reads its input on, ``None`` for ids."""
+        """Return the grid that an op reads its input on, ``None`` where none is known before."""
         observed, asked = self._seen.layers[path], config.activation
-        if isinstance(observed.layer, TABLES):
+        if config.rung is not Rung.STATIC:
             return None
         if config.is_trained and self._trained is not None:
             return self._trained.grids[path]
@@ -166,6 +179,11 @@ class OpForms:
         if grid is not None:
             found["activation"] |= {"scale": grid.scale, "zero_point": grid.zero_point}
         return found
+
+
+def group_size_of(config: OpConfig) -> int | None:
+    """Return how many inputs of a weight have a scale of their own, ``None`` for a whole row."""
+    return None if config.weight is None else config.weight.group_size
 
 
 def as_they_are(recipe: Recipe) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import computes_otherwise
-from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
-from lpot_lightning.quantization.graph.ops import LAYER, by_itself, named
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -76,59 +74,6 @@ def unquantizable(layer: nn.Module) -> str | None:
     if not bool(weight.isfinite().all()):
         return "its weight is not finite"
     return None
-
-
-class LayerForward(NotExported):
-    """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
-
-    Graphs know it by its name, and compute what is chosen when they run.
-
-    Args:
-        layer: of a kind that ``kind_of`` knows; it holds this object, and is held by it.
-        int8: what computes for it; ``None`` lets it compute as its class does.
-    """
-
-    def __init__(self, layer: nn.Module, int8: Int8Form | None) -> None:
-        self.layer, self.int8 = layer, int8
-        self.name = named(self)
-        self._is_bag = isinstance(layer, nn.EmbeddingBag)
-        weight: Any = layer.weight
-        transposed = kind_of_class(type(layer)) == CONV1D
-        self._outputs: int = weight.shape[1 if transposed else 0]
-        self._dtype: torch.dtype = weight.dtype
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the layer's output, whatever it calls its input."""
-        if self._is_bag:  # which takes more than one tensor
-            return self._computed(*args, **kwargs)
-        (input,) = (*args, *kwargs.values())
-        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
-            refuse_export()
-            return LAYER(input, self.name)
-        return self._computed(input)
-
-    @by_itself
-    def _computed(self, *args: Any, **kwargs: Any) -> Tensor:
-        if self.int8 is not None:
-            given: Tensor = self.int8.forward(*args, **kwargs)
-        else:
-            given = type(self.layer).forward(self.layer, *args, **kwargs)
-        return given
-
-    def shaped(self, input: Tensor) -> Tensor:
-        """Return an empty tensor like the output, of which only shape and type are looked at."""
-        if isinstance(self.layer, nn.Embedding):
-            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=self._dtype)
-        if not isinstance(self.layer, CONVOLUTIONS):
-            return input.new_empty((*input.shape[:-1], self._outputs))
-        spatial = _places_after(self.layer, input.shape[-len(self.layer.stride) :])
-        batch = input.shape[: input.dim() - len(spatial) - 1]
-        return input.new_empty((*batch, self._outputs, *spatial))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Give a copy a name of its own."""
-        vars(self).update(state)
-        self.name = named(self)
 
 
 class QuantizedLayer(nn.Module):
@@ -265,6 +210,7 @@ def quantized(
     x: Grid | None,
     weight: Int8Weight | None = None,
     factors: Tensor | None = None,
+    group_size: int | None = None,
 ) -> Int8Form:
     """Return what computes in int8 for ``layer``, of a kind that ``kind_of`` knows.
 
@@ -274,6 +220,7 @@ def quantized(
             are ids.
         weight: rounded; without it, it is that of ``layer`` as it is.
         factors: one a channel of the input, that ``weight`` is multiplied by.
+        group_size: of an embedding whose rows are rounded in groups.
 
     Example::
 
@@ -281,9 +228,9 @@ def quantized(
         int8(torch.randn(2, 8))
     """
     if isinstance(layer, nn.Embedding):
-        return QuantizedEmbedding(Int8Embedding.of(layer.weight), layer.weight.dtype)
+        return QuantizedEmbedding(Int8Embedding.of(layer.weight, group_size), layer.weight.dtype)
     if isinstance(layer, nn.EmbeddingBag):
-        return QuantizedEmbeddingBag(Int8Embedding.of(layer.weight), layer)
+        return QuantizedEmbeddingBag(Int8Embedding.of(layer.weight, group_size), layer)
     assert x is not None
     if weight is None:
         weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
@@ -294,18 +241,24 @@ def quantized(
     return QuantizedLayer(Int8Linear(weight, x), factors=factors)
 
 
-def unfilled(layer: nn.Module, x: Grid | None, factors: Tensor | None = None) -> Int8Form:
+def unfilled(
+    layer: nn.Module,
+    x: Grid | None,
+    factors: Tensor | None = None,
+    group_size: int | None = None,
+) -> Int8Form:
     """Return what ``quantized`` does, for tensors of a file: those that it has hold no values.
 
     Args:
         layer: whose shapes these are.
         x: the grid of its input.
         factors: one a channel of the input.
+        group_size: of an embedding whose rows are rounded in groups.
     """
     if isinstance(layer, nn.Embedding):
-        return QuantizedEmbedding(Int8Embedding.like(layer.weight), layer.weight.dtype)
+        return QuantizedEmbedding(Int8Embedding.like(layer.weight, group_size), layer.weight.dtype)
     if isinstance(layer, nn.EmbeddingBag):
-        return QuantizedEmbeddingBag(Int8Embedding.like(layer.weight), layer)
+        return QuantizedEmbeddingBag(Int8Embedding.like(layer.weight, group_size), layer)
     weight = Int8Weight.like(weight_of(layer), bias=layer.bias is not None)
     return quantized(layer, x, weight, factors)
 
@@ -330,14 +283,3 @@ def _quantized_conv(
         return QuantizedLayer(kernel, factors=factors)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return QuantizedLayer(kernel, border, mode, factors)
-
-
-def _places_after(layer: Any, sizes: Sequence[int]) -> list[int]:
-    """Return how many places a convolution gives along each spatial dimension."""
-    border, found = layer._reversed_padding_repeated_twice, []
-    for number, size in enumerate(sizes):
-        at = 2 * (len(sizes) - 1 - number)
-        padded = size + border[at] + border[at + 1]
-        reach = layer.dilation[number] * (layer.kernel_size[number] - 1)
-        found.append((padded - reach - 1) // layer.stride[number] + 1)
-    return found

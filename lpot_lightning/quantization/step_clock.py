@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.op_clock import LayerTimes, StepTimes, noted
 from lpot_lightning.quantization.program.node_times import NodeTimes
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 from lpot_lightning.recipe import Recipe
 
 

@@ -210,7 +210,7 @@ def constant(configure, weights):
 
 
 FORGED = {
-    rung: "op `body.0` has `rung: int4`, this version has `int8`, `fp32`: update lpot_lightning",
+    rung: "op `body.0` has `rung: int4`, this version has `int8`, `dynamic int8`,",
     bits: "op `body.0` has `bits: 4`, this version has `8` for `int8`: update lpot_lightning",
     no_rung: "op `body.0` has `rung: None`",
     no_answer: "the answer of `probe.` is missing",

@@ -164,7 +164,11 @@ def test_a_training_is_behind_in_ops_lost_or_in_accuracy(
 
 def test_a_row_tells_what_rounds_as_it_was_trained() -> None:
     def config(algorithm: str) -> OpConfig:
-        return OpConfig(TensorConfig("uint8", "asym", "per_tensor", algorithm))
+        return OpConfig(
+            TensorConfig(
+                dtype="uint8", scheme="asym", granularity="per_tensor", algorithm=algorithm
+            )
+        )
 
     recipe = Recipe.of({"a": config("trained"), "b": config("kl"), "c": FP32})
     trial = Trial(number=1, recipe=recipe, score=Score.of(0.948, 1.0), replayed=False)

@@ -19,8 +19,8 @@ from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.score import Criterion, Score, TrialState
 
 INT8 = OpConfig(
-    TensorConfig("uint8", "asym", "per_tensor", "kl"),
-    TensorConfig("int8", "sym", "per_channel", "minmax"),
+    TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="kl"),
+    TensorConfig(dtype="int8", scheme="sym", granularity="per_channel", algorithm="minmax"),
 )
 RECIPE = Recipe.of({"net.0": INT8, "net.2": INT8})
 OPS = {

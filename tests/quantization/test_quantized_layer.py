@@ -8,12 +8,8 @@ import torch.nn.functional as F
 from grid_scenes import grid_over
 from torch import nn
 
-from lpot_lightning.quantization.quantized_layer import (
-    LayerForward,
-    kind_of,
-    quantized,
-    unquantizable,
-)
+from lpot_lightning.quantization.layer_forward import LayerForward
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized, unquantizable
 
 X = grid_over(-4, 4)
 

@@ -17,7 +17,9 @@ from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
-INT8 = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "kl"))
+INT8 = OpConfig(
+    TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="kl")
+)
 CAN = ("fast_bias_correction",)
 OPS = tuple(
     Op(name=name, kind="Linear", configs=(INT8, FP32), weight_bytes=4, corrections=CAN)
@@ -119,7 +121,9 @@ def test_what_was_repaired_is_taken_up_by_a_run_that_goes_on() -> None:
 
 def test_repairs_are_those_of_the_recipe_that_they_were_made_for() -> None:
     found = ranker(Made(), History(), [])
-    minmax = OpConfig(TensorConfig("uint8", "asym", "per_tensor", "minmax"))
+    minmax = OpConfig(
+        TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="minmax")
+    )
     one = found.repair(RECIPE, [Sensitivity("a", 5.0)])
     other = found.repair(RECIPE.with_configs({"c": minmax}), [Sensitivity("b", 5.0)])
     assert {repair.op for repair in found.repairs_of(one)} == {"a"}

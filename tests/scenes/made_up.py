@@ -15,8 +15,13 @@ from lpot_lightning.tuning.trial import Budget
 
 def int8(scheme="asym", algorithm="kl", weight="per_channel"):
     """Return a choice for an op with a weight; ``weight=None`` for one without."""
-    activation = TensorConfig("uint8", scheme, "per_tensor", algorithm)
-    return OpConfig(activation, weight and TensorConfig("int8", "sym", weight, "minmax"))
+    activation = TensorConfig(
+        dtype="uint8", scheme=scheme, granularity="per_tensor", algorithm=algorithm
+    )
+    return OpConfig(
+        activation,
+        weight and TensorConfig(dtype="int8", scheme="sym", granularity=weight, algorithm="minmax"),
+    )
 
 
 INT8 = int8()

@@ -13,8 +13,9 @@ from torch import Tensor, fx, nn
 from lpot_lightning.module.stand_in import StandIn, put
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
 
 
 def in_int8(

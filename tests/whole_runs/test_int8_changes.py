@@ -10,8 +10,9 @@ from torch import nn
 
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
 
 GRID = Grid(8 / 127, 63, 0, 127)
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))

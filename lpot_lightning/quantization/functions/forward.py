@@ -16,7 +16,7 @@ from lpot_lightning.quantization.graph.exporting import NotExported
 from lpot_lightning.quantization.graph.ops import named
 from lpot_lightning.quantization.graph.tracing import comes_of_inputs, is_tracing, paused
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
-from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+from lpot_lightning.quantization.rungs import WeightForm
 
 _PROBES, _SEED = 4, 1978
 _ROUNDED, _ALIKE = 0.501, 1e-3
@@ -39,7 +39,7 @@ class QuantizedFunction(nn.Module):
     sketch: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: QuantizedLayer, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, layer: WeightForm, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.layer = layer
         self.register_buffer("sketch", _sketch(weight))
@@ -70,9 +70,8 @@ class QuantizedFunction(nn.Module):
     def _rounds(self, weight: Tensor) -> bool:
         """Whether ``weight`` is what the integers stand for, as in a model that was loaded."""
         rounded = self.layer.kernel.rounded
-        scales = rounded.scales.view(-1, *[1] * (weight.dim() - 1))
         off = (weight.detach().float() - rounded.dequantize()).abs()
-        return bool((off <= _ROUNDED * scales).all())
+        return bool((off <= _ROUNDED * rounded.steps).all())
 
     def _is_bias(self, bias: Tensor) -> bool:
         own = self.bias

@@ -24,7 +24,8 @@ from lpot_lightning.quantization.functions.observed import (
     tensors_of,
 )
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
-from lpot_lightning.quantization.quantized_layer import TABLES, QuantizedLayer, kind_of
+from lpot_lightning.quantization.quantized_layer import TABLES, kind_of
+from lpot_lightning.quantization.rungs import WeightForm
 
 UNSEEN = "saw no calibration data"
 SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
@@ -142,7 +143,7 @@ class Owners:
         return found
 
     def chosen(
-        self, forms: Mapping[str, QuantizedLayer], as_they_are: Collection[str]
+        self, forms: Mapping[str, WeightForm], as_they_are: Collection[str]
     ) -> dict[str, StandIn]:
         """Return what computes for the modules that have functions, by path.
 
@@ -157,7 +158,7 @@ class Owners:
         }
 
     def _chosen(
-        self, path: str, forms: Mapping[str, QuantizedLayer], as_they_are: Collection[str]
+        self, path: str, forms: Mapping[str, WeightForm], as_they_are: Collection[str]
     ) -> StandIn:
         forward = self.forward_of(path)
         assert forward is not None
@@ -208,7 +209,7 @@ class Owners:
             self._forwards[path] = made
         return self._forwards[path]
 
-    def alone(self, op: str, form: QuantizedLayer) -> tuple[str, OwnerForward]:
+    def alone(self, op: str, form: WeightForm) -> tuple[str, OwnerForward]:
         """Return the path of the module of ``op``, and what computes for it with that in int8."""
         path, _, name = op.rpartition("#")
         ops = self.observed[path].ops

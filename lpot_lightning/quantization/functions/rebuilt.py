@@ -19,19 +19,21 @@ from lpot_lightning.quantization.functions.forward import (
 from lpot_lightning.quantization.graph.weight_calls import layer_like
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer, quantized
-from lpot_lightning.recipe import TRAINED
+from lpot_lightning.quantization.rungs import WeightForm, on_rung
+from lpot_lightning.recipe import Rung, config_of
 
 _MOST_NUMBERS = 2**31
 
 
 def rebuilt(
-    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]]
+    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]], *, high: int
 ) -> dict[str, StandIn]:
     """Return the int8 functions of a tune config, to be filled with tensors.
 
     Args:
         model: as the quantized one was.
         ops: by name, what the tune config says of each, and the grid of its input.
+        high: the greatest integer of activations whose grid is found when they come.
 
     Raises:
         ArtifactError: if the model has no such module, or these are no shapes.
@@ -41,11 +43,13 @@ def rebuilt(
         path, _, name = op.rpartition("#")
         if path not in forwards:
             forwards[path] = OwnerForward(_owner_at(model, path), said["function"]["lent"])
-        forwards[path].ops[name] = _rebuilt(op, name, said, grid)
+        forwards[path].ops[name] = _rebuilt(op, name, said, grid, high)
     return {path: stand_in(forward) for path, forward in forwards.items()}
 
 
-def _rebuilt(op: str, name: str, said: Mapping[str, Any], grid: Grid | None) -> FunctionOp:
+def _rebuilt(
+    op: str, name: str, said: Mapping[str, Any], grid: Grid | None, high: int
+) -> FunctionOp:
     described, function = said["function"], name.rpartition("_")[0]
     numbers, shape = tuple(described["numbers"]), described["shape"]
     size = 1
@@ -59,13 +63,21 @@ def _rebuilt(op: str, name: str, said: Mapping[str, Any], grid: Grid | None) -> 
         one.detach().zero_()
     made = FunctionOp(geometry)
     made.stored = str(described["stored"])
-    form = quantized(layer, grid, factors=factors_to_fill(said, layer))
-    assert isinstance(form, QuantizedLayer)
-    form.kernel.is_trained = said["activation"].get("algorithm") == TRAINED
+    form = _form(layer, said, grid, high)
     weight: Any = layer.weight
     bias: Any = layer.bias
     made.int8 = QuantizedFunction(form, weight, bias)
     return made
+
+
+def _form(layer: nn.Module, said: Mapping[str, Any], grid: Grid | None, high: int) -> WeightForm:
+    config = config_of(said)
+    if config.rung is not Rung.STATIC:
+        return on_rung(layer, config, high=high)
+    form = quantized(layer, grid, factors=factors_to_fill(said, layer))
+    assert isinstance(form, QuantizedLayer)
+    form.kernel.is_trained = config.is_trained
+    return form
 
 
 def _owner_at(model: nn.Module, path: str) -> nn.Module:

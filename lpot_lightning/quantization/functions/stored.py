@@ -27,7 +27,8 @@ def restored(model: nn.Module, plain: Mapping[str, Tensor]) -> dict[str, Tensor]
     for name, kernel in _stored(model):
         values, scales = plain.get(f"{kernel}.weight"), plain.get(f"{kernel}.scales")
         if name not in plain and values is not None and scales is not None:
-            found[name] = Int8Weight(values, scales).dequantize()
+            size = getattr(model.get_submodule(kernel), "group_size", None)
+            found[name] = Int8Weight(values, scales, group_size=size).dequantize()
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,40 +17,65 @@ from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 @dataclass(frozen=True)
 class Int8Weight:
-    """A weight that is rounded, one symmetric scale a row.
+    """A weight that is rounded, with one symmetric scale a row, or one a group of its inputs.
 
     Args:
         values: ``int8``, outputs first.
-        scales: float32, one an output.
+        scales: float32, one an output; or ``[outputs, groups]``.
         bias: float32, one an output.
+        group_size: how many inputs in a row have a scale of their own; the last ones may be less.
     """
 
     values: Tensor
     scales: Tensor
     bias: Tensor | None = None
+    group_size: int | None = None
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None = None) -> Int8Weight:
+    def of(
+        cls, weight: Tensor, bias: Tensor | None = None, group_size: int | None = None
+    ) -> Int8Weight:
         """Return ``weight`` rounded to -127..127, the greatest of each row to 127 or -127."""
         exact = weight.detach().float()
-        greatest = exact.flatten(1).abs().amax(1)
+        greatest = _grouped(exact.flatten(1).abs(), group_size).amax(-1)
         scales = torch.where(greatest > 0, greatest / 127, torch.ones_like(greatest))
-        steps = torch.round(exact / _a_row(scales, exact.dim())).clamp_(-127, 127)
+        steps = torch.round(exact / _spread(scales, exact.shape, group_size)).clamp_(-127, 127)
         # oneDNN packs a transposed weight as if it were none (torch 2.13)
         values = steps.to(torch.int8).contiguous()
         own_bias = None if bias is None else bias.detach().float().clone()
-        return cls(values, scales, own_bias)
+        return cls(values, scales, own_bias, group_size)
 
     @classmethod
-    def like(cls, weight: Tensor, *, bias: bool) -> Int8Weight:
+    def like(cls, weight: Tensor, *, bias: bool, group_size: int | None = None) -> Int8Weight:
         """Return what ``of`` does, without values."""
-        values = torch.empty(weight.shape, dtype=torch.int8)
-        scales = torch.empty(len(weight))
-        return cls(values, scales, torch.empty(len(weight)) if bias else None)
+        values, rows = torch.empty(weight.shape, dtype=torch.int8), len(weight)
+        groups = () if group_size is None else (-(-weight[0].numel() // group_size),)
+        scales = torch.empty(rows, *groups)
+        return cls(values, scales, torch.empty(rows) if bias else None, group_size)
+
+    @property
+    def steps(self) -> Tensor:
+        """The distance of two neighbours of each value, of a shape that goes with ``values``."""
+        return _spread(self.scales, self.values.shape, self.group_size)
 
     def dequantize(self) -> Tensor:
         """Return the float32 weight that the integers stand for."""
-        return self.values.float() * _a_row(self.scales, self.values.dim())
+        return self.values.float() * self.steps
+
+
+def _grouped(flat: Tensor, group_size: int | None) -> Tensor:
+    """Return rows as ``[rows, groups, values]``; zeros fill the last group."""
+    if group_size is None:
+        return flat
+    more = -flat.shape[1] % group_size
+    return F.pad(flat, (0, more)).view(len(flat), -1, group_size)
+
+
+def _spread(scales: Tensor, shape: Sequence[int], group_size: int | None) -> Tensor:
+    if group_size is None:
+        return _a_row(scales, len(shape))
+    inputs = math.prod(shape[1:])
+    return scales.repeat_interleave(group_size, 1)[:, :inputs].reshape(tuple(shape))
 
 
 def _a_row(scales: Tensor, dims: int) -> Tensor:

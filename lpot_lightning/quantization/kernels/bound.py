@@ -17,6 +17,7 @@ from lpot_lightning.quantization.kernels.layers import (
     Scale,
 )
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+from lpot_lightning.quantization.kernels.rows import Int8Rows
 
 MOST = 64
 """Shapes that are remembered; a further one makes room by all of them being forgotten."""
@@ -84,8 +85,20 @@ def unheld_kernel(
         out: what the kernel is told of the grid of the output.
         post_op: that the kernel has.
     """
+    if isinstance(layer, Int8Rows) and layer.by_convolution:
+        return _rows(layer, way)
     made = _linear if isinstance(layer, Int8Linear) else _conv
     return made(layer, way, out, post_op, other)
+
+
+def _rows(layer: Int8Rows, way: Way) -> Kernel:
+    """Return the kernel of a convolution that computes a linear layer."""
+    kernel, tail = way(_CONV), layer.tail
+
+    def alone(x: Tensor, pack: Tensor) -> Tensor:
+        return layer.laid_back(kernel(layer.laid(x), 1.0, 0, pack, *tail), x)
+
+    return alone
 
 
 def _linear(

@@ -12,8 +12,9 @@ class Int8Embedding(nn.Module):
 
     Args:
         values: ``uint8``, ``[rows, columns]``.
-        scales: float32, one a row: the distance of two neighbours.
-        least: float32, one a row: what 0 stands for.
+        scales: float32, one a row: the distance of two neighbours; or ``[rows, groups]``.
+        least: float32, of the same shape: what 0 stands for.
+        group_size: how many columns in a row have ends of their own; the last ones may be less.
 
     Example::
 
@@ -25,29 +26,53 @@ class Int8Embedding(nn.Module):
     scales: Tensor
     least: Tensor
 
-    def __init__(self, values: Tensor, scales: Tensor, least: Tensor) -> None:
+    def __init__(
+        self, values: Tensor, scales: Tensor, least: Tensor, group_size: int | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("values", values)
         self.register_buffer("scales", scales)
         self.register_buffer("least", least)
+        self.group_size = group_size
 
     @classmethod
-    def of(cls, weight: Tensor) -> Int8Embedding:
-        """Return the table of the floats ``weight``, each row rounded by itself."""
+    def of(cls, weight: Tensor, group_size: int | None = None) -> Int8Embedding:
+        """Return the table of the floats ``weight``, each row or group rounded by itself."""
         exact = weight.detach().float()
-        least, greatest = exact.aminmax(dim=1)
+        groups = exact if group_size is None else _whole_groups(exact, group_size)
+        least, greatest = groups.aminmax(dim=-1)
         span = greatest - least
         scales = torch.where(span > 0, span / 255, torch.ones_like(span))
-        steps = ((exact - least[:, None]) / scales[:, None]).round().clamp_(0, 255)
-        return cls(steps.to(torch.uint8), scales, least)
+        columns = exact.shape[1]
+        spread = [_of_columns(one, group_size, columns) for one in (least, scales)]
+        steps = ((exact - spread[0]) / spread[1]).round().clamp_(0, 255)
+        return cls(steps.to(torch.uint8), scales, least, group_size)
 
     @classmethod
-    def like(cls, weight: Tensor) -> Int8Embedding:
+    def like(cls, weight: Tensor, group_size: int | None = None) -> Int8Embedding:
         """Return what ``of`` does, without values."""
+        rows, columns = weight.shape
+        groups = () if group_size is None else (-(-columns // group_size),)
         values = torch.empty(weight.shape, dtype=torch.uint8)
-        return cls(values, torch.empty(len(weight)), torch.empty(len(weight)))
+        return cls(values, torch.empty(rows, *groups), torch.empty(rows, *groups), group_size)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of ``ids``, which may have any shape and layout."""
         rows = F.embedding(ids, self.values).float()
-        return torch.addcmul(self.least[ids][..., None], rows, self.scales[ids][..., None])
+        given = self.group_size, rows.shape[-1]
+        least, scales = _of_columns(self.least[ids], *given), _of_columns(self.scales[ids], *given)
+        return torch.addcmul(least, rows, scales)
+
+
+def _whole_groups(exact: Tensor, group_size: int) -> Tensor:
+    """Return rows in groups; the last value fills the last group, whose ends it does not move."""
+    more = -exact.shape[1] % group_size
+    filled = torch.cat([exact, exact[:, -1:].expand(-1, more)], 1)
+    return filled.view(len(exact), -1, group_size)
+
+
+def _of_columns(numbers: Tensor, group_size: int | None, columns: int) -> Tensor:
+    """Return what rows or groups have as something that goes with each column."""
+    if group_size is None:
+        return numbers[..., None]
+    return numbers.repeat_interleave(group_size, -1)[..., :columns]

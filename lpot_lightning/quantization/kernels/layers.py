@@ -235,10 +235,10 @@ class Int8Linear(Int8Layer):
         given = x, grid.scale, grid.zero_point, self._prepared(()), held["scales"], held["zeros"]
         post = post_op.told
         if other is None:
-            found: Tensor = _called(_LINEAR)(*given, bias, *scale, *post)
+            found: Tensor = called(_LINEAR)(*given, bias, *scale, *post)
         else:
             added = 1.0, 0, "add", 1.0
-            kernel = _called(_ONEDNN.qlinear_pointwise.binary)
+            kernel = called(_ONEDNN.qlinear_pointwise.binary)
             found = kernel(*given, other, bias, *scale, *added, *post)
         return found
 
@@ -326,7 +326,7 @@ class Int8Conv(Int8Layer):
         post = post_op.told
         if other is not None:
             return self._added_up(given, scale, post, other)
-        found: Tensor = _called(_CONV)(*given, held["bias"], *self.places, *scale, *post)
+        found: Tensor = called(_CONV)(*given, held["bias"], *self.places, *scale, *post)
         found = found.squeeze(2) if dims == 1 else found
         return found if x.dim() == dims + 2 else found[0]
 
@@ -335,12 +335,12 @@ class Int8Conv(Int8Layer):
         assert grid is not None
         laid = other.contiguous(memory_format=torch.channels_last)  # as the kernel writes it
         added = grid.scale, grid.zero_point, "sum", 1.0
-        kernel = _called(_ONEDNN.qconv2d_pointwise.binary)
+        kernel = called(_ONEDNN.qconv2d_pointwise.binary)
         found: Tensor = kernel(*given, laid, self.bias, *self.places, *scale, *added, *post)
         return found
 
 
-def _called(kernel: Any) -> Callable[..., Tensor]:
+def called(kernel: Any) -> Callable[..., Tensor]:
     """Return ``kernel``, or what records it."""
     return recorded(kernel) if is_tracing() else kernel
 

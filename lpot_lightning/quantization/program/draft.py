@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
 from lpot_lightning.quantization.kernels.bound import bound
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
+from lpot_lightning.quantization.kernels.rows import QuantizeRows, Rescale
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.memory import written
-from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+from lpot_lightning.quantization.rungs import DynamicLayer, WeightForm, WeightOnlyLayer
 
 MADE_BY = "lpot_made_by"
 """Where a node says which pass made it."""
@@ -50,6 +54,7 @@ class Drafted:
         self.folded: list[int] = []
         self.numbers: list[int] = []
         self.sources: list[LayerForward | FunctionOp] = []
+        self._rows: dict[tuple[fx.Node, int], list[fx.Node]] = {}
         self._drop_identities()
         self.written = written(self.graph)
         self._spell_out()
@@ -153,16 +158,14 @@ class Drafted:
             if node.target is LAYER:
                 forward = layer_of(str(node.args[1]))
                 self.sources.append(forward)
-                if isinstance(forward.int8, QuantizedLayer):
+                if isinstance(forward.int8, WeightForm):
                     self.spell(node, forward.int8)
                 else:
                     node.target = call_layer  # a trace that is saved can hold no op of ours
 
-    def spell(self, node: fx.Node, int8: QuantizedLayer) -> None:
-        """Let the steps of an int8 layer stand where ``node`` does, whose first input is its."""
-        for step in self._before(node, int8):
-            node.args = step, *node.args[1:]
-        with_floats = self.add(node, int8.kernel, (node.args[0],), "layer")
+    def spell(self, node: fx.Node, form: WeightForm) -> None:
+        """Let the steps of a layer stand where ``node`` does, whose first input is its."""
+        with_floats = self._spelt(node, form)
         with_floats.meta |= node.meta
         dtype = dtype_of(node)
         last = with_floats
@@ -173,6 +176,38 @@ class Drafted:
             self.written |= {with_floats, last}
         node.replace_all_uses_with(last)
         self.graph.erase_node(node)
+
+    def _spelt(self, node: fx.Node, form: WeightForm) -> fx.Node:
+        """Return the last of the steps, which gives floats."""
+        if isinstance(form, WeightOnlyLayer):
+            return self.add(node, form, (node.args[0],), "layer")
+        if isinstance(form, DynamicLayer):
+            return self._spelt_by_rows(node, form)
+        for step in self._before(node, form):
+            node.args = step, *node.args[1:]
+        return self.add(node, form.kernel, (node.args[0],), "layer")
+
+    def _spelt_by_rows(self, node: fx.Node, int8: DynamicLayer) -> fx.Node:
+        """Let the steps of a layer that quantizes rows stand behind ``node``."""
+        values, scales, least = self._rows_of(node, int8.kernel.high)
+        products = self.add(node, int8.kernel, (values,), "layer")
+        return self.add(products, Rescale(int8.kernel), (products, scales, least), "layer")
+
+    def _rows_of(self, node: fx.Node, high: int) -> list[fx.Node]:
+        """Return the integers, scales and least values of what ``node`` reads, made once for all.
+
+        Memory that is written to may be another by the time that the next layer reads it.
+        """
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        known = self._rows.get((source, high))
+        if known is not None and source not in self.written:
+            return known
+        made = self._put_before(node, QuantizeRows(high))
+        with self.graph.inserting_after(made):
+            parts = [self.graph.call_function(operator.getitem, (made, n)) for n in (2, 1, 0)]
+        self._rows[source, high] = parts[::-1]
+        return self._rows[source, high]
 
     def _before(self, node: fx.Node, int8: QuantizedLayer) -> Iterator[fx.Node]:
         """Yield what stands before the kernel, each with the input of ``node`` as it is then."""

@@ -18,6 +18,7 @@ from lpot_lightning.quantization.kernels.moving import (
     QuantizeDivided,
     QuantizeProduct,
 )
+from lpot_lightning.quantization.kernels.rows import QuantizeRows
 from lpot_lightning.quantization.program.draft import Drafted
 from lpot_lightning.quantization.program.memory import written
 from lpot_lightning.quantization.program.program import Program
@@ -26,7 +27,7 @@ Clock = Callable[[], float]
 _CAPTURED = "lpot_captured"
 """Where a node says how it was called when it was captured."""
 _INTEGERS = (torch.uint8, torch.int8)
-_AHEAD = Quantize, QuantizeDivided, QuantizeProduct, Divide
+_AHEAD = Quantize, QuantizeDivided, QuantizeProduct, QuantizeRows, Divide
 """What is done for the ops that read it, not for those that it reads."""
 
 
@@ -158,7 +159,8 @@ class _Interpreter(fx.Interpreter):
         started = self._clock()
         found = compute(*args, **kwargs)
         self.seconds[n] = self._clock() - started
-        if isinstance(found, Tensor) and found.dtype in _INTEGERS:
+        first = found[0] if isinstance(found, tuple) and found else found  # of rows
+        if isinstance(first, Tensor) and first.dtype in _INTEGERS:
             self.of_integers.add(n)
         return found
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.learned import Learned
-from lpot_lightning.quantization.quantized_layer import LayerForward
+from lpot_lightning.quantization.layer_forward import LayerForward
 
 _FORM, _VERSION = attrgetter("int8"), attrgetter("_version")
 

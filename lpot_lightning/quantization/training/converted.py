@@ -17,7 +17,8 @@ from lpot_lightning.quantization.functions.forward import (
 )
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import LayerForward, QuantizedLayer
+from lpot_lightning.quantization.layer_forward import LayerForward
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
 from lpot_lightning.quantization.training.functions import FunctionSign
 from lpot_lightning.quantization.training.state import TrainedOps
 

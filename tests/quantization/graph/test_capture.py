@@ -15,8 +15,9 @@ from grid_scenes import grid_over
 from torch import nn
 
 from lpot_lightning.quantization.graph.capture import MOST, Captured
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
 
 SCALE = 2.0
 

@@ -9,8 +9,9 @@ from torch import nn
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, quantized
+from lpot_lightning.quantization.quantized_layer import quantized
 
 X = torch.ones(2, 8)
 

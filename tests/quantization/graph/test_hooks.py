@@ -12,8 +12,9 @@ from torch import nn
 
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.hooks import ModuleHooks
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
 
 X = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 

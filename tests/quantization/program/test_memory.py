@@ -10,7 +10,8 @@ from program_scenes import assert_same, captured
 from torch import nn
 
 from lpot_lightning.module.stand_in import StandIn, put
-from lpot_lightning.quantization.quantized_layer import LayerForward, kind_of, quantized
+from lpot_lightning.quantization.layer_forward import LayerForward
+from lpot_lightning.quantization.quantized_layer import kind_of, quantized
 
 WRITES = {
     "hardswish": lambda h: F.hardswish(h, True),

@@ -10,8 +10,9 @@ from torch import nn
 
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.watched import Watched
-from lpot_lightning.quantization.quantized_layer import LayerForward, quantized
+from lpot_lightning.quantization.quantized_layer import quantized
 
 GRID = Grid(0.02, 60, 0, 127)
 

@@ -1,0 +1,58 @@
+"""Weights that are kept as integers, and computed with as floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.pack import Pack
+
+
+class KeptWeight(nn.Module):
+    """A weight of 8 bits: a quarter of the size in files, the same speed as in fp32.
+
+    What is computed with is made once, and again when the integers have changed. It is held beside
+    them: in memory a model takes more than in its files. Computing from the integers in each call
+    pays nowhere (torch 2.13): ``_weight_int8pack_mm`` takes 4 times as long as the fp32 layer for
+    one row of floats, 30 times for a hundred.
+
+    Args:
+        weight: rounded.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Int8Weight) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.values)
+        self.register_buffer("scales", weight.scales)
+        self.register_buffer("bias", weight.bias)
+        self.group_size = weight.group_size
+        self._made = Pack()
+
+    def extra_repr(self) -> str:
+        """Show what it holds."""
+        groups = "" if self.group_size is None else f", groups of {self.group_size}"
+        return f"{list(self.weight.shape)}{groups}"
+
+    @property
+    def rounded(self) -> Int8Weight:
+        """The weight as it is now."""
+        return Int8Weight(self.weight, self.scales, self.bias, self.group_size)
+
+    @property
+    def floats(self) -> Tensor:
+        """The float32 weight that the integers stand for."""
+        held: Any = self._buffers
+        if is_tracing() and not is_private():
+            return self.rounded.dequantize()
+        with paused():
+            return self._made.of(self._floats, (), held["weight"], held["scales"])
+
+    def _floats(self, _: tuple[int, ...]) -> Tensor:
+        return self.rounded.dequantize()

@@ -1,0 +1,185 @@
+"""Rows of integers that each have a grid of their own, found when they come."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.layers import FLOATS, Int8Layer, Int8Linear, Scale, called
+from lpot_lightning.quantization.kernels.pack import Pack
+from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+
+_CONV = torch.ops.onednn.qconv_pointwise.default
+_PLACES = [1, 1], [0, 0], [1, 1], 1
+_LEAST_SPAN = 1e-30
+_MANY = 16
+ALL_BITS = 255
+
+
+class Rows(NamedTuple):
+    """Integers ``q`` of each row that stand for ``least + q * scale``.
+
+    A row goes over the last dimension: what one token becomes does not hang on the others.
+
+    Args:
+        values: ``uint8``.
+        scales: float32, one a row, with a last dimension of 1.
+        least: float32, of the same shape: what 0 stands for.
+    """
+
+    values: Tensor
+    scales: Tensor
+    least: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, high: int) -> Rows:
+        """Return the rows of floats, the least of each as 0, the greatest as ``high``."""
+        if not values.is_floating_point():
+            kind = str(values.dtype).removeprefix("torch.")
+            raise RuntimeError(f"an int8 layer got {kind}; it quantizes floats by itself")
+        x = values.float()
+        least = x.amin(-1, keepdim=True)  # `aminmax` takes six times as long (torch 2.13)
+        scales = (x.amax(-1, keepdim=True) - least).clamp_min_(_LEAST_SPAN).mul_(1.0 / high)
+        steps = torch.sub(x, least).div_(scales).round_()
+        return cls(steps.to(torch.uint8), scales, least)
+
+    def dequantize(self) -> Tensor:
+        """Return the float32 values that the integers stand for."""
+        return torch.addcmul(self.least, self.values.float(), self.scales)
+
+
+class Int8Rows(Int8Linear):
+    """A linear layer of rows that each have a grid of their own; it gives float32.
+
+    With ``x = least + q * scale`` the product is ``scale * (W q) + least * (W 1)``: the first part
+    is what the kernel of a linear layer gives, the second one number an output.
+
+    Args:
+        weight: rounded; its bias comes behind the kernel, as ``offset``.
+        high: the greatest integer: 127 where kernels saturate, else 255.
+
+    Example::
+
+        layer = Int8Rows(Int8Weight.of(fp32.weight, fp32.bias), high=255)
+        layer.product(Rows.of(x, layer.high))
+    """
+
+    offset: Tensor | None
+
+    def __init__(self, weight: Int8Weight, high: int) -> None:
+        super().__init__(Int8Weight(weight.values, weight.scales), Grid(1.0, 0, 0, high))
+        self.register_buffer("offset", weight.bias)
+        self.high = high
+        self._sums = Pack()
+
+    def product(self, rows: Rows) -> Tensor:
+        """Return the float32 result of rows of any number of leading dimensions."""
+        return self.rescaled(self.forward(rows.values), rows.scales, rows.least)
+
+    def rescaled(self, products: Tensor, scales: Tensor, least: Tensor) -> Tensor:
+        """Return the result of what ``forward`` gave for the integers of rows."""
+        held: Any = self._buffers
+        offset, sums = held["offset"], self.sums
+        shift = least * sums if offset is None else torch.addcmul(offset, least, sums)
+        return shift.addcmul_(products, scales)
+
+    @property
+    def sums(self) -> Tensor:
+        """The sum of each row of the weight, float32."""
+        held: Any = self._buffers
+        if is_tracing() and not is_private():
+            return self._summed(())
+        with paused():
+            return self._sums.of(self._summed, (), held["weight"], held["scales"])
+
+    def _summed(self, _: tuple[int, ...]) -> Tensor:
+        return self.weight.sum(1, dtype=torch.int32).float() * self.scales
+
+    @property
+    def by_convolution(self) -> bool:
+        """Whether the kernel of a convolution computes.
+
+        On CPUs without VNNI, for which rows have 7 bits, that of a linear layer packs its weight
+        anew in each call: one row of 1024 values takes three times as long (torch 2.13, AVX2).
+        """
+        return self.high < ALL_BITS
+
+    def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Layer:
+        if out is None and post_op is NONE and weight.bias is None and x == self.x:
+            return Int8Rows(weight, self.high)
+        return super()._like(weight, x, out, post_op)
+
+    def pack_for(self, x: Tensor) -> Tensor:
+        """Return the weight as the kernel wants it for rows like ``x``."""
+        many = x.numel() > self.weight.shape[1]
+        return self._prepared((_MANY if many and self.by_convolution else 1,))
+
+    def _packed(self, shape: tuple[int, ...]) -> Tensor:
+        if not self.by_convolution:
+            return super()._packed(())
+        inputs = self.weight.shape[1]
+        packed: Tensor = torch.ops.onednn.qconv_prepack(
+            self._as_kernels_want(), self.scales, 1.0, 0, *_PLACES, [1, inputs, *shape, 1]
+        )
+        return packed
+
+    def _as_kernels_want(self) -> Tensor:
+        return self.weight[:, :, None, None] if self.by_convolution else self.weight
+
+    def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
+        if not self.by_convolution:
+            return super()._kernel(x, scale, post_op, other)
+        found = called(_CONV)(self.laid(x), 1.0, 0, self.pack_for(x), *self.tail)
+        return self.laid_back(found, x)
+
+    @property
+    def tail(self) -> tuple[Any, ...]:
+        """What the kernel of a convolution takes behind the weight."""
+        held: Any = self._buffers
+        return held["scales"], held["zeros"], None, *_PLACES, *FLOATS, *NONE.told
+
+    def laid(self, x: Tensor) -> Tensor:
+        """Return rows as an image of one column, whose channels come last as they lie."""
+        return x.reshape(1, -1, 1, self.weight.shape[1]).permute(0, 3, 1, 2)
+
+    def laid_back(self, found: Tensor, x: Tensor) -> Tensor:
+        """Return what comes of ``laid``, as that of ``x``."""
+        return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(self.weight))
+
+
+class QuantizeRows(nn.Module):
+    """Floats to integers, each row on a grid of its own from 0 to ``high``."""
+
+    def __init__(self, high: int) -> None:
+        super().__init__()
+        self.high = high
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the integers, and scale and least value of each row."""
+        return tuple(Rows.of(values, self.high))  # type: ignore[return-value]
+
+    def extra_repr(self) -> str:
+        """Show the greatest integer."""
+        return f"0..{self.high}"
+
+
+class Rescale(nn.Module):
+    """What a kernel of rows gives, to floats."""
+
+    def __init__(self, kernel: Int8Rows) -> None:
+        super().__init__()
+        self._held = (kernel,)  # is a step by itself
+
+    @property
+    def kernel(self) -> Int8Rows:
+        """Whose result it is."""
+        return self._held[0]
+
+    def forward(self, products: Tensor, scales: Tensor, least: Tensor) -> Tensor:
+        """Return the float32 values."""
+        return self.kernel.rescaled(products, scales, least)

@@ -1,0 +1,78 @@
+"""What computes for a layer, in whatever precision was chosen for it last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
+from lpot_lightning.quantization.graph.ops import LAYER, by_itself, named
+from lpot_lightning.quantization.quantized_layer import CONV1D, CONVOLUTIONS, kind_of_class
+from lpot_lightning.quantization.rungs import LayerForm
+
+
+class LayerForward(NotExported):
+    """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
+
+    Graphs know it by its name, and compute what is chosen when they run.
+
+    Args:
+        layer: of a kind that ``kind_of`` knows; it holds this object, and is held by it.
+        int8: what computes for it; ``None`` lets it compute as its class does.
+    """
+
+    def __init__(self, layer: nn.Module, int8: LayerForm | None) -> None:
+        self.layer, self.int8 = layer, int8
+        self.name = named(self)
+        self._is_bag = isinstance(layer, nn.EmbeddingBag)
+        weight: Any = layer.weight
+        transposed = kind_of_class(type(layer)) == CONV1D
+        self._outputs: int = weight.shape[1 if transposed else 0]
+        self._dtype: torch.dtype = weight.dtype
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the layer's output, whatever it calls its input."""
+        if self._is_bag:  # which takes more than one tensor
+            return self._computed(*args, **kwargs)
+        (input,) = (*args, *kwargs.values())
+        if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
+            refuse_export()
+            return LAYER(input, self.name)
+        return self._computed(input)
+
+    @by_itself
+    def _computed(self, *args: Any, **kwargs: Any) -> Tensor:
+        if self.int8 is not None:
+            given: Tensor = self.int8.forward(*args, **kwargs)
+        else:
+            given = type(self.layer).forward(self.layer, *args, **kwargs)
+        return given
+
+    def shaped(self, input: Tensor) -> Tensor:
+        """Return an empty tensor like the output, of which only shape and type are looked at."""
+        if isinstance(self.layer, nn.Embedding):
+            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=self._dtype)
+        if not isinstance(self.layer, CONVOLUTIONS):
+            return input.new_empty((*input.shape[:-1], self._outputs))
+        spatial = _places_after(self.layer, input.shape[-len(self.layer.stride) :])
+        batch = input.shape[: input.dim() - len(spatial) - 1]
+        return input.new_empty((*batch, self._outputs, *spatial))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy a name of its own."""
+        vars(self).update(state)
+        self.name = named(self)
+
+
+def _places_after(layer: Any, sizes: Sequence[int]) -> list[int]:
+    """Return how many places a convolution gives along each spatial dimension."""
+    border, found = layer._reversed_padding_repeated_twice, []
+    for number, size in enumerate(sizes):
+        at = 2 * (len(sizes) - 1 - number)
+        padded = size + border[at] + border[at + 1]
+        reach = layer.dilation[number] * (layer.kernel_size[number] - 1)
+        found.append((padded - reach - 1) // layer.stride[number] + 1)
+    return found

@@ -1,0 +1,129 @@
+"""Layers below static int8: ranges found when they compute, or weights alone in 8 bits."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpot_lightning.quantization.graph.weight_calls import computed
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.kept import KeptWeight
+from lpot_lightning.quantization.kernels.rows import Int8Rows, Rows
+from lpot_lightning.quantization.quantized_layer import (
+    CONVOLUTIONS,
+    Int8Form,
+    QuantizedLayer,
+    weight_of,
+)
+from lpot_lightning.recipe import OpConfig, Rung
+
+
+class DynamicLayer(nn.Module):
+    """Computes for a linear layer: each row of its input is quantized on a grid of its own.
+
+    Nothing has to be known of the input before. What comes of a row does not hang on others beside
+    it: a decoder gives the same with a cache and without.
+
+    Args:
+        kernel: gives float32.
+    """
+
+    def __init__(self, kernel: Int8Rows) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the layer's output, of the type of the input."""
+        found = self.kernel.product(Rows.of(input, self.kernel.high))
+        return found.to(input.dtype)
+
+    def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that the kernel gets for an input of ``shape``, with a batch."""
+        return (1, *shape) if len(shape) < 2 else shape
+
+
+class WeightOnlyLayer(nn.Module):
+    """Computes for a linear layer or a convolution in floats, with a weight kept as integers.
+
+    Args:
+        kernel: holds the weight.
+        function: ``linear``, ``conv1d``, ``conv2d`` or ``conv3d``.
+        numbers: stride, padding and dilation of each dimension, and the groups of a convolution.
+        padding: where it is named.
+        border: how many values are put around the input first, as ``F.pad`` takes it.
+        mode: with what, of ``F.pad``.
+    """
+
+    def __init__(
+        self,
+        kernel: KeptWeight,
+        function: str = "linear",
+        numbers: tuple[int, ...] = (),
+        padding: str = "",
+        *,
+        border: tuple[int, ...] = (),
+        mode: str = "constant",
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.function, self.numbers, self.padding = function, numbers, padding
+        self.border, self.mode = border, mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the layer's output, of the type of the input."""
+        x = F.pad(input, self.border, self.mode) if self.border else input
+        weight, bias = self.kernel.floats.to(x.dtype), self.kernel.bias
+        bias = None if bias is None else bias.to(x.dtype)
+        return computed(self.function, x, weight, bias, self.numbers, self.padding)
+
+
+RungForm: TypeAlias = DynamicLayer | WeightOnlyLayer
+"""What computes for a layer below static int8."""
+WeightForm: TypeAlias = QuantizedLayer | RungForm
+"""What computes for a layer, or a function, with a weight: its ``kernel`` holds that."""
+LayerForm: TypeAlias = Int8Form | RungForm
+"""What computes for any layer that is not in fp32."""
+
+
+def on_rung(layer: nn.Module, config: OpConfig, *, high: int, empty: bool = False) -> RungForm:
+    """Return what computes for a linear layer or a convolution on a rung below static int8.
+
+    Args:
+        layer: of a kind that ``kind_of`` knows, with finite weights; it is left as it is.
+        config: of the rung.
+        high: the greatest integer of activations: 127 where kernels saturate, else 255.
+        empty: whether the tensors are to be filled: they hold no values.
+
+    Example::
+
+        int8 = on_rung(nn.Linear(8, 4), DYNAMIC, high=255)
+        int8(torch.randn(2, 8))
+    """
+    size = config.weight.group_size if config.weight is not None else None
+    weight = _rounded(layer, size, empty=empty)
+    if config.rung is Rung.DYNAMIC:
+        return DynamicLayer(Int8Rows(weight, high))
+    return _weight_only(layer, KeptWeight(weight))
+
+
+def _rounded(layer: nn.Module, group_size: int | None, *, empty: bool) -> Int8Weight:
+    weight, bias = weight_of(layer), layer.bias
+    if empty:
+        return Int8Weight.like(weight, bias=bias is not None, group_size=group_size)
+    return Int8Weight.of(weight, bias, group_size)  # type: ignore[arg-type]
+
+
+def _weight_only(layer: Any, kernel: KeptWeight) -> WeightOnlyLayer:
+    if not isinstance(layer, CONVOLUTIONS):
+        return WeightOnlyLayer(kernel)
+    function = f"conv{len(layer.stride)}d"
+    named = layer.padding if isinstance(layer.padding, str) else ""
+    inside = (0,) * len(layer.stride) if named else layer.padding
+    if layer.padding_mode == "zeros":
+        numbers = (*layer.stride, *inside, *layer.dilation, layer.groups)
+        return WeightOnlyLayer(kernel, function, numbers, named)
+    numbers = (*layer.stride, *[0] * len(layer.stride), *layer.dilation, layer.groups)
+    border = tuple(layer._reversed_padding_repeated_twice)
+    return WeightOnlyLayer(kernel, function, numbers, border=border, mode=layer.padding_mode)
