@@ -121,7 +121,7 @@ class OpConfig:
     def rung(self) -> Rung:
         """Which rung of the ladder it is; that of tables, whose input are ids, is weight-only."""
         activation, weight = self.activation, self.weight
-        if activation.scheme == PLACEHOLDER:
+        if self.is_table:
             return Rung.WEIGHT_ONLY
         if activation.dtype == "bf16":
             return Rung.BF16
@@ -129,6 +129,11 @@ class OpConfig:
             kept = weight is not None and weight.dtype in ("int8", "uint8")
             return Rung.WEIGHT_ONLY if kept else Rung.FP32
         return Rung.DYNAMIC if activation.quant_mode == DYNAMIC else Rung.STATIC
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the input are ids."""
+        return self.activation.scheme == PLACEHOLDER
 
     @property
     def is_fp32(self) -> bool:

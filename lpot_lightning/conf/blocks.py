@@ -76,17 +76,20 @@ class TrainConf:
     hostfile: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorConf:
     """What may be chosen for one tensor, in the user's order; ``None`` leaves it open.
 
-    The names are those of ``TensorConfig``.
+    The names are those of ``TensorConfig``; ``quant_mode`` is of activations, ``group_size`` of
+    weights.
     """
 
     dtype: tuple[str, ...] | None = None
     scheme: tuple[str, ...] | None = None
     granularity: tuple[str, ...] | None = None
     algorithm: tuple[str, ...] | None = None
+    quant_mode: tuple[str, ...] | None = None
+    group_size: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

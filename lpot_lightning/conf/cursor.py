@@ -93,7 +93,8 @@ class Field:
             elif idle and name in idle:
                 entry.note_if_asked(idle[name])
             elif name not in keys:
-                allowed = f"allowed in {self._name()}: {quoted(keys) or 'nothing'}"
+                taken = [key for key in keys if key not in (refused or {})]
+                allowed = f"allowed in {self._name()}: {quoted(taken) or 'nothing'}"
                 entry.fault(f"is not a known key; {allowed}.{suggest(name, keys)}")
                 found |= _misspelt(entry, keys, entries)
         found |= {name: entry for name, entry in entries.items() if name in keys}

@@ -11,15 +11,21 @@ from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
+from lpot_lightning.errors import quoted
 
 DYNAMIC = "post_training_dynamic_quant"
-APPROACHES = ("post_training_static_quant", "quant_aware_training")
-GRANULARITIES = ("per_channel", "per_tensor")
-DTYPES = ("int8", "uint8", "fp32")
+APPROACHES = ("post_training_static_quant", DYNAMIC, "quant_aware_training")
+WEIGHT_GRANULARITIES = ("per_channel", "per_group", "per_tensor")
+ACTIVATION_GRANULARITIES = ("per_channel", "per_tensor", "per_token")
+DTYPES = ("int8", "uint8", "bf16", "fp32")
 SCHEMES = ("asym", "sym")
 EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", "placeholder")  # the last one is of ids
 ACTIVATION_ALGORITHMS = ("minmax", "kl", "percentile")  # the last one is not LPOT's
 PLACEHOLDER = "placeholder"
+QUANT_MODES = ("static", "dynamic")
+GROUP_SIZES = (32, 64, 128)
+_OF_ACTIVATIONS = "is of an activation, whose range it is about: write it there."
+_OF_WEIGHTS = "is of a weight: write it there."
 DEFAULT = "default_qconfig"
 REFUSED = {
     "advance": "is for TensorFlow only; LPOT's repairs for PyTorch are in `quantization.recipes`: "
@@ -37,7 +43,7 @@ def read_quantization(field: Field) -> QuantizationConf:
     found = read_into(
         QuantizationConf,
         part,
-        approach=_approach,
+        approach=lambda approach: approach.text("", APPROACHES),
         calibration=_calibration,
         recipes=_recipes,
         model_wise=_model_wise,
@@ -47,15 +53,6 @@ def read_quantization(field: Field) -> QuantizationConf:
     ops = dict(found.op_wise)
     default = ops.pop(DEFAULT, None)
     return replace(found, op_wise=tuple(ops.items()), default_qconfig=default)
-
-
-def _approach(field: Field) -> str:
-    if field.value == DYNAMIC:
-        raise field.not_yet(
-            f"is `{DYNAMIC}`, and dynamic quantization is not built yet; "
-            "use `post_training_static_quant`."
-        )
-    return field.text("", APPROACHES)
 
 
 def _calibration(field: Field) -> CalibrationConf:
@@ -154,10 +151,11 @@ def _wish(field: Field, schemes: tuple[str, ...]) -> PrecisionWish:
 
 
 def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
-    part = field.section(TensorConf, "bit")
+    part = field.section(TensorConf, "bit", refused={"quant_mode": _OF_ACTIVATIONS})
+    idle = {"kl": "is for activations"}
     readers: dict[str, ReadField] = {
         "bit": lambda _: _check_bit(part["bit"]),
-        "others": lambda _: _tensor(part, schemes, ("minmax", "kl"), {"kl": "is for activations"}),
+        "others": lambda _: _tensor(part, schemes, ("minmax", "kl"), WEIGHT_GRANULARITIES, idle),
     }
     found: TensorConf = read_all(
         dict.fromkeys(readers, field), lambda name, one: readers[name](one)
@@ -166,13 +164,15 @@ def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
 
 
 def _activation(field: Field, schemes: tuple[str, ...]) -> TensorConf:
-    return _tensor(field.section(TensorConf), schemes, ACTIVATION_ALGORITHMS)
+    part = field.section(TensorConf, refused={"group_size": _OF_WEIGHTS})
+    return _tensor(part, schemes, ACTIVATION_ALGORITHMS, ACTIVATION_GRANULARITIES)
 
 
 def _tensor(
     part: dict[str, Field],
     schemes: tuple[str, ...],
     algorithms: tuple[str, ...],
+    granularities: tuple[str, ...],
     idle: Mapping[str, str] | None = None,
 ) -> TensorConf:
     return read_into(
@@ -180,7 +180,9 @@ def _tensor(
         part,
         dtype=_dtype,
         scheme=lambda scheme: scheme.words(None, schemes),
-        granularity=lambda granularity: granularity.words(None, GRANULARITIES),
+        granularity=lambda granularity: granularity.words(None, granularities),
+        quant_mode=lambda quant_mode: quant_mode.words(None, QUANT_MODES),
+        group_size=_group_size,
         algorithm=lambda algorithm: _algorithm(algorithm, algorithms, idle or {}),
     )
 
@@ -200,9 +202,17 @@ def _algorithm(
 
 
 def _dtype(field: Field) -> tuple[str, ...] | None:
-    if field.mentions("bf16"):
-        raise field.not_yet("names `bf16`, which is not built yet; use `fp32`.")
     return field.words(None, DTYPES)
+
+
+def _group_size(field: Field) -> tuple[int, ...] | None:
+    """Read one size or several."""
+    if not field.given:
+        return None
+    sizes = field.value if isinstance(field.value, list) else [field.value]
+    if not sizes or any(type(one) is not int or one not in GROUP_SIZES for one in sizes):
+        raise field.wrong(quoted(GROUP_SIZES))
+    return tuple(sizes)
 
 
 def _check_bit(field: Field) -> None:

@@ -33,7 +33,7 @@ from lpot_lightning.quantization.rungs import LayerForm, on_rung
 from lpot_lightning.quantization.training.converted import converted
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
-from lpot_lightning.recipe import PLACEHOLDER, OpConfig, Recipe, Rung, config_of
+from lpot_lightning.recipe import OpConfig, Recipe, Rung, config_of
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
@@ -293,10 +293,7 @@ def _config_of(path: str, op: Mapping[str, Any]) -> OpConfig:
     except (ConfError, TypeError, ValueError) as error:  # the last two of what is no text
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error
     said = op.get("rung", found.rung.value)
-    is_table = (
-        found.activation.scheme == PLACEHOLDER
-    )  # whose rung was `int8` before there were more
-    if said != found.rung.value and not is_table:
+    if said != found.rung.value and not found.is_table:  # a table's was `int8` at first
         raise ArtifactError(f"op `{path}` of the tune config is said to be `{said}`, and is not")
     return found
 

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from lpot_lightning.conf.blocks import PrecisionWish
+from lpot_lightning.conf.quantization import DYNAMIC
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.quantization.backend import Prepared
-from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.recipe import FP32, Op, Rung
 from lpot_lightning.runs.ranker import asked_by
 from lpot_lightning.tuning.space import OP_WISE, Space, build_space
 from lpot_lightning.tuning.wish import Line, lines_of, meant
@@ -48,7 +49,12 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.M
     idle = _about_no_op(asked.op_wise, ops, model)
     op_wise = [(key, wish) for key, wish in asked.op_wise if key not in idle]
     space = build_space(
-        ops, asked.model_wise, op_wise, asked.default_qconfig, asked_by(asked.recipes)
+        ops,
+        asked.model_wise,
+        op_wise,
+        asked.default_qconfig,
+        asked_by(asked.recipes),
+        rungs_of(conf),
     )
     if not any(op.int8_configs for op in space.ops):
         raise ConfError(
@@ -56,6 +62,17 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.M
             " `modules` keep all of them in fp32"
         )
     return dataclasses.replace(space, notes=(*idle.values(), *space.notes))
+
+
+def rungs_of(conf: Conf) -> frozenset[Rung]:
+    """Return the rungs of ops of which the YAML does not say any.
+
+    LPOT's strategies have those that its approach has; ``auto`` goes further down, too. Without a
+    calibration nothing is static.
+    """
+    first = Rung.DYNAMIC if conf.quantization.approach == DYNAMIC else Rung.STATIC
+    lower = {Rung.DYNAMIC, Rung.WEIGHT_ONLY} if conf.tuning.strategy.name == "auto" else set()
+    return frozenset({first, Rung.FP32, *lower})
 
 
 def _about_no_op(

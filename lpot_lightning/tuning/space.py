@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lpot_lightning.conf.blocks import PrecisionWish
-from lpot_lightning.errors import ConfError
-from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe
-from lpot_lightning.tuning.wish import Line, first_dtypes, lines_of, matching
+from lpot_lightning.errors import ConfError, quoted
+from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, Rung
+from lpot_lightning.tuning.wish import Line, first_dtypes, lines_of, matching, names_rungs
 
 _MODEL_WISE = "quantization.model_wise"
 OP_WISE = "quantization.op_wise"
@@ -71,6 +71,7 @@ def build_space(
     op_wise: Sequence[tuple[str, PrecisionWish]],
     default: PrecisionWish | None = None,
     corrections: Collection[str] = (),
+    rungs: Collection[Rung] = tuple(Rung),
 ) -> Space:
     """Return what is left of the capability of ``ops`` when the wishes are met.
 
@@ -90,6 +91,7 @@ def build_space(
         default: LPOT's ``default_qconfig``: its first dtype is meant for the ops that no entry of
             ``op_wise`` names; ``fp32`` leaves them all in floating point.
         corrections: what is done to the weights of every op that can have it.
+        rungs: those of ops whose wishes do not name any.
 
     Raises:
         ConfError: if an entry of ``op_wise`` matches no op or asks for what its op cannot be, or
@@ -100,13 +102,17 @@ def build_space(
         space = build_space(ops, conf.model_wise, [("net.head", head_wish)])
         space.fallback_candidates  # ("net.conv1", "net.conv2")
     """
-    merged = {op.name: _fp32_last(op) for op in ops}
-    names = tuple(merged)
+    names = tuple(op.name for op in ops)
     keyed = [(f"{OP_WISE}.{key}", key, wish) for key, wish in op_wise]
     hits = [(where, matching(key, where, names), wish) for where, key, wish in keyed]
     listed = {name for _, found, _ in hits for name in found}
+    open_to_all = {name for _, found, wish in hits if names_rungs(wish) for name in found}
+    if model_wise is not None and names_rungs(model_wise):
+        open_to_all |= set(names)
+    usual = [op if op.name in open_to_all else _on(rungs, op) for op in ops]
+    merged = {op.name: _fp32_last(op) for op in usual}
 
-    notes: list[str] = []
+    notes = _without_rung(ops, usual)
     if model_wise is not None:
         notes += _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
     if default is not None:
@@ -118,9 +124,30 @@ def build_space(
     return Space(corrected, tuple(dict.fromkeys(notes)))
 
 
+def _on(rungs: Collection[Rung], op: Op) -> Op:
+    """Return ``op`` with the choices on some rungs, and fp32; a table has one in any case."""
+    table = [one for one in op.configs if one.is_table][:1]
+    kept = (one for one in op.configs if one.rung in rungs or one.is_fp32 or one in table)
+    return replace(op, configs=tuple(kept) or (FP32,)) if op.configs else op
+
+
+def _without_rung(ops: Iterable[Op], usual: Iterable[Op]) -> list[str]:
+    """Return a note for each kind of op that has no rung here but fp32, and could have one."""
+    pairs = zip(ops, usual, strict=True)
+    lost = [op for op, left in pairs if op.reduced_configs and not left.reduced_configs]
+    notes = {
+        op.kind: f"`{op.kind}` stays in fp32 by this approach and strategy; it can be"
+        f" {quoted(dict.fromkeys(one.rung.value for one in op.reduced_configs))}: ask for that in"
+        f" `{OP_WISE}`, or use strategy `auto`"
+        for op in lost
+    }
+    return list(notes.values())
+
+
 def _corrected(op: Op, asked: Collection[str]) -> Op:
     those = tuple(one for one in op.corrections if one in asked)
-    as_is = (c.is_fp32 or c.is_trained for c in op.configs)  # what was trained is not changed
+    # what was trained is not changed
+    as_is = (c.rung is not Rung.STATIC or c.is_trained for c in op.configs)
     configs = (
         c if keep else replace(c, corrections=those)
         for c, keep in zip(op.configs, as_is, strict=True)
@@ -136,7 +163,7 @@ def _fp32_last(op: Op) -> Op:
     if not op.configs:
         raise ConfError(f"`{op.name}` can be nothing at all, neither int8 nor fp32")
     fp32 = (FP32,) if any(config.is_fp32 for config in op.configs) else ()
-    return replace(op, configs=op.int8_configs + fp32)
+    return replace(op, configs=op.reduced_configs + fp32)
 
 
 def _ask(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) -> list[str]:
@@ -164,7 +191,7 @@ def _demand(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) 
     """Narrow, or say which op cannot be what is asked for."""
     for line in lines:
         concerned = [merged[name] for name in names if line.concerns(merged[name])]
-        if not concerned and any(merged[name].int8_configs for name in names):
+        if not concerned and any(merged[name].reduced_configs for name in names):
             raise ConfError(f"`{line}` speaks of a {line.side}, and `{names[0]}` has none")
         narrowed = {op.name: line.narrow(op, strict=True) for op in concerned}
         for op in concerned:
@@ -177,7 +204,7 @@ def _demand(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) 
 
 
 def _can_be_asked(line: Line, op: Op) -> bool:
-    return bool(op.int8_configs) and line.concerns(op)
+    return bool(op.reduced_configs) and line.concerns(op)
 
 
 def _met(narrowed: Mapping[str, Op | None]) -> dict[str, Op]:

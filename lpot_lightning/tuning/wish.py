@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
-from lpot_lightning.recipe import FP32, TRAINED, Op, OpConfig
+from lpot_lightning.recipe import FP32, TRAINED, Op, OpConfig, Rung
 
 _PLAIN_NAME = re.compile(r"[\w.\-/]+")
 _NAMES_SHOWN = 8
@@ -16,7 +17,10 @@ _NAMES_SHOWN = 8
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a wish, such as ``weight.granularity: [per_tensor]``, and the key above it."""
+    """One line of a wish, such as ``weight.granularity: [per_tensor]``, and the key above it.
+
+    The field ``rung`` is of two lines: an activation of fp32 and a weight of int8 are a rung.
+    """
 
     key: str
     side: str
@@ -31,16 +35,16 @@ class Line:
     @property
     def forbids_fp32(self) -> bool:
         """Whether a dtype is asked for that is not floating point."""
-        return self.field == "dtype" and "fp32" not in self.wanted
+        return self.field == "rung" or (self.field == "dtype" and "fp32" not in self.wanted)
 
     def concerns(self, op: Op) -> bool:
         """Return whether the line says something about ``op``.
 
         A dtype speaks of the op as a whole; the rest only of a tensor that the op has.
         """
-        if self.field == "dtype":
+        if self.field in ("dtype", "rung", "quant_mode"):
             return True
-        return any(getattr(config, self.side) is not None for config in op.int8_configs)
+        return any(getattr(config, self.side) is not None for config in op.reduced_configs)
 
     def narrow(self, op: Op, *, strict: bool) -> Op | None:
         """Return ``op`` with the choices that meet the line, or ``None`` if there are none.
@@ -52,41 +56,69 @@ class Line:
         fp32 = tuple(FP32 for config in op.configs if config.is_fp32)[:1]
         if self.stays_fp32:
             return replace(op, configs=fp32) if fp32 else None
-        kept = self._keep(op.int8_configs)
+        kept = self._keep(op.reduced_configs, strict=strict)
         if strict and self.forbids_fp32:
             return replace(op, configs=kept) if kept else None
-        if op.int8_configs and not kept:
+        if op.reduced_configs and not kept:
             return None
         return replace(op, configs=kept + fp32)
 
     def can_be(self, op: Op) -> str:
         """Return what ``op`` can be on this line, for a message."""
-        configs = op.configs if self.field == "dtype" else op.int8_configs
-        values = dict.fromkeys(value for c in configs if (value := self._value(c)) is not None)
+        configs = op.configs if self.field in ("dtype", "rung") else op.reduced_configs
+        found = (self._value(config, strict=True) for config in configs)
+        values = dict.fromkeys(value for value in found if value is not None)
         return quoted(values) or "nothing else"
 
     def __str__(self) -> str:
-        return f"{self.key}.{self.side}.{self.field}"
+        return f"{self.key}.{self.side}.{'dtype' if self.field == 'rung' else self.field}"
 
     def asked(self) -> str:
         """Return what is asked for, for a message."""
         return quoted(self.wanted) or "nothing"
 
-    def _keep(self, configs: Iterable[OpConfig]) -> tuple[OpConfig, ...]:
+    def _keep(self, configs: Iterable[OpConfig], *, strict: bool) -> tuple[OpConfig, ...]:
         # A choice that leaves the field open meets every wish, as in LPOT.
-        rank = {value: place for place, value in enumerate(self.wanted)}
-        kept = [c for c in configs if self._value(c) is None or self._value(c) in rank]
-        return tuple(sorted(kept, key=lambda c: self._place(c, rank)))
+        rank: dict[str | None, int] = {value: place for place, value in enumerate(self.wanted)}
+        values = {config: self._value(config, strict=strict) for config in configs}
+        kept = [config for config, value in values.items() if value is None or value in rank]
+        return tuple(sorted(kept, key=lambda c: -1 if c.is_trained else rank.get(values[c], 0)))
 
-    def _place(self, config: OpConfig, rank: Mapping[str, int]) -> int:
-        return -1 if config.is_trained else rank.get(self._value(config) or "", 0)
+    def _value(self, config: OpConfig, *, strict: bool) -> str | None:
+        """Return what a choice has in the field, ``None`` where it leaves that open.
 
-    def _value(self, config: OpConfig) -> str | None:
+        Args:
+            config: the choice.
+            strict: whether the wish is for this op: one for all ops says nothing of a rung that it
+                does not speak of.
+        """
+        if self.field == "rung":
+            return config.rung.value
         if config.is_fp32:
             return "fp32" if self.field == "dtype" else None
+        if self.field == "quant_mode":
+            return _MODES.get(config.rung, _NONE if strict else None)
+        if self.field == "group_size":
+            return _group_size(config)
+        is_open = config.rung in _OPEN and self.side == "activation" and not config.is_table
+        if is_open and (self.field != "dtype" or not strict):
+            return None
         tensor = getattr(config, self.side)
         value: str | None = None if tensor is None else getattr(tensor, self.field)
         return "minmax" if value == TRAINED else value  # learned from the ends of each batch
+
+
+_NONE = "none"
+_MODES = {Rung.STATIC: "static", Rung.DYNAMIC: "dynamic"}
+_OPEN = (Rung.DYNAMIC, Rung.WEIGHT_ONLY)
+"""Rungs of which LPOT's fields say nothing: they are of ranges of activations that are found
+before."""
+
+
+def _group_size(config: OpConfig) -> str | None:
+    if config.rung is not Rung.WEIGHT_ONLY or config.weight is None:
+        return None
+    return str(config.weight.group_size or _NONE)
 
 
 def lines_of(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
@@ -98,14 +130,32 @@ def lines_of(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
     Raises:
         ConfError: if one side asks for fp32 only and the other side for none.
     """
+    weight_only = is_weight_only(wish)
     found = tuple(
-        Line(key, side, field, tuple(wanted))
+        Line(key, side, field, tuple(map(str, wanted)))
         for side, asked in (("activation", wish.activation), ("weight", wish.weight))
         for field, wanted in vars(asked).items()
-        if wanted is not None
+        if wanted is not None and not (weight_only and field == "dtype")
     )
     _check_sides(key, found)
+    if weight_only:
+        found = (Line(key, "activation", "rung", (Rung.WEIGHT_ONLY.value,)), *found)
     return found[::-1]
+
+
+def is_weight_only(wish: PrecisionWish) -> bool:
+    """Whether an activation of fp32 is asked for and a weight that is not."""
+    activation, weight = wish.activation.dtype, wish.weight.dtype
+    ours = weight is not None and not {"fp32", "bf16"} & {*weight}
+    return activation == ("fp32",) and ours
+
+
+def names_rungs(wish: PrecisionWish) -> bool:
+    """Whether a wish says on which rung an op is to be: LPOT had none besides the approach's."""
+    activation, weight = wish.activation, wish.weight
+    groups: Any = weight.group_size or "per_group" in (weight.granularity or ())
+    bf16 = "bf16" in (*(activation.dtype or ()), *(weight.dtype or ()))
+    return bool(groups) or bf16 or activation.quant_mode is not None or is_weight_only(wish)
 
 
 def first_dtypes(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
@@ -160,8 +210,8 @@ def _check_sides(key: str, lines: Iterable[Line]) -> None:
     int8 = [line for line in lines if line.forbids_fp32]
     if fp32 and int8:
         raise ConfError(
-            f"`{fp32[0]}` asks for `fp32` and `{int8[0]}` for {int8[0].asked()}; "
-            "an op is fp32 on both sides or on none: change one of the two"
+            f"`{fp32[0]}` asks for `fp32` and `{int8[0]}` for {int8[0].asked()}; an op whose weight"
+            " is fp32 is so on both sides: change one of the two"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from conf_scenes import conf_of, not_yet, quantized, refusal, remark
 
+from lpot_lightning import recipe
+from lpot_lightning.conf.quantization import GROUP_SIZES, QUANT_MODES
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.recipe import CORRECTIONS
 
@@ -118,17 +120,12 @@ def test_no_other_precision_is_taken():
     ]
 
 
-@pytest.mark.parametrize("approach", ["post_training_static_quant", "quant_aware_training"])
+@pytest.mark.parametrize(
+    "approach",
+    ["post_training_static_quant", "post_training_dynamic_quant", "quant_aware_training"],
+)
 def test_the_approaches_that_are_built(approach):
     assert quantized(approach=approach).quantization.approach == approach
-
-
-def test_dynamic_quantization_is_not_built_yet():
-    said = not_yet(conf_of(quantization={"approach": "post_training_dynamic_quant"}))
-    assert said == (
-        "`quantization.approach` is `post_training_dynamic_quant`, and dynamic "
-        "quantization is not built yet; use `post_training_static_quant`."
-    )
 
 
 @pytest.mark.parametrize("size", [300, "300", [300], " 300 "])
@@ -248,12 +245,12 @@ def test_embeddings_have_schemes_of_their_own():
         (
             {"weight": {"dtype": []}},
             "`quantization.op_wise.conv1.weight.dtype` is an empty list; "
-            "allowed: one or more of `int8`, `uint8`, `fp32`.",
+            "allowed: one or more of `int8`, `uint8`, `bf16`, `fp32`.",
         ),
         (
             {"weight": {"dtype": "int4"}},
             "`quantization.op_wise.conv1.weight.dtype` is `int4`; allowed: "
-            "`int8`, `uint8`, `fp32`. Did you mean `int8`?",
+            "`int8`, `uint8`, `bf16`, `fp32`. Did you mean `int8`?",
         ),
         (
             {"weight": {"bit": 4.0}},
@@ -264,7 +261,7 @@ def test_embeddings_have_schemes_of_their_own():
             {"activation": {"bit": 7.0}},
             "`quantization.op_wise.conv1.activation.bit` is not a known "
             "key; allowed in `quantization.op_wise.conv1.activation`: `dtype`, `scheme`, "
-            "`granularity`, `algorithm`.",
+            "`granularity`, `algorithm`, `quant_mode`.",
         ),
         ({}, "`quantization.op_wise.conv1` asks for nothing; allowed: `weight` and `activation`."),
         (
@@ -321,11 +318,30 @@ def test_seven_bits_are_the_whole_int8(bit):
     assert read_conf(op({"weight": {"bit": bit, "dtype": "int8"}}))
 
 
-def test_bf16_is_not_built_yet():
-    said = not_yet(conf_of(quantization={"model_wise": {"activation": {"dtype": "int8, bf16"}}}))
-    assert said == (
-        "`quantization.model_wise.activation.dtype` names `bf16`, which is not built "
-        "yet; use `fp32`."
+def test_what_a_rung_is_asked_for_by():
+    asked = {
+        "activation": {"dtype": "fp32", "quant_mode": "static, dynamic"},
+        "weight": {"dtype": "int8", "granularity": "per_group", "group_size": [64, 32]},
+    }
+    _, wish = read_conf(op(asked)).quantization.op_wise[0]
+    assert wish.activation.quant_mode == QUANT_MODES == recipe.QUANT_MODES
+    assert wish.weight.granularity == ("per_group",)
+    assert wish.weight.group_size == (64, 32)
+
+
+def test_the_sizes_of_groups_are_those_of_recipes():
+    assert GROUP_SIZES == recipe.GROUP_SIZES
+    said = refusal(op({"weight": {"group_size": 48}}))
+    assert "`quantization.op_wise.conv1.weight.group_size` is `48`; allowed: `32`, `64`," in said
+
+
+@pytest.mark.parametrize(
+    ("side", "field", "value"),
+    [("weight", "quant_mode", "dynamic"), ("activation", "group_size", 32)],
+)
+def test_a_field_of_the_other_side_is_refused(side, field, value):
+    assert f"`quantization.op_wise.conv1.{side}.{field}` is of a" in refusal(
+        op({side: {field: value}})
     )
 
 

@@ -16,6 +16,8 @@ class Tensor:
     scheme: tuple[str, ...] | None = None
     granularity: tuple[str, ...] | None = None
     algorithm: tuple[str, ...] | None = None
+    quant_mode: tuple[str, ...] | None = None
+    group_size: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def test_model_wise_fp32_leaves_nothing_to_do():
 
 def test_fp32_beside_int8_cannot_be():
     asked = Asked(weight=Tensor(dtype=("fp32",)), activation=Tensor(dtype=("uint8",)))
-    with pytest.raises(ConfError, match="an op is fp32 on both sides or on none"):
+    with pytest.raises(ConfError, match="an op whose weight is fp32 is so on both sides"):
         build_space([conv("a")], None, [("a", asked)])
 
 
