@@ -6,8 +6,8 @@ random weights, and is made by `quantize` for each rung as a user does whose loa
 that is timed. fp32 is torch's own, called as it is and compiled by `torch.compile`. All run in
 turns on one thread, in one order and the other; milliseconds are the median and the least of the
 rounds, a speed-up is the median with the quarters around it. The size is that of the state. The
-error is that of the answer to new data, relative to fp32's. What cannot be made has dashes, and
-why is told on the error stream.
+error is that of the answer to new data, relative to fp32's. What is far slower than fp32 is timed
+once. What cannot be made has dashes, and why is told on the error stream.
 
     make bench
 """
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -53,6 +53,8 @@ CONFS: dict[str, dict[str, Any]] = {
 }
 SMALLER = 1.05
 """A state that is not so many times smaller has nothing in int8."""
+SLOW = 8
+"""What takes so many times as long as fp32 is not waited for in turns."""
 NONE = "-"
 
 
@@ -90,11 +92,13 @@ class Made:
         call: computes.
         mib: of the state.
         ops: how many are int8 and how many stay in fp32, where somebody knows.
+        seconds: of its second call.
     """
 
     call: Callable[..., Any]
     mib: float
     ops: str = NONE
+    seconds: float = 0.0
 
 
 Way = Callable[[Case], Made]
@@ -168,18 +172,21 @@ def made(case: Case, ways: Mapping[str, Way]) -> dict[str, Made]:
     torch.compiler.reset()  # nets of one class share what was compiled, up to a limit
     found = {}
     for name, way in ways.items():
-        began = perf_counter()
         try:
             with redirect_stdout(sys.stderr):  # progress is no part of the table
-                one = way(case)
-                one.call(*case.sample)
+                found[name] = called(way(case), case.sample)
         except Exception as failure:  # whatever a quantizer or a compiler says
             said = " ".join(f"{type(failure).__name__}: {failure}".split())
             print(f"{case.name}: {name}: not made: {said:.300}", file=sys.stderr)
-        else:
-            found[name] = one
-            print(f"{case.name}: {name}: {perf_counter() - began:.1f} s", file=sys.stderr)
     return found
+
+
+def called(one: Made, sample: Sample) -> Made:
+    """Call what was made, as it may compile, and once more, to see how long that takes."""
+    one.call(*sample)
+    began = perf_counter()
+    one.call(*sample)
+    return replace(one, seconds=perf_counter() - began)
 
 
 HEADS = (
@@ -207,20 +214,26 @@ def cells(
     """
     if way not in made:
         return [net, way, *[NONE] * 5]
-    return [
-        net,
-        way,
-        f"{turns.ms(way):.2f} ({turns.least(way):.2f})",
-        f"{made[way].mib:.1f}",
-        f"{errors[way]:.4f}",
-        NONE if way == FP32 else str(turns.ratio(FP32, way)),
-        made[way].ops,
-    ]
+    ms, speedup = times(way, turns, made[way])
+    one = made[way]
+    return [net, way, ms, f"{one.mib:.1f}", f"{errors[way]:.4f}", speedup, one.ops]
+
+
+def times(way: str, turns: Turns, one: Made) -> tuple[str, str]:
+    """Return a way's milliseconds and how much faster than fp32 it is."""
+    if way not in turns.seconds:
+        ms = 1000 * one.seconds
+        return f"{ms:.0f} (once)", f"{turns.ms(FP32) / ms:.2f} (once)"
+    told = f"{turns.ms(way):.2f} ({turns.least(way):.2f})"
+    return told, NONE if way == FP32 else str(turns.ratio(FP32, way))
 
 
 def timed(case: Case, made: Mapping[str, Made], asked: argparse.Namespace) -> Turns:
-    """Time in turns what was made."""
-    calls = {name: partial(one.call, *case.sample) for name, one in made.items()}
+    """Time in turns what was made, unless it is much slower than fp32."""
+    slow = SLOW * made[FP32].seconds
+    calls = {
+        name: partial(one.call, *case.sample) for name, one in made.items() if one.seconds <= slow
+    }
     return in_turns(calls, asked.rounds, SECONDS, clock_of(asked))
 
 

@@ -1,11 +1,12 @@
 """What each rung of int8 is worth to transformers and recurrent nets, beside what others make.
 
-It runs in the environment that `make bench-peers` installs. Besides the rows of `rungs.py` there
+It runs in the environment that `make bench-peers` installs. Besides rows that `rungs.py` has there
 are those of `torch.ao.quantization.quantize_dynamic` (linear and recurrent layers), torchao's
 `Int8DynamicActivationInt8WeightConfig` (linear layers; as it is called, and compiled by
 `torch.compile`) and OpenVINO (NNCF's static int8 of the same weights and calibration data, told
 what transformers are; latency mode, one stream, float32 where it is not int8). Each of them is
-compared with our rung of its kind. All run in turns on one thread, in one order and the other.
+compared with our rung of its kind. Where torch has no fast product of integers, torchao is left out
+of nets that it would take seconds for. All run in turns on one thread, in one order and the other.
 
     make bench-peers
 """
@@ -16,7 +17,8 @@ import copy
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import timeit
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import torch
 from rungs import (
     COMPILED,
     DYNAMIC,
+    FP32,
     NONE,
     OURS,
     STATIC,
@@ -48,6 +51,7 @@ from turns import Turns
 AO, TORCHAO = "torch.ao dynamic", "torchao dynamic"
 TORCHAO_COMPILED, OPENVINO = f"{TORCHAO}, {COMPILED}", "OpenVINO static"
 RIVALS = {AO: DYNAMIC, TORCHAO: DYNAMIC, TORCHAO_COMPILED: DYNAMIC, OPENVINO: STATIC}
+PATIENCE = 4.0
 HEADS = (*OUR_HEADS, "our rung's time / its time")
 
 
@@ -73,6 +77,8 @@ def torchao_compiled(case: Case) -> Made:
 def _torchao_net(case: Case) -> nn.Module:
     if not any(isinstance(one, nn.Linear) for one in case.fp32.modules()):
         raise ValueError("it has no linear layers, and torchao leaves the others as they are")
+    if (seconds := slower_in_integers() * _seconds(partial(case.fp32, *case.sample))) > PATIENCE:
+        raise ValueError(f"a call would take about {seconds:.0f} s, with `torch._int_mm` of here")
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range
 
@@ -83,6 +89,18 @@ def _torchao_net(case: Case) -> nn.Module:
     net = copy.deepcopy(case.fp32)
     quantize_(net, config)
     return net
+
+
+def slower_in_integers() -> float:
+    """Return how many times as long a product takes in 8 bits as in floats."""
+    one, other = torch.ones(128, 768), torch.ones(768, 768)
+    floats = _seconds(partial(torch.mm, one, other))
+    return _seconds(partial(torch._int_mm, one.to(torch.int8), other.to(torch.int8))) / floats
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    call()
+    return min(timeit.repeat(call, number=1, repeat=3))
 
 
 def openvino(case: Case) -> Made:
@@ -130,7 +148,7 @@ def _saved_mib(model: Any) -> float:
 
 
 WAYS: dict[str, Way] = {
-    **OURS,
+    **{way: OURS[way] for way in (FP32, STATIC, DYNAMIC)},
     AO: ao_dynamic,
     TORCHAO: torchao_dynamic,
     TORCHAO_COMPILED: torchao_compiled,
@@ -143,7 +161,7 @@ def cells(
 ) -> list[str]:
     """Return the row of a way, see there; and our time as a multiple of its."""
     ours = RIVALS.get(way)
-    both = way in made and ours in made
+    both = {way, ours} <= set(turns.seconds)
     against = str(turns.ratio(ours, way)) if ours is not None and both else NONE
     return [*our_cells(net, way, turns, made, errors), against]
 

@@ -47,6 +47,14 @@ def test_others_are_compared_with_our_rung_of_their_kind() -> None:
     assert row(AO)[-1] == row(STATIC)[-1] == NONE
 
 
+def test_what_is_far_slower_than_fp32_is_timed_once(small: Case) -> None:
+    asked = argparse.Namespace(rounds=2, cpu_time=False)
+    found = {FP32: Made(small.fp32, 1, seconds=0.01), AO: Made(small.fp32, 1, seconds=0.09)}
+    assert list(rungs.timed(small, found, asked).seconds) == [FP32]
+    once = rungs.times(AO, Turns({FP32: [0.01]}), found[AO])
+    assert once == ("90 (once)", "0.11 (once)")
+
+
 def test_what_could_not_be_made_has_dashes() -> None:
     assert row(TORCHAO) == ["net", TORCHAO, *[NONE] * 6]
 
@@ -67,6 +75,7 @@ def test_a_rung_is_smaller_and_near_fp32(small: Case) -> None:
     with torch.no_grad():
         found = rungs.made(small, {FP32: rungs.fp32, STATIC: OURS[STATIC]})
         assert 0 < rungs.errors_of(small, found)[STATIC] < 0.1
+    assert all(one.seconds > 0 for one in found.values())
     assert found[STATIC].mib < found[FP32].mib / 1.5
 
 
@@ -109,6 +118,12 @@ def test_torchao_leaves_recurrent_layers_as_they_are() -> None:
     case = Case("recurrent", Called(lambda: Recurrent(nn.LSTM, 8), noise(5, 8)))
     with pytest.raises(ValueError, match="no linear layers"):
         WAYS[TORCHAO](case)
+
+
+def test_torchao_is_not_waited_for(small: Case, monkeypatch) -> None:
+    monkeypatch.setattr(rungs_peers, "slower_in_integers", lambda: 1e9)
+    with pytest.raises(ValueError, match="a call would take about .* s, with `torch._int_mm`"):
+        WAYS[TORCHAO](small)
 
 
 def test_a_decoder_says_the_same_with_a_cache_and_without() -> None:
