@@ -87,7 +87,7 @@ CACHE = noise(LAYERS, 2, HEADS, CACHED, HEAD, scale=0.5)
 NETS: dict[str, Called] = {
     "BERT, 4 layers, 1 x 128": Called(Bert, ids(BERT_WORDS, 128)),
     "BERT, 4 layers, 16 x 128": Called(Bert, ids(BERT_WORDS, 128), 16),
-    "ViT-S/16, 1 image": Called(Vit, pictures(224)),
+    "ViT-S/16, 1 image": Called(Vit, pictures(224), samples=16),
     "GPT-2, 4 layers, 128 tokens": Called(Gpt, ids(GPT_WORDS, 128)),
     "GPT-2, 4 layers, 1 token behind 128": Called(
         Gpt,
