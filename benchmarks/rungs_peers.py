@@ -21,6 +21,7 @@ import timeit
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import openvino as ov
@@ -100,7 +101,7 @@ def slower_in_integers() -> float:
 
 def _seconds(call: Callable[[], object]) -> float:
     call()
-    return min(timeit.repeat(call, number=1, repeat=3))
+    return min(timeit.repeat(call, timer=process_time, number=1, repeat=3))
 
 
 def openvino(case: Case) -> Made:
