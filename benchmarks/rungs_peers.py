@@ -52,7 +52,7 @@ from turns import Turns
 AO, TORCHAO = "torch.ao dynamic", "torchao dynamic"
 TORCHAO_COMPILED, OPENVINO = f"{TORCHAO}, {COMPILED}", "OpenVINO static"
 RIVALS = {AO: DYNAMIC, TORCHAO: DYNAMIC, TORCHAO_COMPILED: DYNAMIC, OPENVINO: STATIC}
-PATIENCE = 6.0
+PATIENCE = 8.0
 HEADS = (*OUR_HEADS, "our rung's time / its time")
 
 
