@@ -49,6 +49,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and how fast int8 is
 	$(RUN) benchmarks/nets.py $(QUICK)
 	$(RUN) benchmarks/today.py $(QUICK)
 	$(RUN) benchmarks/zoo_speed.py $(QUICK)
+	$(RUN) benchmarks/rungs.py $(QUICK)
 	$(RUN) benchmarks/overhead.py $(QUICK)
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)
@@ -68,6 +69,7 @@ $(PEERS)/installed: pyproject.toml constraints.txt
 bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` has a row of NNCF
 	$(PEERS)/bin/python benchmarks/today_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
+	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
 chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
 	$(RUN) tests/scenes/chaos.py

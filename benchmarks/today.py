@@ -46,7 +46,7 @@ class Judged(LightningModule):
 
     def validation_step(self, batch: list[Tensor]) -> None:
         """Log the size of the answer."""
-        self.log("size", torch.cat(flat(self.net(batch[0]))).abs().mean())
+        self.log("size", torch.cat(flat(self.net(*batch))).abs().mean())
 
 
 def flat(answer: Tensor | Sequence[Tensor]) -> list[Tensor]:

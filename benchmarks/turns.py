@@ -38,6 +38,10 @@ class Turns:
         """Return the median milliseconds of a call."""
         return 1000 * statistics.median(self.seconds[name])
 
+    def least(self, name: str) -> float:
+        """Return the milliseconds of the fastest round of a call."""
+        return 1000 * min(self.seconds[name])
+
     def ratio(self, one: str, other: str) -> Spread:
         """Return how many times as long ``one`` takes as ``other``, round by round."""
         pairs = zip(self.seconds[one], self.seconds[other], strict=True)
