@@ -35,6 +35,7 @@ from lpot_lightning.runs.run_history import open_history
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.ladder import most_steps
 from lpot_lightning.tuning.loop import tune
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.space import Space
@@ -135,7 +136,7 @@ class _Run:
             origin=Origin(root=recorder.root, calls=recorder.calls),
         )
         history = open_history(job)
-        self.most = self._most_trials(len(space.ops))
+        self.most = self._most_trials(space)
         self.calibrated = space.calibrated()
         self._announce(found, len(space.ops))
         for note in space.notes:
@@ -194,11 +195,12 @@ class _Run:
             f" to take {_duration(self.most * baseline.seconds)} or less"
         )
 
-    def _most_trials(self, ops: int) -> int:
+    def _most_trials(self, space: Space) -> int:
         policy = self.conf.tuning.exit_policy
         if policy.performance_only:
             return 1
-        bounded = min(policy.max_trials, most_trials(ops, trained=self.trained is not None))
+        steps = sum(map(most_steps, space.ops))
+        bounded = min(policy.max_trials, most_trials(steps, trained=self.trained is not None))
         return bounded if self.strategy.finishes else policy.max_trials
 
     def _tune(

@@ -1,4 +1,4 @@
-"""All int8, repaired, else the cheapest ops back to fp32."""
+"""All int8, repaired, else the cheapest steps down to fp32."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.ladder import Ladder
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.bracket import Bracket, close, longest
@@ -16,18 +17,18 @@ from lpot_lightning.tuning.strategies.ranking import Ranking
 from lpot_lightning.tuning.strategies.strategy import SearchContext
 
 
-def most_trials(ops: int, *, trained: bool = False) -> int:
+def most_trials(steps: int, *, trained: bool = False) -> int:
     """Return how many trials ``search_auto`` takes at most, whatever the verdicts are.
 
     Args:
-        ops: how many may be int8 or fp32.
+        steps: of all ops down to fp32; see ``most_steps``.
         trained: whether they were trained for int8.
 
     Example::
 
         most_trials(150)  # 14
     """
-    return 2 * (1 + trained) + longest(ops) + GIVE_BACK_TRIALS
+    return 2 * (1 + trained) + longest(steps) + GIVE_BACK_TRIALS
 
 
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
@@ -40,16 +41,17 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
        until it is good enough or would lose ops, so that a training is not behind it. If nothing
        is good enough until then, the trained rounding is repaired, and the best of the four is the
        base.
-    2. The ops are ranked once, by the damage each does to the output alone, divided by what fp32
-       for it costs. How many of them, from the first on, have to stay in fp32 is searched by
+    2. The steps of ops from int8 down to fp32, over the rungs that are in the space, are ranked
+       once: by the damage that each takes away from the output, the op alone, divided by what it
+       costs (``Ladder``). How many of them, from the first on, have to be taken is searched by
        bisection over this order, as AIMET's mixed precision does
        (``aimet_common/amp/mixed_precision_algo.py``), but guided: the next size is the smallest one
        that is predicted to meet the goal. The prediction is a power law of the summed damages that
-       are left in int8, through the two measured drops that are nearest to the goal. The probe is
+       are left, through the two measured drops that are nearest to the goal. The probe is
        moved by a tenth of its way to the middle, or to a cliff of the ranking on it, and always
        leaves so few sizes open that bisection could still end within ``ceil(log2(N)) + 1`` trials
-       for N ops. A trial that could win back no more than 2 % of the cost is not made.
-    3. In at most three trials ops that were not needed are given back (``give_back``).
+       for N steps. A trial that could win back no more than 2 % of the cost is not made.
+    3. In at most three trials steps that were not needed are taken back (``give_back``).
 
     Example::
 
@@ -72,10 +74,11 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
     if _is_met(tried):
         return
     base, score = _best(tried, search)
-    ranked = search.rank(base)
-    int8 = {*base.int8_ops}
-    ranking = Ranking.of(ranked, among=[op for op in space.fallback_candidates if op in int8])
-    bracket = Bracket(prefixes=Prefixes(base, ranking), search=search)
+    reduced, candidates = {*base.reduced_ops}, {*space.fallback_candidates}
+    ops = [op for op in space.ops if op.name in reduced & candidates]
+    ladder = Ladder.of(base, ops, search.rank, search.share)
+    ranking = Ranking.of(ladder.sensitivities, among=list(ladder.steps))
+    bracket = Bracket(prefixes=Prefixes(base, ranking, ladder.steps), search=search)
     bracket.tell(0, score)
     yield from close(bracket)
     if bracket.is_met:

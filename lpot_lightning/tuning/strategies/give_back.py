@@ -1,4 +1,4 @@
-"""Ops in fp32 that were not needed, int8 again."""
+"""Steps down that were not needed, taken back."""
 
 from __future__ import annotations
 
@@ -81,6 +81,8 @@ class _Loan:
         room = self.share * (goal - self.drop)
         group = frozenset[str]()
         for name in sorted(self.picked & self.saved.keys(), key=self._price):
+            if self.prefixes.behind(name) & self.picked - group:
+                continue
             if group | {name} == self.picked or self._lost(group | {name}) > room:
                 break
             group |= {name}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import OpConfig, Recipe
+from lpot_lightning.tuning.ladder import usual_share
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
@@ -23,6 +24,7 @@ class SearchContext:
         repair: the recipe with settings and corrections that cost no speed and lower the damage of
             its ops, found without a trial; the same recipe where nothing helps.
         cost: how expensive what a recipe leaves in fp32 is; measured only when called.
+        share: how much of what an op costs in fp32 it costs as something else, from 0 to 1.
         not_paying: ops that ``auto`` has in fp32 from the beginning: int8 is slower there.
         accuracy_weight: of accuracy, for ``tpe``.
         latency_weight: of latency, for ``tpe``.
@@ -34,6 +36,7 @@ class SearchContext:
     seed: int = 1978
     repair: Callable[[Recipe, Sequence[Sensitivity]], Recipe] = lambda recipe, _: recipe
     cost: Callable[[Recipe], float] = lambda recipe: len(recipe.fp32_ops)
+    share: Callable[[str, OpConfig], float] = usual_share
     not_paying: Collection[str] = ()
     accuracy_weight: float = 1.0
     latency_weight: float = 1.0
