@@ -27,8 +27,11 @@ def put_together(draft: Drafted) -> None:
     It is GELU by ``erf`` and by ``tanh``, and what is multiplied by its own sigmoid.
     """
     for node in list(draft.graph.nodes):
-        x, function, given = _activation(node) or (None, None, {})
-        if x is None or draft.written & {x, node} or dtype_of(x) is not torch.float32:
+        found = _activation(node)
+        if found is None or draft.written & {found[0], node}:
+            continue
+        x, function, given = found
+        if dtype_of(x) is not torch.float32:
             continue
         with draft.graph.inserting_after(node):
             new = draft.graph.call_function(function, (x,), given)
