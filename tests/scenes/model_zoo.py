@@ -198,6 +198,49 @@ def attention(**given):
     return One(forward, attend=nn.MultiheadAttention(8, 2, **given), out=nn.Linear(8, 4))
 
 
+def cross_attention():
+    """Its keys and values are of other widths, and its weights are given to the caller."""
+
+    def forward(m, x):
+        y, weights = m.attend(m.inp(x), x[:, :3, :6], x[:, :3, :5])
+        return m.out(y), weights
+
+    attend = nn.MultiheadAttention(8, 2, kdim=6, vdim=5, batch_first=True)
+    return One(forward, inp=nn.Linear(8, 8), attend=attend, out=nn.Linear(8, 4))
+
+
+class WindowAttention(nn.Module):
+    """Swin's: of shifted windows, with a mask, and biases of places in a table."""
+
+    def __init__(self, width=8, size=2):
+        super().__init__()
+        self.size, self.table = size, nn.Parameter(torch.randn((2 * size - 1) ** 2, 2))
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        places = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+        steps = places[:, None] - places[None] + size - 1
+        self.register_buffer("index", steps[..., 0] * (2 * size - 1) + steps[..., 1])
+        self.register_buffer("mask", torch.zeros(4, size**2, size**2))
+        self.mask[1:, 0, 1:] = -100.0
+
+    def forward(self, x):
+        n, c = len(x) // 4, x.shape[-1]
+        q, k, v = self.qkv(x).view(4 * n, -1, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.transpose(-1, -2) * c**-0.5 + self.table[self.index].permute(2, 0, 1)
+        scores = scores.view(n, 4, 2, *scores.shape[-2:]) + self.mask[None, :, None]
+        mixed = scores.flatten(0, 1).softmax(-1) @ v
+        return self.proj(mixed.transpose(1, 2).reshape(x.shape))
+
+
+def swin():
+    def forward(m, x):
+        y = torch.roll(m.norm(x), (-1, -1), (1, 2))
+        y = y.view(len(x), 2, 2, 2, 2, -1).transpose(2, 3).reshape(-1, 4, x.shape[-1])
+        y = m.attend(y).view(len(x), 2, 2, 2, 2, -1).transpose(2, 3).reshape(x.shape)
+        return m.out(x + torch.roll(y, (1, 1), (1, 2)))
+
+    return One(forward, norm=nn.LayerNorm(8), attend=WindowAttention(), out=nn.Linear(8, 4))
+
+
 def encoder(layers=2, **given):
     layer = nn.TransformerEncoderLayer(8, 2, 16, **{"batch_first": True, **given})
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=given == {})
@@ -477,6 +520,35 @@ ZOO = {
         rows(5, 8),
         int8="net.attend#linear_0 net.attend#linear_1 net.out",
         stays={"net.attend#scaled_dot_product_attention_0": PRODUCT},
+    ),
+    "cross attention": Scene(
+        lit(cross_attention),
+        rows(5, 8),
+        int8=(
+            "net.inp "
+            "net.attend#linear_0 "
+            "net.attend#linear_1 "
+            "net.attend#linear_2 "
+            "net.attend#linear_3 "
+            "net.out"
+        ),
+        stays={
+            "net.attend#bmm_0": PRODUCT,
+            "net.attend#softmax_0": "softmax stays floats",
+            "net.attend#bmm_1": PRODUCT,
+        },
+    ),
+    "swin": Scene(
+        lit(swin),
+        rows(4, 4, 8),
+        int8="net.attend.qkv net.attend.proj net.out",
+        stays={
+            "net.norm": NORMS,
+            "net.attend#matmul_0": PRODUCT,
+            "net.attend#softmax_0": "softmax stays floats",
+            "net.attend#matmul_1": PRODUCT,
+            "net.attend": "`table` goes into no weight",
+        },
     ),
     "transformer encoder": Scene(
         lit(encoder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,9 @@ class _Lengthening:
 
     def go(self) -> None:
         chain, first = self.chain, self.chain.nodes[0]
-        for step in (self._cast, self._norm, self._division, self._sum, self._activation):
+        for step in (
+            self._cast, self._norm, self._factor, self._division, self._sum, self._activation
+        ):  # fmt: skip
             step()
         out = self._grid_after(chain.last)
         if chain.last is first and out is None:
@@ -109,6 +112,21 @@ class _Lengthening:
         mean, variance, weight, bias = (draft.values[one] if one else None for one in tensors)
         chain.weight = _normed(chain.weight, mean, variance, weight, bias, eps)
         chain.nodes.append(user)
+
+    def _factor(self) -> None:
+        """Give outputs times a tensor of the user's, one number each: the scales and the bias are.
+
+        It is the layer scale of many vision transformers.
+        """
+        draft, user = self.draft, self._follower()
+        if user is None or user.target not in _PRODUCTS or user.kwargs or len(user.args) != 2:
+            return
+        for held in set(user.args) & draft.constants:
+            if _is_one_an_output(draft.values[held], self.chain.layer):
+                draft.folded.append(draft.order[held])
+                factors = draft.values[held].detach().flatten()
+                self.chain.weight = _times(self.chain.weight, factors)
+                self.chain.nodes.append(user)
 
     def _division(self) -> None:
         """Give channels divided by their factors: the scales and the bias are."""
@@ -179,12 +197,20 @@ def _protect(draft: Drafted, node: fx.Node, order: Mapping[fx.Node, int]) -> Non
         node.args = x, copy
 
 
+_PRODUCTS = {operator.mul, torch.mul, "mul"}
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _NORM_DEFAULTS = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
 
 
 def _arguments(node: fx.Node, names: Iterable[str]) -> dict[str, Any]:
     return {**_NORM_DEFAULTS, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _is_one_an_output(factors: Any, layer: Int8Layer) -> bool:
+    """Whether there is one factor for each output of ``layer``, whose channels may stand first."""
+    alike = isinstance(factors, Tensor) and factors.dtype is torch.float32
+    places = layer.weight.dim() - 2
+    return alike and tuple(factors.shape) == (len(layer.scales), *[1] * places)
 
 
 def _divided(rounded: Int8Weight, factors: Tensor) -> Int8Weight:
@@ -206,9 +232,15 @@ def _normed(
     if weight is not None:
         factor = factor * weight.detach().float()
     shift = (0.0 if rounded.bias is None else rounded.bias) - mean.detach().float()
-    shift = shift * factor
+    made = _times(Int8Weight(rounded.values, rounded.scales, shift), factor)
     if bias is not None:
-        shift = shift + bias.detach().float()
+        made = Int8Weight(made.values, made.scales, shift * factor + bias.detach().float())
+    return made
+
+
+def _times(rounded: Int8Weight, factor: Tensor) -> Int8Weight:
+    """Return a weight with a factor for each output."""
     sign = torch.where(factor < 0, -1, 1).to(torch.int8)  # a scale is never below 0
     values = rounded.values * sign.view(-1, *[1] * (rounded.values.dim() - 1))
-    return Int8Weight(values, rounded.scales * factor.abs(), shift)
+    bias = None if rounded.bias is None else rounded.bias * factor
+    return Int8Weight(values, rounded.scales * factor.abs(), bias)

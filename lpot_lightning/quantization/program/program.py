@@ -26,8 +26,12 @@ from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.scripted import Scripted
 from lpot_lightning.quantization.program.streams import read_integers
 from lpot_lightning.quantization.program.watched import Watched
+from lpot_lightning.quantization.program.written_out import put_together
 
-PASSES = divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen, quantize_within
+PASSES = (
+    put_together, divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen,
+    quantize_within,
+)  # fmt: skip
 
 
 class Program:

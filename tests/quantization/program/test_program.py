@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,25 @@ def shown(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+def new_gelu(x):
+    """As ``transformers`` has it."""
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))
+    return 0.5 * x * (1.0 + torch.tanh(inner))
+
+
+def fast_gelu(x):
+    return 0.5 * x * (1.0 + torch.tanh(x * 0.7978845608 * (1.0 + 0.044715 * x * x)))
+
+
+class Scaled(nn.Module):
+    def __init__(self, factors: torch.Tensor) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(factors)
+
+    def forward(self, x):
+        return x * self.factors
+
+
 WHOLE = [Quantize, Int8Conv, Int8Conv]
 BETWEEN = {
     "nothing": (nn.Identity(), None, WHOLE),
@@ -66,6 +86,13 @@ BETWEEN = {
     "norm alone": (nn.Identity(), norm(), WHOLE),
     "norm without weights": (nn.ReLU(), norm(affine=False), WHOLE),
     "norm with negative weights": (nn.ReLU(), norm(negative=True), WHOLE),
+    "gelu by erf, written out": (lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)), norm(), WHOLE),
+    "gelu by tanh, written out": (new_gelu, norm(), WHOLE),
+    "gelu by tanh, another way": (fast_gelu, None, WHOLE),
+    "silu, written out": (lambda x: x * torch.sigmoid(x), norm(), WHOLE),
+    "no gelu": (lambda x: x * 0.5 * (1 + torch.erf(x / 2)), None, None),
+    "factors": (Scaled(torch.tensor([2.0, -1.0, 0.0, 0.5, 3.0, 1.0]).view(6, 1, 1)), None, WHOLE),
+    "factors of places": (Scaled(torch.arange(5.0)), None, None),
     "method": (lambda x: x.relu(), norm(), WHOLE),
     "dropout": (nn.Sequential(nn.ReLU(), nn.Dropout(0.5)), None, None),
     "sigmoid": (nn.Sigmoid(), norm(), [Quantize, Int8Conv, torch.sigmoid, Quantize, Int8Conv]),
@@ -81,6 +108,26 @@ def test_what_stands_between_two_layers_moves_into_the_first(name):
         assert_same(fused, layers, shown(batch, 3, 7, 7))
     if wanted is not None:
         assert ops(graphs[0]) == wanted
+
+
+def test_a_layer_scale_goes_into_the_layer_and_what_is_added_too():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.scale = nn.Linear(6, 6), Scaled(torch.randn(6))
+
+        def forward(self, x):
+            return x + self.scale(self.layer(x))
+
+    layers = in_int8(Residual())
+    fused, graphs = captured(layers)
+    for _ in range(2):
+        assert_same(fused, layers, shown(2, 5, 6))
+        with torch.no_grad():
+            for model in (fused, layers):
+                model.scale.factors.mul_(-3)
+    assert ops(graphs[0]) == [Quantize, Int8Linear]
+    assert len(graphs) == 1
 
 
 def test_an_activation_whose_bounds_change_from_call_to_call():
