@@ -250,6 +250,13 @@ class Recipe:
         """Return the names of the ops on one rung."""
         return tuple(name for name, config in self.ops if config.rung is rung)
 
+    @property
+    def rungs(self) -> dict[str, Rung]:
+        """The rung of each op; that of a table that is int8 is ``STATIC``: nothing of it is found
+        when it computes, and nothing is to be chosen.
+        """
+        return {name: Rung.STATIC if config.is_table else config.rung for name, config in self.ops}
+
     def with_fp32(self, names: Iterable[str]) -> Recipe:
         """Return a copy in which ``names`` stay in floating point."""
         chosen = set(names)

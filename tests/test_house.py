@@ -57,6 +57,7 @@ INSIDE = {
     ),
     "tuning": (
         "score sensitivity wish countdown journal",
+        "ladder",
         "space trial pareto repair screening history",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
         " strategies.ranking strategies.prefixes strategies.surrogate strategies.bracket"

@@ -11,6 +11,7 @@ from lpot_lightning.errors import ConfError, did_you_mean
 
 CALLBACKS = {
     "post_training_static_quant": "QuantizationCallback",
+    "post_training_dynamic_quant": "QuantizationCallback",
     "quant_aware_training": "QATCallback",
     "pruning": "PruningCallback",
 }

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from lpot_lightning.conf.blocks import DataloaderConf
+from lpot_lightning.conf.quantization import DYNAMIC
 from lpot_lightning.conf.schema import AccuracyConf, Conf
 from lpot_lightning.data.batches import CollectedCalls, collect
 from lpot_lightning.data.block import ENDLESS, is_endless, loader_of
@@ -235,9 +236,9 @@ def _check_post_training(given: Given, conf: Conf) -> None:
     loaders = [given.q_dataloader, asked.calibration.dataloader, given.eval_dataloader]
     if given.eval_func is None:
         loaders.append(accuracy_of(conf).dataloader)
-    if all(one is None for one in loaders):
+    if all(one is None for one in loaders) and asked.approach != DYNAMIC:
         raise DataError(
             "there is no data to calibrate on: give a `q_dataloader`, set `calib_dataloader`, or"
             " give `quantization.calibration.dataloader` in the YAML; a batch is `(input, label)`,"
-            " or the input alone"
+            f" or the input alone; `{DYNAMIC}` needs none"
         )

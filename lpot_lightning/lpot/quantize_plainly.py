@@ -10,6 +10,7 @@ from math import isfinite
 
 from torch import nn
 
+from lpot_lightning.conf.quantization import DYNAMIC
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.data.batches import CollectedCalls
 from lpot_lightning.errors import EvaluationError
@@ -68,7 +69,8 @@ class _PlainQuantization:
         """Quantize a copy of the model as it is."""
         size = self._conf.quantization.calibration.sampling_size
         data = self._data(size)
-        if data is not None and data.samples < size:
+        static = self._conf.quantization.approach != DYNAMIC  # which looks for no range before
+        if static and data is not None and data.samples < size:
             warnings.warn(
                 f"{data.origin} has {data.samples} samples,"
                 f" `quantization.calibration.sampling_size` asks for {size}: all are used",

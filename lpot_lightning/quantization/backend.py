@@ -58,8 +58,8 @@ class Prepared(Protocol):
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
         """Return how much each int8 op of ``recipe`` hurts, alone."""
 
-    def profile(self) -> Mapping[str, OpProfile]:
-        """Return what each op costs in floating point, on one calibration batch."""
+    def profile(self, recipe: Recipe | None = None) -> Mapping[str, OpProfile]:
+        """Return what each op of ``recipe`` costs, or all in fp32, on one calibration batch."""
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
         """Return how much ``ops`` hurt together, alone in int8 as ``recipe`` has them."""

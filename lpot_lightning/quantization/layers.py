@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -196,14 +197,25 @@ class PreparedLayers:
         """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
         return self._errors.forwards
 
-    def profile(self) -> dict[str, OpProfile]:
-        """Return what each op costs in floating point, on the batch of the dry run."""
+    def profile(self, recipe: Recipe | None = None) -> dict[str, OpProfile]:
+        """Return what each op costs, on the batch of the dry run.
+
+        Args:
+            recipe: what the ops are that it names; without it, all of them in fp32.
+        """
         seen = self._seen
+        recipe = recipe or Recipe.of(dict.fromkeys(seen.layers, FP32))
         return {
-            path: profile_of(layer.layer, seen.calls[path])
-            for path, layer in seen.layers.items()
-            if seen.calls[path].count
+            op: profile_of(self._computes(op, config), seen.calls[op])
+            for op, config in recipe.ops
+            if seen.calls[op].count
         }
+
+    def _computes(self, op: str, config: OpConfig) -> Callable[..., Any]:
+        layer = self._seen.layers[op].layer
+        return (
+            partial(type(layer).forward, layer) if config.is_fp32 else self._forms.made(op, config)
+        )
 
     def training(self, recipe: Recipe) -> LayersTraining:
         """Return how a model is trained to be what ``recipe`` says, from the calibration on."""

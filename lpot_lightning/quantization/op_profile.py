@@ -1,13 +1,14 @@
-"""What one op costs in floating point."""
+"""What one op costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
-from torch import nn
 
 from lpot_lightning.module.calls import ModuleCalls
 
@@ -16,7 +17,7 @@ _RUNS = 3
 
 @dataclass(frozen=True)
 class OpProfile:
-    """One op in floating point, on one batch.
+    """One op, on one batch.
 
     Args:
         seconds: it takes, the median of some runs.
@@ -27,17 +28,17 @@ class OpProfile:
     activation_bytes: int
 
 
-def profile_of(layer: nn.Module, calls: ModuleCalls) -> OpProfile:
-    """Return what a layer costs in floating point.
+def profile_of(computes: Callable[..., Any], calls: ModuleCalls) -> OpProfile:
+    """Return what an op costs.
 
     Args:
-        layer: computes as its class does.
+        computes: gives what it gives.
         calls: of it, one of which is taken.
     """
     taken = []
     with torch.no_grad():
         for _ in range(_RUNS):
             started = perf_counter()
-            given = type(layer).forward(layer, *calls.args, **calls.kwargs)
+            given = computes(*calls.args, **calls.kwargs)
             taken.append(perf_counter() - started)
     return OpProfile(median(taken), given.numel() * given.element_size())

@@ -95,6 +95,7 @@ class Keeper:
             not_paying=self._not_paying(best.recipe),
             op_times=self._paying.times,
             asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
+            rungs=self._rungs(best.recipe),
             sensitivities=ranker.first,
             repairs=ranker.repairs_of(best.recipe),
             held=job.model,
@@ -110,8 +111,12 @@ class Keeper:
     def _not_paying(self, recipe: Recipe) -> dict[str, NotPaying]:
         return {op: self._paying.slower[op] for op in recipe.fp32_ops if op in self._paying.slower}
 
+    def _rungs(self, recipe: Recipe) -> dict[str, str]:
+        wrong = self._job.prepared.excluded
+        return {op: rung.value for op, rung in recipe.rungs.items() if op not in wrong}
+
     def _is_asked(self, op: Op) -> bool:
-        return not op.int8_configs and op.name not in self._job.prepared.excluded
+        return not op.reduced_configs and op.name not in self._job.prepared.excluded
 
     def _write_deploy(self, path: Path) -> None:
         """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lpot_lightning.quantization.op_profile import OpProfile
-from lpot_lightning.recipe import Op
+from lpot_lightning.recipe import Op, OpConfig, Rung
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.score import Score
 
@@ -61,6 +61,17 @@ def _cost(op: Op, objective: str, measured: OpProfile | None) -> float:
     if objective == "footprint":
         return float(measured.activation_bytes)
     return _power_of_two(measured.seconds)
+
+
+def share_of_bytes(config: OpConfig) -> float:
+    """Return what a weight has more of bytes than one of 8 bits, as a share of what fp32 has more.
+
+    Of rungs with the same bytes the faster one is a little cheaper.
+    """
+    rung, size = config.rung, None if config.weight is None else config.weight.group_size
+    scales = 0.0 if size is None else 32 / size
+    slower = 0.0 if rung is Rung.FP32 else 1e-3 * list(Rung).index(rung)
+    return (rung.bits + scales - 8) / (32 - 8) + slower
 
 
 def _power_of_two(seconds: float) -> float:

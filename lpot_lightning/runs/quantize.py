@@ -225,6 +225,7 @@ class _Run:
                 seed=asked.random_seed,
                 repair=ranker.repair,
                 cost=ranker.cost,
+                share=ranker.share,
                 not_paying=tuple(paying.slower),
                 **_weights(asked.strategy),
             ),

@@ -10,15 +10,17 @@ from time import monotonic
 
 from lpot_lightning.conf.schema import RecipesConf
 from lpot_lightning.machine.columns import aligned
-from lpot_lightning.recipe import CORRECTIONS, Recipe
+from lpot_lightning.recipe import CORRECTIONS, FP32, OpConfig, Recipe, Rung
 from lpot_lightning.runs.job import Job
-from lpot_lightning.runs.objective import cost_shown_as, costs_of
+from lpot_lightning.runs.objective import cost_shown_as, costs_of, share_of_bytes
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.ladder import usual_share
 from lpot_lightning.tuning.repair import Repair, repair
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
 _SHOWN = 8
+_SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 
 
 class Ranker:
@@ -35,6 +37,7 @@ class Ranker:
 
     def __init__(self, job: Job, space: Space, history: History) -> None:
         self._job, self._space, self._history = job, space, history
+        self._ops = {op.name: op for op in space.ops}
         self._found: list[tuple[Recipe, tuple[Repair, ...]]] = []
         self.first: tuple[Sensitivity, ...] = ()
 
@@ -57,8 +60,39 @@ class Ranker:
         return self._job.conf.tuning.objective
 
     def cost(self, recipe: Recipe) -> float:
-        """Return what the fp32 ops of ``recipe`` cost."""
-        return fsum(self.costs[op] for op in recipe.fp32_ops)
+        """Return what the ops of ``recipe`` cost that are not as fast, or as small, as can be."""
+        return fsum(self.costs[op] * self.share(op, config) for op, config in recipe.ops)
+
+    def share(self, op: str, config: OpConfig) -> float:
+        """Return how much of what ``op`` costs in fp32 it costs as ``config`` has it."""
+        if self._objective == "modelsize":
+            return share_of_bytes(config)
+        first = self._ops[op].configs[0]
+        measured = self._objective == "performance" and config.rung in (Rung.DYNAMIC, Rung.BF16)
+        if not measured or first.rung is not Rung.STATIC:
+            return usual_share(op, config)
+        key = f"{op} as {config.rung.value}"
+        known = self._history.finding("share", key)
+        if known is None:
+            known = {"share": self._share_of_seconds(op, first, config)}
+            self._history.keep("share", key, known)
+        return float(known["share"])
+
+    def _share_of_seconds(self, op: str, first: OpConfig, config: OpConfig) -> float:
+        """Return how far from static int8 to fp32 the seconds of an op are, in rough steps.
+
+        Noise shall seldom change an order.
+        """
+        job = self._job
+        asked = [Recipe.of({op: one}) for one in (first, config, FP32)]
+        found = job.ranks.together(lambda: [job.prepared.profile(one) for one in asked])
+        static, own, fp32 = (
+            one[op].seconds if op in one else 0.0 for one in job.ranks.agreed(found)
+        )
+        if static >= fp32:
+            return usual_share(op, config)
+        exact = (own - static) / (fp32 - static)
+        return min(_SHARES, key=lambda one: abs(one - exact))
 
     def rank(self, recipe: Recipe) -> list[Sensitivity]:
         """Return for each int8 op of ``recipe`` how much it hurts alone, and what it costs."""

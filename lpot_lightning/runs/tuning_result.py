@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
+from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
 from lpot_lightning.runs.result import Result, each, pair_or_none, read_as, values
@@ -38,6 +40,8 @@ class TuningResult(Result):
         not_paying: those of ``fp32_ops`` that are so because int8 is slower, and what was measured.
         op_times: seconds of ops in one step, in int8 and in fp32; of those that were timed.
         asked_fp32: those of ``fp32_ops`` that the conf or ``modules`` keep so.
+        rungs: what each op is: ``"int8"``, ``"dynamic int8"``, ``"weight-only int8"``, ``"bf16"``
+            or ``"fp32"``.
         not_quantizable: what cannot be int8, with the reason.
         trials: what was tried, each with its recipe and score.
         evaluations: validation batches seen by the baseline and all trials, those of the runs
@@ -75,6 +79,7 @@ class TuningResult(Result):
     not_paying: Mapping[str, NotPaying] = field(default_factory=dict)
     op_times: Mapping[str, OpTimes] = field(default_factory=dict)
     asked_fp32: tuple[str, ...] = ()
+    rungs: Mapping[str, str] = field(default_factory=dict)
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
 
@@ -98,6 +103,7 @@ class TuningResult(Result):
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
+            *self._on_other_rungs(),
             ("speed-up", as_speedup(self.speedup, self.speedup_spread)),
             ("size", f"{self.size_ratio:.2f}x smaller"),
         ]
@@ -116,6 +122,15 @@ class TuningResult(Result):
             rows.append(("workspace", shown(self.workspace)))
         return aligned(rows)
 
+    def _on_other_rungs(self) -> list[tuple[str, str]]:
+        """Return a row for each rung between static int8 and fp32 that an op is on."""
+        on = {rung: [op for op, name in self.rungs.items() if name == rung.value] for rung in Rung}
+        return [
+            (rung.value, f"{len(ops)}: {_shortened(tuple(ops))}")
+            for rung, ops in on.items()
+            if ops and rung not in (Rung.STATIC, Rung.FP32)
+        ]
+
     def ops_table(self) -> str:
         """Return for each op its precision, what it takes in both, and why it is what it is.
 
@@ -123,10 +138,11 @@ class TuningResult(Result):
         does besides and with its way to integers and back; ``-`` where it was not timed.
         """
         rows = [("op", "precision", "ms in int8", "in fp32", "why")]
-        for op in sorted((*self.int8_ops, *self.fp32_ops)):
+        for op in sorted({*self.int8_ops, *self.fp32_ops, *self.rungs}):
             times = self.op_times.get(op)
             shown = ("-", "-") if times is None else (ms(times.int8), ms(times.fp32))
-            rows.append((op, "int8" if op in self.int8_ops else "fp32", *shown, self._why(op)))
+            usual = Rung.STATIC if op in self.int8_ops else Rung.FP32
+            rows.append((op, self.rungs.get(op, usual.value), *shown, self._why(op)))
         return aligned(rows, right=(2, 3))
 
     def _why(self, op: str) -> str:
@@ -176,10 +192,28 @@ def trial_line(trial: Trial, monitor: str) -> str:
     """Return the one line that is said of a trial."""
     recipe, score = trial.recipe, trial.score
     return (
-        f"trial {trial.number}: {len(recipe.int8_ops)} ops int8, {len(recipe.fp32_ops)} fp32:"
+        f"trial {trial.number}: {ops_of(recipe)}:"
         f" {_came_to(score, monitor)}, {score.seconds:.1f} s"
         f"{' (from history)' if trial.replayed else ''}"
     )
+
+
+def ops_of(recipe: Recipe) -> str:
+    """Return how many ops are on which rung, for people.
+
+    Example::
+
+        ops_of(recipe)  # "10 ops int8 (2 dynamic), 1 fp32"
+    """
+    counts = Counter(recipe.rungs.values())
+    below = [
+        f"{counts[rung]} {rung.value.removesuffix(' int8')}"
+        for rung in (Rung.DYNAMIC, Rung.WEIGHT_ONLY)
+        if counts[rung]
+    ]
+    how = f" ({', '.join(below)})" if below else ""
+    bf16 = f" {counts[Rung.BF16]} bf16," if counts[Rung.BF16] else ""
+    return f"{len(recipe.int8_ops)} ops int8{how},{bf16} {len(recipe.fp32_ops)} fp32"
 
 
 def _came_to(score: Score, monitor: str) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from lpot_lightning.conf.quantization import DYNAMIC
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError, LpotError
 from lpot_lightning.machine.random_numbers import seeded
@@ -176,7 +177,8 @@ class SessionWork:
             train=train,
             passes=self._passes,
         )
-        return ValidationFeed(self._passes, self.model, data, tells=tells)
+        static = self._conf.quantization.approach != DYNAMIC  # which looks for no range before
+        return ValidationFeed(self._passes, self.model, data, tells=tells and static)
 
     @cached_property
     def _loaders(self) -> Loaders:

@@ -17,7 +17,7 @@ to measure them costs forward passes, and none of them will be taken."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Descent:
     """A step of one op.
 
     Args:
@@ -40,7 +40,7 @@ class Ladder:
         sensitivities: of each step: how much damage it takes away, and what it costs.
     """
 
-    steps: Mapping[str, Step]
+    steps: Mapping[str, Descent]
     sensitivities: tuple[Sensitivity, ...]
 
     @classmethod
@@ -66,7 +66,7 @@ class Ladder:
         own = {op.name: op for op in ops}
         found = {one.op: one for one in rank(base) if one.op in own}
         lower = _lower(base, own, found, rank)
-        steps: dict[str, Step] = {}
+        steps: dict[str, Descent] = {}
         sensitivities = []
         for name in own:
             start = found.get(name, Sensitivity(name, 0.0))
@@ -74,7 +74,7 @@ class Ladder:
             points = [(share(name, config), damage, config) for config, damage in rungs]
             for place, (config, saved, dearer) in enumerate(_hull(points)):
                 key = name if config.is_fp32 else f"{name} as {_shown(config)}"
-                steps[key] = Step(name, config, place)
+                steps[key] = Descent(name, config, place)
                 sensitivities.append(Sensitivity(key, saved, start.cost * dearer))
         return cls(steps, tuple(sensitivities))
 
@@ -131,11 +131,11 @@ def _shown(config: OpConfig) -> str:
     return config.rung.value + ("" if size is None else f" in groups of {size}")
 
 
-Point = tuple[float, float, OpConfig]
+Priced = tuple[float, float, OpConfig]
 """What a rung costs, the damage that it leaves, and what it is."""
 
 
-def _hull(points: Sequence[Point]) -> Iterator[tuple[OpConfig, float, float]]:
+def _hull(points: Sequence[Priced]) -> Iterator[tuple[OpConfig, float, float]]:
     """Yield the steps to rungs that are worth it: what each is, what it saves, what it costs.
 
     Args:
@@ -161,7 +161,7 @@ def _saved(before: float, after: float) -> float:
     return before - after if math.isfinite(before) else before
 
 
-def _gain(now: Point, one: Point) -> float:
+def _gain(now: Priced, one: Priced) -> float:
     """Return what a step saves for its cost; of a damage that is no number the cheapest saves."""
     if not math.isfinite(now[1]):
         return -one[0]

@@ -191,6 +191,7 @@ class Drafted:
         """Let the steps of a layer that quantizes rows stand behind ``node``."""
         values, scales, least = self._rows_of(node, int8.kernel.high)
         products = self.add(node, int8.kernel, (values,), "layer")
+        products.meta |= node.meta
         return self.add(products, Rescale(int8.kernel), (products, scales, least), "layer")
 
     def _rows_of(self, node: fx.Node, high: int) -> list[fx.Node]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from lpot_lightning.recipe import FP32, Recipe
-from lpot_lightning.tuning.ladder import Step
+from lpot_lightning.tuning.ladder import Descent
 from lpot_lightning.tuning.strategies.ranking import Ranking
 
 
@@ -30,13 +30,13 @@ class Prefixes:
     """
 
     def __init__(
-        self, base: Recipe, ranking: Ranking, steps: Mapping[str, Step] | None = None
+        self, base: Recipe, ranking: Ranking, steps: Mapping[str, Descent] | None = None
     ) -> None:
         self.base = base
         self.names = ranking.order
         self._ranking = ranking
         known = steps or {}
-        self._steps = {name: known.get(name) or Step(name, FP32, 0) for name in self.names}
+        self._steps = {name: known.get(name) or Descent(name, FP32, 0) for name in self.names}
         self._of = {one.op: one for one in ranking.sensitivities}
         self.end = self._end()
         self.cost = self.cost_of(self.names)
