@@ -166,7 +166,7 @@ class _Bench:
         now = self._config(op)
         others = {
             _name(config): replace(config, corrections=_both(config, now))
-            for config in self._ops[op].int8_configs
+            for config in self._ops[op].settings_of(now.rung)
             if (config.activation, config.weight) != (now.activation, now.weight)
             and (self._is_trained or not config.is_trained)
         }
