@@ -10,7 +10,13 @@ from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.errors import ExportError
-from lpot_lightning.quantization.graph.ops import FUNCTION, call_function, call_layer, layer_of
+from lpot_lightning.quantization.graph.ops import (
+    FUNCTION,
+    call_function,
+    call_layer,
+    call_recurrent,
+    layer_of,
+)
 from lpot_lightning.quantization.program.draft import Drafted
 
 StepOf = Callable[[nn.Module, fx.Node], nn.Module]
@@ -144,6 +150,11 @@ def _check_plain(node: fx.Node) -> None:
             f"`{node.name}` goes by a weight that is computed of the input in each call: a file"
             " can hold fixed weights only; leave it in fp32, or export a part of the model by"
             " `method`"
+        )
+    if node.target is call_recurrent:
+        raise ExportError(
+            f"`{layer_of(str(node.args[2])).op}` is int8, and files have no word for recurrent"
+            " layers of int8; leave it in fp32, or export a part of the model by `method`"
         )
 
 

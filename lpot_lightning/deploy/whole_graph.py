@@ -24,7 +24,7 @@ from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.own_code import forget, with_own_code
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import RECURRENT, QuantizedLayer
 
 _FIXED: dict[str, Any] = {
     "assume_static_by_default": True,
@@ -167,13 +167,21 @@ def as_written(model: nn.Module) -> nn.Module:
         if isinstance(forward, Captured):
             own.pop("forward")
             own.update({} if forward.given is None else {"forward": forward.given})
+        elif isinstance(forward, LayerForward) and _is_as_in_torch(forward):
+            own.pop("forward")
         elif isinstance(forward, LayerForward):
             _name_kernel(forward, path)
         own.update(ways_around(module))
     return copied
 
 
+def _is_as_in_torch(forward: LayerForward) -> bool:
+    """Whether a graph may hold what torch computes by: files have no word for such a layer."""
+    return forward.int8 is None and isinstance(forward.layer, RECURRENT)
+
+
 def _name_kernel(forward: LayerForward, path: str) -> None:
+    forward.op = path
     if isinstance(forward.int8, QuantizedLayer):
         forward.int8.kernel.op = path
     elif isinstance(forward.layer, nn.EmbeddingBag) and forward.int8 is not None:

@@ -170,6 +170,9 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
             layer = ".".join(piece for piece in (path, where) if piece)
             yield from _taken_out(owner, last, layer or type(model).__name__)
             yield _set(owner, {"forward": Inside(layer, path or type(model).__name__)})
+        if part.gone and isinstance(module, nn.RNNBase):  # which holds its weights twice
+            flat = [getattr(module, name) for name in module._flat_weights_names]
+            yield _set(module, {"_flat_weights": flat, "_flat_weight_refs": [None] * len(flat)})
         if part.graph is not None:
             yield from _registered(model, path, part.graph)
         yield _set(module, {"forward": part.computes})

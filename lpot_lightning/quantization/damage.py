@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.module.calls import ModuleCalls
@@ -52,7 +53,7 @@ class RootErrors:
         for op, module, forward in int8:
             around = [path for path in self._roots if _is_in(path, module)]
             noisy = {path: self._outputs(path, {module: forward}) for path in around}
-            found[op] = sum(_error(noisy[path], clean[path]) for path in around)
+            found[op] = sum(error_of(noisy[path], clean[path]) for path in around)
         return found
 
     def _outputs(self, path: str, int8: Mapping[str, Forward]) -> list[Tensor]:
@@ -67,20 +68,27 @@ class RootErrors:
         relative = {name[len(path) + 1 if path else 0 :]: one for name, one in forwards.items()}
         # all layers: torch's fused transformers would leave out what is masked, in some runs
         with at_rest(root), as_before(root.modules()), computing(root, relative):
-            return list(_floats(root.forward(*calls.args, **calls.kwargs)))
+            return list(floats_in(root.forward(*calls.args, **calls.kwargs)))
 
 
 def _is_in(root: str, layer: str) -> bool:
     return not root or layer.startswith(f"{root}.")
 
 
-def _floats(given: object) -> Iterator[Tensor]:
-    for one in pytree.tree_leaves(given):
+def floats_in(given: object) -> Iterator[Tensor]:
+    """Yield the tensors of floats in what a module gives."""
+    for one in pytree.tree_leaves(given, is_leaf=_is_packed):
+        one = one.data if _is_packed(one) else one
         if isinstance(one, Tensor) and one.is_floating_point():
             yield one
 
 
-def _error(noisy: list[Tensor], clean: list[Tensor]) -> float:
+def _is_packed(given: object) -> bool:
+    return isinstance(given, PackedSequence)
+
+
+def error_of(noisy: list[Tensor], clean: list[Tensor]) -> float:
+    """Return the mean share that the squared difference of tensors has of their squared size."""
     if not clean or [one.shape for one in noisy] != [one.shape for one in clean]:
         return 0.0
     shares = [

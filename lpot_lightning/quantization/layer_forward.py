@@ -7,10 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
 
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
-from lpot_lightning.quantization.graph.ops import LAYER, by_itself, named
-from lpot_lightning.quantization.quantized_layer import CONV1D, CONVOLUTIONS, kind_of_class
+from lpot_lightning.quantization.graph.ops import LAYER, RECURRENT, by_itself, named
+from lpot_lightning.quantization.quantized_layer import (
+    CONV1D,
+    CONVOLUTIONS,
+    kind_of_class,
+)
+from lpot_lightning.quantization.quantized_layer import RECURRENT as RECURRENT_LAYERS
+from lpot_lightning.quantization.recurrent import Geometry
 from lpot_lightning.quantization.rungs import LayerForm
 
 
@@ -22,20 +30,26 @@ class LayerForward(NotExported):
     Args:
         layer: of a kind that ``kind_of`` knows; it holds this object, and is held by it.
         int8: what computes for it; ``None`` lets it compute as its class does.
+
+    Attributes:
+        op: what the user's model calls the layer, in a copy that is to be exported.
     """
 
     def __init__(self, layer: nn.Module, int8: LayerForm | None) -> None:
         self.layer, self.int8 = layer, int8
-        self.name = named(self)
+        self.name, self.op = named(self), ""
         self._is_bag = isinstance(layer, nn.EmbeddingBag)
-        weight: Any = layer.weight
+        self._steps = Geometry.of(layer) if isinstance(layer, RECURRENT_LAYERS) else None
+        weight: Any = layer.weight if self._steps is None else torch.empty(0)
         transposed = kind_of_class(type(layer)) == CONV1D
         self._outputs: int = weight.shape[1 if transposed else 0]
         self._dtype: torch.dtype = weight.dtype
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the layer's output, whatever it calls its input."""
-        if self._is_bag:  # which takes more than one tensor
+        if self._steps is not None and torch.compiler.is_compiling():
+            return self._in_graph(*args, **kwargs)
+        if self._is_bag or self._steps is not None:  # which take more than one tensor
             return self._computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
@@ -43,13 +57,32 @@ class LayerForward(NotExported):
             return LAYER(input, self.name)
         return self._computed(input)
 
+    def _in_graph(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
+        """Let a graph hold a recurrent layer, whose results are then put together as they were."""
+        refuse_export()
+        if isinstance(input, PackedSequence):
+            torch._dynamo.graph_break()
+            return self._computed(input, hx)
+        state = [] if hx is None else [hx] if isinstance(hx, Tensor) else list(hx)
+        assert self._steps is not None
+        return self._steps.nested(RECURRENT(input, state, self.name))
+
+    def flat(self, input: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
+        """Return what a recurrent layer gives, one tensor after the other."""
+        hx: Any = tuple(state) if len(state) > 1 else next(iter(state), None)
+        found: list[Tensor] = pytree.tree_leaves(self._computed(input, hx))
+        return found
+
+    def shaped_flat(self, input: Tensor) -> list[Tensor]:
+        """Return empty tensors like the results of a recurrent layer."""
+        assert self._steps is not None
+        return [input.new_empty(shape) for shape in self._steps.shapes_of(input)]
+
     @by_itself
-    def _computed(self, *args: Any, **kwargs: Any) -> Tensor:
+    def _computed(self, *args: Any, **kwargs: Any) -> Any:
         if self.int8 is not None:
-            given: Tensor = self.int8.forward(*args, **kwargs)
-        else:
-            given = type(self.layer).forward(self.layer, *args, **kwargs)
-        return given
+            return self.int8.forward(*args, **kwargs)
+        return type(self.layer).forward(self.layer, *args, **kwargs)
 
     def shaped(self, input: Tensor) -> Tensor:
         """Return an empty tensor like the output, of which only shape and type are looked at."""

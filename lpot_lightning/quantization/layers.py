@@ -23,6 +23,7 @@ from lpot_lightning.quantization.op_errors import OpErrors
 from lpot_lightning.quantization.op_forms import OpForms, as_they_are, kind
 from lpot_lightning.quantization.op_profile import OpProfile, profile_of
 from lpot_lightning.quantization.program.program import Program
+from lpot_lightning.quantization.quantized_layer import weight_names
 from lpot_lightning.quantization.step_clock import step_times
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
@@ -253,5 +254,5 @@ class PreparedLayers:
 
 
 def _weight_bytes(layer: nn.Module) -> int:
-    tensors: list[Tensor | None] = [getattr(layer, name, None) for name in ("weight", "bias")]
+    tensors: list[Tensor | None] = [getattr(layer, name, None) for name in weight_names(layer)]
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.quantization.functions.watching import hidden
-from lpot_lightning.quantization.quantized_layer import TABLES
+from lpot_lightning.quantization.quantized_layer import RANGELESS
 from lpot_lightning.quantization.ranges.histogram import Histogram
 
 
@@ -56,7 +56,7 @@ class ObservedLayer(nn.Module):
     def count(self, given: object) -> None:
         """Take in what the layer is called with."""
         self.called = True
-        if isinstance(given, Tensor) and not isinstance(self.layer, TABLES):
+        if isinstance(given, Tensor) and not isinstance(self.layer, RANGELESS):
             self._count_in(given)
 
     def _count_in(self, x: Tensor) -> None:

@@ -13,7 +13,7 @@ from lpot_lightning.module.flow import is_in
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.functions.owners import SOME_ONLY, UNSEEN, Owners
 from lpot_lightning.quantization.observed_layer import ObservedLayer
-from lpot_lightning.quantization.quantized_layer import TABLES, unquantizable
+from lpot_lightning.quantization.quantized_layer import RANGELESS, unquantizable, weight_names
 from lpot_lightning.quantization.training.state import TrainedOps
 
 
@@ -134,7 +134,7 @@ class ObservedOps:
     def is_seen(self, path: str) -> bool:
         """Whether the calibration has shown what an op reads."""
         layer = self.layers[path]
-        known = isinstance(layer.layer, TABLES) or layer.seen.batches and not layer.seen.refused
+        known = isinstance(layer.layer, RANGELESS) or layer.seen.batches and not layer.seen.refused
         return layer.called and bool(known)
 
     def _may_be_unseen(self, path: str) -> bool:
@@ -147,5 +147,6 @@ class ObservedOps:
     def gone(self, path: str) -> tuple[str, ...]:
         """Return which tensors of a layer nobody needs any more."""
         read = self.calls[path].read
-        own = dict(self.layers[path].layer.named_parameters(recurse=False))
-        return tuple(name for name in ("weight", "bias") if name in own and not read)
+        layer = self.layers[path].layer
+        own = dict(layer.named_parameters(recurse=False))
+        return tuple(name for name in weight_names(layer) if name in own and not read)

@@ -28,18 +28,25 @@ from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.op_forms import group_size_of
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import TABLES, kind_of, unfilled, with_trained_grid
-from lpot_lightning.quantization.rungs import LayerForm, on_rung
+from lpot_lightning.quantization.quantized_layer import (
+    RECURRENT,
+    TABLES,
+    kind_of,
+    unfilled,
+    with_trained_grid,
+)
+from lpot_lightning.quantization.rungs import LayerForm, layer_on_rung
 from lpot_lightning.quantization.training.converted import converted
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
 from lpot_lightning.recipe import OpConfig, Recipe, Rung, config_of
 
 _LOG = logging.getLogger(__name__)
+_RECURRENT = "recurrent layers keep their state in floating point in a training for int8"
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
-    (nn.RNNBase, "recurrent layers keep their state in floating point"),
-    (nn.RNNCellBase, "recurrent layers keep their state in floating point"),
+    (nn.RNNBase, _RECURRENT),
+    (nn.RNNCellBase, _RECURRENT),
     (nn.modules.instancenorm._InstanceNorm, NORMS),
     (nn.LayerNorm, NORMS),
     (nn.GroupNorm, NORMS),
@@ -79,13 +86,14 @@ class OnednnBackend:
         known = None if trained is None else TrainedOps.of(trained)
         if known is not None:
             known.check(model)
+        trains = for_training or known is not None
         layers, owners, excluded = {}, {}, {}
         for path, module in _python_modules(model):
             if path in avoid:
                 excluded[path] = "does not work in int8 where it stands"
             elif _is_derived(module, calls) and _has_own(module):
                 excluded[path] = "gradients go through it in the validation, and int8 has none"
-            elif kind_of(module) is not None:
+            elif kind_of(module) is not None and not (trains and isinstance(module, RECURRENT)):
                 layers[path] = module
             elif why := _why_not(module, calls):
                 excluded[path or type(module).__name__] = why
@@ -228,7 +236,7 @@ def _prove(model: nn.Module) -> None:
             reason = wrong_kernel(layer, usual_shapes(layer))
             layer.exact = reason is not None
             if layer.exact:
-                op = path.removesuffix(f".{HELD}.kernel")
+                op = path.partition(f".{HELD}.kernel")[0]
                 _LOG.warning("`%s` is int8 by plain arithmetic, which is slow: %s", op, reason)
 
 
@@ -243,7 +251,7 @@ def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _is_scale(name: str) -> bool:
-    return HELD in name.split(".") and name.endswith(".kernel.scales")
+    return HELD in name.split(".") and name.endswith(".scales")
 
 
 def _holds(root: str, layers: Collection[str], owners: Collection[str]) -> bool:
@@ -302,8 +310,13 @@ def _unfilled(
     layer: nn.Module, config: OpConfig, op: Mapping[str, Any], x: Grid | None, high: int
 ) -> LayerForm:
     """Return what computes for a layer, for tensors of a file."""
+    if isinstance(layer, RECURRENT) and config.rung is Rung.STATIC:
+        raise ArtifactError(
+            f"an op of the tune config is `{config.rung.value}`, and a `{type(layer).__name__}` of"
+            " the model, which cannot be that"
+        )
     if config.rung is not Rung.STATIC and not isinstance(layer, TABLES):
-        return on_rung(layer, config, high=high, empty=True)
+        return layer_on_rung(layer, config, high=high, empty=True)
     factors, size = factors_to_fill(op, layer), group_size_of(config)
     form = unfilled(layer, x, factors=factors, group_size=size)
     return with_trained_grid(form) if config.is_trained else form

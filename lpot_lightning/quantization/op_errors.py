@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lpot_lightning.quantization.damage import RootErrors
+from lpot_lightning.quantization.damage import RootErrors, error_of, floats_in
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_forms import OpForms
 from lpot_lightning.recipe import OpConfig, Recipe
@@ -59,7 +59,7 @@ class OpErrors:
         with torch.no_grad():
             clean = type(layer).forward(layer, *calls.args, **calls.kwargs)
             noisy = self._forms.made(path, config)(*calls.args, **calls.kwargs)
-        return float((noisy - clean).square().sum() / clean.square().sum().clamp_min(1e-30))
+        return error_of(list(floats_in(noisy)), list(floats_in(clean)))
 
     @property
     def forwards(self) -> float:

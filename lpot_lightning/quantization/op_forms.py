@@ -9,10 +9,11 @@ from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, corrected
 from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
+from lpot_lightning.quantization.kernels.proof import shapes_like, usual_shapes, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.quantized_layer import (
+    RANGELESS,
     TABLES,
     QuantizedLayer,
     kind_of_class,
@@ -20,7 +21,8 @@ from lpot_lightning.quantization.quantized_layer import (
 )
 from lpot_lightning.quantization.ranges.choice import grid_for
 from lpot_lightning.quantization.ranges.histogram import Histogram
-from lpot_lightning.quantization.rungs import DynamicLayer, LayerForm, on_rung
+from lpot_lightning.quantization.recurrent import DynamicRecurrent
+from lpot_lightning.quantization.rungs import DynamicLayer, LayerForm, layer_on_rung
 from lpot_lightning.quantization.training.functions import FunctionSign, view_in
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.recipe import FP32, OpConfig, Recipe, Rung
@@ -65,7 +67,7 @@ class OpForms:
     def equalization(self, path: str) -> Equalization | None:
         """Return how the input of an op can be equalized, ``None`` where it cannot."""
         layer, calls = self._seen.layers[path], self._seen.calls[path]
-        if isinstance(layer.layer, TABLES):
+        if isinstance(layer.layer, RANGELESS):
             return None
         return Equalization.of(layer, input_of(calls.args, calls.kwargs))
 
@@ -80,6 +82,9 @@ class OpForms:
 
     def _disproved(self, path: str, config: OpConfig | None) -> str | None:
         made = None if config is None else self.made(path, config)
+        if isinstance(made, DynamicRecurrent):
+            found = (wrong_kernel(one, usual_shapes(one)) for one in made.kernels)
+            return next((why for why in found if why), None)
         if not isinstance(made, QuantizedLayer | DynamicLayer):
             return None
         seen = self._seen.layers[path].shapes
@@ -107,9 +112,10 @@ class OpForms:
         return made
 
     def _on_rung(self, path: str, config: OpConfig) -> LayerForm:
-        made = on_rung(self._seen.layers[path].layer, config, high=2**self._bits - 1)
-        if isinstance(made, DynamicLayer):
-            made.kernel.exact, made.kernel.op = path in self.exact, path
+        made = layer_on_rung(self._seen.layers[path].layer, config, high=2**self._bits - 1)
+        kernels = [made.kernel] if isinstance(made, DynamicLayer) else []
+        for one in made.kernels if isinstance(made, DynamicRecurrent) else kernels:
+            one.exact, one.op = path in self.exact, path
         return made
 
     def _equalized(self, path: str, config: OpConfig) -> Equalization | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lpot_lightning.module.calls import ModuleCalls
+from lpot_lightning.quantization.damage import floats_in
 
 _RUNS = 3
 
@@ -41,4 +42,4 @@ def profile_of(computes: Callable[..., Any], calls: ModuleCalls) -> OpProfile:
             started = perf_counter()
             given = computes(*calls.args, **calls.kwargs)
             taken.append(perf_counter() - started)
-    return OpProfile(median(taken), given.numel() * given.element_size())
+    return OpProfile(median(taken), sum(one.nbytes for one in floats_in(given)))

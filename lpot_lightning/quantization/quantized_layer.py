@@ -17,6 +17,9 @@ from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+RANGELESS = (*TABLES, *RECURRENT)
+"""Layers whose input needs no range that is known before."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Linear.forward: "Linear",
@@ -25,6 +28,12 @@ _FORWARDS: dict[Callable[..., Any], str] = {
     nn.Conv3d.forward: "Conv3d",
     nn.Embedding.forward: "Embedding",
     nn.EmbeddingBag.forward: "EmbeddingBag",
+    nn.LSTM.forward: "LSTM",
+    nn.GRU.forward: "GRU",
+    nn.RNN.forward: "RNN",
+    nn.LSTMCell.forward: "LSTMCell",
+    nn.GRUCell.forward: "GRUCell",
+    nn.RNNCell.forward: "RNNCell",
 }
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONV1D = "Conv1D"
@@ -66,7 +75,11 @@ def unquantizable(layer: nn.Module) -> str | None:
             return "`max_norm` changes its weight when it is called"
         if layer.embedding_dim == 0:
             return "it has no columns"
-    weight = layer.weight
+    weights = [getattr(layer, name) for name in weight_names(layer) if "weight" in name]
+    return next((why for one in weights if (why := _unroundable(one))), None)
+
+
+def _unroundable(weight: object) -> str | None:
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         return "its weight is not of floats"
     if weight.numel() == 0:
@@ -74,6 +87,19 @@ def unquantizable(layer: nn.Module) -> str | None:
     if not bool(weight.isfinite().all()):
         return "its weight is not finite"
     return None
+
+
+def weight_names(layer: nn.Module) -> tuple[str, ...]:
+    """Return the names of what an int8 form of a layer takes the place of, if it is there."""
+    if not isinstance(layer, RECURRENT):
+        return "weight", "bias"
+    return tuple(name for name in _of_recurrent(layer) if isinstance(getattr(layer, name), Tensor))
+
+
+def _of_recurrent(layer: Any) -> list[str]:
+    if isinstance(layer, nn.RNNBase):
+        return list(layer._flat_weights_names)
+    return ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
 
 
 class QuantizedLayer(nn.Module):

@@ -13,10 +13,12 @@ from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.rows import Int8Rows, Rows
 from lpot_lightning.quantization.quantized_layer import (
     CONVOLUTIONS,
+    RECURRENT,
     Int8Form,
     QuantizedLayer,
     weight_of,
 )
+from lpot_lightning.quantization.recurrent import RecurrentLayerForm, recurrent_on_rung
 from lpot_lightning.recipe import OpConfig, Rung
 
 
@@ -83,7 +85,7 @@ RungForm: TypeAlias = DynamicLayer | WeightOnlyLayer
 """What computes for a layer below static int8."""
 WeightForm: TypeAlias = QuantizedLayer | RungForm
 """What computes for a layer, or a function, with a weight: its ``kernel`` holds that."""
-LayerForm: TypeAlias = Int8Form | RungForm
+LayerForm: TypeAlias = Int8Form | RungForm | RecurrentLayerForm
 """What computes for any layer that is not in fp32."""
 
 
@@ -106,6 +108,14 @@ def on_rung(layer: nn.Module, config: OpConfig, *, high: int, empty: bool = Fals
     if config.rung is Rung.DYNAMIC:
         return DynamicLayer(Int8Rows(weight, high))
     return _weight_only(layer, KeptWeight(weight))
+
+
+def layer_on_rung(
+    layer: nn.Module, config: OpConfig, *, high: int, empty: bool = False
+) -> RungForm | RecurrentLayerForm:
+    """Return what ``on_rung`` or ``recurrent_on_rung`` does, whichever is for ``layer``."""
+    make = recurrent_on_rung if isinstance(layer, RECURRENT) else on_rung
+    return make(layer, config, high=high, empty=empty)
 
 
 def _rounded(layer: nn.Module, group_size: int | None, *, empty: bool) -> Int8Weight:

@@ -14,6 +14,8 @@ from lpot_lightning.quantization.op_clock import LayerTimes, StepTimes, noted
 from lpot_lightning.quantization.program.node_times import NodeTimes
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+from lpot_lightning.quantization.recurrent import RecurrentForm
+from lpot_lightning.quantization.rungs import DynamicLayer, LayerForm
 from lpot_lightning.recipe import Recipe
 
 
@@ -68,10 +70,12 @@ def _programs(captured: Iterable[Captured]) -> dict[str, Program]:
     return {str(number): one for number, one in enumerate(found)}
 
 
-def _timed_form(path: str, forward: LayerForward, recipe: Recipe) -> QuantizedLayer | None:
+def _timed_form(path: str, forward: LayerForward, recipe: Recipe) -> LayerForm | None:
     form = forward.int8
-    timed = path not in recipe.fp32_ops and isinstance(form, QuantizedLayer)
-    return form if timed else None  # type: ignore[return-value]
+    timed = path not in recipe.fp32_ops and isinstance(
+        form, QuantizedLayer | DynamicLayer | RecurrentForm
+    )
+    return form if timed else None
 
 
 def _in_floats(layer: nn.Module) -> Callable[..., Any]:

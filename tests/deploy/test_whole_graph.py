@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from deploy_scenes import captured, images, int8_of, small_int8, small_net
-from int8_scenes import Batch, seeded, state_of
+from int8_scenes import Batch, calibrated, seeded, state_of
 from torch import nn
 
+from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.deploy.whole_graph import method_of
 from lpot_lightning.errors import ConfError, ExportError
+from lpot_lightning.module.stand_in import put
+from lpot_lightning.quantization.capability import DYNAMIC
+from lpot_lightning.recipe import FP32, OpConfig, Recipe
 
 
 class Part(nn.Module):
@@ -110,3 +114,33 @@ def test_attention_with_padding_takes_any_batch():
     whole = captured(int8_of(seeded(Padded), Batch(*call)), *call)
     assert [one.shape[0] for one in whole.inputs] == ["batch", "batch"]
     assert len(whole.program.kernels) == 2
+
+
+class Celled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.cell, self.out = nn.Linear(8, 8), nn.GRUCell(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.out(self.cell(self.inp(x)))
+
+
+def celled(config: OpConfig) -> tuple[nn.Module, torch.Tensor]:
+    net, x = seeded(Celled).eval().requires_grad_(False), torch.ones(3, 8)
+    prepared = calibrated(net, Batch(x))
+    recipe = Recipe.of({op.name: op.configs[0] for op in prepared.ops} | {"cell": config})
+    put(net, prepared.convert(recipe))
+    return net, x
+
+
+def test_recurrent_layers_in_fp32_are_what_torch_computes_by():
+    net, x = celled(FP32)
+    whole = captured(net, x)
+    assert torch.gru_cell in [node.target for node in whole.program.captured.graph.nodes]
+    placed(whole, "onnxruntime", [(x,)])
+
+
+def test_recurrent_layers_of_int8_go_into_no_file():
+    net, x = celled(DYNAMIC)
+    with pytest.raises(ExportError, match=r"`cell` is int8, and files have no word"):
+        placed(captured(net, x), "onnxruntime", [(x,)])

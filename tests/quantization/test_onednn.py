@@ -206,8 +206,11 @@ def test_a_model_of_another_structure_is_told():
     with pytest.raises(ArtifactError, match="the model has no `conv`, that of the files has"):
         OnednnBackend().rebuild(nn.Sequential(nn.Linear(3, 3)), described)
     changed = net()
+    changed.head = nn.ConvTranspose1d(8, 4, 1)
+    with pytest.raises(ArtifactError, match="`head` is a `ConvTranspose1d`, which has no int8"):
+        OnednnBackend().rebuild(changed, described)
     changed.head = nn.GRU(8, 4)
-    with pytest.raises(ArtifactError, match="`head` is a `GRU`, which has no int8 form"):
+    with pytest.raises(ArtifactError, match="is `int8`, and a `GRU` of the model, which cannot"):
         OnednnBackend().rebuild(changed, described)
 
 
@@ -329,7 +332,6 @@ def test_what_has_weights_and_is_no_op_is_told_with_the_reason():
 
     told = {
         nn.ConvTranspose2d(3, 3, 2): "oneDNN has no int8 kernel for transposed convolutions",
-        nn.GRU(3, 3): "recurrent layers keep their state in floating point",
         nn.GroupNorm(1, 3): "norms stay floats: int8 costs them accuracy and wins no time",
         Own(): "saw no calibration data",
     }

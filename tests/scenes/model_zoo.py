@@ -767,8 +767,7 @@ ZOO = {
             )
         ),
         rows(5, 8),
-        int8="net.inp net.out",
-        stays={"net.rnn": "recurrent layers keep their state"},
+        int8="net.inp net.rnn net.out",
     ),
     "lstm": Scene(
         lit(
@@ -780,8 +779,7 @@ ZOO = {
             )
         ),
         rows(5, 8),
-        int8="net.inp net.out",
-        stays={"net.rnn": "recurrent layers keep their state"},
+        int8="net.inp net.rnn net.out",
     ),
     "activations": Scene(
         lit(

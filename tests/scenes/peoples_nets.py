@@ -350,7 +350,7 @@ BROUGHT: dict[str, Brought] = {
     "Swin": Brought(lambda: Windows(16), lambda: [(torch.randn(n, 8, 8, 16),) for n in (4, 2)], 5),
     "ConvNeXt": Brought(lambda: ConvNext(8), images(3, 20), 4, ("norm",)),
     "MBConv": Brought(lambda: MbConv(8), images(3, 20), 6),
-    "GRU": Brought(Sound, lambda: [(torch.randn(n, 4, t),) for n, t in ((4, 40), (3, 33))], 2),
+    "GRU": Brought(Sound, lambda: [(torch.randn(n, 4, t),) for n, t in ((4, 40), (3, 33))], 3),
     "ConvTasNet": Brought(
         TasNet, lambda: [(torch.randn(n, 1, t),) for n, t in ((4, 80), (2, 64))], 10
     ),

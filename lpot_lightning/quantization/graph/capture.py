@@ -181,7 +181,12 @@ class Captured(NotExported):
     def _traced(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``forward`` gives, so that a trace holds it for inputs of any size."""
         before, any_size = self._hits, symbols.patch(**_ANY_SIZE)  # type: ignore[attr-defined]
-        with suppress(*_NO_GRAPH), paused(), _guards(True, **_FIXED), any_size:
+        with (
+            suppress(*_NO_GRAPH),
+            paused(),
+            _guards(True, **_FIXED, allow_rnn=self._knows_recurrent()),
+            any_size,
+        ):
             found = self._whole(*args, **kwargs)
             if self._hits > before:
                 return found
@@ -213,7 +218,12 @@ class Captured(NotExported):
         """How numbers that modules hold are taken: as they are, which costs a call nothing, until
         some graphs show that they change, as in modules that count their calls."""
         numbers = _FIXED if len(self.lowered) < FEW else {"allow_unspec_int_on_nn_module": True}
-        return _guards(self._hooks is None, **numbers)
+        return _guards(self._hooks is None, **numbers, allow_rnn=self._knows_recurrent())
+
+    def _knows_recurrent(self) -> bool:
+        """Whether graphs may hold the recurrent layers: of those of torch Dynamo is not sure."""
+        layers = (one for one in self._module.modules() if isinstance(one, nn.RNNBase))
+        return all(isinstance(vars(one).get("forward"), NotExported) for one in layers)
 
     @property
     def _name(self) -> str:

@@ -18,6 +18,7 @@ _LAYERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _NUMBERS = count(1)
 _LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("layer(Tensor x, str name) -> Tensor")
+_LIBRARY.define("recurrent(Tensor x, Tensor[] state, str name) -> Tensor[]")
 _LIBRARY.define(
     "function(Tensor x, Tensor weight, Tensor? bias, SymInt[] numbers, str call) -> Tensor"
 )
@@ -61,6 +62,31 @@ def _layer_fake(x: Tensor, name: str) -> Tensor:
 
 
 LAYER: Callable[[Tensor, str], Tensor] = torch.ops.lpot_lightning.layer.default
+
+
+@torch.library.impl(_LIBRARY, "recurrent", "CompositeExplicitAutograd")
+@by_itself
+def call_recurrent(x: Tensor, state: Sequence[Tensor], name: str) -> list[Tensor]:
+    """Return what a recurrent layer gives, one tensor after the other, as the op does.
+
+    Args:
+        x: what it goes over.
+        state: to begin with; none is zeros.
+        name: of the layer.
+    """
+    found: list[Tensor] = _LAYERS[name].flat(x, state)
+    return found
+
+
+@torch.library.register_fake("lpot_lightning::recurrent", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _recurrent_fake(x: Tensor, state: Sequence[Tensor], name: str) -> list[Tensor]:
+    shaped: list[Tensor] = _LAYERS[name].shaped_flat(x)
+    return shaped
+
+
+RECURRENT: Callable[[Tensor, Sequence[Tensor], str], list[Tensor]] = (
+    torch.ops.lpot_lightning.recurrent.default
+)
 
 
 @torch.library.impl(_LIBRARY, "function", "CompositeExplicitAutograd")

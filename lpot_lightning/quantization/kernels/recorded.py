@@ -78,14 +78,15 @@ def taking_packs(kernel: Any) -> Callable[..., Tensor]:
 
     def call(*given: Any) -> Tensor:
         *first, args, algorithm = given
-        found: Tensor = _packed_function(kernel, len(args))(*first, *args, algorithm)
+        found: Tensor = packed_function(kernel, len(args))(*first, *args, algorithm)
         return found
 
     return call
 
 
 @cache
-def _packed_function(kernel: Any, count: int) -> Callable[..., Tensor]:
+def packed_function(kernel: Any, count: int) -> Callable[..., Tensor]:
+    """Return the script function that takes a pack, for a post op that takes ``count`` numbers."""
     args = [f"%arg_{number}" for number in range(count)]
     given = ", ".join(_GIVEN[kernel]).replace("%weight", "%pack")
     names = ", ".join(one.partition(" ")[0] for one in given.split(", "))

@@ -16,7 +16,6 @@ from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 _CONV = torch.ops.onednn.qconv_pointwise.default
 _PLACES = [1, 1], [0, 0], [1, 1], 1
-_LEAST_SPAN = 1e-30
 _MANY = 16
 ALL_BITS = 255
 
@@ -42,15 +41,19 @@ class Rows(NamedTuple):
         if not values.is_floating_point():
             kind = str(values.dtype).removeprefix("torch.")
             raise RuntimeError(f"an int8 layer got {kind}; it quantizes floats by itself")
-        x = values.float()
-        least = x.amin(-1, keepdim=True)  # `aminmax` takes six times as long (torch 2.13)
-        scales = (x.amax(-1, keepdim=True) - least).clamp_min_(_LEAST_SPAN).mul_(1.0 / high)
-        steps = torch.sub(x, least).div_(scales).round_()
-        return cls(steps.to(torch.uint8), scales, least)
+        return cls(*rows_of(values.float(), high))
 
     def dequantize(self) -> Tensor:
         """Return the float32 values that the integers stand for."""
         return torch.addcmul(self.least, self.values.float(), self.scales)
+
+
+def rows_of(x: Tensor, high: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what ``Rows.of`` does, of float32; TorchScript can take it."""
+    least = x.amin(-1, keepdim=True)  # `aminmax` takes six times as long (torch 2.13)
+    scales = (x.amax(-1, keepdim=True) - least).clamp_min_(1e-30).mul_(1.0 / high)
+    steps = torch.sub(x, least).div_(scales).round_()
+    return steps.to(torch.uint8), scales, least
 
 
 class Int8Rows(Int8Linear):

@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
-from lpot_lightning.quantization.graph.ops import LAYER, call_layer, layer_of
+from lpot_lightning.quantization.graph.ops import (
+    LAYER,
+    RECURRENT,
+    call_layer,
+    call_recurrent,
+    layer_of,
+)
 from lpot_lightning.quantization.kernels.bound import bound
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
@@ -162,6 +168,8 @@ class Drafted:
                     self.spell(node, forward.int8)
                 else:
                     node.target = call_layer  # a trace that is saved can hold no op of ours
+            elif node.target is RECURRENT:
+                node.target = call_recurrent
 
     def spell(self, node: fx.Node, form: WeightForm) -> None:
         """Let the steps of a layer stand where ``node`` does, whose first input is its."""

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from grid_scenes import grid_over
 from torch import nn
 
+from lpot_lightning.quantization.capability import DYNAMIC
 from lpot_lightning.quantization.graph import capture
 from lpot_lightning.quantization.graph.capture import MOST, Captured
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import kind_of, quantized
+from lpot_lightning.quantization.quantized_layer import RECURRENT, kind_of, quantized
+from lpot_lightning.quantization.recurrent import recurrent_on_rung
 
 SCALE = 2.0
 
@@ -204,17 +206,24 @@ ODD: dict[str, tuple[type[nn.Module], list[Any]]] = {
     "a loop": (Loop, [(X, 3), (X, 5), (X, 2)]),
     "a hook that is set later": (Mask, [(X,), hook, (X,), (X, shown(4, 1))]),
     "transformers": (Encoder, [(shown(4, 5, 8),), (shown(4, 5, 8), PADDING), (shown(2, 7, 8),)]),
+    "recurrent": (Recurrent, [(shown(2, 5, 8),), (shown(3, 7, 8),)]),
     "a layer used now and then": (Rare, [(X, True), (X, False), (X, True)]),
 }
-BY_HAND = {"notes": (Noting, [(X,)] * 3), "recurrent": (Recurrent, [(shown(2, 5, 8),)] * 2)}
+BY_HAND = {"notes": (Noting, [(X,)] * 3)}
 
 
 def int8(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     model = kind().eval()
     for layer in [one for one in model.modules() if kind_of(one)]:
-        vars(layer)["forward"] = LayerForward(layer, quantized(layer, grid_over(-4, 4)))
+        vars(layer)["forward"] = LayerForward(layer, int8_of(layer))
     return model
+
+
+def int8_of(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, RECURRENT):
+        return recurrent_on_rung(layer, DYNAMIC, high=127)
+    return quantized(layer, grid_over(-4, 4))
 
 
 def captured(model: nn.Module) -> nn.Module:
