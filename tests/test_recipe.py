@@ -2,11 +2,20 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
 from lpot_lightning.errors import ConfError
-from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, TensorConfig
+from lpot_lightning.recipe import (
+    FP32,
+    Op,
+    OpConfig,
+    Recipe,
+    Rung,
+    TensorConfig,
+    config_of,
+)
 
 INT8 = OpConfig(
     TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="kl"),
@@ -85,3 +94,40 @@ def test_an_op_tells_whether_it_may_fall_back():
     assert not Op(name="a", kind="Linear", configs=(INT8,)).may_fall_back
     assert not Op(name="a", kind="Linear", configs=(FP32,)).may_fall_back
     assert Op(name="a", kind="Linear", configs=(INT8, FP32)).int8_configs == (INT8,)
+
+
+def wide(dtype: str, **given: Any) -> TensorConfig:
+    return TensorConfig(dtype=dtype, **given)
+
+
+@pytest.mark.parametrize(
+    ("config", "rung", "bits"),
+    [
+        (INT8, Rung.STATIC, 8),
+        (OpConfig(wide("uint8", quant_mode="dynamic"), wide("int8")), Rung.DYNAMIC, 8),
+        (OpConfig(wide("fp32"), wide("int8")), Rung.WEIGHT_ONLY, 8),
+        (OpConfig(wide("uint8", scheme="placeholder"), wide("uint8")), Rung.WEIGHT_ONLY, 8),
+        (OpConfig(wide("bf16"), wide("bf16")), Rung.BF16, 16),
+        (FP32, Rung.FP32, 32),
+        (OpConfig(wide("fp32"), wide("fp32")), Rung.FP32, 32),
+    ],
+)
+def test_the_rung_of_a_config(config, rung, bits):
+    assert (config.rung, config.rung.bits) == (rung, bits)
+    assert config_of({**config.to_dict(), "kind": "Linear"}).rung is rung
+
+
+def test_a_recipe_tells_who_is_where():
+    kept = OpConfig(wide("fp32"), wide("int8"))
+    table = OpConfig(wide("uint8", scheme="placeholder"), wide("uint8"))
+    recipe = Recipe.of({"a": kept, "b": FP32, "c": OpConfig(wide("bf16")), "d": table})
+    assert recipe.int8_ops == ("a", "d")
+    assert recipe.reduced_ops == ("a", "c", "d")
+    assert recipe.on(Rung.BF16) == ("c",)
+    assert recipe.rungs["d"] is Rung.STATIC
+
+
+@pytest.mark.parametrize("given", [{"granularity": "per_group"}, {"group_size": 32}])
+def test_groups_have_a_size_and_a_size_is_of_groups(given):
+    with pytest.raises(ConfError, match="both `per_group` and a size, or none"):
+        wide("int8", **given)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection
 from typing import Any
 
+import pytest
+
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import RecipesConf
+from lpot_lightning.quantization.capability import DYNAMIC, WEIGHT_ONLY
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import CORRECTIONS, FP32, Op, OpConfig, Recipe, TensorConfig
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.ranker import Ranker, allowed_by, asked_by, table
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.ladder import usual_share
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -38,7 +43,7 @@ class Made:
         self.profiles = self.rankings = self.errors = 0
         self.forwards = 0.0
 
-    def profile(self) -> dict[str, OpProfile]:
+    def profile(self, recipe: Recipe | None = None) -> dict[str, OpProfile]:
         self.profiles += 1
         return {op: OpProfile(2.0**-self.profiles, 8) for op in "abc"}
 
@@ -53,7 +58,26 @@ class Made:
         return 1.0 - 0.5 * len(mended)
 
 
-def ranker(made: Any, history: History, said: list[str], objective: str = "performance") -> Ranker:
+class Timed(Made):
+    """Takes seconds by rung; all ops are like that."""
+
+    def __init__(self, **seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def profile(self, recipe: Recipe | None = None) -> dict[str, OpProfile]:
+        self.profiles += 1
+        ops = dict.fromkeys("abc", FP32) if recipe is None else recipe.as_mapping()
+        return {op: OpProfile(self.seconds[config.rung.name], 8) for op, config in ops.items()}
+
+
+def ranker(
+    made: Any,
+    history: History,
+    said: list[str],
+    objective: str = "performance",
+    ops: tuple[Op, ...] = OPS,
+) -> Ranker:
     conf = read_conf({"model": MODEL, "tuning": {"objective": objective}})
     nobody: Any = None
     job = Job(
@@ -69,7 +93,40 @@ def ranker(made: Any, history: History, said: list[str], objective: str = "perfo
         fp32_passes=1,
         criterion=nobody,
     )
-    return Ranker(job, Space(OPS), history)
+    return Ranker(job, Space(ops), history)
+
+
+def test_what_a_rung_costs_is_measured_once_and_kept_in_rough_steps() -> None:
+    made, history = Timed(STATIC=1.0, DYNAMIC=1.7, FP32=4.0), History()
+    found = ranker(made, history, [])
+    assert found.share("a", DYNAMIC) == 0.25  # 0.7 of 3 seconds
+    assert ranker(Timed(), history, []).share("a", DYNAMIC) == 0.25  # of a run that goes on
+    assert found.share("a", FP32) == 1.0
+    assert found.share("a", INT8) == 0.0
+    assert found.share("a", WEIGHT_ONLY[0]) == 0.9  # no faster, and smaller
+    assert made.profiles == 3
+
+
+def test_where_int8_is_slower_than_fp32_a_rung_costs_what_it_usually_does() -> None:
+    made = Timed(STATIC=4.0, DYNAMIC=1.7, FP32=1.0)
+    assert ranker(made, History(), []).share("a", DYNAMIC) == usual_share("a", DYNAMIC)
+
+
+def test_where_nothing_is_static_no_rung_is_measured() -> None:
+    ops = tuple(dataclasses.replace(op, configs=(DYNAMIC, FP32)) for op in OPS)
+    found = ranker(Timed(), History(), [], ops=ops)
+    assert found.share("a", DYNAMIC) == usual_share("a", DYNAMIC)
+
+
+def test_by_size_a_rung_costs_its_bytes() -> None:
+    found = ranker(Timed(), History(), [], "modelsize")
+    shares = [found.share("a", one) for one in (INT8, DYNAMIC, *WEIGHT_ONLY[:2], FP32)]
+    assert shares == pytest.approx([0.0, 0.001, 0.002, 0.002 + 1 / 24, 1.0])
+
+
+def test_a_recipe_costs_what_its_ops_cost_on_their_rungs() -> None:
+    found = ranker(Timed(STATIC=1.0, DYNAMIC=2.5, FP32=4.0), History(), [])
+    assert found.cost(Recipe.of({"a": FP32, "b": DYNAMIC, "c": INT8})) == 4.0 + 4.0 * 0.5
 
 
 def test_what_was_measured_is_taken_up_by_a_run_that_goes_on() -> None:
