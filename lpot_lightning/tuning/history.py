@@ -13,7 +13,7 @@ from lpot_lightning.tuning import journal
 from lpot_lightning.tuning.score import Score
 
 FORMAT = 1
-FINDINGS = ("costs", "ranking", "repair", "paying")
+FINDINGS = ("costs", "ranking", "repair", "paying", "share")
 """What is found out about a recipe without a trial, and kept."""
 
 
@@ -192,7 +192,7 @@ class History:
 
         Args:
             kind: one of ``FINDINGS``.
-            key: of the recipe that it is about.
+            key: of the recipe, or the op, that it is about.
         """
         return self._findings.get((kind, key))
 

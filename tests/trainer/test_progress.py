@@ -33,7 +33,7 @@ def test_no_bar_is_shown_without_a_progress_bar(callback, capsys):
 def test_passes_are_shown_by_name_and_trials_by_number(callback, capsys):
     fitted(callback(), enable_progress_bar=True)
     shown = capsys.readouterr().err
-    for label in ("baseline", "calibration", "int8 trial 1 of at most 7"):
+    for label in ("baseline", "calibration", "int8 trial 1 of at most 9"):
         assert f"{label}:" in shown
 
 
