@@ -34,7 +34,6 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from lpot_lightning import load_from_checkpoint
 from lpot_lightning.data.batches import shortened
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
-from lpot_lightning.module.stand_in import HELD
 
 
 def counting(module_class):
@@ -52,7 +51,7 @@ def counting(module_class):
 
 
 def is_int8(module):
-    return any(HELD in name.split(".") for name, _ in module.named_modules())
+    return any(one.dtype == torch.int8 for one in module.buffers())
 
 
 def judged(callback, module, *data, **given):
