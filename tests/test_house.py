@@ -88,12 +88,12 @@ INSIDE = {
     "deploy": (
         "options origin exported comparing requirements names",
         "calls recording stored",
-        "whole_graph plain_program",
+        "whole_graph plain_program held_rows",
         "running.runtime running.fakes running.onnx_runtime running.openvino_runtime"
         " running.torch_runtime running.runtimes running.file_model",
         "exported_program",
-        "onnx.pairs onnx.placing onnx.onnx_file onnx.faults native.steps native.pt2 native.aoti"
-        " native.torchscript",
+        "onnx.pairs onnx.kept onnx.placing onnx.onnx_file onnx.faults native.steps native.pt2"
+        " native.aoti native.torchscript",
         "writing",
         "checking exchanged",
         "export",

@@ -95,6 +95,7 @@ class _Export:
             inputs={one.name: one.shape for one in whole.inputs},
             outputs=whole.given.names,
             int8_ops=len(whole.program.kernels),
+            kept_ops=len(whole.program.kept),
             checked=found,
             monitor=self.origin.monitor,
             accuracy=accuracy,

@@ -49,6 +49,7 @@ class Exported:
         inputs: names of its inputs, each with its shape; sizes that may be any are names.
         outputs: names of its outputs.
         int8_ops: ops of the program that are int8.
+        kept_ops: others, that compute in floats with weights that are kept as int8.
         checked: how near it is; ``None`` where it was not checked.
         monitor: name of the metric.
         accuracy: the file's, by the whole validation loop; ``None`` where it was not judged.
@@ -63,6 +64,7 @@ class Exported:
     inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
     int8_ops: int
+    kept_ops: int = 0
     checked: Checked | None = None
     monitor: str = ""
     accuracy: float | None = None
@@ -83,6 +85,8 @@ class Exported:
         if one is not None:
             rows.append(("checked in", f"{one.runtime}, {one.samples} samples"))
             rows.append(("int8 ops", f"{self.int8_ops}{_run(one.int8_ops)}"))
+            if self.kept_ops:
+                rows.append(("int8 weights", f"{self.kept_ops} more ops, which compute in floats"))
             rows.append(("relative error", f"{one.relative:.5f}, largest {one.largest:.4g}"))
             rows.append((f"from {self._model()} in torch", f"{one.from_int8:.5f}"))
             if one.agreement is not None:

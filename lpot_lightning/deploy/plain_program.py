@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.errors import ExportError
@@ -18,6 +19,7 @@ from lpot_lightning.quantization.graph.ops import (
     layer_of,
 )
 from lpot_lightning.quantization.program.draft import Drafted
+from lpot_lightning.quantization.recurrent import WeightOnlyRecurrent
 
 StepOf = Callable[[nn.Module, fx.Node], nn.Module]
 """Returns what is to be in the place of a step of a program, at its node."""
@@ -57,6 +59,23 @@ class FloatLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer gives."""
         found: Tensor = self.kind.forward(self.layer, x)
+        return found
+
+
+class KeptRecurrent(nn.Module):
+    """A recurrent layer in floats whose weights are kept as integers, tensors in and out.
+
+    Args:
+        form: that computes for it.
+    """
+
+    def __init__(self, form: WeightOnlyRecurrent) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, x: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
+        """Return what the layer gives, one tensor after the other."""
+        found: list[Tensor] = pytree.tree_leaves(self.form.forward(x, tuple(state) or None))
         return found
 
 
@@ -118,6 +137,8 @@ class _Building:
         if node.target is call_layer:
             step = _plain_layer(str(node.args[1]))
             self.known[node] = self._module(node, step, node.args[:1])
+        elif node.target is call_recurrent:
+            self.known[node] = self._module(node, _recurrent(str(node.args[2])), node.args[:2])
         elif step is not None:
             self.known[node] = self._module(node, self.step_of(step, node), node.args)
         else:
@@ -144,17 +165,28 @@ def _plain_layer(name: str) -> nn.Module:
     return FloatLayer(forward.layer) if forward.int8 is None else forward.int8
 
 
+def _recurrent(name: str) -> nn.Module:
+    """Return what computes for a recurrent layer.
+
+    Raises:
+        ExportError: if that is dynamic int8.
+    """
+    forward = layer_of(name)
+    if isinstance(forward.int8, WeightOnlyRecurrent):
+        return KeptRecurrent(forward.int8)
+    raise ExportError(
+        f"`{forward.op}` is a recurrent layer of dynamic int8, and files have no word for its"
+        " steps; let it be weight-only int8 or fp32 by `quantization.op_wise`, export a part of the"
+        " model by `method`, or export to `.ts`, which holds as many steps as the example has"
+    )
+
+
 def _check_plain(node: fx.Node) -> None:
     if node.target in (FUNCTION, call_function):
         raise ExportError(
             f"`{node.name}` goes by a weight that is computed of the input in each call: a file"
             " can hold fixed weights only; leave it in fp32, or export a part of the model by"
             " `method`"
-        )
-    if node.target is call_recurrent:
-        raise ExportError(
-            f"`{layer_of(str(node.args[2])).op}` is int8, and files have no word for recurrent"
-            " layers of int8; leave it in fp32, or export a part of the model by `method`"
         )
 
 

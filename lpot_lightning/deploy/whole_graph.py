@@ -24,7 +24,8 @@ from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.own_code import forget, with_own_code
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
-from lpot_lightning.quantization.quantized_layer import RECURRENT, QuantizedLayer
+from lpot_lightning.quantization.quantized_layer import RECURRENT
+from lpot_lightning.quantization.rungs import WeightForm
 
 _FIXED: dict[str, Any] = {
     "assume_static_by_default": True,
@@ -182,7 +183,7 @@ def _is_as_in_torch(forward: LayerForward) -> bool:
 
 def _name_kernel(forward: LayerForward, path: str) -> None:
     forward.op = path
-    if isinstance(forward.int8, QuantizedLayer):
+    if isinstance(forward.int8, WeightForm):
         forward.int8.kernel.op = path
     elif isinstance(forward.layer, nn.EmbeddingBag) and forward.int8 is not None:
         vars(forward.layer)["forward"] = forward.int8.forward  # plain torch: a graph may hold it

@@ -151,9 +151,11 @@ def _pt2(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
 
 def _aoti(_: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:
     write_aoti(whole, path)
-    note = "it was compiled for CPUs like this machine's, and runs on others that can do as much"
+    notes = ["it was compiled for CPUs like this machine's, and runs on others that can do as much"]
+    if whole.program.kept:
+        notes.append("it holds weights as floats where they alone are int8: `.pt2` has integers")
     near = placed(whole, OPENVINO, [])
-    return Written(target=TORCH, runtime=TORCH, near=near, notes=[note])
+    return Written(target=TORCH, runtime=TORCH, near=near, notes=notes)
 
 
 def _torchscript(model: nn.Module, whole: WholeGraph, path: Path, *more: object) -> Written:

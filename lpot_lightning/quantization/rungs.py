@@ -75,9 +75,13 @@ class WeightOnlyLayer(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output, of the type of the input."""
+        bias = self.kernel.bias
+        bias = None if bias is None else bias.to(input.dtype)
+        return self.computed(input, self.kernel.floats.to(input.dtype), bias)
+
+    def computed(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what comes of a weight of the type of the input."""
         x = F.pad(input, self.border, self.mode) if self.border else input
-        weight, bias = self.kernel.floats.to(x.dtype), self.kernel.bias
-        bias = None if bias is None else bias.to(x.dtype)
         return computed(self.function, x, weight, bias, self.numbers, self.padding)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from deploy_scenes import answer, exported, far, images, origin, small_int8, small_net
+from deploy_scenes import answer, captured, exported, far, images, origin, small_int8, small_net
 from int8_scenes import state_of
 from onnx import numpy_helper
+from rung_scenes import few_rungs, rows
 from torch import nn
 
 from lpot_lightning.deploy import export, writing
@@ -67,6 +68,20 @@ def test_it_is_shown_as_a_table(tmp_path):
     table = exported(small_int8(), tmp_path / "m.pt2", origin(monitor="acc")).table()
     assert "x [batch, 3, 8, 8]" in table
     assert "4, run as 4" in table
+
+
+def test_weights_that_alone_are_int8_are_counted_apart(tmp_path):
+    made = exported(few_rungs(), tmp_path / "m.pt2", origin(rows(4)))
+    assert (made.int8_ops, made.kept_ops, made.checked.int8_ops) == (2, 2, 2)
+    assert made.checked.from_int8 == 0
+    assert "2 more ops, which compute in floats" in made.table()
+
+
+def test_a_compiled_file_tells_that_it_holds_floats(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "write_aoti", lambda *_: None)
+    for model, x, told in ((few_rungs(), rows(4), 1), (small_int8(), images(4), 0)):
+        made = writing.write("aoti", model, captured(model, x), tmp_path, ExportOptions(), [])
+        assert sum("it holds weights as floats" in one for one in made.notes) == told
 
 
 def test_without_a_check_nothing_is_run(tmp_path):

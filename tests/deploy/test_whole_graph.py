@@ -8,11 +8,12 @@ from deploy_scenes import captured, images, int8_of, small_int8, small_net
 from int8_scenes import Batch, calibrated, seeded, state_of
 from torch import nn
 
+from lpot_lightning.deploy.native.steps import native_program
 from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.deploy.whole_graph import method_of
 from lpot_lightning.errors import ConfError, ExportError
 from lpot_lightning.module.stand_in import put
-from lpot_lightning.quantization.capability import DYNAMIC
+from lpot_lightning.quantization.capability import DYNAMIC, WEIGHT_ONLY
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
 
 
@@ -140,7 +141,16 @@ def test_recurrent_layers_in_fp32_are_what_torch_computes_by():
     placed(whole, "onnxruntime", [(x,)])
 
 
-def test_recurrent_layers_of_int8_go_into_no_file():
+def test_recurrent_layers_of_dynamic_int8_are_told():
     net, x = celled(DYNAMIC)
-    with pytest.raises(ExportError, match=r"`cell` is int8, and files have no word"):
+    with pytest.raises(ExportError, match=r"`cell` is .* dynamic int8, .* let it be weight-only"):
         placed(captured(net, x), "onnxruntime", [(x,)])
+
+
+@pytest.mark.parametrize("config", [WEIGHT_ONLY[0], WEIGHT_ONLY[1]])
+def test_recurrent_layers_whose_weights_alone_are_int8_go_into_files(config):
+    net, x = celled(config)
+    whole = captured(net, x)
+    assert len(whole.program.kept) == 1
+    with torch.no_grad():
+        assert torch.equal(native_program(whole)(x), net(x))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from math import prod
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
 
+from lpot_lightning.deploy.held_rows import HeldRescale
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.bound import Kernel, kernel_for, unheld_kernel
@@ -15,6 +17,7 @@ from lpot_lightning.quantization.kernels.layers import FLOATS, Int8Conv, Int8Lay
 from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE
 from lpot_lightning.quantization.kernels.proof import leave_to_arithmetic, shapes_seen
+from lpot_lightning.quantization.kernels.rows import Int8Rows, Rescale
 from lpot_lightning.quantization.program.draft import Drafted
 
 _ONEDNN = torch.ops.onednn
@@ -38,7 +41,7 @@ def native_program(whole: WholeGraph, *, writes: bool = True) -> fx.GraphModule:
     def step_of(step: nn.Module, _: fx.Node) -> nn.Module:
         if isinstance(step, Int8Layer):
             return NativeLayer(step, shapes[step], writes=writes)
-        return step
+        return HeldRescale(step) if isinstance(step, Rescale) else step
 
     return _as_given(plain_program(whole, draft, step_of), whole)
 
@@ -79,6 +82,8 @@ class NativeLayer(nn.Module):
         self.layer, self.shape, self.writes = layer, shape, writes
         if isinstance(layer, Int8Conv) and layer.weight.dim() == 3:  # as its kernel takes it
             self.register_buffer("weight", layer.weight.unsqueeze(2))
+        elif _is_convolution_of_rows(layer):
+            self.register_buffer("weight", layer.weight[:, :, None, None])
         else:
             self.register_buffer("weight", layer.weight)
 
@@ -105,6 +110,8 @@ class NativeLayer(nn.Module):
 
     def _pack(self) -> Tensor:
         layer = self.layer
+        if _is_convolution_of_rows(layer):
+            return layer.packed(self.weight, layer.places(prod(self.shape)))
         if not isinstance(layer, Int8Conv):
             packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)
             return packed
@@ -114,6 +121,10 @@ class NativeLayer(nn.Module):
         given = self.weight, layer.scales, layer.x.scale, layer.x.zero_point
         laid: Tensor = _ONEDNN.qconv_prepack(*given, *layer.places, shape)
         return laid
+
+
+def _is_convolution_of_rows(layer: Int8Layer) -> TypeGuard[Int8Rows]:
+    return isinstance(layer, Int8Rows) and layer.by_convolution
 
 
 def _adding(layer: Int8Conv) -> Kernel:

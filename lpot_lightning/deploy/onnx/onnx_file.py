@@ -15,7 +15,7 @@ from torch import fx
 
 from lpot_lightning.deploy.calls import Input
 from lpot_lightning.deploy.exported_program import exported_program
-from lpot_lightning.deploy.onnx.pairs import DEQUANTIZE, LINEAR, QUANTIZE
+from lpot_lightning.deploy.onnx.pairs import AS_FLOATS, DEQUANTIZE, LINEAR, QUANTIZE
 from lpot_lightning.errors import ExportError, in_short
 from lpot_lightning.version import VERSION
 
@@ -66,6 +66,7 @@ def onnx_model(
             raise _untranslated(error) from error
     _describe(model, ops)
     _part(model)
+    _cast(model)
     _name_sizes(model, inputs)
     if model.ByteSize() > _MOST_BYTES:
         raise ExportError(
@@ -86,6 +87,10 @@ def _translations() -> dict[Any, Callable[..., Any]]:
     def dequantize(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
         return op.DequantizeLinear(x, scale, zero_point, axis=axis)
 
+    def as_floats(x: Any) -> Any:
+        one: Any = op.Constant(value_float=1.0)
+        return op.DequantizeLinear(x, one)
+
     def matmul_add(x: Any, weight: Any, bias: Any = None) -> Any:
         if bias is not None and len(x.shape) == 2:
             return op.Gemm(x, weight, bias)
@@ -103,6 +108,7 @@ def _translations() -> dict[Any, Callable[..., Any]]:
     return {
         QUANTIZE: quantize,
         DEQUANTIZE: dequantize,
+        AS_FLOATS: as_floats,
         LINEAR: matmul_add,
         torch.ops.aten.mean.dim: mean,
     }
@@ -144,6 +150,21 @@ def _part(model: Any) -> None:
                 added.append((makers[name].name, made))
             seen.add(name)
     _insert(graph, added)
+
+
+def _cast(model: Any) -> None:
+    """Let integers that stay such in the file become floats by Cast.
+
+    The exporter computes a Cast of few integers itself, and writes floats; of DequantizeLinear,
+    which it leaves alone, runtimes make something else. Pairs have a zero point besides.
+    """
+    from onnx import TensorProto, helper
+
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) == 2:
+            del node.input[1:], node.attribute[:]
+            node.op_type = "Cast"
+            node.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
 
 
 def _insert(graph: Any, added: Sequence[tuple[str, Any]]) -> None:

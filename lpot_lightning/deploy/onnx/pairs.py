@@ -19,10 +19,12 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+from lpot_lightning.quantization.kernels.rows import Rows
 
 _LIBRARY: Any = torch.library.Library("lpot_lightning", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("quantize_linear(Tensor x, Tensor scale, Tensor zero_point) -> Tensor")
 _LIBRARY.define("dequantize_linear(Tensor x, Tensor scale, Tensor zero_point, int axis) -> Tensor")
+_LIBRARY.define("as_floats(Tensor integers) -> Tensor")
 _LIBRARY.define("matmul_add(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MOVED = 1e-4
@@ -49,6 +51,11 @@ def _dequantized(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Ten
     return (x.float() - zero_point.float()) * scale
 
 
+@torch.library.impl(_LIBRARY, "as_floats", "CompositeExplicitAutograd")
+def _as_floats(integers: Tensor) -> Tensor:
+    return integers.float()
+
+
 @torch.library.impl(_LIBRARY, "matmul_add", "CompositeExplicitAutograd")
 def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     found = torch.matmul(x, weight)
@@ -65,6 +72,11 @@ def _dequantize_fake(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) ->
     return torch.empty_like(x, dtype=torch.float32)
 
 
+@torch.library.register_fake("lpot_lightning::as_floats", lib=_LIBRARY)  # type: ignore[untyped-decorator]
+def _floats_fake(integers: Tensor) -> Tensor:
+    return torch.empty_like(integers, dtype=torch.float32)
+
+
 @torch.library.register_fake("lpot_lightning::matmul_add", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _matmul_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.shape[1]))
@@ -75,6 +87,8 @@ QUANTIZE: Callable[..., Tensor] = torch.ops.lpot_lightning.quantize_linear.defau
 DEQUANTIZE: Callable[..., Tensor] = torch.ops.lpot_lightning.dequantize_linear.default
 """ONNX's DequantizeLinear: integers, scales, zero points, and the axis of those where they are
 many."""
+AS_FLOATS: Callable[..., Tensor] = torch.ops.lpot_lightning.as_floats.default
+"""ONNX's Cast of integers that a file is to hold as such."""
 LINEAR: Callable[..., Tensor] = torch.ops.lpot_lightning.matmul_add.default
 """``x @ weight + bias``: ONNX's Gemm for a matrix, else its MatMul and Add."""
 
@@ -157,6 +171,29 @@ class ToFloats(QuantizePair):
     def forward(self, integers: Tensor) -> Tensor:
         """Return the floats."""
         return self.dequantized(integers)
+
+
+class ToRows(nn.Module):
+    """Floats to integers, each row on a grid of its own, by a pair that takes steps of 1.
+
+    ONNX has DynamicQuantizeLinear, for one grid of a whole tensor alone. OpenVINO 2026.4 computes
+    the layer in floats where the steps are rounded by Round and Cast.
+
+    Args:
+        high: the greatest integer.
+    """
+
+    def __init__(self, high: int) -> None:
+        super().__init__()
+        self.high = high
+        self.pair = QuantizePair(Grid(1.0, 0, 0, high))
+        self.pair.cut = Cut.NOWHERE  # the greatest of a row is the greatest integer
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the integers, and scale and least value of each row."""
+        x = values.float()
+        _, scales, least = Rows.of(x, self.high)
+        return self.pair.quantized((x - least) / scales), scales, least
 
 
 class Between(nn.Module):

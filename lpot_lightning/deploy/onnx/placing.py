@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from lpot_lightning.deploy.calls import own
+from lpot_lightning.deploy.held_rows import HeldRescale
+from lpot_lightning.deploy.onnx.kept import PlacedKept
 from lpot_lightning.deploy.onnx.pairs import (
     Between,
     Cut,
@@ -21,15 +23,18 @@ from lpot_lightning.deploy.onnx.pairs import (
     QuantizePair,
     ToFloats,
     ToIntegers,
+    ToRows,
 )
 from lpot_lightning.deploy.options import ONNXRUNTIME, OPENVINO
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.moving import Dequantize, MaxPool, Quantize
+from lpot_lightning.quantization.kernels.rows import QuantizeRows, Rescale
 from lpot_lightning.quantization.program.draft import dims_of
 from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.program import PASSES
+from lpot_lightning.quantization.rungs import WeightOnlyLayer
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _PRODUCTS = {operator.mul, torch.mul, "mul"}
@@ -143,6 +148,12 @@ class _Placing:
             return ToFloats(step.grid)
         if isinstance(step, MaxPool):
             return IntegerPool(step)
+        if isinstance(step, QuantizeRows):
+            return ToRows(step.high)
+        if isinstance(step, Rescale):
+            return HeldRescale(step)
+        if isinstance(step, WeightOnlyLayer):
+            return PlacedKept(step)
         if isinstance(step, Int8Linear):
             return self._linear(step, node)
         if isinstance(step, Int8Conv):
@@ -222,5 +233,5 @@ def _settle(
 def _ops(module: fx.GraphModule) -> Iterator[tuple[str, str]]:
     for node in module.graph.nodes:
         step = _step(module, node)
-        if isinstance(step, PairedLayer):
+        if isinstance(step, PairedLayer | PlacedKept | HeldRescale):
             yield str(node.target), step.op

@@ -26,7 +26,8 @@ def register() -> None:
 
 
 def packed_once(module: fx.GraphModule) -> fx.GraphModule:
-    """Let a loaded program hold its weights packed; by itself it packs each of them in each call.
+    """Let a loaded program hold its weights packed, and as floats those that are kept as integers
+    alone; by itself it makes that of each of them in each call.
 
     It cannot be saved or copied then.
 
@@ -42,16 +43,61 @@ def packed_once(module: fx.GraphModule) -> fx.GraphModule:
         model = packed_once(torch.export.load("model.pt2").module())
         model(images)
     """
-    held = dict(module.named_buffers())
-    for node in list(module.graph.nodes):
-        if node.op == "call_function" and getattr(node.target, "__name__", "").startswith(_NAMES):
-            given = fx.map_arg(node.args, lambda one: held[str(one.target)])
-            _hold(module, node, node.target(*given))
+    values = _of_weights(module)
+    for node in reversed(values):
+        if any(user not in values for user in node.users):
+            _hold(module, node, values[node])
+        elif not node.users:
+            module.graph.erase_node(node)
     module.recompile()
     return module
 
 
-_NAMES = tuple(f"{name}." for name in _PACKS)
+def _of_weights(module: fx.GraphModule) -> dict[fx.Node, Tensor]:
+    """Return what nodes give that make something of weights of integers, and of nothing else."""
+    held = dict(module.named_buffers())
+    known: dict[fx.Node, Tensor] = {}
+    found: dict[fx.Node, Tensor] = {}
+    for node in module.graph.nodes:
+        if _is_written(node):
+            continue
+        if node.op == "get_attr" and str(node.target) in held:
+            known[node] = held[str(node.target)]
+        elif _is_op(node) and node.all_input_nodes and known.keys() >= {*node.all_input_nodes}:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = node.target(*args, **kwargs)
+            if any(one in found or known[one].dtype is torch.int8 for one in node.all_input_nodes):
+                found[node] = known[node]
+    return found
+
+
+def _is_op(node: fx.Node) -> bool:
+    """Whether a node is an op that gives one tensor, always the same of the same."""
+    op = node.target
+    return (
+        isinstance(op, torch._ops.OpOverload)
+        and torch.Tag.nondeterministic_seeded not in op.tags
+        and [str(one.type) for one in op._schema.returns] == ["Tensor"]
+    )
+
+
+def _is_written(node: fx.Node) -> bool:
+    """Whether a node writes, or somebody writes into what it gives."""
+    return bool(_written_by(node)) or any(node in _written_by(user) for user in node.users)
+
+
+def _written_by(node: fx.Node) -> list[Any]:
+    """Return what a node writes into."""
+    op = node.target
+    if not isinstance(op, torch._ops.OpOverload):
+        return []
+    given = dict(enumerate(node.args)) | node.kwargs
+    places = [
+        (number, one.name)
+        for number, one in enumerate(op._schema.arguments)
+        if one.alias_info is not None and one.alias_info.is_write
+    ]
+    return [given[key] for place in places for key in place if key in given]
 
 
 def _hold(module: fx.GraphModule, node: fx.Node, pack: Tensor) -> None:

@@ -27,13 +27,15 @@ _DTYPES = {
 }
 _LAYERS = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
 _OTHERS = ("Pooling", "Eltwise", "Reduce", "Concatenation", "Subgraph", "Interpolate")
-_INT8 = ("i8", "u8")
+_INT8, _FLOATS = ("i8", "u8"), ("f32", "f16", "bf16")
+_TOLD = "layerType", "runtimePrecision", "primitiveType"
 
 
 class OpenVinoRuntime:
     """A file in OpenVINO, on the CPU: one request at a time, on ``threads`` cores.
 
-    Floats are computed in 32 bits, also where the processor has bfloat16, as torch does.
+    Floats are computed in 32 bits, also where the processor has bfloat16, as torch does; what a
+    layer reads whose weight alone has 8 bits stays floats.
 
     Args:
         path: of an ``.xml``, with its ``.bin`` beside it, or of an ``.onnx``.
@@ -91,8 +93,8 @@ class OpenVinoRuntime:
         found: Counter[str] = Counter()
         for node in self._compiled.get_runtime_model().get_ops():
             told = node.get_rt_info()
-            kind, precision = (told[key].astype(str) for key in ("layerType", "runtimePrecision"))
-            if kind in (*_LAYERS, *_OTHERS) and precision in _INT8:
+            kind, precision, way = (told[key].astype(str) for key in _TOLD)
+            if precision in _INT8 and (kind in _OTHERS or (kind in _LAYERS and _is_int8(way))):
                 found[kind] += 1
         return found
 
@@ -100,6 +102,11 @@ class OpenVinoRuntime:
         """Count convolutions and matrix products in int8."""
         kinds = self.int8_kinds()
         return sum(kinds[kind] for kind in _LAYERS)
+
+
+def _is_int8(way: str) -> bool:
+    """Whether a layer computes in int8; the precision of one of floats may be its weight's."""
+    return not way.endswith(_FLOATS)
 
 
 def version() -> str:
@@ -117,6 +124,7 @@ def _compiled(openvino: Any, path: Path, threads: int | None) -> Any:
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     }
     core = openvino.Core()
     return core.compile_model(_read(openvino, core, path), "CPU", how)

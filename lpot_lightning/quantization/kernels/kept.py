@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
@@ -21,6 +23,9 @@ class KeptWeight(nn.Module):
 
     Args:
         weight: rounded.
+
+    Attributes:
+        op: of the user's model, that it computes for.
     """
 
     weight: Tensor
@@ -32,7 +37,7 @@ class KeptWeight(nn.Module):
         self.register_buffer("weight", weight.values)
         self.register_buffer("scales", weight.scales)
         self.register_buffer("bias", weight.bias)
-        self.group_size = weight.group_size
+        self.group_size, self.op = weight.group_size, ""
         self._made = Pack()
 
     def extra_repr(self) -> str:
@@ -49,10 +54,34 @@ class KeptWeight(nn.Module):
     def floats(self) -> Tensor:
         """The float32 weight that the integers stand for."""
         held: Any = self._buffers
+        if torch.compiler.is_exporting():
+            return self._exported()
         if is_tracing() and not is_private():
-            return self.rounded.dequantize()
+            return self._recorded()
         with paused():
             return self._made.of(self._floats, (), held["weight"], held["scales"])
+
+    def _exported(self) -> Tensor:
+        """Return the same of scales as they are: one for each value would be in the file."""
+        flat, shape = self.weight.flatten(1), self.weight.shape
+        size = min(self.group_size or flat.shape[1], flat.shape[1])
+        if more := -flat.shape[1] % size:
+            flat = F.pad(flat, (0, more))
+        floats = flat.view(len(flat), -1, size).float() * self.scales.view(len(flat), -1, 1)
+        return floats.flatten(1)[:, : shape[1:].numel()].reshape(shape)
+
+    def _recorded(self) -> Tensor:
+        """Return the same for a file that is to hold integers: see ``loaded``.
+
+        What writes into memory is what ``torch.jit.freeze`` does not compute ahead (torch 2.13).
+        """
+        with paused():  # a tracer gives tensors for numbers
+            shape, inputs = list(self.weight.shape), self.weight[0].numel()
+            size = min(self.group_size or inputs, inputs)
+            rows = F.pad(self.weight.flatten(1), (0, -inputs % size)).view(-1, size)
+            scales = self.scales.view(-1, 1)
+        floats = rows.float().mul_(scales)
+        return floats.view(shape[0], -1)[:, :inputs].reshape(shape)
 
     def _floats(self, _: tuple[int, ...]) -> Tensor:
         return self.rounded.dequantize()

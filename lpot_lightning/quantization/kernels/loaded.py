@@ -48,13 +48,28 @@ def packed_on_load(trace: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         graph: Any = frozen.graph
         found = [node for kind in _KINDS for node in graph.findAllNodes(kind)]
         for number, node in enumerate(found):
-            _hold(frozen, node, f"pack_{number}")
+            if (given := _given(node)) is not None:
+                _hold(frozen, node, given, f"pack_{number}")
+        torch._C._jit_pass_dce(graph)
     return frozen
 
 
-def _hold(frozen: Any, node: Any, name: str) -> None:
+def _given(node: Any) -> list[Any] | None:
+    """Return what a node makes something of once for all; ``None`` for one that is not ours."""
+    values = list(node.inputs())
+    if node.kind() != _TIMES:
+        return [value.toIValue() for value in values]
+    made = values[0].node()
+    if made.kind() != "aten::to":
+        return None
+    rows, scales = next(made.inputs()).toIValue(), values[1].toIValue()
+    is_kept = isinstance(rows, Tensor) and rows.dtype is torch.int8 and isinstance(scales, Tensor)
+    return [rows, scales] if is_kept and scales.shape == (len(rows), 1) else None
+
+
+def _hold(frozen: Any, node: Any, given: list[Any], name: str) -> None:
     """Let ``frozen`` hold under ``name`` what ``node`` packs in each call."""
-    layer = _KINDS[node.kind()](*(value.toIValue() for value in node.inputs()))
+    layer = _KINDS[node.kind()](*given)
     held: Any = torch.jit.script(layer)._c
     frozen._c._register_attribute(name, held._type(), held)
     myself = next(frozen.graph.inputs())
@@ -137,7 +152,29 @@ class _Conv(nn.Module):
         )
 
 
+class _Floats(nn.Module):
+    """Makes floats of a weight that is kept as integers, as ``_Linear`` packs."""
+
+    def __init__(self, values: Tensor, scales: Tensor) -> None:
+        super().__init__()
+        self.values, self.scales = values, scales
+        self.pack = values.float() * scales
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[Tensor, Tensor, bool]:
+        """Return what a file is to hold."""
+        return self.values, self.scales, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[Tensor, Tensor, bool]) -> None:
+        """Take it, and make floats."""
+        self.values, self.scales, self.training = state
+        self.pack = self.values.float() * self.scales
+
+
+_TIMES = "aten::mul_"
 _KINDS: dict[str, type[nn.Module]] = {
+    _TIMES: _Floats,
     "onednn::qlinear_prepack": _Linear,
     "onednn::qconv_prepack": _Conv,
 }

@@ -119,17 +119,22 @@ class Int8Rows(Int8Linear):
 
     def pack_for(self, x: Tensor) -> Tensor:
         """Return the weight as the kernel wants it for rows like ``x``."""
-        many = x.numel() > self.weight.shape[1]
-        return self._prepared((_MANY if many and self.by_convolution else 1,))
+        return self._prepared((self.places(x.numel()) if self.by_convolution else 1,))
+
+    def places(self, values: int) -> int:
+        """Return for how many rows the kernel of a convolution lays its weight."""
+        return _MANY if values > self.weight.shape[1] else 1
 
     def _packed(self, shape: tuple[int, ...]) -> Tensor:
         if not self.by_convolution:
             return super()._packed(())
-        inputs = self.weight.shape[1]
-        packed: Tensor = torch.ops.onednn.qconv_prepack(
-            self._as_kernels_want(), self.scales, 1.0, 0, *_PLACES, [1, inputs, *shape, 1]
-        )
-        return packed
+        return self.packed(self._as_kernels_want(), *shape)
+
+    def packed(self, weight: Tensor, places: int) -> Tensor:
+        """Return a weight, with two dimensions more, as the kernel of a convolution wants it."""
+        shape = [1, weight.shape[1], places, 1]
+        laid: Tensor = torch.ops.onednn.qconv_prepack(weight, self.scales, 1.0, 0, *_PLACES, shape)
+        return laid
 
     def _as_kernels_want(self) -> Tensor:
         return self.weight[:, :, None, None] if self.by_convolution else self.weight

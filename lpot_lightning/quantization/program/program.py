@@ -12,6 +12,7 @@ from torch import fx, nn
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.guards import Outdated, only_norms_read
 from lpot_lightning.quantization.graph.learned import Learned
+from lpot_lightning.quantization.graph.ops import call_recurrent, layer_of
 from lpot_lightning.quantization.graph.sources import attributes, constants
 from lpot_lightning.quantization.graph.tracing import is_tracing, paused
 from lpot_lightning.quantization.kernels.layers import Int8Layer
@@ -27,6 +28,8 @@ from lpot_lightning.quantization.program.scripted import Scripted
 from lpot_lightning.quantization.program.streams import read_integers
 from lpot_lightning.quantization.program.watched import Watched
 from lpot_lightning.quantization.program.written_out import put_together
+from lpot_lightning.quantization.recurrent import WeightOnlyRecurrent
+from lpot_lightning.quantization.rungs import WeightOnlyLayer
 
 PASSES = (
     put_together, divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen,
@@ -87,6 +90,12 @@ class Program:
         """Its layers with a weight, in the order of its steps."""
         steps = map(self._draft.step, self.graph.nodes)
         return [one for one in steps if isinstance(one, Int8Layer)]
+
+    @property
+    def kept(self) -> list[WeightOnlyLayer | WeightOnlyRecurrent]:
+        """Its layers that compute in floats with weights that are kept as integers."""
+        found = (self._draft.step(node) or _recurrent(node) for node in self.graph.nodes)
+        return [one for one in found if isinstance(one, WeightOnlyLayer | WeightOnlyRecurrent)]
 
     @property
     def code(self) -> str:
@@ -173,6 +182,14 @@ def _trains(node: fx.Node) -> bool:
     """Whether a node is a norm that may learn."""
     given = dict(enumerate(node.args)) | node.kwargs
     return node.target is F.batch_norm and given.get(5, given.get("training", False)) is not False
+
+
+def _recurrent(node: fx.Node) -> nn.Module | None:
+    """Return what computes for a recurrent layer."""
+    found: nn.Module | None = None
+    if node.target is call_recurrent:
+        found = layer_of(str(node.args[2])).int8
+    return found
 
 
 def _shown(node: fx.Node) -> str:

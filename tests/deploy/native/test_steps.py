@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from deploy_scenes import captured, images, int8_of, small_int8
 from int8_scenes import Batch, seeded
+from rung_scenes import ladder, words
 from torch import Tensor, nn
 
 from lpot_lightning.deploy.native.steps import NativeLayer, native_program
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.rows import ALL_BITS, Int8Rows, Rows
 
 
 class Gated(nn.Module):
@@ -65,12 +68,12 @@ def sounds(count: int, seed: int = 0) -> Tensor:
 
 
 NETS = {"small": (None, images), "gated": (Gated, images), "text": (Text, ids)}
-NETS |= {"sound": (Sound, sounds)}
+NETS |= {"sound": (Sound, sounds), "rungs": (None, words)}
 
 
 @pytest.fixture(scope="module")
 def models():
-    known = {"small": small_int8()}
+    known = {"small": small_int8(), "rungs": ladder()}
     for name, (kind, batch) in NETS.items():
         if kind is not None:
             known[name] = int8_of(seeded(kind), Batch(batch(4, 1)), Batch(batch(4, 2)))
@@ -102,3 +105,14 @@ def test_what_a_kernel_gets_wrong_is_left_to_arithmetic(monkeypatch, caplog):
     kernels = [one for one in program.modules() if isinstance(one, Int8Layer)]
     assert [one.op for one in kernels if one.exact] == ["block"]
     assert "takes the place of a step" in caplog.text
+
+
+@pytest.mark.parametrize("high", [127, ALL_BITS])
+@pytest.mark.parametrize("shape", [(16,), (1, 16), (2, 30, 16)])
+def test_rows_go_by_the_kernel_that_suits_their_bits(high, shape):
+    draw = torch.Generator().manual_seed(0)
+    layer = Int8Rows(Int8Weight.of(torch.randn(8, 16, generator=draw)), high)
+    found = NativeLayer(layer, shape)
+    values = Rows.of(torch.randn(shape, generator=draw), high).values
+    assert torch.equal(found(values), layer(values))
+    assert found.weight.dim() == (4 if layer.by_convolution else 2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from deploy_scenes import answer, captured, images, small_int8
 from lightning.pytorch import LightningModule
+from rung_scenes import MIXED, ladder, words
 from torch import nn
 
 from lpot_lightning.deploy.native.torchscript import write_torchscript
@@ -26,6 +27,14 @@ def test_the_bits_are_those_of_the_model_and_weights_are_packed(tmp_path):
     assert "prepack" not in script.code
     for count in (1, 4, 7):
         assert torch.equal(script(images(count)), answer(small_int8(), images(count))[0])
+
+
+def test_rungs_below_int8_are_kept_as_integers(tmp_path):
+    write_torchscript(ladder(), captured(ladder(), words(4)), tmp_path / "model.ts")
+    script = loaded(tmp_path / "model.ts")
+    assert script.code.count(".pack_") == len(MIXED) - 1  # rows of tables are made of ids
+    for count in (1, 4, 7):
+        assert torch.equal(script(words(count)), answer(ladder(), words(count))[0])
 
 
 def test_a_method_gives_its_tensors_in_their_order(tmp_path):

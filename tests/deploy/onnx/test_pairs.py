@@ -13,11 +13,13 @@ from lpot_lightning.deploy.onnx.pairs import (
     PairedLinear,
     QuantizePair,
     ToIntegers,
+    ToRows,
 )
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.post_op import PostOp
+from lpot_lightning.quantization.kernels.rows import Rows
 
 WIDE, NARROW = Grid.over(-1.0, 2.0), Grid.over(-1.0, 2.0, high=127)
 
@@ -85,6 +87,13 @@ def test_a_bias_has_room_in_32_bits():
     torch.testing.assert_close(
         PairedConv(layer, whole_bias=True)(integers), layer(integers), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("high", [127, 255])
+def test_rows_are_those_of_the_engine(high):
+    x = torch.cat([values(7, 2, 33), torch.full((1, 2, 33), 0.5)])
+    assert all(map(torch.equal, ToRows(high)(x), Rows.of(x, high)))
+    assert torch.equal(ToRows(high)(x.bfloat16())[0], Rows.of(x.bfloat16(), high).values)
 
 
 def test_a_pair_between_takes_the_grid_of_what_passed():

@@ -17,6 +17,7 @@ from deploy_scenes import (
     small_net,
 )
 from int8_scenes import Batch, seeded
+from rung_scenes import few_rungs, few_rungs_onnx, rows
 from torch import nn
 
 from lpot_lightning.deploy.onnx.pairs import Between, Cut, PairedConv, ToIntegers
@@ -159,3 +160,22 @@ def test_a_product_that_stays_floats_has_no_pair_of_its_own():
             return x * self.gate(x.mean((2, 3), keepdim=True))
 
     assert len(gates(int8_of(seeded(Twice), Batch(images(4, 1))), "onnxruntime")) == 1
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_all_rungs_run(target, tmp_path):
+    """A dynamic layer computes in int8, as a static one; one whose weight alone is, does not."""
+    made, content = few_rungs_onnx(target)
+    (tmp_path / "few.onnx").write_bytes(content)
+    opened = open_file(tmp_path / "few.onnx", runtime=target)
+    assert list(made.ops.values()) == ["first", "first", "wide", "narrow", "head"]
+    assert opened.int8_ops() == 2
+    for count in (1, 4):
+        (found,) = opened(rows(count))
+        assert far(found, answer(few_rungs(), rows(count))[0]) < 1e-3
+
+
+def test_integers_of_rows_may_be_others_in_a_runtime():
+    made, _ = few_rungs_onnx("openvino")
+    moved, told = made.moved(rows(400, 5)), made.computes(rows(400, 5))
+    assert 0 < far(moved[0], told[0]) < 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from deploy_scenes import answer, captured, images, small_int8
+from rung_scenes import ladder, words
 from torch import Tensor, nn
 from torch._library.simple_registry import singleton
 
@@ -67,3 +68,32 @@ def test_a_loaded_program_packs_once_and_gives_the_same_bits(tmp_path):
     assert "_prepack.default" in program.module().code
     assert "_prepack.default" not in module.code
     assert torch.equal(module(images(3)), answer(small_int8(), images(3))[0])
+
+
+def test_weights_that_are_kept_as_integers_become_floats_once(tmp_path):
+    write_pt2(captured(ladder(), words(4)), tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2")
+    before, module = program.module().code, fakes.packed_once(program.module())
+    floats = {tuple(one.shape) for name, one in module.named_buffers() if name.endswith("_once")}
+    assert floats >= {(80, 40), (40, 80), (12, 40, 3)}
+    assert before.count("torch.float32") - module.code.count("torch.float32") >= 3
+    assert torch.equal(module(words(3)), answer(ladder(), words(3))[0])
+
+
+class Written(nn.Module):
+    """Writes into integers of its own, and into what it makes of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(2, dtype=torch.int8))
+        self.register_buffer("fixed", torch.ones(2, dtype=torch.int8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count.add_(1)
+        return x + self.count.float() * 2 + self.fixed.float().mul_(x).sum()
+
+
+def test_what_is_written_into_is_not_held():
+    program = torch.export.export(Written(), (torch.ones(2),))
+    module = fakes.packed_once(program.module())
+    assert [module(torch.ones(2)).tolist() for _ in range(2)] == [[5.0, 5.0], [7.0, 7.0]]
