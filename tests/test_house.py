@@ -42,11 +42,11 @@ INSIDE = {
         "tuned_run",
     ),
     "runs": (
-        "result trained speed paying_result frozen",
+        "result trained paying_result frozen",
         "workspace",
         "options entering job objective tuning_result pruning_result pruned_files run_history"
         " model_watch",
-        "ranker op_selection paying preparation training channels best_model",
+        "ranker op_selection paying speed preparation training channels best_model",
         "quantize prune",
     ),
     "lpot": (

@@ -12,7 +12,7 @@ from torch import Tensor
 from lpot_lightning.artifacts.constants import check_modules
 from lpot_lightning.artifacts.probe import check_probe
 from lpot_lightning.conf.schema import Conf
-from lpot_lightning.errors import ArtifactError, in_short
+from lpot_lightning.errors import ArtifactError, in_short, quoted
 from lpot_lightning.machine.files import read_file
 from lpot_lightning.machine.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.module.fingerprint import content_hash
@@ -41,6 +41,8 @@ _PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": di
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _NOT_SEALED = ("sha256", "content", "with_file")
 """Of ``weights``: the hash of the file, and the seals themselves."""
+FLOATS = ("fp32", "bf16")
+"""Of what type attention and products of activations are; earlier files do not say it."""
 RUNGS = {one.value: (one.bits,) for one in Rung}
 """What an op can be, from the fastest to the slowest, and in how many bits."""
 PRUNING = "pruning"
@@ -145,6 +147,9 @@ def check_configure(found: object) -> None:
         "backend",
         "quantize the fp32 model again; its own checkpoints load as ever",
     )
+    if found.get("float", FLOATS[0]) not in FLOATS:
+        allowed = quoted(FLOATS)
+        raise ArtifactError(f"`float` is `{_shown(found['float'])}`; this version has {allowed}")
     for part in found["parts"]:
         if not isinstance(part, dict) or not _fits(part, _PART):
             raise ArtifactError("each of `parts` needs `path`, `wrapped` and `fixed`")

@@ -61,9 +61,13 @@ class RecipesConf:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationConf:
-    """``quantization``: which way to int8, and what is allowed on it."""
+    """``quantization``: which way to int8, and what is allowed on it.
+
+    ``float`` says of what type attention and products of activations are.
+    """
 
     approach: str = "post_training_static_quant"
+    float: str = one_word_of("auto", "fp32", "bf16")
     calibration: CalibrationConf = CalibrationConf()
     recipes: RecipesConf = RecipesConf()
     model_wise: PrecisionWish = PrecisionWish()

@@ -18,6 +18,9 @@ from lpot_lightning.recipe import Op, Recipe
 class Prepared(Protocol):
     """A model whose parts are observed; calibrate them, then convert once a trial."""
 
+    narrow: bool
+    """Whether what is no op is computed in bfloat16, where graphs compute."""
+
     @property
     def observed(self) -> Mapping[str, StandIn]:
         """The observed parts by their path: put them in place and show them data."""
@@ -54,6 +57,9 @@ class Prepared(Protocol):
 
         It is empty where the parts are graphs.
         """
+
+    def other_graphs(self, model: nn.Module, *, narrow: bool) -> Mapping[str, Callable[..., Any]]:
+        """Return new ones beside those of ``graphs``, which are ``narrow`` or not for good."""
 
     def rank(self, recipe: Recipe) -> Sequence[tuple[str, float]]:
         """Return how much each int8 op of ``recipe`` hurts, alone."""

@@ -15,7 +15,10 @@ LEAST_SHARE, LEAST_SECONDS = 0.05, 0.0005
 """Of the time of a dry run: functions that are not heavy by their kind are told from both on."""
 NOT_REACHED = "the first calibration batch does not come by it"
 NORMS = "norms stay floats: int8 costs them accuracy and wins no time"
-_OPERANDS = "both operands are activations; stays in floats"
+OPERANDS = "both operands are activations; stays in floats"
+_NARROW = "both operands are activations; in bf16 where graphs compute"
+MAY_BE_NARROW = ("scaled_dot_product_attention", "matmul", "bmm", "mm")
+"""What graphs can compute in bfloat16."""
 _PRODUCT = "multiplies by a weight, and is neither `F.linear` nor a convolution"
 _OF_DATA = "its weight is computed from the data"
 _OF_OTHERS = "its weight is that of another module"
@@ -24,7 +27,7 @@ _NO_KERNEL = "oneDNN has no int8 kernel for it"
 _PRODUCTS = ("matmul", "mm", "bmm", "mv", "baddbmm", "addmm", "addbmm", "einsum", "bilinear",
              "tensordot")  # fmt: skip
 _REASONS: dict[str, str] = {
-    "scaled_dot_product_attention": _OPERANDS,
+    "scaled_dot_product_attention": OPERANDS,
     "softmax": "softmax stays floats: int8 costs it accuracy and wins no time",
     "log_softmax": "softmax stays floats: int8 costs it accuracy and wins no time",
     **dict.fromkeys(("layer_norm", "group_norm", "rms_norm", "instance_norm"), NORMS),
@@ -77,6 +80,25 @@ def in_floats(
     return found
 
 
+def narrowed(excluded: Mapping[str, str]) -> list[str]:
+    """Return the names of those functions that graphs can compute in bfloat16."""
+    return [
+        name
+        for name, why in excluded.items()
+        if why == OPERANDS and name.rpartition("#")[2].rpartition("_")[0] in MAY_BE_NARROW
+    ]
+
+
+def told_of(excluded: Mapping[str, str], *, narrow: bool) -> dict[str, str]:
+    """Return what stays floats, each with its reason.
+
+    Args:
+        excluded: by the name.
+        narrow: whether graphs compute in bfloat16 what they can.
+    """
+    return {**excluded, **(dict.fromkeys(narrowed(excluded), _NARROW) if narrow else {})}
+
+
 def _norms(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> dict[str, str]:
     """Return the BatchNorms that are folded into no layer."""
     found = {}
@@ -113,7 +135,7 @@ def _why(call: FunctionCall, whole: float) -> str | None:
     if call.function in FUNCTIONS.values():
         return _OF_OTHERS if call.weighted else _OF_DATA
     if call.function in _PRODUCTS:
-        return _PRODUCT if call.weighted else _OPERANDS
+        return _PRODUCT if call.weighted else OPERANDS
     if call.function in _REASONS:
         return _REASONS[call.function]
     fuses = call.function in _MOVE or (call.behind and call.function in _MAY_FUSE)

@@ -22,6 +22,7 @@ from lpot_lightning.quantization.op_clock import StepTimes
 from lpot_lightning.quantization.op_errors import OpErrors
 from lpot_lightning.quantization.op_forms import OpForms, as_they_are, kind
 from lpot_lightning.quantization.op_profile import OpProfile, profile_of
+from lpot_lightning.quantization.program.narrow import Narrow
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import weight_names
 from lpot_lightning.quantization.step_clock import step_times
@@ -55,6 +56,10 @@ class PreparedLayers:
         trained: what such a training came to.
         left_out: paths of modules whose ops stay floats, with the reason; where it is given,
             other frozen layers may be called in training only.
+
+    Attributes:
+        narrow: whether graphs compute in bfloat16 what is no op; those of a recipe that is all fp32
+            do not.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class PreparedLayers:
         self._forwards: dict[str, LayerForward] = {}
         self._for_training = for_training
         self._captured: dict[str, Captured] | None = None
+        self.narrow, self._narrow = False, Narrow()
         self.excluded = excluded
         self._bits, self._roots = bits, tuple(roots)
         called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
@@ -157,10 +163,14 @@ class PreparedLayers:
         computes as this recipe says.
         """
         configs = recipe.as_mapping()
+        self._narrow.on = self._is_narrow(recipe)
         found = {path: self._chosen(path, configs[path]) for path in self._forwards}
         reduced = [op for op in recipe.reduced_ops if op not in found]
         forms = {op: self._forms.kept(op, configs[op]) for op in reduced}
         return found | self._seen.owners.chosen(forms, as_they_are(recipe))  # type: ignore[arg-type]
+
+    def _is_narrow(self, recipe: Recipe) -> bool:
+        return self.narrow and bool(recipe.reduced_ops)
 
     def _chosen(self, path: str, config: OpConfig) -> StandIn:
         forward = self._forwards[path]
@@ -174,12 +184,20 @@ class PreparedLayers:
         It is the same for all recipes.
         """
         if self._captured is None:
-            roots = {path: model.get_submodule(path) for path in self._roots}
-            self._captured = {
-                path: Captured(one, Program, self._seen.owners.forward_of(path))
-                for path, one in roots.items()
-            }
+            self._captured = self._graphs(model, self._narrow)
         return self._captured
+
+    def other_graphs(self, model: nn.Module, *, narrow: bool) -> dict[str, Captured]:
+        """Return new ones beside those of ``graphs``, whatever ``self.narrow`` is."""
+        return self._graphs(model, Narrow(on=narrow))
+
+    def _graphs(self, model: nn.Module, narrow: Narrow) -> dict[str, Captured]:
+        roots = {path: model.get_submodule(path) for path in self._roots}
+        lower = partial(Program, narrow=narrow)
+        return {
+            path: Captured(one, lower, self._seen.owners.forward_of(path))
+            for path, one in roots.items()
+        }
 
     def rank(self, recipe: Recipe) -> list[tuple[str, float]]:
         """Return for each int8 op the error of what the model gives, on the batch of the dry run.
@@ -244,6 +262,7 @@ class PreparedLayers:
         return {
             "engine": "onednn",
             "reduce_range": self._bits < 8,
+            "float": "bf16" if self._is_narrow(recipe) else "fp32",
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots
             ],

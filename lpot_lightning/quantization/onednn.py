@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from lpot_lightning.quantization.kernels.proof import saturates, usual_shapes, w
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.op_forms import group_size_of
+from lpot_lightning.quantization.program.narrow import Narrow
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import (
     RECURRENT,
@@ -205,7 +207,8 @@ class OnednnBackend:
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
         roots = {path: model.get_submodule(path) for path in _roots(described)}
-        forwards = {path: Captured(one, Program, owner_of(one)) for path, one in roots.items()}
+        lower = partial(Program, narrow=Narrow(on=described.get("float") == "bf16"))
+        forwards = {path: Captured(one, lower, owner_of(one)) for path, one in roots.items()}
         let_compute(model, forwards)
 
 

@@ -1,14 +1,16 @@
-"""Layers below static int8: ranges found when they compute, or weights alone in 8 bits."""
+"""Layers below static int8: ranges found when they compute, weights alone in 8 bits, bfloat16."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpot_lightning.quantization.graph.weight_calls import computed
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.bf16 import BF16, Bf16Weight
 from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.rows import Int8Rows, Rows
 from lpot_lightning.quantization.quantized_layer import (
@@ -46,8 +48,11 @@ class DynamicLayer(nn.Module):
         return (1, *shape) if len(shape) < 2 else shape
 
 
-class WeightOnlyLayer(nn.Module):
-    """Computes for a linear layer or a convolution in floats, with a weight kept as integers.
+Weight = TypeVar("Weight", KeptWeight, Bf16Weight)
+
+
+class SmallerWeight(nn.Module, Generic[Weight]):
+    """Computes for a linear layer or a convolution in floats, with a weight that is kept smaller.
 
     Args:
         kernel: holds the weight.
@@ -60,7 +65,7 @@ class WeightOnlyLayer(nn.Module):
 
     def __init__(
         self,
-        kernel: KeptWeight,
+        kernel: Weight,
         function: str = "linear",
         numbers: tuple[int, ...] = (),
         padding: str = "",
@@ -69,7 +74,7 @@ class WeightOnlyLayer(nn.Module):
         mode: str = "constant",
     ) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.kernel: Weight = kernel
         self.function, self.numbers, self.padding = function, numbers, padding
         self.border, self.mode = border, mode
 
@@ -85,7 +90,23 @@ class WeightOnlyLayer(nn.Module):
         return computed(self.function, x, weight, bias, self.numbers, self.padding)
 
 
-RungForm: TypeAlias = DynamicLayer | WeightOnlyLayer
+class WeightOnlyLayer(SmallerWeight[KeptWeight]):
+    """Computes in the type of the input, with a weight kept as integers."""
+
+
+class Bf16Layer(SmallerWeight[Bf16Weight]):
+    """Computes for a linear layer or a convolution in bfloat16, as torch does it.
+
+    What reads and gives bfloat16 need not be cast on the way to it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the layer's output, of the type of the input."""
+        return super().forward(input.to(BF16)).to(input.dtype)
+
+
+Form = TypeVar("Form", WeightOnlyLayer, Bf16Layer)
+RungForm: TypeAlias = DynamicLayer | WeightOnlyLayer | Bf16Layer
 """What computes for a layer below static int8."""
 WeightForm: TypeAlias = QuantizedLayer | RungForm
 """What computes for a layer, or a function, with a weight: its ``kernel`` holds that."""
@@ -107,11 +128,18 @@ def on_rung(layer: nn.Module, config: OpConfig, *, high: int, empty: bool = Fals
         int8 = on_rung(nn.Linear(8, 4), DYNAMIC, high=255)
         int8(torch.randn(2, 8))
     """
+    if config.rung is Rung.BF16:
+        return _computing(Bf16Layer, layer, _narrow(layer, empty=empty))
     size = config.weight.group_size if config.weight is not None else None
     weight = _rounded(layer, size, empty=empty)
     if config.rung is Rung.DYNAMIC:
         return DynamicLayer(Int8Rows(weight, high))
-    return _weight_only(layer, KeptWeight(weight))
+    return _computing(WeightOnlyLayer, layer, KeptWeight(weight))
+
+
+def _narrow(layer: nn.Module, *, empty: bool) -> Bf16Weight:
+    make = Bf16Weight.like if empty else Bf16Weight.of
+    return make(weight_of(layer), layer.bias)  # type: ignore[arg-type]
 
 
 def layer_on_rung(
@@ -129,15 +157,15 @@ def _rounded(layer: nn.Module, group_size: int | None, *, empty: bool) -> Int8We
     return Int8Weight.of(weight, bias, group_size)  # type: ignore[arg-type]
 
 
-def _weight_only(layer: Any, kernel: KeptWeight) -> WeightOnlyLayer:
+def _computing(form: Callable[..., Form], layer: Any, kernel: KeptWeight | Bf16Weight) -> Form:
     if not isinstance(layer, CONVOLUTIONS):
-        return WeightOnlyLayer(kernel)
+        return form(kernel)
     function = f"conv{len(layer.stride)}d"
     named = layer.padding if isinstance(layer.padding, str) else ""
-    inside = (0,) * len(layer.stride) if named else layer.padding
+    inside: Any = (0,) * len(layer.stride) if named else layer.padding
     if layer.padding_mode == "zeros":
         numbers = (*layer.stride, *inside, *layer.dilation, layer.groups)
-        return WeightOnlyLayer(kernel, function, numbers, named)
+        return form(kernel, function, numbers, named)
     numbers = (*layer.stride, *[0] * len(layer.stride), *layer.dilation, layer.groups)
     border = tuple(layer._reversed_padding_repeated_twice)
-    return WeightOnlyLayer(kernel, function, numbers, border=border, mode=layer.padding_mode)
+    return form(kernel, function, numbers, border=border, mode=layer.padding_mode)

@@ -15,6 +15,7 @@ from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
+from lpot_lightning.quantization.floats import told_of
 from lpot_lightning.recipe import Op, Recipe
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
@@ -74,6 +75,7 @@ class Keeper:
         let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
         wrong = set(job.prepared.excluded)
+        narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         result = TuningResult(
             status=outcome.status,
             monitor=job.monitor.name,
@@ -82,7 +84,7 @@ class Keeper:
             accuracy=best.score.accuracy,
             int8_ops=best.recipe.int8_ops,
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
-            not_quantizable=dict(job.prepared.excluded),
+            not_quantizable=told_of(job.prepared.excluded, narrow=narrow),
             trials=outcome.trials,
             evaluations=self._before
             + job.fp32_passes
@@ -97,6 +99,7 @@ class Keeper:
             asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
             rungs=self._rungs(best.recipe),
             sensitivities=ranker.first,
+            floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             held=job.model,
             origin=dataclasses.replace(

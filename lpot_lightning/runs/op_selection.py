@@ -10,13 +10,14 @@ from torch import nn
 
 from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.conf.quantization import DYNAMIC
-from lpot_lightning.conf.schema import Conf
+from lpot_lightning.conf.schema import Conf, QuantizationConf
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
+from lpot_lightning.machine.instructions import NO_BF16, has_bf16
 from lpot_lightning.quantization.backend import Prepared
 from lpot_lightning.recipe import FP32, Op, Rung
 from lpot_lightning.runs.ranker import asked_by
 from lpot_lightning.tuning.space import OP_WISE, Space, build_space
-from lpot_lightning.tuning.wish import Line, lines_of, meant
+from lpot_lightning.tuning.wish import Line, lines_of, meant, names_bf16
 
 _SHOWN = 6
 FLOATS = ("FloatFunctional", "FXFloatFunctional")
@@ -45,7 +46,7 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.M
         ConfError: if they ask for what cannot be, or leave nothing to be int8.
     """
     asked = conf.quantization
-    ops = others_in_fp32(prepared.ops, modules)
+    ops = others_in_fp32(_without_bf16(prepared.ops, asked), modules)
     idle = _about_no_op(asked.op_wise, ops, model)
     op_wise = [(key, wish) for key, wish in asked.op_wise if key not in idle]
     space = build_space(
@@ -56,23 +57,46 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.M
         asked_by(asked.recipes),
         rungs_of(conf),
     )
-    if not any(op.int8_configs for op in space.ops):
+    if not any(op.reduced_configs for op in space.ops):
         raise ConfError(
             "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise` or"
             " `modules` keep all of them in fp32"
         )
-    return dataclasses.replace(space, notes=(*idle.values(), *space.notes))
+    notes = *idle.values(), *space.notes, *_about_bf16(space.ops)
+    return dataclasses.replace(space, notes=notes)
 
 
 def rungs_of(conf: Conf) -> frozenset[Rung]:
     """Return the rungs of ops of which the YAML does not say any.
 
-    LPOT's strategies have those that its approach has; ``auto`` goes further down, too. Without a
-    calibration nothing is static.
+    LPOT's strategies have those that its approach has; ``auto`` goes further down, too, and to bf16
+    where the CPU has that. Without a calibration nothing is static.
     """
     first = Rung.DYNAMIC if conf.quantization.approach == DYNAMIC else Rung.STATIC
     lower = {Rung.DYNAMIC, Rung.WEIGHT_ONLY} if conf.tuning.strategy.name == "auto" else set()
+    if lower and has_bf16():
+        lower.add(Rung.BF16)
     return frozenset({first, Rung.FP32, *lower})
+
+
+def _without_bf16(ops: Sequence[Op], asked: QuantizationConf) -> list[Op]:
+    """Return ``ops`` without what this CPU computes slower than fp32, unless it is asked for."""
+    wishes = (asked.model_wise, *(wish for _, wish in asked.op_wise))
+    if has_bf16() or any(names_bf16(wish) for wish in wishes):
+        return list(ops)
+    return [
+        dataclasses.replace(
+            op, configs=tuple(one for one in op.configs if one.rung is not Rung.BF16)
+        )
+        for op in ops
+    ]
+
+
+def _about_bf16(ops: Sequence[Op]) -> list[str]:
+    slow = [op.name for op in ops if op.configs[0].rung is Rung.BF16]
+    if not slow or has_bf16():
+        return []
+    return [f"bf16 is asked for {quoted(slow, _SHOWN)}, and {NO_BF16}"]
 
 
 def _about_no_op(

@@ -32,6 +32,7 @@ from lpot_lightning.runs.paying_result import Paying
 from lpot_lightning.runs.preparation import Say, calibrate, prepare
 from lpot_lightning.runs.ranker import Ranker
 from lpot_lightning.runs.run_history import open_history
+from lpot_lightning.runs.speed import choose_floats
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.tuning.history import History
@@ -141,6 +142,7 @@ class _Run:
         self._announce(found, len(space.ops))
         for note in space.notes:
             say(note)
+        choose_floats(job, space, history)
         paying = find_paying(job, space, history, found.seconds)
         keeper, ranker = Keeper(job, space, paying, anew=history.anew), Ranker(job, space, history)
         outcome = self._tune(job, space, history, keeper, ranker, paying)

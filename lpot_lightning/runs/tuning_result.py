@@ -58,6 +58,7 @@ class TuningResult(Result):
         sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
             had to be ranked.
         repairs: what was done to int8 ops of the model, and costs no speed.
+        floats: of what type attention and products of activations are: ``"fp32"`` or ``"bf16"``.
         held: the ``model``; ``None`` in a result that was read from its file.
         origin: what the model is called with, and who judges it; unknown in such a result.
     """
@@ -82,6 +83,7 @@ class TuningResult(Result):
     rungs: Mapping[str, str] = field(default_factory=dict)
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    floats: str = "fp32"
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
@@ -107,6 +109,8 @@ class TuningResult(Result):
             ("speed-up", as_speedup(self.speedup, self.speedup_spread)),
             ("size", f"{self.size_ratio:.2f}x smaller"),
         ]
+        if self.floats != "fp32":
+            rows.append(("attention, products", self.floats))
         if self.repairs:
             mended = tuple(dict.fromkeys(one.op for one in self.repairs))
             rows.append(("repaired", _shortened(mended)))

@@ -13,7 +13,7 @@ from lpot_lightning.tuning import journal
 from lpot_lightning.tuning.score import Score
 
 FORMAT = 1
-FINDINGS = ("costs", "ranking", "repair", "paying", "share")
+FINDINGS = ("costs", "ranking", "repair", "paying", "share", "float")
 """What is found out about a recipe without a trial, and kept."""
 
 

@@ -154,8 +154,13 @@ def names_rungs(wish: PrecisionWish) -> bool:
     """Whether a wish says on which rung an op is to be: LPOT had none besides the approach's."""
     activation, weight = wish.activation, wish.weight
     groups: Any = weight.group_size or "per_group" in (weight.granularity or ())
-    bf16 = "bf16" in (*(activation.dtype or ()), *(weight.dtype or ()))
-    return bool(groups) or bf16 or activation.quant_mode is not None or is_weight_only(wish)
+    others = activation.quant_mode is not None or is_weight_only(wish)
+    return bool(groups) or names_bf16(wish) or others
+
+
+def names_bf16(wish: PrecisionWish) -> bool:
+    """Whether bf16 is among what a wish asks for."""
+    return any("bf16" in (one.dtype or ()) for one in (wish.activation, wish.weight))
 
 
 def first_dtypes(key: str, wish: PrecisionWish) -> tuple[Line, ...]:

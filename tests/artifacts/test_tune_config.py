@@ -4,7 +4,14 @@ import pytest
 import torch
 import yaml
 
-from lpot_lightning.artifacts.tune_config import hash_in, seal, with_rungs
+from lpot_lightning.artifacts.tune_config import (
+    FORMAT,
+    check_configure,
+    hash_in,
+    seal,
+    with_rungs,
+)
+from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.plain_yaml import read_plain_yaml
 
 OP = {"activation": {"dtype": "uint8"}}
@@ -62,3 +69,19 @@ def test_tensors_are_sealed_and_the_hashes_are_not():
 )
 def test_weights_of_an_older_file_of_ours_are_known_as_ours(content, found):
     assert hash_in(content.encode()) == found
+
+
+def test_what_attention_is_computed_in_is_known_or_refused():
+    whole = {
+        "format": FORMAT,
+        **dict.fromkeys(("op", "modules", "signatures", "probe", "fp32_model"), {}),
+        "backend": "onednn",
+        "engine": "onednn",
+        "reduce_range": False,
+        "parts": [],
+        "weights": {"sha256": "a"},
+    }
+    for known in ({}, {"float": "fp32"}, {"float": "bf16"}):
+        check_configure({**whole, **known})
+    with pytest.raises(ArtifactError, match="`float` is `fp8`; this version has `fp32`, `bf16`"):
+        check_configure({**whole, "float": "fp8"})

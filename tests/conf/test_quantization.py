@@ -167,6 +167,19 @@ def test_a_correction_is_asked_for_forbidden_or_not_spoken_of(recipe):
         assert read_conf(conf.to_dict()) == conf
 
 
+@pytest.mark.parametrize("kind", ["auto", "fp32", "bf16"])
+def test_the_type_of_what_stays_floats(kind):
+    conf = quantized(float=kind)
+    assert conf.quantization.float == kind
+    assert read_conf(conf.to_dict()) == conf
+    assert quantized().quantization.float == "auto"
+
+
+def test_no_other_type_is_taken_for_what_stays_floats():
+    said = refusal(conf_of(quantization={"float": "fp16"}))
+    assert said.startswith("`quantization.float` is `fp16`; allowed: `auto`, `fp32`, `bf16`.")
+
+
 @pytest.mark.parametrize("recipe", ["scale_propagation_max_pooling", "scale_propagation_concat"])
 def test_passes_over_tensorflow_graphs_have_no_effect(recipe):
     assert quantized(recipes={recipe: False})

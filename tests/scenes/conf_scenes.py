@@ -120,6 +120,7 @@ EVERYTHING = {
     "device": "cpu",
     "quantization": {
         "approach": "quant_aware_training",
+        "float": "bf16",
         "calibration": {"sampling_size": 300, "dataloader": LOADER},
         "recipes": {
             "fast_bias_correction": False,

@@ -33,11 +33,13 @@ from lpot_lightning.quantization.kernels.moving import Dequantize, MaxPool, Quan
 from lpot_lightning.quantization.kernels.rows import QuantizeRows, Rescale
 from lpot_lightning.quantization.program.draft import dims_of
 from lpot_lightning.quantization.program.fewer_passes import quantize_within
+from lpot_lightning.quantization.program.narrow import cast_less
 from lpot_lightning.quantization.program.program import PASSES
-from lpot_lightning.quantization.rungs import WeightOnlyLayer
+from lpot_lightning.quantization.rungs import Bf16Layer, SmallerWeight, WeightOnlyLayer
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _PRODUCTS = {operator.mul, torch.mul, "mul"}
+_NOT_HERE = quantize_within, cast_less
 _RARE = 1e-3
 """Of values: what may be beyond a grid of 7 bits, in 8 bits, for a pass less. Grids that were
 chosen to cut off more keep the pass."""
@@ -84,7 +86,7 @@ def placed(whole: WholeGraph, target: str, batches: Iterable[Sequence[Tensor]]) 
             the engine has none of, gets the grid that holds what passes; and what hardly ever is
             beyond a grid is not cut off there.
     """
-    draft = whole.program.drafted(whole.values, [one for one in PASSES if one != quantize_within])
+    draft = whole.program.drafted(whole.values, [one for one in PASSES if one not in _NOT_HERE])
     draft.finish()
     made = plain_program(whole, draft, _Placing(target).step, _INSTEAD)
     pairs = [
@@ -116,6 +118,22 @@ class IntegerPool(nn.Module):
         # of integers that are laid channels-last torch 2.13 has no pool
         found: Tensor = pool(integers.contiguous(), self.size, self.stride, self.padding)
         return found
+
+
+class WideLayer(nn.Module):
+    """A layer whose weight is bfloat16, in float32: ONNX Runtime has no other kernels for CPUs.
+
+    Args:
+        layer: takes and gives bfloat16.
+    """
+
+    def __init__(self, layer: Bf16Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layer gives, of the type of ``x``."""
+        return SmallerWeight.forward(self.layer, x.float()).to(x.dtype)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **more: Any) -> Tensor:
@@ -154,6 +172,8 @@ class _Placing:
             return HeldRescale(step)
         if isinstance(step, WeightOnlyLayer):
             return PlacedKept(step)
+        if isinstance(step, Bf16Layer):
+            return WideLayer(step)
         if isinstance(step, Int8Linear):
             return self._linear(step, node)
         if isinstance(step, Int8Conv):

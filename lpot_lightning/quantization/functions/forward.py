@@ -19,9 +19,9 @@ from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.rungs import WeightForm
 
 _PROBES, _SEED = 4, 1978
-_ROUNDED, _ALIKE = 0.501, 1e-3
-"""How far, in steps, a weight may be from what it was rounded to; and, as a share of its rows, from
-what it was. Half a step is rounding; a computed one differs a little from machine to machine."""
+_ALIKE = 1e-3
+"""How far, as a share of its rows, a weight may be from what it was: a computed one differs from
+machine to machine."""
 
 
 class QuantizedFunction(nn.Module):
@@ -65,13 +65,8 @@ class QuantizedFunction(nn.Module):
             return False
         off = (_sketch(weight) - self.sketch).abs()
         size = weight.detach().float().flatten(1).norm(dim=1, keepdim=True)
-        return bool((off <= _ALIKE * size).all()) or self._rounds(weight)
-
-    def _rounds(self, weight: Tensor) -> bool:
-        """Whether ``weight`` is what the integers stand for, as in a model that was loaded."""
-        rounded = self.layer.kernel.rounded
-        off = (weight.detach().float() - rounded.dequantize()).abs()
-        return bool((off <= _ROUNDED * rounded.steps).all())
+        # the second is of a model that was loaded
+        return bool((off <= _ALIKE * size).all()) or self.layer.kernel.stands_for(weight)
 
     def _is_bias(self, bias: Tensor) -> bool:
         own = self.bias

@@ -1,4 +1,4 @@
-"""Weights of which files hold the int8 form alone."""
+"""Weights of which files hold the rounded form alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def restored(model: nn.Module, plain: Mapping[str, Tensor]) -> dict[str, Tensor]
     found = {}
     for name, kernel in _stored(model):
         values, scales = plain.get(f"{kernel}.weight"), plain.get(f"{kernel}.scales")
-        if name not in plain and values is not None and scales is not None:
+        if name in plain or values is None:
+            continue
+        if scales is None:  # of bfloat16
+            found[name] = values.float()
+        else:
             size = getattr(model.get_submodule(kernel), "group_size", None)
             found[name] = Int8Weight(values, scales, group_size=size).dequantize()
     return found

@@ -14,6 +14,10 @@ from torch import Tensor
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
+_HALF = 0.501
+"""How far, in steps, a weight may be from what it was rounded to; a computed one differs a little
+from machine to machine."""
+
 
 @dataclass(frozen=True)
 class Int8Weight:
@@ -61,6 +65,11 @@ class Int8Weight:
     def dequantize(self) -> Tensor:
         """Return the float32 weight that the integers stand for."""
         return self.values.float() * self.steps
+
+    def stands_for(self, weight: Tensor) -> bool:
+        """Whether ``weight``, of the same shape, is one that is rounded to these integers."""
+        off = (weight.detach().float() - self.dequantize()).abs()
+        return bool((off <= _HALF * self.steps).all())
 
 
 def _grouped(flat: Tensor, group_size: int | None) -> Tensor:

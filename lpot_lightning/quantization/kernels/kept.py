@@ -50,6 +50,10 @@ class KeptWeight(nn.Module):
         """The weight as it is now."""
         return Int8Weight(self.weight, self.scales, self.bias, self.group_size)
 
+    def stands_for(self, weight: Tensor) -> bool:
+        """Whether ``weight`` is one that is rounded to this one."""
+        return self.rounded.stands_for(weight)
+
     @property
     def floats(self) -> Tensor:
         """The float32 weight that the integers stand for."""

@@ -91,6 +91,10 @@ class Int8Layer(nn.Module):
         """The weight as it is now."""
         return Int8Weight(self.weight, self.scales, self.bias)
 
+    def stands_for(self, weight: Tensor) -> bool:
+        """Whether ``weight`` is one that is rounded to this one."""
+        return self.rounded.stands_for(weight)
+
     @property
     def kind(self) -> tuple[Any, ...]:
         """What decides by which code oneDNN computes, as far as that is known."""

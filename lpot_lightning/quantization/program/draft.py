@@ -18,6 +18,7 @@ from lpot_lightning.quantization.graph.ops import (
     call_recurrent,
     layer_of,
 )
+from lpot_lightning.quantization.kernels.bf16 import BF16
 from lpot_lightning.quantization.kernels.bound import bound
 from lpot_lightning.quantization.kernels.layers import Int8Layer
 from lpot_lightning.quantization.kernels.moving import Divide, Quantize
@@ -25,10 +26,17 @@ from lpot_lightning.quantization.kernels.rows import QuantizeRows, Rescale
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.memory import written
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer
-from lpot_lightning.quantization.rungs import DynamicLayer, WeightForm, WeightOnlyLayer
+from lpot_lightning.quantization.rungs import (
+    Bf16Layer,
+    DynamicLayer,
+    WeightForm,
+    WeightOnlyLayer,
+)
 
 MADE_BY = "lpot_made_by"
 """Where a node says which pass made it."""
+NARROW = "bf16"
+"""Who makes casts to bfloat16 and back."""
 
 
 class Unknown(Exception):
@@ -187,6 +195,9 @@ class Drafted:
 
     def _spelt(self, node: fx.Node, form: WeightForm) -> fx.Node:
         """Return the last of the steps, which gives floats."""
+        if isinstance(form, Bf16Layer):
+            layer = self.add(node, form, (self.narrowed(node, node.args[0]),), "layer")
+            return self.widened(layer)
         if isinstance(form, WeightOnlyLayer):
             return self.add(node, form, (node.args[0],), "layer")
         if isinstance(form, DynamicLayer):
@@ -194,6 +205,20 @@ class Drafted:
         for step in self._before(node, form):
             node.args = step, *node.args[1:]
         return self.add(node, form.kernel, (node.args[0],), "layer")
+
+    def narrowed(self, reader: fx.Node, source: Any) -> fx.Node:
+        """Return ``source`` as bfloat16, cast right before ``reader``."""
+        with self.graph.inserting_before(reader):
+            made = self.graph.call_method("to", (source, BF16))
+        made.meta = {MADE_BY: NARROW}
+        return made
+
+    def widened(self, source: fx.Node) -> fx.Node:
+        """Return a node of bfloat16 as float32, cast right behind it."""
+        with self.graph.inserting_after(source):
+            made = self.graph.call_method("to", (source, torch.float32))
+        made.meta = {MADE_BY: NARROW}
+        return made
 
     def _spelt_by_rows(self, node: fx.Node, int8: DynamicLayer) -> fx.Node:
         """Let the steps of a layer that quantizes rows stand behind ``node``."""

@@ -23,6 +23,7 @@ from lpot_lightning.quantization.program.fewer_passes import quantize_within
 from lpot_lightning.quantization.program.functions import spell_functions
 from lpot_lightning.quantization.program.layouts import lay_out
 from lpot_lightning.quantization.program.moves import quantize_once, quantize_sooner
+from lpot_lightning.quantization.program.narrow import Narrow, cast_less, compute_in_bf16
 from lpot_lightning.quantization.program.scaling import divide_sooner
 from lpot_lightning.quantization.program.scripted import Scripted
 from lpot_lightning.quantization.program.streams import read_integers
@@ -33,7 +34,7 @@ from lpot_lightning.quantization.rungs import WeightOnlyLayer
 
 PASSES = (
     put_together, divide_sooner, quantize_once, read_integers, quantize_sooner, lengthen,
-    quantize_within,
+    quantize_within, cast_less,
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ class Program:
     Args:
         graph: as it was captured; it is left as it is.
         inputs: of its first call.
+        narrow: whether what is no layer is bfloat16; without it nothing is.
 
     Attributes:
         captured: that graph.
@@ -56,9 +58,11 @@ class Program:
         vars(module)["forward"] = Captured(module, Program)
     """
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> None:
+    def __init__(
+        self, graph: fx.GraphModule, inputs: Sequence[Any], narrow: Narrow | None = None
+    ) -> None:
         self.captured, self._held = graph, constants(graph, inputs)
-        self._attributes = attributes(graph)
+        self._attributes, self._narrow = attributes(graph), narrow or Narrow()
         self.looks_at = only_norms_read(graph, self._held)
         self._computes: Callable[..., Any]
         self._plainly: Callable[..., Any]
@@ -118,6 +122,8 @@ class Program:
         draft = Drafted(self.captured, inputs, self._held)
         spell_functions(draft, self._attributes)
         lay_out(draft)
+        if self._narrow.on:
+            compute_in_bf16(draft)
         for make in passes:
             make(draft)
         return draft
@@ -158,9 +164,13 @@ class Program:
 
     def _state(self, inputs: Sequence[Any]) -> list[Any] | None:
         if not is_tracing():
-            return self._watched.state(inputs)
+            return self._of_now(inputs)
         with paused():  # numbers are asked of tensors
-            return self._watched.state(inputs)
+            return self._of_now(inputs)
+
+    def _of_now(self, inputs: Sequence[Any]) -> list[Any] | None:
+        state = self._watched.state(inputs)
+        return state and [self._narrow.on, *state]
 
 
 def programs_of(model: nn.Module) -> dict[str, list[Program]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from bf16_scenes import all_bf16
 from deploy_scenes import (
     answer,
     captured,
@@ -16,13 +17,14 @@ from deploy_scenes import (
     small_int8,
     small_net,
 )
-from int8_scenes import Batch, seeded
+from int8_scenes import Batch, calibrated, converted, seeded
 from rung_scenes import few_rungs, few_rungs_onnx, rows
 from torch import nn
 
 from lpot_lightning.deploy.onnx.pairs import Between, Cut, PairedConv, ToIntegers
 from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.deploy.running.runtimes import open_file
+from lpot_lightning.module.stand_in import let_compute
 from lpot_lightning.quantization import onednn
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
@@ -179,3 +181,13 @@ def test_integers_of_rows_may_be_others_in_a_runtime():
     made, _ = few_rungs_onnx("openvino")
     moved, told = made.moved(rows(400, 5)), made.computes(rows(400, 5))
     assert 0 < far(moved[0], told[0]) < 0.01
+
+
+def test_layers_of_bfloat16_run_where_there_are_float32_kernels(tmp_path):
+    found = calibrated(small_net(), Batch(images(4, 1)))
+    made = converted(small_net(), found, all_bf16(found))
+    let_compute(made, found.graphs(made))
+    exported(made, tmp_path / "model.onnx")
+    (given,) = open_file(tmp_path / "model.onnx")(images(3, 5))
+    (wanted,) = answer(made, images(3, 5))
+    assert far(given, wanted) < 1e-2
