@@ -13,11 +13,11 @@ from lpot_lightning.deploy.held_rows import HeldRescale
 from lpot_lightning.deploy.plain_program import plain_program
 from lpot_lightning.deploy.whole_graph import WholeGraph
 from lpot_lightning.quantization.kernels.bound import Kernel, kernel_for, unheld_kernel
-from lpot_lightning.quantization.kernels.layers import FLOATS, Int8Conv, Int8Layer
+from lpot_lightning.quantization.kernels.layers import FLOATS, Int8Conv, Int8Layer, Int8Linear
 from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE
 from lpot_lightning.quantization.kernels.proof import leave_to_arithmetic, shapes_seen
-from lpot_lightning.quantization.kernels.rows import Int8Rows, Rescale
+from lpot_lightning.quantization.kernels.rows import Rescale
 from lpot_lightning.quantization.program.draft import Drafted
 
 _ONEDNN = torch.ops.onednn
@@ -82,7 +82,7 @@ class NativeLayer(nn.Module):
         self.layer, self.shape, self.writes = layer, shape, writes
         if isinstance(layer, Int8Conv) and layer.weight.dim() == 3:  # as its kernel takes it
             self.register_buffer("weight", layer.weight.unsqueeze(2))
-        elif _is_convolution_of_rows(layer):
+        elif _is_column(layer):
             self.register_buffer("weight", layer.weight[:, :, None, None])
         else:
             self.register_buffer("weight", layer.weight)
@@ -110,7 +110,7 @@ class NativeLayer(nn.Module):
 
     def _pack(self) -> Tensor:
         layer = self.layer
-        if _is_convolution_of_rows(layer):
+        if _is_column(layer):
             return layer.packed(self.weight, layer.places(prod(self.shape)))
         if not isinstance(layer, Int8Conv):
             packed: Tensor = _ONEDNN.qlinear_prepack(self.weight, None)
@@ -123,8 +123,8 @@ class NativeLayer(nn.Module):
         return laid
 
 
-def _is_convolution_of_rows(layer: Int8Layer) -> TypeGuard[Int8Rows]:
-    return isinstance(layer, Int8Rows) and layer.by_convolution
+def _is_column(layer: Int8Layer) -> TypeGuard[Int8Linear]:
+    return isinstance(layer, Int8Linear) and layer.by_convolution
 
 
 def _adding(layer: Int8Conv) -> Kernel:

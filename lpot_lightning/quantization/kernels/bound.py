@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.layers import (
+    COLUMN,
     FLOATS,
     Int8Layer,
     Int8Linear,
     Scale,
 )
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
-from lpot_lightning.quantization.kernels.rows import Int8Rows
 
 MOST = 64
 """Shapes that are remembered; a further one makes room by all of them being forgotten."""
@@ -85,18 +85,20 @@ def unheld_kernel(
         out: what the kernel is told of the grid of the output.
         post_op: that the kernel has.
     """
-    if isinstance(layer, Int8Rows) and layer.by_convolution:
-        return _rows(layer, way)
+    if isinstance(layer, Int8Linear) and layer.by_convolution:
+        return _column(layer, way, out, post_op)
     made = _linear if isinstance(layer, Int8Linear) else _conv
     return made(layer, way, out, post_op, other)
 
 
-def _rows(layer: Int8Rows, way: Way) -> Kernel:
+def _column(layer: Int8Linear, way: Way, out: Scale, post_op: PostOp) -> Kernel:
     """Return the kernel of a convolution that computes a linear layer."""
-    kernel, tail = way(_CONV), layer.tail
+    held: Any = layer._buffers
+    (scale, zero), kernel = _grid(layer), way(_CONV)
+    tail = held["scales"], held["zeros"], held["bias"], *COLUMN, *out, *post_op.told
 
     def alone(x: Tensor, pack: Tensor) -> Tensor:
-        return layer.laid_back(kernel(layer.laid(x), 1.0, 0, pack, *tail), x)
+        return layer.laid_back(kernel(layer.laid(x), scale, zero, pack, *tail), x)
 
     return alone
 

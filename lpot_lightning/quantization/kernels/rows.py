@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.layers import FLOATS, Int8Layer, Int8Linear, Scale, called
+from lpot_lightning.quantization.kernels.layers import Int8Layer, Int8Linear
 from lpot_lightning.quantization.kernels.pack import Pack
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
 _CONV = torch.ops.onednn.qconv_pointwise.default
 _PLACES = [1, 1], [0, 0], [1, 1], 1
 _MANY = 16
-ALL_BITS = 255
 
 
 class Rows(NamedTuple):
@@ -103,61 +102,10 @@ class Int8Rows(Int8Linear):
     def _summed(self, _: tuple[int, ...]) -> Tensor:
         return self.weight.sum(1, dtype=torch.int32).float() * self.scales
 
-    @property
-    def by_convolution(self) -> bool:
-        """Whether the kernel of a convolution computes.
-
-        On CPUs without VNNI, for which rows have 7 bits, that of a linear layer packs its weight
-        anew in each call: one row of 1024 values takes three times as long (torch 2.13, AVX2).
-        """
-        return self.high < ALL_BITS
-
     def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Layer:
         if out is None and post_op is NONE and weight.bias is None and x == self.x:
             return Int8Rows(weight, self.high)
         return super()._like(weight, x, out, post_op)
-
-    def pack_for(self, x: Tensor) -> Tensor:
-        """Return the weight as the kernel wants it for rows like ``x``."""
-        return self._prepared((self.places(x.numel()) if self.by_convolution else 1,))
-
-    def places(self, values: int) -> int:
-        """Return for how many rows the kernel of a convolution lays its weight."""
-        return _MANY if values > self.weight.shape[1] else 1
-
-    def _packed(self, shape: tuple[int, ...]) -> Tensor:
-        if not self.by_convolution:
-            return super()._packed(())
-        return self.packed(self._as_kernels_want(), *shape)
-
-    def packed(self, weight: Tensor, places: int) -> Tensor:
-        """Return a weight, with two dimensions more, as the kernel of a convolution wants it."""
-        shape = [1, weight.shape[1], places, 1]
-        laid: Tensor = torch.ops.onednn.qconv_prepack(weight, self.scales, 1.0, 0, *_PLACES, shape)
-        return laid
-
-    def _as_kernels_want(self) -> Tensor:
-        return self.weight[:, :, None, None] if self.by_convolution else self.weight
-
-    def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
-        if not self.by_convolution:
-            return super()._kernel(x, scale, post_op, other)
-        found = called(_CONV)(self.laid(x), 1.0, 0, self.pack_for(x), *self.tail)
-        return self.laid_back(found, x)
-
-    @property
-    def tail(self) -> tuple[Any, ...]:
-        """What the kernel of a convolution takes behind the weight."""
-        held: Any = self._buffers
-        return held["scales"], held["zeros"], None, *_PLACES, *FLOATS, *NONE.told
-
-    def laid(self, x: Tensor) -> Tensor:
-        """Return rows as an image of one column, whose channels come last as they lie."""
-        return x.reshape(1, -1, 1, self.weight.shape[1]).permute(0, 3, 1, 2)
-
-    def laid_back(self, found: Tensor, x: Tensor) -> Tensor:
-        """Return what comes of ``laid``, as that of ``x``."""
-        return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(self.weight))
 
 
 class QuantizeRows(nn.Module):
