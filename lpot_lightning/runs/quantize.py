@@ -229,6 +229,7 @@ class _Run:
                 cost=ranker.cost,
                 share=ranker.share,
                 not_paying=tuple(paying.slower),
+                none_pays=paying.all_slower,
                 **_weights(asked.strategy),
             ),
             budget=Budget(budget.max_trials, budget.timeout, budget.performance_only),

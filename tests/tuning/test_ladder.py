@@ -1,6 +1,7 @@
 """The steps down to fp32, and that the search takes those that are needed."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from made_up import INT8, proposals, search_for, verdict
@@ -127,3 +128,15 @@ def test_a_net_whose_activations_do_not_survive_ends_on_the_rung_that_holds():
     met = [one for one in found if hurt.sum(one) <= 0.01]
     assert [one.on(Rung.DYNAMIC) for one in met] == [tuple("abcdef")]
     assert len(found) <= 4
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_where_nothing_pays_weights_alone_are_kept_but_for_what_was_trained(trained):
+    first = replace(INT8, activation=replace(INT8.activation, algorithm="trained"))
+    ops = (op("a", (first, *ALL) if trained else ALL), op("b", (INT8, FP32)))
+    search = SearchContext(
+        rank=Hurt(a={}, b={}).rank, criterion=search_for().criterion, baseline=0.9, none_pays=True
+    )
+    tried, *_ = proposals(search_auto, Space(ops), search, lambda _: verdict(0.9, accepted=True))
+    assert tried.as_mapping()["a"].rung is (STATIC if trained else KEPT)
+    assert tried.as_mapping()["b"].rung is STATIC

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import cache
 
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.tuning.ladder import Ladder
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
@@ -34,13 +34,13 @@ def most_trials(steps: int, *, trained: bool = False) -> int:
 def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score, None]:
     """Try all int8, then repaired, then search which ops have to stay in fp32.
 
-    1. All int8, but for ``search.not_paying``. If that is not good enough, ``search.repair`` is
-       asked for settings and corrections that cost no speed, and what it changes is tried. The
-       better of the two is the base. After a training for int8 all int8 as it was trained comes
-       before, and never ends the search by itself: what there is without a training is tried, too,
-       until it is good enough or would lose ops, so that a training is not behind it. If nothing
-       is good enough until then, the trained rounding is repaired, and the best of the four is the
-       base.
+    1. All int8, but for ``search.not_paying``; weights alone, if ``search.none_pays``. If that is
+       not good enough, ``search.repair`` is asked for settings and corrections that cost no speed,
+       and what it changes is tried. The better of the two is the base. After a training for int8
+       all int8 as it was trained comes before, and never ends the search by itself: what there is
+       without a training is tried, too, until it is good enough or would lose ops, so that a
+       training is not behind it. If nothing is good enough until then, the trained rounding is
+       repaired, and the best of the four is the base.
     2. The steps of ops from int8 down to fp32, over the rungs that are in the space, are ranked
        once: by the damage that each takes away from the output, the op alone, divided by what it
        costs (``Ladder``). How many of them, from the first on, have to be taken is searched by
@@ -86,7 +86,15 @@ def search_auto(space: Space, search: SearchContext) -> Generator[Recipe, Score,
 
 
 def _paying(recipe: Recipe, space: Space, search: SearchContext) -> Recipe:
-    """Return ``recipe`` but for what does not pay and may be fp32; all of it if nothing is left."""
+    """Return ``recipe`` but for what does not pay and may be fp32; all of it if nothing is left.
+
+    Where nothing pays, weights alone are kept in 8 bits, if they may be: that is smaller and as
+    fast as fp32.
+    """
+    is_trained = any(one.is_trained for one in recipe.as_mapping().values())
+    if search.none_pays and not is_trained:
+        kept = {op.name: op.settings_of(Rung.WEIGHT_ONLY) for op in space.ops}
+        return recipe.with_configs({name: one[0] for name, one in kept.items() if one})
     leaving = {*search.not_paying} & {*space.fallback_candidates}
     paying = recipe.with_fp32({*recipe.fp32_ops, *leaving})
     return paying if paying.int8_ops else recipe

@@ -25,6 +25,7 @@ class SearchContext:
             its ops, found without a trial; the same recipe where nothing helps.
         cost: how expensive what a recipe leaves in fp32 is; measured only when called.
         share: how much of what an op costs in fp32 it costs as something else, from 0 to 1.
+        none_pays: whether all ops are slower in int8: ``auto`` begins with weights alone in 8 bits.
         not_paying: ops that ``auto`` has in fp32 from the beginning: int8 is slower there.
         accuracy_weight: of accuracy, for ``tpe``.
         latency_weight: of latency, for ``tpe``.
@@ -38,6 +39,7 @@ class SearchContext:
     cost: Callable[[Recipe], float] = lambda recipe: len(recipe.fp32_ops)
     share: Callable[[str, OpConfig], float] = usual_share
     not_paying: Collection[str] = ()
+    none_pays: bool = False
     accuracy_weight: float = 1.0
     latency_weight: float = 1.0
 
