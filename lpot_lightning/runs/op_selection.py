@@ -81,8 +81,8 @@ def rungs_of(conf: Conf) -> frozenset[Rung]:
 
 def _without_bf16(ops: Sequence[Op], asked: QuantizationConf) -> list[Op]:
     """Return ``ops`` without what this CPU computes slower than fp32, unless it is asked for."""
-    wishes = (asked.model_wise, *(wish for _, wish in asked.op_wise))
-    if has_bf16() or any(names_bf16(wish) for wish in wishes):
+    wishes = (asked.model_wise, asked.default_qconfig, *(wish for _, wish in asked.op_wise))
+    if has_bf16() or any(wish is not None and names_bf16(wish) for wish in wishes):
         return list(ops)
     return [
         dataclasses.replace(
