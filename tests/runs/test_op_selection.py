@@ -33,7 +33,7 @@ def test_bf16_is_on_the_ladder_of_auto_where_the_cpu_has_it(
 
 
 @pytest.mark.parametrize("with_bf16", [True, False])
-@pytest.mark.parametrize("ops", ["narrow", ".*"])
+@pytest.mark.parametrize("ops", ["narrow", ".*", "default_qconfig"])
 def test_what_is_asked_for_is_bf16_and_a_line_says_where_it_is_slow(
     monkeypatch: pytest.MonkeyPatch, with_bf16: bool, ops: str
 ) -> None:
