@@ -24,6 +24,7 @@ class Space:
             last where the op may fall back.
         notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet, and
             for each of ``op_wise`` that is about no op.
+        without_rung: those of kinds of op that have no rung here, and could have one.
 
     Example::
 
@@ -33,6 +34,7 @@ class Space:
 
     ops: tuple[Op, ...]
     notes: tuple[str, ...] = ()
+    without_rung: tuple[str, ...] = ()
 
     def all_int8(self) -> Recipe:
         """Return the recipe in which each op has its first choice."""
@@ -116,15 +118,15 @@ def build_space(
     usual = [op if op.name in open_to_all else _on(rungs, op) for op in ops]
     merged = {op.name: _fp32_last(op) for op in usual}
 
-    notes = _without_rung(ops, usual)
+    notes = without_rung = _without_rung(ops, usual)
     if model_wise is not None:
-        notes += _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
+        notes = notes + _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
     if default is not None:
-        notes += _ask(lines_of(_DEFAULT, default), unlisted, merged)
+        notes = notes + _ask(lines_of(_DEFAULT, default), unlisted, merged)
     for where, found, wish in hits:
         _demand(lines_of(where, wish), found, merged)
     corrected = tuple(_corrected(op, corrections) for op in merged.values())
-    return Space(corrected, tuple(dict.fromkeys(notes)))
+    return Space(corrected, tuple(dict.fromkeys(notes)), tuple(without_rung))
 
 
 def _on(rungs: Collection[Rung], op: Op) -> Op:
