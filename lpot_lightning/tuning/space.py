@@ -90,8 +90,8 @@ def build_space(
         model_wise: a wish for all ops; a kind that cannot meet a line of it keeps its capability,
             and ``Space.notes`` says so.
         op_wise: wishes for single ops by name or regular expression.
-        default: LPOT's ``default_qconfig``: its first dtype, and its rung, are meant for the ops that
-            no entry of ``op_wise`` names; ``fp32`` leaves them all in floating point.
+        default: LPOT's ``default_qconfig``: its first dtype, and its rung, are meant for the ops
+            that no entry of ``op_wise`` names; ``fp32`` leaves them all in floating point.
         corrections: what is done to the weights of every op that can have it.
         rungs: those of ops whose wishes do not name any.
 
