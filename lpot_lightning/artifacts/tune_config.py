@@ -17,7 +17,7 @@ from lpot_lightning.machine.files import read_file
 from lpot_lightning.machine.plain_yaml import TooMuch, check_plain, read_plain_yaml
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.quantization.backend import check_backend
-from lpot_lightning.recipe import Rung, config_of
+from lpot_lightning.recipe import Recipe, Rung, config_of
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.version import VERSION
 
@@ -85,7 +85,7 @@ def with_rungs(ops: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _rung_of(op: Mapping[str, Any]) -> dict[str, Any]:
-    rung = config_of(op).rung
+    rung = Recipe.of({"it": config_of(op)}).rungs["it"]
     return {"rung": rung.value, "bits": rung.bits}
 
 

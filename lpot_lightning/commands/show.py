@@ -183,7 +183,7 @@ def _tensor(plain: Any) -> str:
     """Return ``uint8 asym per_tensor kl``."""
     if not isinstance(plain, dict):
         return "-"
-    keys = ("dtype", "scheme", "granularity", "algorithm")
+    keys = ("dtype", "scheme", "granularity", "group_size", "algorithm")
     return " ".join(str(plain[key]) for key in keys if key in plain)
 
 

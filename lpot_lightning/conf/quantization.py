@@ -160,6 +160,11 @@ def _weight(field: Field, schemes: tuple[str, ...]) -> TensorConf:
     found: TensorConf = read_all(
         dict.fromkeys(readers, field), lambda name, one: readers[name](one)
     )["others"]
+    if found.group_size and found.granularity and "per_group" not in found.granularity:
+        raise part["group_size"].error(
+            f"is given beside `granularity: {', '.join(found.granularity)}`, which has no groups;"
+            " write `per_group` there, or leave one of the two out."
+        )
     return found
 
 
@@ -206,9 +211,11 @@ def _dtype(field: Field) -> tuple[str, ...] | None:
 
 
 def _group_size(field: Field) -> tuple[int, ...] | None:
-    """Read one size or several."""
+    """Read one size or several, as numbers or as text."""
     if not field.given:
         return None
+    if isinstance(field.value, str):
+        return tuple(map(int, field.words((), tuple(map(str, GROUP_SIZES)))))
     sizes = field.value if isinstance(field.value, list) else [field.value]
     if not sizes or any(type(one) is not int or one not in GROUP_SIZES for one in sizes):
         raise field.wrong(quoted(GROUP_SIZES))

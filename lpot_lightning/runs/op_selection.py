@@ -58,12 +58,20 @@ def space_of(prepared: Prepared, conf: Conf, modules: Sequence[str], model: nn.M
         rungs_of(conf),
     )
     if not any(op.reduced_configs for op in space.ops):
-        raise ConfError(
-            "no op is left that may be int8: `quantization.op_wise`, `quantization.model_wise` or"
-            " `modules` keep all of them in fp32"
-        )
+        raise ConfError(f"no op is left that may be int8: {'; '.join(_reasons(space))}")
     notes = *idle.values(), *space.notes, *_about_bf16(space.ops)
     return dataclasses.replace(space, notes=notes)
+
+
+def _reasons(space: Space) -> list[str]:
+    """Return why all ops are fp32."""
+    found = [*space.without_rung]
+    if len(found) < len(space.kinds):
+        found.append(
+            "`quantization.op_wise`, `quantization.model_wise` or `modules` keep all"
+            f" {'others' if found else 'of them'} in fp32"
+        )
+    return found
 
 
 def rungs_of(conf: Conf) -> frozenset[Rung]:
@@ -81,8 +89,8 @@ def rungs_of(conf: Conf) -> frozenset[Rung]:
 
 def _without_bf16(ops: Sequence[Op], asked: QuantizationConf) -> list[Op]:
     """Return ``ops`` without what this CPU computes slower than fp32, unless it is asked for."""
-    wishes = (asked.model_wise, *(wish for _, wish in asked.op_wise))
-    if has_bf16() or any(names_bf16(wish) for wish in wishes):
+    wishes = (asked.model_wise, asked.default_qconfig, *(wish for _, wish in asked.op_wise))
+    if has_bf16() or any(wish is not None and names_bf16(wish) for wish in wishes):
         return list(ops)
     return [
         dataclasses.replace(

@@ -138,8 +138,9 @@ class TuningResult(Result):
     def ops_table(self) -> str:
         """Return for each op its precision, what it takes in both, and why it is what it is.
 
-        Times are milliseconds of one step on a calibration batch, of an op with what its kernel
-        does besides and with its way to integers and back; ``-`` where it was not timed.
+        Times are milliseconds of one step on a calibration batch, of an op on its first rung with
+        what its kernel does besides and with its way to integers and back; ``-`` where it was not
+        timed.
         """
         rows = [("op", "precision", "ms in int8", "in fp32", "why")]
         for op in sorted({*self.int8_ops, *self.fp32_ops, *self.rungs}):
@@ -154,10 +155,17 @@ class TuningResult(Result):
             return self.not_paying[op].why
         if op in self.asked_fp32:
             return "asked for"
-        if op in self.fp32_ops:
+        if op in self.fp32_ops or self._went_down(op):
             return "for the accuracy"
         times = self.op_times.get(op)
         return "" if times is None or times.int8 < times.fp32 else "no faster in int8"
+
+    def _went_down(self, op: str) -> bool:
+        """Whether an op is on a lower rung than in the first trial, whose times are known."""
+        rungs = [one.value for one in Rung]
+        first = self.trials[0].recipe.rungs.get(op) if self.trials else None
+        now = self.rungs.get(op)
+        return first is not None and now is not None and rungs.index(now) > rungs.index(first.value)
 
     def _choices(self) -> list[tuple[str, str]]:
         """Return the Pareto list as rows, for people who would choose otherwise."""

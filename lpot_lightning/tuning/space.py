@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lpot_lightning.conf.blocks import PrecisionWish
 from lpot_lightning.errors import ConfError, quoted
 from lpot_lightning.recipe import FP32, Op, OpConfig, Recipe, Rung
-from lpot_lightning.tuning.wish import Line, first_dtypes, lines_of, matching, names_rungs
+from lpot_lightning.tuning.wish import Line, default_of, lines_of, matching, names_rungs
 
 _MODEL_WISE = "quantization.model_wise"
 OP_WISE = "quantization.op_wise"
@@ -24,6 +24,7 @@ class Space:
             last where the op may fall back.
         notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet, and
             for each of ``op_wise`` that is about no op.
+        without_rung: those of kinds of op that have no rung here, and could have one.
 
     Example::
 
@@ -33,6 +34,7 @@ class Space:
 
     ops: tuple[Op, ...]
     notes: tuple[str, ...] = ()
+    without_rung: tuple[str, ...] = ()
 
     def all_int8(self) -> Recipe:
         """Return the recipe in which each op has its first choice."""
@@ -88,8 +90,8 @@ def build_space(
         model_wise: a wish for all ops; a kind that cannot meet a line of it keeps its capability,
             and ``Space.notes`` says so.
         op_wise: wishes for single ops by name or regular expression.
-        default: LPOT's ``default_qconfig``: its first dtype is meant for the ops that no entry of
-            ``op_wise`` names; ``fp32`` leaves them all in floating point.
+        default: LPOT's ``default_qconfig``: its first dtype, and its rung, are meant for the ops
+            that no entry of ``op_wise`` names; ``fp32`` leaves them all in floating point.
         corrections: what is done to the weights of every op that can have it.
         rungs: those of ops whose wishes do not name any.
 
@@ -109,19 +111,22 @@ def build_space(
     open_to_all = {name for _, found, wish in hits if names_rungs(wish) for name in found}
     if model_wise is not None and names_rungs(model_wise):
         open_to_all |= set(names)
+    unlisted = [name for name in names if name not in listed]
+    if default is not None:
+        default = default_of(default)
+        open_to_all |= {*unlisted} if names_rungs(default) else set()
     usual = [op if op.name in open_to_all else _on(rungs, op) for op in ops]
     merged = {op.name: _fp32_last(op) for op in usual}
 
-    notes = _without_rung(ops, usual)
+    notes = without_rung = _without_rung(ops, usual)
     if model_wise is not None:
-        notes += _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
+        notes = notes + _ask(lines_of(_MODEL_WISE, model_wise), names, merged)
     if default is not None:
-        unlisted = [name for name in names if name not in listed]
-        notes += _ask(first_dtypes(_DEFAULT, default), unlisted, merged)
+        notes = notes + _ask(lines_of(_DEFAULT, default), unlisted, merged)
     for where, found, wish in hits:
         _demand(lines_of(where, wish), found, merged)
     corrected = tuple(_corrected(op, corrections) for op in merged.values())
-    return Space(corrected, tuple(dict.fromkeys(notes)))
+    return Space(corrected, tuple(dict.fromkeys(notes)), tuple(without_rung))
 
 
 def _on(rungs: Collection[Rung], op: Op) -> Op:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lpot_lightning.conf.blocks import PrecisionWish
+from lpot_lightning.conf.blocks import PrecisionWish, TensorConf
 from lpot_lightning.errors import ConfError, did_you_mean, quoted
 from lpot_lightning.recipe import FP32, TRAINED, Op, OpConfig, Rung
 
@@ -35,7 +35,7 @@ class Line:
     @property
     def forbids_fp32(self) -> bool:
         """Whether a dtype is asked for that is not floating point."""
-        return self.field == "rung" or (self.field == "dtype" and "fp32" not in self.wanted)
+        return self.field in ("dtype", "rung") and "fp32" not in self.wanted
 
     def concerns(self, op: Op) -> bool:
         """Return whether the line says something about ``op``.
@@ -67,7 +67,9 @@ class Line:
         """Return what ``op`` can be on this line, for a message."""
         configs = op.configs if self.field in ("dtype", "rung") else op.reduced_configs
         found = (self._value(config, strict=True) for config in configs)
-        values = dict.fromkeys(value for value in found if value is not None)
+        values = dict.fromkeys(value for value in found if value not in (None, _NONE))
+        if not values and self.field in _OF_RUNGS:
+            values = dict.fromkeys(config.rung.value for config in op.configs)
         return quoted(values) or "nothing else"
 
     def __str__(self) -> str:
@@ -108,6 +110,8 @@ class Line:
         return "minmax" if value == TRAINED else value  # learned from the ends of each batch
 
 
+_OF_RUNGS = ("quant_mode", "group_size")
+"""Fields that ops have on some rungs only."""
 _NONE = "none"
 _MODES = {Rung.STATIC: "static", Rung.DYNAMIC: "dynamic"}
 _OPEN = (Rung.DYNAMIC, Rung.WEIGHT_ONLY)
@@ -135,19 +139,28 @@ def lines_of(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
         Line(key, side, field, tuple(map(str, wanted)))
         for side, asked in (("activation", wish.activation), ("weight", wish.weight))
         for field, wanted in vars(asked).items()
-        if wanted is not None and not (weight_only and field == "dtype")
+        if wanted is not None and not (weight_only and _says_rung(side, field, wanted))
     )
-    _check_sides(key, found)
     if weight_only:
-        found = (Line(key, "activation", "rung", (Rung.WEIGHT_ONLY.value,)), *found)
+        return (*found[::-1], _weight_only_line(key, wish))
+    _check_sides(key, found)
     return found[::-1]
 
 
+def _says_rung(side: str, field: str, wanted: Iterable[object]) -> bool:
+    """Whether a line of a weight-only op is told by its rung; weights of tables are ``uint8``."""
+    return field == "dtype" and (side == "activation" or "int8" in wanted)
+
+
+def _weight_only_line(key: str, wish: PrecisionWish) -> Line:
+    fp32 = ("fp32",) if "fp32" in (wish.weight.dtype or ()) else ()
+    return Line(key, "activation", "rung", (Rung.WEIGHT_ONLY.value, *fp32))
+
+
 def is_weight_only(wish: PrecisionWish) -> bool:
-    """Whether an activation of fp32 is asked for and a weight that is not."""
-    activation, weight = wish.activation.dtype, wish.weight.dtype
-    ours = weight is not None and not {"fp32", "bf16"} & {*weight}
-    return activation == ("fp32",) and ours
+    """Whether an activation of fp32 is asked for and a weight that is not, or need not be."""
+    activation, weight = wish.activation.dtype, {*(wish.weight.dtype or ())}
+    return activation == ("fp32",) and bool({"int8", "uint8"} & weight) and "bf16" not in weight
 
 
 def names_rungs(wish: PrecisionWish) -> bool:
@@ -163,10 +176,23 @@ def names_bf16(wish: PrecisionWish) -> bool:
     return any("bf16" in (one.dtype or ()) for one in (wish.activation, wish.weight))
 
 
-def first_dtypes(key: str, wish: PrecisionWish) -> tuple[Line, ...]:
-    """Return the first dtype of each side: all that LPOT reads of ``default_qconfig``."""
-    lines = (line for line in lines_of(key, wish) if line.field == "dtype" and line.wanted)
-    return tuple(replace(line, wanted=line.wanted[:1]) for line in lines)
+def default_of(wish: PrecisionWish) -> PrecisionWish:
+    """Return what counts of ``default_qconfig``: the first dtype of each side, and its rung.
+
+    LPOT reads the dtypes alone, and had no rungs.
+    """
+    return replace(wish, weight=_first(wish.weight), activation=_first(wish.activation))
+
+
+def _first(asked: TensorConf) -> TensorConf:
+    groups = "per_group" in (asked.granularity or ())
+    return replace(
+        asked,
+        dtype=(asked.dtype or ())[:1] or None,
+        scheme=None,
+        algorithm=None,
+        granularity=asked.granularity if groups else None,
+    )
 
 
 def matching(key: str, where: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,6 +28,11 @@ def test_an_op_says_how_many_bits_it_has_and_a_backend_may_say_it_itself():
     assert found == [("int8", 8), ("fp32", 32), ("int8", 4)]
 
 
+def test_a_table_says_what_the_result_says_of_it():
+    table = {"activation": {"dtype": "uint8", "scheme": "placeholder"}}
+    assert with_rungs({"a": table})["a"]["rung"] == "int8"
+
+
 def test_a_seal_is_the_same_after_a_file_and_with_tuples():
     again = read_plain_yaml(yaml.safe_dump(CONFIGURE, sort_keys=False).encode())
     assert seal(again, {}) == seal(CONFIGURE, {})

@@ -97,6 +97,14 @@ def test_a_run_that_has_ended(workspace, capsys):
     )
 
 
+def test_an_op_in_groups_tells_their_size(workspace, capsys):
+    kept = TensorConfig(dtype="int8", scheme="sym", granularity="per_group", group_size=64)
+    op = {"kind": "Linear", **OpConfig(TensorConfig(dtype="fp32"), kept).to_dict()}
+    save_configure(workspace / "best_configure.yaml", {**CONFIGURE, "op": with_rungs({"a": op})})
+    row = "a   Linear  weight-only int8  fp32        -      int8 sym per_group 64\n"
+    assert row in show(workspace, capsys)[1]
+
+
 def test_a_run_that_was_killed_before_its_end(workspace, capsys):
     (workspace / "result.json").unlink()
     with (workspace / "history.jsonl").open("ab") as file:

@@ -346,6 +346,16 @@ def test_the_sizes_of_groups_are_those_of_recipes():
     assert GROUP_SIZES == recipe.GROUP_SIZES
     said = refusal(op({"weight": {"group_size": 48}}))
     assert "`quantization.op_wise.conv1.weight.group_size` is `48`; allowed: `32`, `64`," in said
+    _, wish = read_conf(op({"weight": {"group_size": "64, 32"}})).quantization.op_wise[0]
+    assert wish.weight.group_size == (64, 32)
+
+
+def test_groups_of_another_granularity_are_refused():
+    said = refusal(op({"weight": {"granularity": "per_channel", "group_size": 32}}))
+    assert said == (
+        "`quantization.op_wise.conv1.weight.group_size` is given beside `granularity: per_channel`,"
+        " which has no groups; write `per_group` there, or leave one of the two out."
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import pytest
 import torch
 from conf_scenes import conf_of
 from small_run import NO_REPAIR, net, run
+from torch import nn
 
 from lpot_lightning.conf.reader import read_conf
+from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import Rung
 from lpot_lightning.runs import op_selection
 from lpot_lightning.runs.op_selection import rungs_of
@@ -33,7 +35,7 @@ def test_bf16_is_on_the_ladder_of_auto_where_the_cpu_has_it(
 
 
 @pytest.mark.parametrize("with_bf16", [True, False])
-@pytest.mark.parametrize("ops", ["narrow", ".*"])
+@pytest.mark.parametrize("ops", ["narrow", ".*", "default_qconfig"])
 def test_what_is_asked_for_is_bf16_and_a_line_says_where_it_is_slow(
     monkeypatch: pytest.MonkeyPatch, with_bf16: bool, ops: str
 ) -> None:
@@ -61,6 +63,13 @@ def test_a_wish_for_another_rung_brings_no_slow_one(
     assert seen
     found = {one.rung for op in spaces[0] for one in op.configs}
     assert (Rung.BF16 in found) is with_bf16
+
+
+def test_an_approach_that_leaves_nothing_is_named_and_no_wish() -> None:
+    alone = nn.Sequential(nn.Unflatten(1, (4, 2)), nn.Conv1d(4, 4, 1), nn.Flatten())
+    asked = {"approach": "post_training_dynamic_quant"}
+    with pytest.raises(ConfError, match="by this approach and strategy; it can be `int8`, `weight"):
+        run(alone, quantization=asked, strategy={"name": "basic"})
 
 
 COSTS = {Rung.STATIC: 0.0, Rung.BF16: 0.3, Rung.DYNAMIC: 0.4, Rung.WEIGHT_ONLY: 0.9, Rung.FP32: 1.0}

@@ -14,7 +14,7 @@ import pytest
 from made_up import INT8, linear, space_of
 from small_run import NO_REPAIR, Agreement, net, run
 
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.runs import paying
 from lpot_lightning.runs.paying import RUNS, applies, judged
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying
@@ -265,3 +265,12 @@ def test_what_was_asked_of_the_conf_is_no_matter_of_accuracy() -> None:
     assert "for the accuracy" in result.ops_table()
     slow = replace(result, not_paying={result.fp32_ops[0]: SLOW.slower["narrow"]})
     assert slow.ops_table().count("for the accuracy") == len(result.fp32_ops) - 1
+
+
+def test_an_op_that_went_down_a_rung_did_so_for_the_accuracy() -> None:
+    result = replace(run(net()), op_times={"narrow": OpTimes(2.0, 1.0)})
+    assert "no faster in int8" in result.ops_table()
+    lower = replace(result, rungs={**result.rungs, "narrow": Rung.WEIGHT_ONLY.value})
+    assert [line.split()[:3] for line in lower.ops_table().splitlines() if "accuracy" in line] == [
+        ["narrow", "weight-only", "int8"]
+    ]

@@ -6,7 +6,7 @@ import pytest
 from made_up import FOUR, INT8, int8, linear
 
 from lpot_lightning.errors import ConfError
-from lpot_lightning.recipe import FP32, Op
+from lpot_lightning.recipe import FP32, Op, OpConfig, Rung, TensorConfig
 from lpot_lightning.tuning.space import build_space
 
 
@@ -249,3 +249,44 @@ def test_a_correction_that_is_asked_for_is_on_every_op_that_can_have_it():
     assert configs_of(space, "a") == (*expected, FP32)
     assert configs_of(space, "b") == (*FOUR, FP32)
     assert space.int8_configs_of("Conv2d") == FOUR
+
+
+KEPT = OpConfig(TensorConfig(dtype="fp32"), INT8.weight)
+ROWS = OpConfig(replace(INT8.activation, quant_mode="dynamic"), INT8.weight)
+WEIGHT_ONLY = Asked(weight=Tensor(dtype=("int8",)), activation=Tensor(dtype=("fp32",)))
+
+
+def laddered(name):
+    return linear(name, [INT8, ROWS, KEPT, FP32])
+
+
+def test_a_weight_that_may_be_fp32_leaves_a_weight_only_op_the_way_down():
+    asked = replace(WEIGHT_ONLY, weight=Tensor(dtype=("int8", "fp32")))
+    space = build_space([laddered("a"), laddered("b")], None, [("a", asked), ("b", WEIGHT_ONLY)])
+    assert configs_of(space, "a") == (KEPT, FP32)
+    assert configs_of(space, "b") == (KEPT,)
+
+
+def test_weights_that_are_kept_are_of_the_dtype_that_is_asked_for():
+    asked = replace(WEIGHT_ONLY, weight=Tensor(dtype=("uint8",)))
+    with pytest.raises(ConfError, match="weight.dtype` asks `a` for `uint8`.*can be `int8`"):
+        build_space([laddered("a")], None, [("a", asked)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"), [(activation(quant_mode=("dynamic",)), ROWS), (WEIGHT_ONLY, KEPT)]
+)
+def test_default_qconfig_says_the_rung_of_what_is_not_listed(asked, first):
+    listed = [("a", activation(scheme=("asym",)))]
+    ops, usual = [laddered("a"), laddered("b")], [Rung.STATIC, Rung.FP32]
+    space = build_space(ops, None, listed, default=asked, rungs=usual)
+    assert space.all_int8().as_mapping() == {"a": INT8, "b": first}
+    assert space.fallback_candidates == ("a", "b")
+
+
+def test_an_op_that_cannot_be_dynamic_says_what_it_can_be_in_words_of_a_yaml():
+    asked = [("a", activation(quant_mode=("dynamic",)))]
+    with pytest.raises(ConfError, match="for `dynamic`; .* it can be `static`: choose"):
+        build_space([linear("a", [INT8, KEPT, FP32])], None, asked)
+    with pytest.raises(ConfError, match="it can be `weight-only int8`, `fp32`: choose"):
+        build_space([linear("a", [KEPT, FP32])], None, asked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -105,3 +107,9 @@ def test_the_steps_of_a_program_are_the_product():
     made, x = layer(), shown(5, 24)
     values, scales, least = QuantizeRows(SAFE)(x)
     assert torch.equal(Rescale(made)(made(values), scales, least), made.product(Rows.of(x, SAFE)))
+
+
+def test_a_copy_is_proved_as_what_it_is():
+    copied = copy.deepcopy(layer())
+    assert type(copied.like(copied.rounded, copied.out)) is Int8Rows
+    assert repr(copied) == repr(layer())
