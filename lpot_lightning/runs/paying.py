@@ -104,7 +104,7 @@ def _tell(job: Job, found: Paying) -> None:
     if found.all_slower:
         job.listener.say(
             "no op is faster in int8 than in fp32 here: weights alone are kept in 8 bits where they"
-            " may be, and the model is smaller and as fast"
+            " may be, which makes the model smaller"
         )
     for one in dict.fromkeys(found.slower.values()):
         job.listener.say(f"stays in fp32: {', '.join(one.ops)}: {one.why}")
