@@ -78,7 +78,7 @@ class Int8Layer(nn.Module):
     def extra_repr(self) -> str:
         """Show what it does."""
         out = "float32" if self.out is None else str(self.out)
-        post_op = "" if self.post_op is NONE else f", {self.post_op.name}"
+        post_op = "" if self.post_op == NONE else f", {self.post_op.name}"
         return f"{list(self.weight.shape)}, {self.x} -> {out}{post_op}"
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:

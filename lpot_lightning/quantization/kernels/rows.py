@@ -113,7 +113,7 @@ class Int8Rows(Int8Linear):
         return self.high < ALL_BITS
 
     def _like(self, weight: Int8Weight, x: Grid, out: Grid | None, post_op: PostOp) -> Int8Layer:
-        if out is None and post_op is NONE and weight.bias is None and x == self.x:
+        if out is None and post_op == NONE and weight.bias is None and x == self.x:
             return Int8Rows(weight, self.high)
         return super()._like(weight, x, out, post_op)
 

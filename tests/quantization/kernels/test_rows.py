@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,10 @@ def test_what_is_not_finite_stays_in_its_row():
 def test_integers_are_no_input():
     with pytest.raises(RuntimeError, match="got int64; it quantizes floats by itself"):
         Rows.of(torch.ones(2, 3, dtype=torch.int64), SAFE)
+
+
+def test_the_kernel_of_a_copy_is_proved_like_that_of_another():
+    assert wrong_kernel(copy.deepcopy(layer()), [(7, 24)]) is None
 
 
 @pytest.mark.parametrize("bias", [True, False])
