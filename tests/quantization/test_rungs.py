@@ -56,6 +56,11 @@ def test_a_dynamic_layer_computes_with_rows_as_they_come(name):
     assert torch.equal(made(x), made.kernel.product(Rows.of(x, 127)))
 
 
+def test_integers_of_rows_have_no_gradient():
+    made, x = on_rung(nn.Linear(8, 4), DYNAMIC, high=127), shown(2, 8).requires_grad_()
+    assert not made(x).requires_grad  # scales alone would give a wrong one
+
+
 @pytest.mark.parametrize("config", [DYNAMIC, WEIGHT_ONLY[0]], ids=["dynamic", "weight only"])
 def test_the_output_is_of_the_type_of_the_input(config):
     made = on_rung(nn.Linear(8, 4), config, high=127)
