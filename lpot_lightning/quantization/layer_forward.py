@@ -43,7 +43,6 @@ class LayerForward(NotExported):
         weight: Any = layer.weight if self._steps is None else torch.empty(0)
         transposed = kind_of_class(type(layer)) == CONV1D
         self._outputs: int = weight.shape[1 if transposed else 0]
-        self._dtype: torch.dtype = weight.dtype
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the layer's output, whatever it calls its input."""
@@ -88,7 +87,8 @@ class LayerForward(NotExported):
     def shaped(self, input: Tensor) -> Tensor:
         """Return an empty tensor like the output, of which only shape and type are looked at."""
         if isinstance(self.layer, nn.Embedding):
-            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=self._dtype)
+            dtype = self.layer.weight.dtype if self.int8 is None else self.int8.dtype
+            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=dtype)
         if not isinstance(self.layer, CONVOLUTIONS):
             return input.new_empty((*input.shape[:-1], self._outputs))
         spatial = _places_after(self.layer, input.shape[-len(self.layer.stride) :])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpot_lightning.quantization.kernels.arithmetic import step_sizes
+from lpot_lightning.quantization.kernels.own_types import OwnTypes
 
 
-class Int8Embedding(nn.Module):
+class Int8Embedding(OwnTypes):
     """Rows of ``uint8``, each between its own least and greatest value; for size, not for speed.
 
     Args:
