@@ -87,7 +87,7 @@ class LayerForward(NotExported):
     def shaped(self, input: Tensor) -> Tensor:
         """Return an empty tensor like the output, of which only shape and type are looked at."""
         if isinstance(self.layer, nn.Embedding):
-            dtype = self.layer.weight.dtype if self.int8 is None else self.int8.dtype
+            dtype: Any = self.layer.weight.dtype if self.int8 is None else self.int8.dtype
             return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=dtype)
         if not isinstance(self.layer, CONVOLUTIONS):
             return input.new_empty((*input.shape[:-1], self._outputs))
