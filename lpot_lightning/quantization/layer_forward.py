@@ -43,26 +43,25 @@ class LayerForward(NotExported):
         weight: Any = layer.weight if self._steps is None else torch.empty(0)
         transposed = kind_of_class(type(layer)) == CONV1D
         self._outputs: int = weight.shape[1 if transposed else 0]
-        self._dtype: torch.dtype = weight.dtype
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the layer's output, whatever it calls its input."""
         if self._steps is not None and torch.compiler.is_compiling():
             return self._in_graph(*args, **kwargs)
         if self._is_bag or self._steps is not None:  # which take more than one tensor
-            return self._computed(*args, **kwargs)
+            return self.computed(*args, **kwargs)
         (input,) = (*args, *kwargs.values())
         if torch.compiler.is_compiling():  # what a graph is made of, whoever makes it
             refuse_export()
             return LAYER(input, self.name)
-        return self._computed(input)
+        return self.computed(input)
 
     def _in_graph(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Let a graph hold a recurrent layer, whose results are then put together as they were."""
         refuse_export()
         if isinstance(input, PackedSequence):
             torch._dynamo.graph_break()
-            return self._computed(input, hx)
+            return self.computed(input, hx)
         state = [] if hx is None else [hx] if isinstance(hx, Tensor) else list(hx)
         assert self._steps is not None
         return self._steps.nested(RECURRENT(input, state, self.name))
@@ -70,7 +69,7 @@ class LayerForward(NotExported):
     def flat(self, input: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
         """Return what a recurrent layer gives, one tensor after the other."""
         hx: Any = tuple(state) if len(state) > 1 else next(iter(state), None)
-        found: list[Tensor] = pytree.tree_leaves(self._computed(input, hx))
+        found: list[Tensor] = pytree.tree_leaves(self.computed(input, hx))
         return found
 
     def shaped_flat(self, input: Tensor) -> list[Tensor]:
@@ -79,7 +78,8 @@ class LayerForward(NotExported):
         return [input.new_empty(shape) for shape in self._steps.shapes_of(input)]
 
     @by_itself
-    def _computed(self, *args: Any, **kwargs: Any) -> Any:
+    def computed(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what was chosen last gives, whoever compiles just now."""
         if self.int8 is not None:
             return self.int8.forward(*args, **kwargs)
         return type(self.layer).forward(self.layer, *args, **kwargs)
@@ -87,7 +87,8 @@ class LayerForward(NotExported):
     def shaped(self, input: Tensor) -> Tensor:
         """Return an empty tensor like the output, of which only shape and type are looked at."""
         if isinstance(self.layer, nn.Embedding):
-            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=self._dtype)
+            dtype: Any = self.layer.weight.dtype if self.int8 is None else self.int8.dtype
+            return input.new_empty((*input.shape, self.layer.embedding_dim), dtype=dtype)
         if not isinstance(self.layer, CONVOLUTIONS):
             return input.new_empty((*input.shape[:-1], self._outputs))
         spatial = _places_after(self.layer, input.shape[-len(self.layer.stride) :])

@@ -163,11 +163,16 @@ class OnednnBackend:
         return converted(model, TrainedOps.of(state))
 
     def rebuild(self, model: nn.Module, described: Mapping[str, Any]) -> dict[str, StandIn]:
-        """Return the int8 layers of the tune config, to be filled with tensors."""
-        found, functions = {}, {}
+        """Return the int8 layers of the tune config, to be filled with tensors.
+
+        Recurrent ones in fp32 are among them: a graph holds them as these.
+        """
+        found, functions, modules = {}, {}, dict(model.named_modules())
         for path, op in described["op"].items():
             config = _config_of(path, op)
             if config.is_fp32:
+                if isinstance(layer := modules.get(path), nn.RNNBase):
+                    found[path] = StandIn(None, forward=LayerForward(layer, None))
                 continue
             if "function" in op:
                 functions[path] = op, _grid_of(path, op, described)

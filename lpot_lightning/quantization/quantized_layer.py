@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -155,7 +155,24 @@ def _is_channels_last(tensor: Tensor) -> bool:
     )
 
 
-class QuantizedEmbedding(nn.Module):
+class _Table(nn.Module):
+    """Gives floats of the type that the table of the model would have.
+
+    Args:
+        dtype: that it has now.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.dtype = fn(torch.empty(0, dtype=self.dtype)).dtype
+        return self
+
+
+class QuantizedEmbedding(_Table):
     """Computes for an embedding: takes rows of 8 bits and gives them as floats.
 
     Args:
@@ -164,8 +181,8 @@ class QuantizedEmbedding(nn.Module):
     """
 
     def __init__(self, kernel: Int8Embedding, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.kernel, self.dtype = kernel, dtype
+        super().__init__(dtype)
+        self.kernel = kernel
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the rows of ids in any shape and layout."""
@@ -173,7 +190,7 @@ class QuantizedEmbedding(nn.Module):
         return found.to(self.dtype)
 
 
-class QuantizedEmbeddingBag(nn.Module):
+class QuantizedEmbeddingBag(_Table):
     """Computes for an embedding bag: takes rows of 8 bits and puts them together as floats.
 
     Args:
@@ -182,8 +199,8 @@ class QuantizedEmbeddingBag(nn.Module):
     """
 
     def __init__(self, kernel: Int8Embedding, layer: nn.EmbeddingBag) -> None:
-        super().__init__()
-        self.kernel, self.dtype = kernel, layer.weight.dtype
+        super().__init__(layer.weight.dtype)
+        self.kernel = kernel
         self.mode, self.padding_idx = layer.mode, layer.padding_idx
         self.include_last_offset = layer.include_last_offset
 

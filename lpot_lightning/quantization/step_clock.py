@@ -46,7 +46,7 @@ def step_times(
         times.seconds(recipe)  # {"net.0": 0.0001}
     """
     programs = _programs(captured)
-    with noted(programs, "_computes") as given, noted(forwards, "_computed") as alone:
+    with noted(programs, "_computes") as given, noted(forwards, "computed") as alone:
         seconds = step(1)
     least = min(*seconds, *step(2))
     timed = [

@@ -259,6 +259,22 @@ def test_a_model_is_converted_and_comes_back_from_its_files(call, config):
     assert torch.equal(int8(*given), found)
 
 
+@torch.no_grad()
+def test_a_graph_of_a_loaded_model_holds_layers_in_fp32_too():
+    model, backend = tagger(), OnednnBackend()
+    prepared = calibrated(model, IDS)
+    recipe = on(prepared, FP32)
+    int8 = second_model(model)
+    put(int8, prepared.convert(recipe))
+    plain = {name: value.clone() for name, value in backend.to_plain(int8).items()}
+    other, described = Tagger().eval(), prepared.describe(recipe)
+    put(other, backend.rebuild(other, described))
+    backend.fill(other, plain, described["engine"])
+    backend.join(other, described)
+    assert torch.allclose(other(IDS), int8(IDS), atol=0.01)
+    assert len(vars(other)["forward"].lowered) == 1
+
+
 def test_fp32_weights_are_gone():
     model = tagger()
     prepared = calibrated(model, IDS)

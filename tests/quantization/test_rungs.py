@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpot_lightning.quantization.capability import DYNAMIC, WEIGHT_ONLY
+from lpot_lightning.quantization.capability import BF16, DYNAMIC, WEIGHT_ONLY
 from lpot_lightning.quantization.kernels.rows import Rows
 from lpot_lightning.quantization.rungs import DynamicLayer, WeightOnlyLayer, on_rung
 
@@ -56,6 +56,11 @@ def test_a_dynamic_layer_computes_with_rows_as_they_come(name):
     assert torch.equal(made(x), made.kernel.product(Rows.of(x, 127)))
 
 
+def test_integers_of_rows_have_no_gradient():
+    made, x = on_rung(nn.Linear(8, 4), DYNAMIC, high=127), shown(2, 8).requires_grad_()
+    assert not made(x).requires_grad  # scales alone would give a wrong one
+
+
 @pytest.mark.parametrize("config", [DYNAMIC, WEIGHT_ONLY[0]], ids=["dynamic", "weight only"])
 def test_the_output_is_of_the_type_of_the_input(config):
     made = on_rung(nn.Linear(8, 4), config, high=127)
@@ -79,3 +84,12 @@ def test_a_weight_of_two_sizes_is_held_better_in_groups():
     x[:, :32] *= 1e-3
     rows, groups = (error(on_rung(layer, one, high=127)(x), layer(x)) for one in WEIGHT_ONLY[:2])
     assert groups < rows / 10
+
+
+@pytest.mark.parametrize("config", [*WEIGHT_ONLY[:2], BF16], ids=["rows", "groups", "bf16"])
+def test_a_model_of_half_precision_keeps_small_weights(config):
+    layer, x = nn.Linear(40, 4, bias=False), shown(3, 40)
+    with torch.no_grad():
+        layer.weight *= 1e-5  # in float16 scales of it would be 0
+    made = on_rung(layer, config, high=127)
+    assert torch.equal(copy.deepcopy(made).half().float()(x), made(x))

@@ -50,8 +50,8 @@ def layer_of(name: str) -> Any:
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
 @by_itself
 def call_layer(x: Tensor, name: str) -> Tensor:
-    """Return what a layer gives, as the op does."""
-    found: Tensor = _LAYERS[name](x)
+    """Return what a layer gives, as the op does; another thread may be compiling meanwhile."""
+    found: Tensor = _LAYERS[name].computed(x)
     return found
 
 

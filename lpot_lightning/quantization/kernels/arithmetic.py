@@ -19,6 +19,19 @@ _HALF = 0.501
 from machine to machine."""
 
 
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def step_sizes(spans: Tensor, count: int) -> Tensor:
+    """Return the distance of two neighbours where ``count`` of them lie in each of ``spans``.
+
+    One that float32 does not hold in full is 1: decay leaves rows of some 1e-40 behind, which are
+    zeros to 8 bits, and a distance of 0 gives no number.
+    """
+    sizes = spans / count
+    return torch.where(sizes >= _TINY, sizes, torch.ones_like(sizes))
+
+
 @dataclass(frozen=True)
 class Int8Weight:
     """A weight that is rounded, with one symmetric scale a row, or one a group of its inputs.
@@ -41,8 +54,7 @@ class Int8Weight:
     ) -> Int8Weight:
         """Return ``weight`` rounded to -127..127, the greatest of each row to 127 or -127."""
         exact = weight.detach().float()
-        greatest = _grouped(exact.flatten(1).abs(), group_size).amax(-1)
-        scales = torch.where(greatest > 0, greatest / 127, torch.ones_like(greatest))
+        scales = step_sizes(_grouped(exact.flatten(1).abs(), group_size).amax(-1), 127)
         steps = torch.round(exact / _spread(scales, exact.shape, group_size)).clamp_(-127, 127)
         # oneDNN packs a transposed weight as if it were none (torch 2.13)
         values = steps.to(torch.int8).contiguous()

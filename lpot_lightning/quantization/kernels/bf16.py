@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lpot_lightning.quantization.kernels.own_types import OwnTypes
 
 BF16 = torch.bfloat16
 
 
-class Bf16Weight(nn.Module):
+class Bf16Weight(OwnTypes):
     """A weight of 16 bits: half of the size in files.
 
     Args:

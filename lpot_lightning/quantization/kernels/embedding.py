@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from lpot_lightning.quantization.kernels.arithmetic import step_sizes
+from lpot_lightning.quantization.kernels.own_types import OwnTypes
 
 
-class Int8Embedding(nn.Module):
+class Int8Embedding(OwnTypes):
     """Rows of ``uint8``, each between its own least and greatest value; for size, not for speed.
 
     Args:
@@ -41,8 +44,7 @@ class Int8Embedding(nn.Module):
         exact = weight.detach().float()
         groups = exact if group_size is None else _whole_groups(exact, group_size)
         least, greatest = groups.aminmax(dim=-1)
-        span = greatest - least
-        scales = torch.where(span > 0, span / 255, torch.ones_like(span))
+        scales = step_sizes(greatest - least, 255)
         columns = exact.shape[1]
         spread = [_of_columns(one, group_size, columns) for one in (least, scales)]
         steps = ((exact - spread[0]) / spread[1]).round().clamp_(0, 255)

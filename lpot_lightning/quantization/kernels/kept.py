@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpot_lightning.quantization.graph.tracing import is_private, is_tracing, paused
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.own_types import OwnTypes
 from lpot_lightning.quantization.kernels.pack import Pack
 
 
-class KeptWeight(nn.Module):
+class KeptWeight(OwnTypes):
     """A weight of 8 bits: a quarter of the size in files, the same speed as in fp32.
 
     What is computed with is made once, and again when the integers have changed. It is held beside

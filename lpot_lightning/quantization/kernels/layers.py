@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpot_lightning.quantization.graph.tracing import is_tracing
 from lpot_lightning.quantization.kernels import arithmetic
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
+from lpot_lightning.quantization.kernels.own_types import OwnTypes
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 from lpot_lightning.quantization.kernels.recorded import recorded
@@ -34,7 +34,7 @@ _MANY_ROWS = 16
 SUM_POST_OPS = ("none", "relu")
 
 
-class Int8Layer(nn.Module):
+class Int8Layer(OwnTypes):
     """A layer with a weight, of integers on a grid.
 
     Its tensors are buffers, so that they are saved, loaded and copied as those of any module; what
@@ -84,11 +84,6 @@ class Int8Layer(nn.Module):
         out = "float32" if self.out is None else str(self.out)
         post_op = "" if self.post_op == NONE else f", {self.post_op.name}"
         return f"{list(self.weight.shape)}, {self.x} -> {out}{post_op}"
-
-    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
-        """Let ``half()`` and the like be for what passes: kernels take scales of float32 alone."""
-        super()._apply(partial(_as_it_is, fn), recurse)  # type: ignore[no-untyped-call]
-        return self
 
     @property
     def rounded(self) -> Int8Weight:
@@ -196,12 +191,6 @@ class Int8Layer(nn.Module):
 
     def _kernel(self, x: Tensor, scale: Scale, post_op: PostOp, other: Tensor | None) -> Tensor:
         raise NotImplementedError
-
-
-def _as_it_is(fn: Callable[..., Tensor], tensor: Tensor) -> Tensor:
-    """Return ``tensor`` as ``fn`` makes it, but of the type that it has."""
-    made = fn(tensor)
-    return made if made.dtype == tensor.dtype else tensor.to(made.device)
 
 
 class Int8Linear(Int8Layer):

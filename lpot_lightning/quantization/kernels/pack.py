@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _References = tuple[weakref.ref[Tensor], ...]
@@ -15,6 +16,7 @@ _State = tuple[int, ...]
 
 
 Sizes = tuple[int, ...]
+_Made = tuple[_References, _State, dict[Sizes, Tensor]]
 MOST = 4
 """Packs of one weight; an input of a further shape takes the first, whose layout may not be its
 best: a ResNet's last convolutions took seven times as long by a pack for no shape (torch 2.13)."""
@@ -33,20 +35,21 @@ class Pack:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._made: tuple[_References, _State, dict[Sizes, Tensor]] | None = None
+        self._made: _Made | None = None
 
     def of(self, prepare: Callable[[Sizes], Tensor], shape: Sizes, *weights: Tensor) -> Tensor:
         """Return what ``prepare`` makes of ``weights`` as they are now, for inputs of ``shape``."""
         state, made = _state(weights), self._made
-        if made is not None and made[1] == state and _are(made[0], weights):
+        if made is not None and _holds(made, state, weights):
             packed = made[2].get(shape)
             if packed is not None:
                 return packed
             if len(made[2]) >= MOST:
                 return next(iter(made[2].values()))
         with self._lock:
-            known = made[2] if made is not None and made[1] == state else {}
-            packed = prepare(shape)
+            known = made[2] if made is not None and _holds(made, state, weights) else {}
+            with torch.inference_mode(False), torch.no_grad():  # autograd may need it later
+                packed = prepare(shape)
             self._made = tuple(map(weakref.ref, weights)), state, {**known, shape: packed}
         return packed
 
@@ -59,8 +62,10 @@ class Pack:
         return Pack, ()
 
 
-def _are(held: Sequence[weakref.ref[Tensor]], weights: Sequence[Tensor]) -> bool:
-    return all(ref() is weight for ref, weight in zip(held, weights, strict=True))
+def _holds(made: _Made, state: _State, weights: Sequence[Tensor]) -> bool:
+    """Whether what was made is of ``weights`` as they are: others may lie where they lay."""
+    same = made[1] == state
+    return same and all(ref() is one for ref, one in zip(made[0], weights, strict=True))
 
 
 def _state(weights: Sequence[Tensor]) -> tuple[int, ...]:

@@ -40,7 +40,8 @@ class Rows(NamedTuple):
         if not values.is_floating_point():
             kind = str(values.dtype).removeprefix("torch.")
             raise RuntimeError(f"an int8 layer got {kind}; it quantizes floats by itself")
-        return cls(*rows_of(values.float(), high))
+        exact = values.detach() if values.requires_grad else values  # integers have no gradient
+        return cls(*rows_of(exact.float(), high))
 
     def dequantize(self) -> Tensor:
         """Return the float32 values that the integers stand for."""

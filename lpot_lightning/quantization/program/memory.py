@@ -24,10 +24,12 @@ def written(graph: fx.Graph) -> set[fx.Node]:
     activations in place. What comes from outside of the graph is always seen.
     """
     at: dict[int, list[fx.Node]] = {}
+    changed = set[int]()
     for node in graph.nodes:
-        for memory in _memory(node):
+        writes = _written_by(node)
+        changed |= writes
+        for memory in _memory(node) | writes:  # `h[0] = 1` gives nothing
             at.setdefault(memory, []).append(node)
-    changed = {memory for node in graph.nodes for memory in _written_by(node)}
     return {node for one in changed if not _is_chain(at.get(one, [])) for node in at.get(one, [])}
 
 

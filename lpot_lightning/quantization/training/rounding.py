@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lpot_lightning.quantization.kernels.arithmetic import step_sizes
+
 _WHOLE = 12582912.0
 """1.5 * 2^23, as in ``kernels.grid``: its neighbours in float32 are the whole numbers."""
 
@@ -58,8 +60,7 @@ def rounded_weight(weight: Tensor) -> Tensor:
 class _Rounding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        greatest = weight.flatten(1).abs().amax(1)
-        scales = torch.where(greatest > 0, greatest / 127, torch.ones_like(greatest))
+        scales = step_sizes(weight.flatten(1).abs().amax(1), 127)
         along = scales.view(-1, *[1] * (weight.dim() - 1))
         return (weight / along).round_().clamp_(-127, 127).mul_(along)
 
@@ -84,8 +85,7 @@ class _RoundingRows(torch.autograd.Function):
         if not rows.numel():
             return rows.clone()
         least, greatest = rows.aminmax(dim=-1, keepdim=True)
-        span = greatest - least
-        scales = torch.where(span > 0, span / 255, torch.ones_like(span))
+        scales = step_sizes(greatest - least, 255)
         steps = ((rows - least) / scales).round_().clamp_(0, 255)
         return torch.addcmul(least, steps, scales)
 

@@ -55,6 +55,10 @@ def test_integers_are_no_input():
         Rows.of(torch.ones(2, 3, dtype=torch.int64), SAFE)
 
 
+def test_the_kernel_of_a_copy_is_proved_like_that_of_another():
+    assert wrong_kernel(copy.deepcopy(layer()), [(7, 24)]) is None
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(24,), (1, 24), (5, 24), (2, 3, 24)])
 def test_the_product_is_that_of_what_the_rows_stand_for(shape, bias):

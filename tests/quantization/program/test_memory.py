@@ -86,6 +86,18 @@ def test_a_view_sees_what_is_written_to_its_source(name):
     assert_same(captured(layers)[0], layers, shown(8, 8))
 
 
+@pytest.mark.parametrize("name", WRITES)
+def test_what_reads_before_and_what_reads_after_a_write_see_what_was_there(name):
+    def steps(m, x):
+        h = x * 1.5
+        first = m.first(h)
+        WRITES[name](h)
+        return first + m.second(h)
+
+    layers = int8(Linears(steps))
+    assert_same(captured(layers)[0], layers, shown(8, 8))
+
+
 def kept_sum(m, x):
     m.kept.add_(m.first(x))
     return m.second(x)

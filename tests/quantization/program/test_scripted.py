@@ -293,7 +293,7 @@ def test_an_interrupt_inside_is_one(monkeypatch):
     with torch.no_grad():
         net(x)
         assert functions_of(net)
-        monkeypatch.setattr(type(vars(net.gate)["forward"]), "_computed", interrupted)
+        monkeypatch.setattr(type(vars(net.gate)["forward"]), "computed", interrupted)
         with pytest.raises(KeyboardInterrupt):
             net(x)
 

@@ -28,6 +28,12 @@ def test_rows_are_those_of_the_table():
 
 
 @pytest.mark.parametrize("rounded", [rounded_weight, rounded_rows])
+def test_what_decay_left_behind_is_a_number(rounded):
+    rows = torch.tensor([[1e-44, 0.0, 1e-44], [0.0, 1.0, 0.5]])
+    torch.testing.assert_close(rounded(rows), rows, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("rounded", [rounded_weight, rounded_rows])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_all_of_the_gradient_goes_through(rounded, dtype):
     weight = torch.tensor([[1.0, -0.5], [0.25, 2.0]], dtype=dtype, requires_grad=True)
