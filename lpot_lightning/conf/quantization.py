@@ -183,7 +183,7 @@ def _tensor(
     return read_into(
         TensorConf,
         part,
-        dtype=_dtype,
+        dtype=lambda dtype: dtype.words(None, DTYPES),
         scheme=lambda scheme: scheme.words(None, schemes),
         granularity=lambda granularity: granularity.words(None, granularities),
         quant_mode=lambda quant_mode: quant_mode.words(None, QUANT_MODES),
@@ -204,10 +204,6 @@ def _algorithm(
     for name in (name for name in named or () if name in idle):
         field.note(f"names `{name}`, which {idle[name]} and has no effect")
     return tuple(name for name in named or () if name not in idle) or None
-
-
-def _dtype(field: Field) -> tuple[str, ...] | None:
-    return field.words(None, DTYPES)
 
 
 def _group_size(field: Field) -> tuple[int, ...] | None:

@@ -19,8 +19,8 @@ class KeptWeight(OwnTypes):
 
     What is computed with is made once, and again when the integers have changed. It is held beside
     them: in memory a model takes more than in its files. Computing from the integers in each call
-    pays nowhere (torch 2.13): ``_weight_int8pack_mm`` takes 4 times as long as the fp32 layer for
-    one row of floats, 30 times for a hundred.
+    does not pay (torch 2.13, AVX2): ``_weight_int8pack_mm`` takes 4 times as long as the fp32 layer
+    for one row of floats, 30 times for a hundred.
 
     Args:
         weight: rounded.
