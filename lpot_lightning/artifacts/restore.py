@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor, nn
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.believable import check_believable
 from lpot_lightning.artifacts.constants import (
     Difference,
     differences,
@@ -128,6 +129,7 @@ def _restored(
     """
     check_fingerprint(configure["fp32_model"], fingerprint(made))
     check_hash(configure, plain, of_file=of_file)
+    check_believable(configure, plain, whole=configure.get("approach") == PRUNING)
     if configure.get("approach") == PRUNING:
         return _pruned(plain, made)
     int8 = _proved(configure, plain, model, made)

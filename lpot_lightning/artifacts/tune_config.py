@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lpot_lightning.artifacts.believable import NOT_FINITE, check_fields
 from lpot_lightning.artifacts.constants import check_modules
 from lpot_lightning.artifacts.probe import check_probe
 from lpot_lightning.conf.schema import Conf
@@ -140,6 +141,7 @@ def check_configure(found: object) -> None:
             raise ArtifactError(f"`{field}` is missing or no {getattr(kind, '__name__', kind)}")
     if not isinstance(found["weights"].get("sha256"), str):
         raise ArtifactError("`weights.sha256` is missing")
+    check_fields(found.get(NOT_FINITE, []))
     if pruned:
         return
     check_backend(

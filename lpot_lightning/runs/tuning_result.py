@@ -196,6 +196,7 @@ def read_result(path: Path) -> TuningResult:
         "not_paying": values(NotPaying.from_dict),
         "op_times": values(lambda plain: OpTimes(**plain)),
         "asked_fp32": tuple,
+        "rungs": values(lambda name: Rung(name).value),
     }
     return read_as(TuningResult, path, parts)
 
