@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpot_lightning.artifacts.believable import check_believable, check_fields, not_finite
 from lpot_lightning.errors import ArtifactError
@@ -57,15 +57,3 @@ def test_int8_has_tensors_of_other_names_and_a_probe_is_no_part_of_the_model():
 def test_the_field_is_a_list_of_names(found):
     with pytest.raises(ArtifactError, match="`not_finite` is no list of names"):
         check_fields(found)
-
-
-class Masked(nn.Module):
-    """Holds minus infinity, rightly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(4, 4)
-        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
-
-    def forward(self, x):
-        return (self.fc(x) @ torch.ones(4, 4) + self.mask).softmax(-1)
