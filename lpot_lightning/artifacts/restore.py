@@ -23,7 +23,7 @@ from lpot_lightning.artifacts.constants import (
 )
 from lpot_lightning.artifacts.probe import PREFIX, Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
-from lpot_lightning.errors import ArtifactError, in_one_line, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, in_one_line, in_short
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.compiled_names import compiled_as, named_as
@@ -64,6 +64,7 @@ def load(
         a second model of the same class, in eval mode and on the CPU.
 
     Raises:
+        ConfError: if ``model`` is none.
         ArtifactError: naming the file and the first thing that is missing, damaged or foreign.
 
     Example::
@@ -72,6 +73,9 @@ def load(
         int8 = lpot_lightning.load(f"{ws}/best_configure.yaml", f"{ws}/best_model_weights.pt", fp32)
         Trainer(accelerator="cpu").test(int8, datamodule=data)
     """
+    if not isinstance(model, nn.Module):
+        came = getattr(model, "__name__", type(model).__name__)
+        raise ConfError(f"`model` is `{came}`; allowed: the fp32 model, an `nn.Module`")
     configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
     configure = read_configure(configure_path)
     wanted = configure["weights"]["sha256"], configure["fp32_model"]

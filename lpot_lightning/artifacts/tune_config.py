@@ -145,6 +145,8 @@ def check_configure(found: object) -> None:
     if not isinstance(found["weights"].get("sha256"), str):
         raise ArtifactError("`weights.sha256` is missing")
     check_fields(found.get(NOT_FINITE, []))
+    if not all(isinstance(one, str) for pair in found["fp32_model"].items() for one in pair):
+        raise ArtifactError("`fp32_model` is no mapping of names to types and shapes")
     if not pruned:
         _check_int8(found)
     if "probe" in found:

@@ -23,8 +23,9 @@ from lpot_lightning.artifacts.record_sums import check_sums
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
-from lpot_lightning.machine.files import remove_file, rename_aside, write_file
+from lpot_lightning.machine.files import checked_path, remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
+from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.module.compiled_names import PART, compiled_as, named_as
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import content_hash
@@ -123,6 +124,10 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
         if not isinstance(found, dict) or not isinstance(found.get(name), kind):
             raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
     state = {name: value for name, value in found.items() if name != SEAL}
+    try:
+        check_typed(state.get("came", {}), dict[str, int], "came")
+    except TypeError as error:
+        raise ArtifactError(f"`{KEY}.{QAT}` of the checkpoint is damaged: {error}") from error
     check_backend(
         found["training"].get("backend"),
         f"{KEY}.{QAT}.training.backend",
@@ -260,7 +265,7 @@ def load_from_checkpoint(
         the model, in eval mode and on the CPU.
 
     Raises:
-        ConfError: if ``form`` is something else.
+        ConfError: if ``form`` is something else, or ``cls`` no class of modules.
         ArtifactError: if it is no checkpoint of ours, is damaged, or is of another class.
 
     Example::
@@ -269,7 +274,8 @@ def load_from_checkpoint(
     """
     if form not in FORMS:
         raise ConfError(f"`form` is `{form}`; allowed: `int8`, `fake_quant`")
-    name = os.fspath(path)
+    _check_class(cls)
+    name = checked_path(path)
     kwargs.setdefault("map_location", "cpu")
     try:
         _check_file(name)
@@ -304,13 +310,19 @@ def fp32_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
         QuantizationError: if it cannot be read with ``weights_only=True``, or is no checkpoint.
         ArtifactError: if it is of another class.
     """
-    name = os.fspath(path)
+    _check_class(cls)
+    name = checked_path(path)
     found = read_checkpoint(name)
     try:
         return _made(cls, name, found, {"map_location": "cpu", **kwargs})
     except RuntimeError as error:
         reason = in_one_line(error)
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
+
+
+def _check_class(cls: object) -> None:
+    if not isinstance(cls, type) or not hasattr(cls, "load_from_checkpoint"):
+        raise ConfError(f"`cls` is `{cls!r}`; allowed: the class of a LightningModule")
 
 
 def _quantized(
