@@ -75,8 +75,8 @@ def _check_whole(content: bytes, source: str) -> None:
         check_mark(content)
     except ChecksumError as error:
         raise ConfError(
-            f"{source}:1: it is not as lpot_lightning wrote it: {error}; remove its first line if you"
-            " edited it, else restore it from a copy."
+            f"{source}:1: it is not as lpot_lightning wrote it: {error}; remove its first line if"
+            " you edited it, else restore it from a copy."
         ) from error
 
 

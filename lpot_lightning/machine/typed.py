@@ -68,7 +68,7 @@ def check_typed(value: object, kind: Any, where: str, known: Collection[type] = 
 
 def _check_one_of(value: object, kinds: Sequence[Any], where: str, known: Collection[type]) -> None:
     if value is None and type(None) in kinds:
-        return
+        return None
     others = [kind for kind in kinds if kind is not type(None)]
     for kind in others[:-1]:
         try:
@@ -87,7 +87,8 @@ def _check_container(
             check_typed(key, args[0], f"{where}: a key", known)
             check_typed(one, args[1], f"{where}.{str(key)[:_SHOWN]}", known)
     elif isinstance(value, Sequence):
-        kinds = args[:1] * len(value) if origin is not tuple or args[-1] is ... else args
+        is_counted = origin is tuple and args[-1] is not ...
+        kinds = list(args) if is_counted else [args[0]] * len(value)
         _check(len(kinds) == len(value), value, where, f"{len(kinds)} values")
         for place, (one, kind) in enumerate(zip(value, kinds, strict=True)):
             check_typed(one, kind, f"{where}[{place}]", known)

@@ -147,8 +147,8 @@ def read_as(kind: type[R], path: Path, parts: Mapping[str, Callable[[Any], Any]]
         return found
     except ChecksumError as error:
         raise ArtifactError(
-            f"`{path}` is damaged, or was edited: {error}; restore it from a copy, or run again, which"
-            " writes it anew"
+            f"`{path}` is damaged, or was edited: {error}; restore it from a copy, or run again,"
+            " which writes it anew"
         ) from error
     except _DAMAGE as error:  # whatever the values of others lead to
         reason = in_short(error)
@@ -171,4 +171,15 @@ def _same(value: Any) -> Any:
 
 def each(make: Callable[[Any], Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     """Return what makes a tuple of plain values, each by ``make``."""
-    return lambda plain: tuple(map(make, plain))
+    return lambda plain: tuple(map(make, as_tuple(plain)))
+
+
+def as_tuple(plain: object) -> tuple[Any, ...]:
+    """Return a list of plain values as a tuple; a text, which has as many, is none.
+
+    Raises:
+        TypeError: if it is no list.
+    """
+    check_typed(plain, list[Any], "a list")
+    assert isinstance(plain, list)
+    return tuple(plain)

@@ -76,9 +76,7 @@ def deploy_yaml(conf: Conf) -> bytes:
     evaluation = asked.get("evaluation") or {}
     evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
     plain = {key: asked[key] for key in ("version", "model", "device")}
-    return marked(
-        yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode()
-    )
+    return marked(yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode())
 
 
 def _finished(history: Path) -> int:

@@ -251,8 +251,8 @@ def load_from_checkpoint(
     """Restore an int8 model from one file.
 
     That is ``best_quantized.ckpt``, or any checkpoint that was saved while ``QATCallback`` trained.
-    ``cls.load_from_checkpoint`` gives the fp32 model of either. It cannot tell damage: this function
-    holds all of the file, hyperparameters and fp32 weights too, against the hash in it.
+    ``cls.load_from_checkpoint`` gives the fp32 model of either. It cannot tell damage: this
+    function holds all of the file, hyperparameters and fp32 weights too, against the hash in it.
 
     Args:
         cls: the LightningModule class that was quantized.

@@ -50,7 +50,7 @@ def is_a_pair(values: list[Any]) -> bool:
     return len(values) == 2
 
 
-Pair = Annotated[list[Positive], is_a_pair]
+TwoNumbers = Annotated[list[Positive], is_a_pair]
 
 
 class SlowerOps(TypedDict):
@@ -59,7 +59,7 @@ class SlowerOps(TypedDict):
     ops: list[str]
     int8: NotNegative
     fp32: NotNegative
-    spread: Pair
+    spread: TwoNumbers
     share: NotNegative
 
 

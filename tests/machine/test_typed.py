@@ -50,7 +50,11 @@ BAD = [
     ({"a": ["1"]}, Mapping[str, list[int]], "`it.a[0]` is `1`; allowed: a whole number"),
     ({1: 1}, dict[str, int], "`it: a key` is `1`; allowed: a text"),
     (Outer("a", (Inner(1.5),)), Outer, "`it.inner[0].count` is `1.5`"),
-    (Outer("a", (Inner(1, -1.0),)), Outer, "`it.inner[0].share` is `-1.0`; allowed: is not negative"),
+    (
+        Outer("a", (Inner(1, -1.0),)),
+        Outer,
+        "`it.inner[0].share` is `-1.0`; allowed: is not negative",
+    ),
     (Outer("a", (), "x"), Outer, "`it.where` is `x`; allowed: a Path"),
     ({"ops": ["a"]}, Line, "allowed: a mapping of ops, cost"),
     ({"ops": ["a"], "cost": 0.0}, Line, "`it.cost` is `0.0`; allowed: is positive"),

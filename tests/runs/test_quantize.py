@@ -174,6 +174,27 @@ def test_deploy_yaml_is_a_conf_again(tmp_path: Path) -> None:
     assert conf.evaluation.performance is not None
 
 
+def test_a_deploy_yaml_that_was_changed_is_told_and_what_to_do(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    path = tmp_path / "deploy.yaml"
+    line, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(line + b"\n" + rest.replace(b"small", b"smell"))
+    with pytest.raises(ConfError, match=r"deploy.yaml:1: it is not as .*remove its first line if"):
+        read_conf(path)
+    path.write_bytes(rest.replace(b"small", b"smell"))
+    assert read_conf(path).model.name == "smell"
+
+
+def test_a_deploy_yaml_of_an_earlier_version_is_the_same_one(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    path = tmp_path / "deploy.yaml"
+    written = path.read_bytes()
+    path.write_bytes(written.split(b"\n", 1)[1])
+    run(net(), folder=tmp_path)
+    assert path.read_bytes() == written
+    assert not (tmp_path / "deploy.1.yaml").exists()
+
+
 def test_another_deploy_yaml_is_kept_and_it_is_said(tmp_path: Path) -> None:
     lpots = "model: {name: net, framework: pytorch}\n"
     (tmp_path / "deploy.yaml").write_text(lpots)
