@@ -106,8 +106,9 @@ def test_a_damaged_checkpoint(tmp_path, workspace):
     torch.save(content, path)
     with pytest.raises(ArtifactError, match=r"damaged.ckpt`: .*qat` of the .* is not what was wri"):
         lpot_lightning.load_from_checkpoint(ConvLit, path)
+    again = checkpoints(tmp_path / "again")
     with pytest.raises(ArtifactError, match="is not what was written"):
-        trained(qat(workspace), None, ckpt_path=path, max_epochs=2)
+        trained(qat(workspace), None, again, ckpt_path=path, max_epochs=2)
     del ours["sha256"], ours["training"]["ranges"]["low"]  # as earlier versions wrote it
     torch.save(content, path)
     with pytest.raises(ArtifactError, match="damaged.ckpt`: .* `low` is None"):
