@@ -30,12 +30,12 @@ soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; t
 
 $(NEWEST)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NEWEST)
-	grep -v '^torch==' constraints.txt > $(NEWEST)/constraints.txt
+	grep -Ev '^(torch|transformers|tokenizers|huggingface[-_]hub)==' constraints.txt > $(NEWEST)/constraints.txt
 	$(NEWEST)/bin/pip install --quiet --upgrade torch torchvision
 	$(NEWEST)/bin/pip install --quiet --constraint $(NEWEST)/constraints.txt --editable '.[dev]'
 	touch $@
 
-newest: $(NEWEST)/installed  ## the engine's tests on the newest torch, a CUDA build: 6 GB
+newest: $(NEWEST)/installed  ## the engine's tests on the newest torch and transformers, a CUDA build: 6 GB
 	$(NEWEST)/bin/python -c 'import torch; print("torch", torch.__version__)'
 	$(NEWEST)/bin/python -m pytest $(SPREAD) $(ENGINE)
 

@@ -82,7 +82,10 @@ def load(
     with ThreadPoolExecutor(1) as other, _told_of(configure_path):  # hashed while Python copies
         reading = other.submit(storage.read_checked, weights_path, *wanted)
         made = _copied(configure, model)
-    plain = storage.read_weights(reading.result(), weights_path)
+        content = reading.result()
+    del reading  # it holds the file: a large one is to be there once
+    plain = storage.read_weights(content, weights_path)
+    del content
     with _told_of(configure_path):
         return _restored(configure, plain, model, made, of_file=True)
 

@@ -113,7 +113,7 @@ def parse_configure(content: bytes, path: Path) -> dict[str, Any]:
         reason = in_short(error)
         raise ArtifactError(f"`{path}` is no readable tune config: {reason}") from error
     try:
-        check_configure(found)
+        _check_fields(found)
     except ArtifactError as error:
         raise ArtifactError(f"`{path}`: {error}") from error
     return cast(dict[str, Any], found)
@@ -136,6 +136,10 @@ def check_configure(found: object) -> None:
         check_plain(found)  # one of a checkpoint came by no YAML
     except TooMuch as error:
         raise ArtifactError(f"the tune config is not what was written: {error}") from error
+    _check_fields(found)
+
+
+def _check_fields(found: object) -> None:
     found = _of_this_format(found)
     pruned = found.get("approach") == PRUNING
     fields = (_PRUNED | (_TRAITS if "probe" in found else {})) if pruned else _FIELDS
