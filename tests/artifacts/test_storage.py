@@ -18,7 +18,7 @@ from zoo import made, rows, seeded
 from lpot_lightning import load as restore
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts import tune_config as configure_file
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.machine.files import TEMPORARY, sha256
 from lpot_lightning.module.fingerprint import content_hash
 
@@ -532,6 +532,18 @@ def test_a_record_that_is_compressed_is_refused(saved, scene):
     (saved / storage.WEIGHTS).write_bytes(packed.getvalue())
     rewrite(saved, lambda c: c["weights"].update(sha256=sha256(packed.getvalue())))
     refused(saved, scene[0], "is compressed, which `torch.save` never does")
+
+
+@pytest.mark.parametrize("model", [None, "net", nn.Linear], ids=str)
+def test_what_is_no_model_is_told(saved, model):
+    with pytest.raises(ConfError, match="`model` is `.*`; allowed: the fp32 model, an `nn.Module`"):
+        load(saved, model)
+
+
+@pytest.mark.parametrize("said", [{1: "float32[1]"}, {"a": None}])
+def test_a_forged_fingerprint_is_refused_by_name(saved, scene, said):
+    rewrite(saved, lambda c: c.update(fp32_model=said), weights_in(saved))
+    refused(saved, scene[0], "`fp32_model` is no mapping of names")
 
 
 def test_a_user_who_is_not_there_is_told(scene):

@@ -109,7 +109,12 @@ def test_a_damaged_checkpoint(tmp_path, workspace):
     again = checkpoints(tmp_path / "again")
     with pytest.raises(ArtifactError, match="is not what was written"):
         trained(qat(workspace), None, again, ckpt_path=path, max_epochs=2)
-    del ours["sha256"], ours["training"]["ranges"]["low"]  # as earlier versions wrote it
+    del ours["sha256"]  # as earlier versions wrote it
+    ours["came"] = {"net.0": "early"}
+    torch.save(content, path)
+    with pytest.raises(ArtifactError, match="is damaged: `came.net.0` is `early`"):
+        lpot_lightning.load_from_checkpoint(ConvLit, path)
+    del ours["came"], ours["training"]["ranges"]["low"]
     torch.save(content, path)
     with pytest.raises(ArtifactError, match="damaged.ckpt`: .* `low` is None"):
         lpot_lightning.load_from_checkpoint(ConvLit, path)
