@@ -56,7 +56,7 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal",
+        "score sensitivity wish countdown journal findings",
         "ladder",
         "space trial pareto repair screening history",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"

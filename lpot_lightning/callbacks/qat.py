@@ -30,7 +30,7 @@ from lpot_lightning.runs.model_watch import ModelWatch, told
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, first_training, next_training
-from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
+from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state, sealed_qat
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
 from lpot_lightning.trainer.session import SessionWork
@@ -197,7 +197,7 @@ class QATCallback(TunedCallback):
         """Put the ranges beside the fp32 weights, under a key of our own."""
         state = None if self._fit is None else self._fit.state(self._asked)
         if state is not None:  # the module is given back before the end of a pruning is saved
-            checkpoint[KEY] = {QAT: state}
+            checkpoint[KEY] = {QAT: sealed_qat(state)}
 
     @override
     def give_module_back(self) -> None:
