@@ -31,7 +31,7 @@ from lpot_lightning.trainer.checks import (
     check_step,
     check_trainer,
 )
-from lpot_lightning.trainer.ending import ending_well, not_timed
+from lpot_lightning.trainer.ending import end_the_lost, ending_well, not_timed
 from lpot_lightning.trainer.package import EitherCallback, check_packages, either
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar
@@ -115,8 +115,15 @@ class BenchmarkCallback(EitherCallback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure."""
-        with ending_well(partial(not_timed, trainer, pl_module)):
+        with ending_well(partial(not_timed, trainer, pl_module), trainer):
             self._measure(trainer, pl_module)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End processes that nobody waits for any more."""
+        end_the_lost(trainer, self, exception)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)

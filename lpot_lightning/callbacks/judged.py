@@ -25,7 +25,7 @@ from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
-from lpot_lightning.trainer.ending import ending_well, trained_left
+from lpot_lightning.trainer.ending import end_the_lost, ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.progress import end_live_bar
@@ -138,7 +138,8 @@ class JudgedCallback(EitherCallback, Generic[Result]):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let others into the workspace."""
+        """Let others into the workspace, and end processes that nobody waits for any more."""
+        end_the_lost(trainer, self, exception)
         self._release()
 
     @override
@@ -154,7 +155,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
         Where no checkpoint has the trained weights they are saved; what goes on with them is told.
         """
         self._weights_left = None
-        with ending_well(partial(self._what_is_left, trainer, module)):
+        with ending_well(partial(self._what_is_left, trainer, module), trainer):
             end_live_bar(trainer)
             try:
                 yield

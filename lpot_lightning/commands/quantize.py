@@ -38,7 +38,7 @@ from lpot_lightning.trainer.borrowed_validate import (
 )
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checks import check_step, check_trainer
-from lpot_lightning.trainer.ending import ending_well
+from lpot_lightning.trainer.ending import end_the_lost, ending_well
 from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import check_packages, either, of
@@ -129,7 +129,9 @@ def quantize(
     driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
-        ending_well(lambda: f"{driver.workspace.left()}; go on with the same call of `quantize`"),
+        ending_well(
+            lambda: f"{driver.workspace.left()}; go on with the same call of `quantize`", trainer
+        ),
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
@@ -171,6 +173,12 @@ class _Driver(Callback):
     def _entered(self) -> Workspace:
         own, self._lock = enter(self._request.workspace, rank_zero_info)
         return own
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        end_the_lost(trainer, self, exception)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

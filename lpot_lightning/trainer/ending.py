@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+import torch.distributed as dist
+from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -17,25 +25,35 @@ from torch import Tensor
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.errors import ArtifactError, QuantizationError, in_short
 from lpot_lightning.machine.files import write_file
-from lpot_lightning.machine.signals import Stopped, check, exit_codes, uninterrupted
+from lpot_lightning.machine.roll_call import ProcessLostError, RollCall, is_of_an_exchange
+from lpot_lightning.machine.signals import Stopped, check, exit_codes, received, uninterrupted
 from lpot_lightning.runs.pruned_files import UNJUDGED, unused
 from lpot_lightning.trainer.checkpoint import read_checkpoint
-from lpot_lightning.trainer.package import either
+from lpot_lightning.trainer.package import EitherCallback, either
 
 NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
 
 
+_ends = count(1)
+
+
 @contextmanager
-def ending_well(left: Callable[[], str]) -> Iterator[None]:
-    """End with exit code 130 on Ctrl-C and 143 on SIGTERM, and say what is on disk.
+def ending_well(left: Callable[[], str], trainer: Trainer | None = None) -> Iterator[None]:
+    """End with exit code 130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP, and say what is on disk.
 
     Lightning 2.6 ends with 1 on Ctrl-C, and with 0 on SIGTERM in a ``validate``. Inside another
     ``with`` of this kind nothing is said.
 
+    In a job of SLURM the signal by which Lightning has it requeued, SIGUSR1 if nothing else was
+    given to ``SLURMEnvironment``, ends the run, too, and has the job requeued: here Lightning's own
+    handler is at work no more, or not yet.
+
     Args:
         left: says what is on disk, and what goes on with it.
+        trainer: whose job it is; ``None`` for none that is requeued.
     """
-    with exit_codes() as outermost:
+    requeues = None if trainer is None else _requeue_signal(trainer)
+    with exit_codes(*filter(None, [requeues])) as outermost:
         try:
             yield
             check()
@@ -45,8 +63,65 @@ def ending_well(left: Callable[[], str]) -> Iterator[None]:
                 raise
             if outermost:
                 with uninterrupted():  # a second signal would end it before it has said a word
-                    rank_zero_info(f"\ninterrupted: {left()}")
+                    _tell(left, trainer)
             raise Stopped(code) from error
+
+
+def _tell(left: Callable[[], str], trainer: Trainer | None) -> None:
+    parts = [left()]
+    if trainer is not None and _is_requeued(trainer) and trainer.is_global_zero:
+        parts.append(_for_the_next_job(trainer))
+    rank_zero_info(f"\ninterrupted: {'; '.join(parts)}")
+
+
+def _requeue_signal(trainer: Trainer) -> signal.Signals | None:
+    """Return the signal by which SLURM has this job requeued, if Lightning was to do that."""
+    environment: Any = trainer._accelerator_connector.cluster_environment
+    if not any(one.__name__ == "SLURMEnvironment" for one in type(environment).__mro__):
+        return None  # the class has two homes, one for each package
+    return environment.requeue_signal if environment.auto_requeue else None
+
+
+def _is_requeued(trainer: Trainer) -> bool:
+    """Whether it is this signal that ends the run."""
+    number = received()
+    return number is not None and number == _requeue_signal(trainer)
+
+
+def _for_the_next_job(trainer: Trainer) -> str:
+    """Save what Lightning's ``fit`` looks for in a job, have it requeued, and say so.
+
+    Nothing is exchanged with other processes, for which Lightning's own handler waits.
+    """
+    try:
+        kept = _kept_for_hpc(trainer)
+    except Exception as error:  # without it the next job would train anew
+        return f"the training could not be saved ({in_short(error)}): the job is not requeued"
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    job = (
+        f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else os.environ["SLURM_JOB_ID"]
+    )
+    try:
+        asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    except OSError as error:
+        return f"{kept}`scontrol requeue {job}` failed ({error}): start the same program again"
+    if asked.returncode:
+        said = asked.stderr.strip() or f"code {asked.returncode}"
+        return f"{kept}`scontrol requeue {job}` failed ({said}): start the same program again"
+    return f"{kept}job {job} is requeued, and goes on there"
+
+
+def _kept_for_hpc(trainer: Trainer) -> str:
+    if trainer.state.fn != TrainerFn.FITTING or not trainer.global_step:
+        return ""
+    path = trainer._checkpoint_connector.hpc_save_path(trainer.default_root_dir)
+    checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    if _is_local_file_protocol(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), to_bytes(checkpoint))
+    else:
+        trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)
+    return f"the training is in `{path}`; "
 
 
 def _code(error: BaseException) -> int | None:
@@ -68,6 +143,8 @@ def trained_left(trainer: Trainer, module: LightningModule, workspace: Path | No
         return "go on with the same call of `fit`"
     if not trainer.is_global_zero:
         return ""  # it is the first process that writes and says it
+    if _is_requeued(trainer):
+        return "the same program goes on with the trained weights"
     try:
         path = _held(trainer, module) or _saved(trainer, workspace)
     except Exception as error:  # the run ends as it is, whatever a hook of the user's says
@@ -90,6 +167,8 @@ def _arguments(path: str | Path) -> str:
 def not_timed(trainer: Trainer, module: LightningModule) -> str:
     """Say where the trained weights are that a benchmark was to time."""
     path = _held(trainer, module)
+    if _is_requeued(trainer):
+        return "the benchmark is not finished; the same program goes on with the trained weights"
     if not path:
         return (
             "the benchmark is not finished, and no checkpoint has the trained weights; go on with"
@@ -139,3 +218,37 @@ def _saved(trainer: Trainer, workspace: Path) -> Path:
     checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
     write_file(path, to_bytes(checkpoint))
     return path
+
+
+def end_the_lost(trainer: Trainer, callback: Callback, error: BaseException) -> None:
+    """Say in ``error`` which process the others wait for in vain; one that hangs is killed.
+
+    Lightning ends a process that was started by this one only with the program. All that are there
+    come here: nothing of it costs a training any time.
+
+    Args:
+        trainer: of a fit that ends by ``error``.
+        callback: only the first one of ours does it.
+        error: of an exchange between processes, or another one, of which nothing is said.
+    """
+    ours = (one for one in trainer.callbacks if isinstance(one, EitherCallback))  # type: ignore[attr-defined]
+    if not dist.is_available() or not dist.is_initialized() or next(ours, callback) is not callback:
+        return
+    if not isinstance(error, ProcessLostError) and not is_of_an_exchange(error):
+        return
+    roll = RollCall(f"end {next(_ends)}", getattr(trainer.strategy, "_timeout", None))
+    roll.come(1)
+    fault = roll.fault(error)
+    if fault.missing and not isinstance(error, ProcessLostError):
+        error.add_note(str(fault))
+    _kill(trainer, fault.missing)
+
+
+def _kill(trainer: Trainer, missing: Iterable[int]) -> None:
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, either(_SubprocessScriptLauncher)):
+        return  # who has started it ends it
+    started = dict(enumerate(launcher.procs, start=trainer.global_rank + 1))
+    for rank in missing:
+        if rank in started:
+            started[rank].kill()
