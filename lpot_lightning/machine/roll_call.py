@@ -59,12 +59,13 @@ class RollCall:
         self._place = place
         self._note(self.rank, str(place))
 
-    def missing(self, patience: float = PATIENCE) -> list[int]:
+    def missing(self, patience: float | None = None) -> list[int]:
         """Return who does not come to where this process is; empty where that cannot be found out.
 
         Args:
             patience: seconds to wait for them.
         """
+        patience = PATIENCE if patience is None else patience
         if self._unanswered:
             return [0]
         late: list[int] = []
@@ -75,7 +76,7 @@ class RollCall:
         RollCall._unanswered = asking.is_alive()
         return [0] if asking.is_alive() else late
 
-    def fault(self, error: BaseException, patience: float = PATIENCE) -> ProcessLostError:
+    def fault(self, error: BaseException, patience: float | None = None) -> ProcessLostError:
         """Return what the error of an exchange is about."""
         too_late = is_timeout(error)
         if too_late:
