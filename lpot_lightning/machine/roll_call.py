@@ -50,7 +50,7 @@ class RollCall:
 
     def __init__(self, name: str, limit: timedelta | None = None) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._limit = (limit or default_pg_timeout).total_seconds()
+        self._limit = seconds_of(limit)
         self._store, self._name = _get_default_store(), name
         self._place = 0
 
@@ -98,14 +98,11 @@ class RollCall:
                 f"process {self.rank} of {self.size} does not reach the others any more: one of"
                 " them has ended; its own message says why"
             )
-        which = f"process {' and '.join(map(str, missing))} of {self.size}"
         if too_late:
-            return (
-                f"{which} did not come within {self._limit:g} s, the `timeout` of the strategy, to"
-                " where the others wait: it hangs, or needs more time, as"
-                " `DDPStrategy(timeout=timedelta(minutes=30))`"
-            )
-        return f"{which} has ended, or does not answer; its own message says why"
+            return late_text(missing, self.size, self._limit)
+        return (
+            f"{_which(missing, self.size)} has ended, or does not answer; its own message says why"
+        )
 
     def _look(self, late: list[int], patience: float) -> None:
         end = monotonic() + patience
@@ -132,6 +129,24 @@ class RollCall:
         with suppress(RuntimeError):  # the exchange that follows fails, too
             if not self._unanswered:
                 self._store.set(self._key(what), value)
+
+
+def seconds_of(limit: timedelta | None) -> float:
+    """Return for how long processes wait for each other, where a strategy has this ``limit``."""
+    return (limit or default_pg_timeout).total_seconds()
+
+
+def late_text(missing: Sequence[int], size: int, seconds: float) -> str:
+    """Return the sentence about processes that others have waited for as long as they may."""
+    return (
+        f"{_which(missing, size)} did not come within {seconds:g} s, the `timeout` of the strategy,"
+        " to where the others wait: it hangs, or needs more time, as"
+        " `DDPStrategy(timeout=timedelta(minutes=30))`"
+    )
+
+
+def _which(ranks: Sequence[int], size: int) -> str:
+    return f"process {' or '.join(map(str, ranks))} of {size}"
 
 
 def is_timeout(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,10 @@ import torch.distributed as dist
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.strategies.launchers import (
+    _MultiProcessingLauncher,
+    _SubprocessScriptLauncher,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -25,7 +29,13 @@ from torch import Tensor
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.errors import ArtifactError, QuantizationError, in_short
 from lpot_lightning.machine.files import write_file
-from lpot_lightning.machine.roll_call import ProcessLostError, RollCall, is_of_an_exchange
+from lpot_lightning.machine.roll_call import (
+    ProcessLostError,
+    RollCall,
+    is_of_an_exchange,
+    late_text,
+    seconds_of,
+)
 from lpot_lightning.machine.signals import Stopped, check, exit_codes, received, uninterrupted
 from lpot_lightning.runs.pruned_files import UNJUDGED, unused
 from lpot_lightning.trainer.checkpoint import read_checkpoint
@@ -232,7 +242,11 @@ def end_the_lost(trainer: Trainer, callback: Callback, error: BaseException) -> 
         error: of an exchange between processes, or another one, of which nothing is said.
     """
     ours = (one for one in trainer.callbacks if isinstance(one, EitherCallback))  # type: ignore[attr-defined]
-    if not dist.is_available() or not dist.is_initialized() or next(ours, callback) is not callback:
+    if next(ours, callback) is not callback:
+        return
+    if isinstance(trainer.strategy.launcher, either(_MultiProcessingLauncher)):
+        _note_of_started(trainer, error)
+    if not dist.is_available() or not dist.is_initialized():
         return
     if not isinstance(error, ProcessLostError) and not is_of_an_exchange(error):
         return
@@ -242,6 +256,18 @@ def end_the_lost(trainer: Trainer, callback: Callback, error: BaseException) -> 
     if fault.missing and not isinstance(error, ProcessLostError):
         error.add_note(str(fault))
     _kill(trainer, fault.missing)
+
+
+def _note_of_started(trainer: Trainer, error: BaseException) -> None:
+    """Say of processes whose hooks Lightning calls no more which ones the first of them missed.
+
+    All have ended by now, and those that hung by a signal, which Lightning makes an error of.
+    """
+    first, size = getattr(error, "error_index", None), trainer.world_size
+    if first is None or re.search("gloo.*timed out", str(error), re.IGNORECASE) is None:
+        return
+    limit = seconds_of(getattr(trainer.strategy, "_timeout", None))
+    error.add_note(late_text([rank for rank in range(size) if rank != first], size, limit))
 
 
 def _kill(trainer: Trainer, missing: Iterable[int]) -> None:

@@ -37,7 +37,7 @@ def test_of_those_that_do_not_come_their_numbers_are_said(roll):
     one, _ = roll
     fault = one.fault(RuntimeError(GLOO + "Timed out waiting 7000ms for recv operation"), 0)
     assert fault.missing == [1, 2]
-    assert str(fault).startswith("process 1 and 2 of 3 did not come within 7 s, the `timeout` of")
+    assert str(fault).startswith("process 1 or 2 of 3 did not come within 7 s, the `timeout` of")
 
 
 def test_what_one_has_waited_for_is_late_for_all(roll):
