@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.benchmarking import check_for_timing
@@ -31,7 +32,7 @@ from lpot_lightning.trainer.checks import (
     check_step,
     check_trainer,
 )
-from lpot_lightning.trainer.ending import end_the_lost, ending_well, not_timed
+from lpot_lightning.trainer.ending import ending_well, not_timed
 from lpot_lightning.trainer.package import EitherCallback, check_packages, either
 from lpot_lightning.trainer.precision import judging_precision, step_failed
 from lpot_lightning.trainer.progress import end_live_bar

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, add_to, callbacks_of
 from lpot_lightning.callbacks.later_judge import judged_in
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
@@ -29,7 +30,7 @@ from lpot_lightning.errors import ConfError, EvaluationError, LpotError
 from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step, check_trainer
-from lpot_lightning.trainer.ending import end_the_lost, ending_well, trained_left
+from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.progress import end_live_bar

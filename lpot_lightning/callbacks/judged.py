@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean, quoted
@@ -25,7 +26,7 @@ from lpot_lightning.runs.op_selection import checked_modules
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.borrowed_loop import directions_in
 from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
-from lpot_lightning.trainer.ending import end_the_lost, ending_well, trained_left
+from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.progress import end_live_bar

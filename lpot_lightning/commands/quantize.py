@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.exporting import ExportCallback
 from lpot_lightning.callbacks.later_judge import judged_later
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.conf.exporting import arguments_of
 from lpot_lightning.conf.reader import read_conf
@@ -38,7 +39,7 @@ from lpot_lightning.trainer.borrowed_validate import (
 )
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checks import check_step, check_trainer
-from lpot_lightning.trainer.ending import end_the_lost, ending_well
+from lpot_lightning.trainer.ending import ending_well
 from lpot_lightning.trainer.keepers import Choice, saved_weights
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import check_packages, either, of

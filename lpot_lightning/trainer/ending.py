@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies.launchers import (
-    _MultiProcessingLauncher,
-    _SubprocessScriptLauncher,
-)
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -29,22 +22,12 @@ from torch import Tensor
 from lpot_lightning.artifacts.storage import to_bytes
 from lpot_lightning.errors import ArtifactError, QuantizationError, in_short
 from lpot_lightning.machine.files import write_file
-from lpot_lightning.machine.roll_call import (
-    ProcessLostError,
-    RollCall,
-    is_of_an_exchange,
-    late_text,
-    seconds_of,
-)
 from lpot_lightning.machine.signals import Stopped, check, exit_codes, received, uninterrupted
 from lpot_lightning.runs.pruned_files import UNJUDGED, unused
 from lpot_lightning.trainer.checkpoint import read_checkpoint
-from lpot_lightning.trainer.package import EitherCallback, either
+from lpot_lightning.trainer.package import either
 
 NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
-
-
-_ends = count(1)
 
 
 @contextmanager
@@ -107,18 +90,24 @@ def _for_the_next_job(trainer: Trainer) -> str:
         kept = _kept_for_hpc(trainer)
     except Exception as error:  # without it the next job would train anew
         return f"the training could not be saved ({in_short(error)}): the job is not requeued"
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    job = (
-        f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else os.environ["SLURM_JOB_ID"]
-    )
+    return kept + _requeued(_job())
+
+
+def _requeued(job: str) -> str:
+    command = ["scontrol", "requeue", job]
     try:
-        asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-    except OSError as error:
-        return f"{kept}`scontrol requeue {job}` failed ({error}): start the same program again"
-    if asked.returncode:
-        said = asked.stderr.strip() or f"code {asked.returncode}"
-        return f"{kept}`scontrol requeue {job}` failed ({said}): start the same program again"
-    return f"{kept}job {job} is requeued, and goes on there"
+        subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip()
+        return f"`{' '.join(command)}` failed ({said}): start the same program again"
+    return f"job {job} is requeued, and goes on there"
+
+
+def _job() -> str:
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array is None:
+        return os.environ["SLURM_JOB_ID"]
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
 
 
 def _kept_for_hpc(trainer: Trainer) -> str:
@@ -228,53 +217,3 @@ def _saved(trainer: Trainer, workspace: Path) -> Path:
     checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
     write_file(path, to_bytes(checkpoint))
     return path
-
-
-def end_the_lost(trainer: Trainer, callback: Callback, error: BaseException) -> None:
-    """Say in ``error`` which process the others wait for in vain; one that hangs is killed.
-
-    Lightning ends a process that was started by this one only with the program. All that are there
-    come here: nothing of it costs a training any time.
-
-    Args:
-        trainer: of a fit that ends by ``error``.
-        callback: only the first one of ours does it.
-        error: of an exchange between processes, or another one, of which nothing is said.
-    """
-    ours = (one for one in trainer.callbacks if isinstance(one, EitherCallback))  # type: ignore[attr-defined]
-    if next(ours, callback) is not callback:
-        return
-    if isinstance(trainer.strategy.launcher, either(_MultiProcessingLauncher)):
-        _note_of_started(trainer, error)
-    if not dist.is_available() or not dist.is_initialized():
-        return
-    if not isinstance(error, ProcessLostError) and not is_of_an_exchange(error):
-        return
-    roll = RollCall(f"end {next(_ends)}", getattr(trainer.strategy, "_timeout", None))
-    roll.come(1)
-    fault = roll.fault(error)
-    if fault.missing and not isinstance(error, ProcessLostError):
-        error.add_note(str(fault))
-    _kill(trainer, fault.missing)
-
-
-def _note_of_started(trainer: Trainer, error: BaseException) -> None:
-    """Say of processes whose hooks Lightning calls no more which ones the first of them missed.
-
-    All have ended by now, and those that hung by a signal, which Lightning makes an error of.
-    """
-    first, size = getattr(error, "error_index", None), trainer.world_size
-    if first is None or re.search("gloo.*timed out", str(error), re.IGNORECASE) is None:
-        return
-    limit = seconds_of(getattr(trainer.strategy, "_timeout", None))
-    error.add_note(late_text([rank for rank in range(size) if rank != first], size, limit))
-
-
-def _kill(trainer: Trainer, missing: Iterable[int]) -> None:
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, either(_SubprocessScriptLauncher)):
-        return  # who has started it ends it
-    started = dict(enumerate(launcher.procs, start=trainer.global_rank + 1))
-    for rank in missing:
-        if rank in started:
-            started[rank].kill()
