@@ -71,9 +71,10 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
-chaos: $(VENV)/installed  ## kill tuning runs 200 times, interrupt them, and go on with them
+chaos: $(VENV)/installed  ## kill runs, interrupt them, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
 	$(RUN) tests/scenes/stops.py
+	$(RUN) tests/scenes/ranks_chaos.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(NEWEST) lpot_workspace

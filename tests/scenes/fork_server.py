@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ def warm_up(scene: Scene, folder: Path) -> None:
     warnings.simplefilter("ignore")
     folder.mkdir()
     scene.run(folder, lambda line: None)
+    gc.freeze()  # a child that looks at all of it on its way out would copy all of it
 
 
 def _by_no_clock(ops: OpClock, space: Space, seconds: float) -> Paying:
