@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import lightning
 from lightning.fabric.utilities.cloud_io import _load
@@ -82,13 +83,26 @@ def _check_file(path: str) -> None:
 
     Raises:
         OSError: if it is no regular file.
-        ValueError: if it is an archive that grows when it is read.
+        ValueError: if it is an archive that grows when it is read, or one that torch unpacks to
+            the disk.
     """
     if not os.path.exists(path):  # remote, or missing
         return
     with os.fdopen(open_regular(Path(path)), "rb") as file:
         if zipfile.is_zipfile(file):
             storage.check_records(file, os.fstat(file.fileno()).st_size)
+        if _is_tar(file):
+            raise ValueError("it is a tar archive, which torch has not written since 2017")
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    """Whether torch would take a file for a tar archive, and write what is in it to the disk."""
+    file.seek(0)
+    try:
+        tarfile.TarFile.open(fileobj=file, mode="r:").close()
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _check_sums(path: str) -> None:
