@@ -20,6 +20,7 @@ RUNS_PROGRAMS = {
 }
 UNPICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 STARTS = {"subprocess", "pty", "runpy", "code", "codeop", "ctypes", "cffi", "webbrowser", "pdb"}
+STARTED = {"trainer/ending.py": "`scontrol requeue`, as Lightning, in a job that asked for it"}
 TALKS = {"urllib", "http", "requests", "ftplib", "smtplib", "telnetlib", "xmlrpc", "socketserver"}
 SAFE_YAML = {
     *("safe_dump", "safe_load", "parse", "YAMLError", "SafeLoader", "Node", "ScalarNode"),
@@ -99,7 +100,9 @@ def test_no_text_is_run() -> None:
 
 def test_no_program_is_started() -> None:
     assert places(calls(RUNS_PROGRAMS)) == set()
-    assert places(imports(STARTS)) == set()
+    started = places(imports(STARTS)) - {f"{file}: subprocess" for file in STARTED}
+    assert started == set()
+    assert all(f"{file}: subprocess" in places(imports(STARTS)) for file in STARTED)
 
 
 def test_nothing_is_unpickled() -> None:
