@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fork_server import unreadable
-from kill_scenes import Scene, end_of, told
+from kill_scenes import Scene, end_of
 from warm_python import python
 
 from lpot_lightning.errors import ArtifactError
@@ -27,7 +27,7 @@ def test_killed_runs_go_on_and_end_as_those_that_were_not():
 
 
 def run(folder):
-    (folder / "result").write_text(json.dumps(told(SHORT.run(folder, lambda line: None))))
+    (folder / "result").write_text(json.dumps(SHORT.run(folder, lambda line: None)))
     return end_of(folder)
 
 
