@@ -14,12 +14,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from all_kills import asked_scenes, warm_up_all
 from ledger import Ledger, parser_of, written_down
 
 from lpot_lightning.selftest.kills import FAULTS, Kills
+from lpot_lightning.selftest.scene import Killable
 
 
 def row(kills: Kills) -> str:
@@ -39,17 +42,40 @@ def main() -> int:
     warm_up_all(scenes, root / "warm")
     draw = random.Random(asked.seed)
     with written_down("chaos", asked) as ledger:
-        kills = [Kills(scene, draw, root) for scene in scenes]
-        spent = dict.fromkeys(kills, 0.0)
-        while (left := asked.kills - sum(one.kills for one in kills)) > 0:
-            one = min(kills, key=spent.__getitem__)
-            began = time.monotonic()
-            add(ledger, one, min(draw.randint(1, 4), left))
-            spent[one] += time.monotonic() - began
+        kills = Sharing(scenes, draw, root)
+        while (left := asked.kills - sum(one.kills for one in kills.made)) > 0:
+            with kills.turn() as one:
+                add(ledger, one, min(draw.randint(1, 4), left))
     head = ["scene", "one run", "runs", "kills by the clock", "kills at a call", *FAULTS]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
-    sys.stdout.write("".join(f"{row(one)}\n" for one in kills))
-    return ended(root, [fault for one in kills for fault in one.faults], f"{asked.kills} kills")
+    sys.stdout.write("".join(f"{row(one)}\n" for one in kills.made))
+    return ended(
+        root, [fault for one in kills.made for fault in one.faults], f"{asked.kills} kills"
+    )
+
+
+class Sharing:
+    """Gives each scene as much time as the others."""
+
+    def __init__(self, scenes: list[Killable], draw: random.Random, root: Path) -> None:
+        self._kills: dict[str, Kills] = {}
+        self._scenes, self._draw, self._root = scenes, draw, root
+        self._spent = {one.name: draw.random() / 1000 for one in scenes}  # in any order at first
+
+    @property
+    def made(self) -> list[Kills]:
+        """Those that had a turn."""
+        return list(self._kills.values())
+
+    @contextmanager
+    def turn(self) -> Iterator[Kills]:
+        """Yield the scene that has had the least time."""
+        began = time.monotonic()
+        scene = min(self._scenes, key=lambda one: self._spent[one.name])
+        if scene.name not in self._kills:
+            self._kills[scene.name] = Kills(scene, self._draw, self._root)
+        yield self._kills[scene.name]
+        self._spent[scene.name] += time.monotonic() - began
 
 
 def add(ledger: Ledger, kills: Kills, most: int) -> None:

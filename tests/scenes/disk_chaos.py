@@ -38,9 +38,12 @@ def main() -> int:
     warm_up_all(scenes, root / "warm")
     draw = random.Random(asked.seed)
     with written_down("disk", asked) as ledger:
-        disks = [DiskFaults(scene, draw, root) for scene in scenes]
-        while sum(one.tried for one in disks) < asked.faults and any(one.left for one in disks):
-            add(ledger, min((one for one in disks if one.left), key=lambda one: one.tried))
+        disks = []
+        for number, scene in enumerate(draw.sample(scenes, len(scenes)), start=1):
+            disks.append(disk := DiskFaults(scene, draw, root))
+            wanted = asked.faults * number // len(scenes) - sum(one.tried for one in disks)
+            while disk.left and disk.tried < wanted:
+                add(ledger, disk)
     head = ["scene", "one run", *COUNTED]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
     sys.stdout.write("".join(f"{row(one)}\n" for one in disks))
