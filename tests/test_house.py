@@ -26,6 +26,7 @@ FLOORS = (
     ("runs",),
     ("trainer", "lpot"),
     ("callbacks", "common"),
+    ("selftest",),
     ("commands",),
     ("__init__", "console"),
 )
@@ -98,6 +99,13 @@ INSIDE = {
         "checking exchanged",
         "export",
         "asking",
+    ),
+    "selftest": (
+        "file_calls scene mutations",
+        "forked little_run",
+        "kills",
+        "disk_faults",
+        "trying",
     ),
     "conf": (
         "loader document blocks plain",

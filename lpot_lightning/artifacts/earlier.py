@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.files import TEMPORARY, remove_file, sync_folder
+from lpot_lightning.machine.files import TEMPORARY, make_folder, remove_file, sync_folder
 
 EARLIER = "earlier"
 """The folder in a workspace that has a numbered one for each run that was there before."""
@@ -72,7 +72,7 @@ def forget_besides(folder: Path) -> None:
 
 
 def _kept(files: Iterable[Path], earlier: Path) -> Path:
-    earlier.mkdir(exist_ok=True)
+    make_folder(earlier)
     _sweep(earlier)
     made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=earlier))
     os.chmod(made, earlier.stat().st_mode)

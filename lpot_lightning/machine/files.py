@@ -164,7 +164,7 @@ def open_folder(
     """
     try:
         _check_place(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if sweep:
             _sweep(folder)
         with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
@@ -174,6 +174,19 @@ def open_folder(
         raise ArtifactError(
             f"cannot write to the {kind} `{folder}`: {reason}; give another one {place}"
         ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it, where they are not there, to last as their files do.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        with contextlib.suppress(PermissionError):  # a folder in which one may only make others
+            sync_folder(one.parent)
 
 
 def _check_place(folder: Path) -> None:

@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+LARGEST = ("longest", "largest", "MiB")
+"""How the names of counts begin of which not the sum is told."""
 DEFAULT = Path(__file__).parents[2] / ".soak/ledger.jsonl"
 
 
@@ -21,13 +22,19 @@ class Ledger:
     """Counts of one run of a kit, which are written down however it ends."""
 
     def __init__(self, kit: str, seed: int, path: Path | None) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, float] = {}
         self._kit, self._seed, self._path = kit, seed, path
         self._since = time.monotonic()
 
     def add(self, **counts: float) -> None:
         """Add to the counts."""
-        self.counts.update(counts)  # type: ignore[arg-type]
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def largest(self, **counts: float) -> None:
+        """Keep the largest of each."""
+        for name, count in counts.items():
+            self.counts[name] = max(self.counts.get(name, count), count)
 
     def write(self) -> None:
         """Append the line with one write."""
@@ -37,7 +44,7 @@ class Ledger:
             "kit": self._kit,
             "seed": self._seed,
             "seconds": round(time.monotonic() - self._since, 1),
-            "counts": dict(self.counts),
+            "counts": self.counts,
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab", buffering=0) as file:
@@ -78,20 +85,21 @@ def parser_of(about: str, bound: str, count: int) -> argparse.ArgumentParser:
     return parser
 
 
-def sums(path: Path) -> dict[str, tuple[int, float, Counter[str]]]:
+def sums(path: Path) -> dict[str, tuple[int, float, dict[str, float]]]:
     """Return the runs, the seconds and the counts of each kit."""
-    found: dict[str, tuple[int, float, Counter[str]]] = {}
+    found: dict[str, tuple[int, float, dict[str, float]]] = {}
     for line in path.read_text().splitlines():
         one = json.loads(line)
-        runs, seconds, counts = found.get(one["kit"], (0, 0.0, Counter()))
+        runs, seconds, counts = found.get(one["kit"], (0, 0.0, {}))
         found[one["kit"]] = runs + 1, seconds + one["seconds"], _added(counts, one["counts"])
     return found
 
 
-def _added(counts: Counter[str], more: Mapping[str, float]) -> Counter[str]:
+def _added(counts: dict[str, float], more: Mapping[str, float]) -> dict[str, float]:
     for name, count in more.items():
-        largest = name.startswith(("longest", "largest", "MiB"))
-        counts[name] = max(counts[name], count) if largest else counts[name] + count  # type: ignore[assignment,call-overload]
+        before = counts.get(name, 0.0)
+        largest = name.startswith(LARGEST) and name in counts
+        counts[name] = max(before, count) if largest else before + count
     return counts
 
 
