@@ -136,7 +136,7 @@ class FileCalls:
         os.write = self._writing(os.write)
         os.open = self._opening(os.open)
         os.fdopen = self._fdopening(os.fdopen)
-        builtins.open = io.open = self._file_opening(builtins.open)  # type: ignore[assignment]
+        builtins.open = io.open = self._file_opening(builtins.open)
 
     def meet(self, make: Callable[[], Any], name: str, path: str, **of_it: Any) -> Any:
         """Make a call, if nothing comes between."""

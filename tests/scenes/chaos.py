@@ -14,15 +14,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from all_kills import asked_scenes, warm_up_all
 from ledger import Ledger, parser_of, written_down
 
 from lpot_lightning.selftest.kills import FAULTS, Kills
 from lpot_lightning.selftest.scene import Killable
+
+Made = TypeVar("Made")
 
 
 def row(kills: Kills) -> str:
@@ -42,7 +45,7 @@ def main() -> int:
     warm_up_all(scenes, root / "warm")
     draw = random.Random(asked.seed)
     with written_down("chaos", asked) as ledger:
-        kills = Sharing(scenes, draw, root)
+        kills = Sharing(draw.sample(scenes, len(scenes)), lambda scene: Kills(scene, draw, root))
         while (left := asked.kills - sum(one.kills for one in kills.made)) > 0:
             with kills.turn() as one:
                 add(ledger, one, min(draw.randint(1, 4), left))
@@ -54,27 +57,32 @@ def main() -> int:
     )
 
 
-class Sharing:
-    """Gives each scene as much time as the others."""
+class Sharing(Generic[Made]):
+    """Gives each scene as much time as the others.
 
-    def __init__(self, scenes: list[Killable], draw: random.Random, root: Path) -> None:
-        self._kills: dict[str, Kills] = {}
-        self._scenes, self._draw, self._root = scenes, draw, root
-        self._spent = {one.name: draw.random() / 1000 for one in scenes}  # in any order at first
+    Args:
+        scenes: in the order of their first turns.
+        make: makes what has the turns of a scene.
+    """
+
+    def __init__(self, scenes: list[Killable], make: Callable[[Killable], Made]) -> None:
+        self._scenes, self._make = scenes, make
+        self._made: dict[str, Made] = {}
+        self._spent = {one.name: 0.0 for one in scenes}
 
     @property
-    def made(self) -> list[Kills]:
+    def made(self) -> list[Made]:
         """Those that had a turn."""
-        return list(self._kills.values())
+        return list(self._made.values())
 
     @contextmanager
-    def turn(self) -> Iterator[Kills]:
-        """Yield the scene that has had the least time."""
+    def turn(self) -> Iterator[Made]:
+        """Yield that of the scene that has had the least time."""
         began = time.monotonic()
         scene = min(self._scenes, key=lambda one: self._spent[one.name])
-        if scene.name not in self._kills:
-            self._kills[scene.name] = Kills(scene, self._draw, self._root)
-        yield self._kills[scene.name]
+        if scene.name not in self._made:
+            self._made[scene.name] = self._make(scene)
+        yield self._made[scene.name]
         self._spent[scene.name] += time.monotonic() - began
 
 

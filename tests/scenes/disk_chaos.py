@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from all_kills import asked_scenes, warm_up_all
-from chaos import ended
+from chaos import Sharing, ended
 from ledger import Ledger, parser_of, written_down
 
 from lpot_lightning.selftest.disk_faults import DISK_FAULTS, DiskFaults
@@ -38,17 +38,15 @@ def main() -> int:
     warm_up_all(scenes, root / "warm")
     draw = random.Random(asked.seed)
     with written_down("disk", asked) as ledger:
-        disks = []
-        for number, scene in enumerate(draw.sample(scenes, len(scenes)), start=1):
-            disks.append(disk := DiskFaults(scene, draw, root))
-            wanted = asked.faults * number // len(scenes) - sum(one.tried for one in disks)
-            while disk.left and disk.tried < wanted:
-                add(ledger, disk)
+        disks = Sharing(scenes, lambda scene: DiskFaults(scene, draw, root))
+        while sum(one.tried for one in disks.made) < asked.faults:
+            with disks.turn() as one:
+                add(ledger, one)
     head = ["scene", "one run", *COUNTED]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
-    sys.stdout.write("".join(f"{row(one)}\n" for one in disks))
-    faults = [fault for one in disks for fault in one.faults]
-    return ended(root, faults, f"{sum(one.tried for one in disks)} disk faults")
+    sys.stdout.write("".join(f"{row(one)}\n" for one in disks.made))
+    faults = [fault for one in disks.made for fault in one.faults]
+    return ended(root, faults, f"{sum(one.tried for one in disks.made)} disk faults")
 
 
 def add(ledger: Ledger, disk: DiskFaults) -> None:
