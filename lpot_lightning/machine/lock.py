@@ -145,7 +145,7 @@ def _open(path: Path) -> int:
 
 def _check_own(handle: int, path: Path) -> None:
     """Refuse to write into what somebody else has written."""
-    content = _content(handle)
+    content = _content(handle).rstrip(b"\0")  # a machine that lost its power may have left zeros
     if not (_is_torn(content) or set(_read(content)) >= _HOLDER):
         raise ArtifactError(
             f"`{path}` is not what lpot_lightning writes, and the run would lock the workspace by"
@@ -154,13 +154,9 @@ def _check_own(handle: int, path: Path) -> None:
 
 
 def _is_torn(content: bytes) -> bool:
-    """Whether it is the beginning of what we write, or nothing.
-
-    A run that was killed may have left it so, and a machine that lost its power zeros behind it.
-    """
-    line = content.rstrip(b"\0")
-    begins = line.startswith(_BEGINS) or _BEGINS.startswith(line)
-    return begins and not _read(line) and b"\n" not in line and len(content) <= _MAX_BYTES
+    """Whether it is nothing, or the beginning of what we write: a run may be killed at it."""
+    begins = content.startswith(_BEGINS) or _BEGINS.startswith(content)
+    return begins and not _read(content) and b"\n" not in content and len(content) <= _MAX_BYTES
 
 
 def _content(handle: int) -> bytes:

@@ -120,13 +120,18 @@ def recorded(scene: Killable, folder: Path, path: Path) -> list[Deed]:
     def patched(note: Note) -> Note:
         recorder = Recorder(path)
         shutil._USE_CP_SENDFILE = False  # type: ignore[attr-defined]
-        FileCalls(scene.written(folder), after=recorder).patch()
+        FileCalls([folder], after=partial(_seen, recorder, scene.written(folder))).patch()
 
         def noted(line: str) -> None:
             recorder.add(Deed("seen"))
             note(line)
 
         return noted
+
+    def _seen(recorder: Recorder, written: list[Path], call: FileCall) -> None:
+        ours = any(Path(call.path).is_relative_to(one) for one in written)
+        if ours or (call.name == "fsync" and call.path == os.path.realpath(folder)):
+            recorder(call)
 
     assert Forked(scene, folder, patched).wait() == 0, (folder / ERRORS).read_text()
     plain = [json.loads(line) for line in path.read_text().splitlines()]
