@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.files import TEMPORARY, make_folder, remove_file, sync_folder
+from lpot_lightning.machine.files import TEMPORARY, make_folder, remove_file, sync_file, sync_folder
 
 EARLIER = "earlier"
 """The folder in a workspace that has a numbered one for each run that was there before."""
@@ -92,12 +92,18 @@ def _link(file: Path, copy: Path) -> None:
     Only a history is written on in place, by a run that goes on.
     """
     if file.name == HISTORY:
-        shutil.copy2(file, copy)
+        _copy(file, copy)
         return
     try:
         os.link(file, copy)
     except OSError:  # not every file system has links
-        shutil.copy2(file, copy)
+        _copy(file, copy)
+
+
+def _copy(file: Path, copy: Path) -> None:
+    """Copy a file, to last: the first one may be removed next."""
+    shutil.copy2(file, copy)
+    sync_file(copy)
 
 
 def _is_kept(file: Path, last: Path | None) -> bool:

@@ -26,7 +26,7 @@ from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
 from lpot_lightning.deploy.writing import Written, write
 from lpot_lightning.errors import ArtifactError, ExportError
-from lpot_lightning.machine.files import TEMPORARY, sync_folder
+from lpot_lightning.machine.files import TEMPORARY, sync_file, sync_folder
 
 
 def export_model(
@@ -275,7 +275,7 @@ def _into_place(written: Path, path: Path) -> int:
             before.mkdir()
             _move([path.with_name(one.name) for one in reversed(files)], before)
         for one in files:
-            _sync(one)
+            sync_file(one)  # a runtime's own writer has not
         _move(files, path.parent)
     except OSError as error:
         with suppress(OSError):  # the first one is told
@@ -289,9 +289,3 @@ def _move(files: Sequence[Path], folder: Path) -> None:
     for one in files:
         if one.exists():
             os.replace(one, folder / one.name)
-
-
-def _sync(file: Path) -> None:
-    """Let a runtime's own writer have written it for good."""
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())

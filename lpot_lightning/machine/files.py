@@ -128,15 +128,25 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last."""
-    if os.name == "nt":  # Windows cannot open a folder to sync it.
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Make last what somebody else has written to ``path``.
+
+    Raises:
+        OSError: if the disk does not keep it.
+    """
+    # Windows syncs what is open for writing; a file of another mode than ours is only read.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` last."""
+    if os.name == "nt":  # Windows cannot open a folder to sync it.
+        return
+    sync_file(folder)
 
 
 def sha256(content: bytes) -> str:

@@ -105,7 +105,8 @@ class Trials:
         """Hold the end of a run against that of the quiet one."""
         found = self.scene.end_of(folder)
         for name in [name for name in self.end if found.get(name) != self.end[name]]:
-            self.fault(UNEQUAL, folder, name)
+            told = (found.get(name), self.end[name])
+            self.fault(UNEQUAL, folder, f"{name}: {' and not '.join(map(repr, told))}"[:1000])
 
     def fault(self, kind: str, folder: Path, what: str) -> None:
         """Count what went wrong."""
