@@ -88,6 +88,7 @@ INSIDE = {
     ),
     "deploy": (
         "options origin exported comparing requirements names",
+        "unfinished",
         "calls recording stored",
         "whole_graph plain_program held_rows",
         "running.runtime running.fakes running.onnx_runtime running.openvino_runtime"
