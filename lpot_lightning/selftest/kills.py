@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lpot_lightning.selftest.file_calls import FileCall, FileCalls, KilledAt, Met
@@ -147,8 +148,8 @@ class Kills(Trials):
         """Kill a new run, and what goes on with it, ``most`` times; then let it end."""
         folder = self.folder()
         try:
-            for _ in range(most):
-                if self.held_together(folder, self._killed) == 0:
+            for times in range(most):
+                if self.held_together(folder, partial(self._killed, times)) == 0:
                     break  # it was quicker
             else:
                 self.held_together(folder, self._to_the_end)
@@ -160,19 +161,26 @@ class Kills(Trials):
     def _to_the_end(self, folder: Path) -> int:
         return self._told(folder, Forked(self.scene, folder).wait())
 
-    def _killed(self, folder: Path) -> int:
+    def _killed(self, times: int, folder: Path) -> int:
+        """Kill a run; one that goes on for the ``times``-th time has less to do."""
         by_clock = self.kills % 2 == 0 or not self.calls
-        self.counts["tried"] += not by_clock
-        last = 0 if by_clock else self._order[self.counts["tried"] % self.calls]
+        last = 0 if by_clock else self._call(times)
         run = Forked(self.scene, folder, calls_of(self.scene, folder, KilledAt(last)))
         if by_clock:
             run.wait_for(self.scene.begins)
-            time.sleep(self.draw.uniform(0, self.seconds))
+            time.sleep(self.draw.uniform(0, self.seconds / 2**times))
             run.send(signal.SIGKILL)
         code = run.wait()
         if code == -signal.SIGKILL:
             self.counts["by the clock" if by_clock else "at a call"] += 1
         return self._told(folder, code)
+
+    def _call(self, times: int) -> int:
+        """Return a number of a call: of new runs each one in turn, of others one of the first."""
+        if times:
+            return self.draw.randint(1, max(1, self.calls >> times))
+        self.counts["tried"] += 1
+        return self._order[self.counts["tried"] % self.calls]
 
     def _told(self, folder: Path, code: int) -> int:
         if code not in (0, -signal.SIGKILL):

@@ -116,7 +116,7 @@ def _killed(draw: random.Random, root: Path, wanted: int) -> Tried:
     root.mkdir()
     kills = Kills(LittleRun(), draw, root)
     while kills.kills < wanted:
-        kills.case(min(draw.randint(1, 3), wanted - kills.kills))
+        kills.case(min(draw.randint(1, 5), wanted - kills.kills))
     return _row("SIGKILL at any moment and at any file call", kills.kills, kills, began)
 
 

@@ -48,7 +48,7 @@ def main() -> int:
         kills = Sharing(draw.sample(scenes, len(scenes)), lambda scene: Kills(scene, draw, root))
         while (left := asked.kills - sum(one.kills for one in kills.made)) > 0:
             with kills.turn() as one:
-                add(ledger, one, min(draw.randint(1, 4), left))
+                add(ledger, one, min(draw.randint(1, 8), left))
     head = ["scene", "one run", "runs", "kills by the clock", "kills at a call", *FAULTS]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
     sys.stdout.write("".join(f"{row(one)}\n" for one in kills.made))
