@@ -61,6 +61,12 @@ def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
         ) from error
 
 
+def is_kept_earlier(folder: Path, name: str, content: bytes) -> bool:
+    """Whether the file ``name`` of the run before, as it is kept, has this content."""
+    last = _last(folder / EARLIER)
+    return last is not None and (last / name).is_file() and (last / name).read_bytes() == content
+
+
 def forget_besides(folder: Path) -> None:
     """Remove what an earlier run, which is kept, has left beside its model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.earlier import PRUNED, keep_earlier
+from lpot_lightning.artifacts.earlier import PRUNED, is_kept_earlier, keep_earlier
 from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.tune_config import PRUNING, heading, verdict
 from lpot_lightning.conf.schema import Conf
@@ -52,7 +53,7 @@ def save_pruned(
     configure = _configure(result, conf)
     if plan is not None:
         configure["channels"] = plan.to_dict()
-    save(folder, configure, plain, NAMES)
+    save(folder, configure, plain, NAMES, partial(is_kept_earlier, folder, NAMES.weights))
     write_file(folder / RESULT, result.to_json())
 
 

@@ -216,8 +216,7 @@ class PruningFit:
         files = content_of(folder / "workspace")
         return {
             **{name: files[name] for name in PRUNED},
-            # weights that no configuration names are kept under a name with a number
-            "files": sorted(name for name in files if ".previous." not in name),
+            "files": sorted(files),
             "kept": content_of(folder / "workspace/earlier/1"),
             "result": json.loads((folder / "result").read_text()),
         }
