@@ -39,7 +39,6 @@ WRITES = {
     "tuning/journal.py": "appends to a regular file that was read before",
     "artifacts/earlier.py": "copies into a new folder",
     "commands/main.py": "`os.devnull`, in the place of a closed pipe",
-    "deploy/export.py": "the temporary file that a runtime has written, to sync it",
 }
 """Files that open others for writing, change them in place, or copy."""
 SELFTEST = "selftest/"
