@@ -37,8 +37,6 @@ class TinyNet(nn.Module):
             layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
         self.net = nn.Sequential(*[one for layer in layers for one in (layer, nn.ReLU())][:-1])
 
-    # To build graphs takes longer than all the rest.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         """Compute scores."""
         scores: Tensor = self.net(x)

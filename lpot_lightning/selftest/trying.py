@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from lpot_lightning.artifacts.earlier import HISTORY
 from lpot_lightning.artifacts.restore import load
@@ -80,7 +81,7 @@ def try_out(folder: str, kills: int, seed: int, say: Callable[[str], object]) ->
         raise ConfError("`selftest` kills processes that it forks, and this system has no `fork`")
     if kills < 1:
         raise ConfError(f"`--kills` is {kills}; allowed: 1 or more")
-    with _place(folder) as root, _one_thread(), warnings.catch_warnings():
+    with _place(folder) as root, _small_torch(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         say("running a tiny tuning in peace")
         (root / "first").mkdir()
@@ -217,11 +218,16 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """A forked process has none of the threads that torch would wait for."""
-    before = torch.get_num_threads()
+def _small_torch() -> Iterator[None]:
+    """Let runs have one thread, since a forked process has no others, and build no graphs.
+
+    These would take longer than all the rest.
+    """
+    before, graphs = torch.get_num_threads(), torch._dynamo.config.disable
     torch.set_num_threads(1)
+    torch._dynamo.config.disable = True
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch._dynamo.config.disable = graphs
