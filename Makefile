@@ -8,7 +8,7 @@ MINUTES ?= 60
 # Where torch is asked for more than its public face. In `tests/quantization` are the engine's own.
 ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py freed.py \
 	int8_elsewhere.py int8_in_use.py model_zoo.py peoples_nets.py torchscript.py) \
-	tests/artifacts tests/examples/test_saving_and_loading.py
+	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test newest soak check bench bench-peers chaos clean
@@ -31,12 +31,12 @@ soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; t
 
 $(NEWEST)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NEWEST)
-	grep -v '^torch==' constraints.txt > $(NEWEST)/constraints.txt
+	grep -Ev '^(torch|transformers)==' constraints.txt > $(NEWEST)/constraints.txt
 	$(NEWEST)/bin/pip install --quiet --upgrade torch torchvision
 	$(NEWEST)/bin/pip install --quiet --constraint $(NEWEST)/constraints.txt --editable '.[dev]'
 	touch $@
 
-newest: $(NEWEST)/installed  ## the engine's tests on the newest torch, a CUDA build: 6 GB
+newest: $(NEWEST)/installed  ## the engine's tests on the newest torch and transformers, a CUDA build: 6 GB
 	$(NEWEST)/bin/python -c 'import torch; print("torch", torch.__version__)'
 	$(NEWEST)/bin/python -m pytest $(SPREAD) $(ENGINE)
 
@@ -72,11 +72,12 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
-chaos: $(VENV)/installed  ## kill runs 200 times, let disks fail, interrupt, and go on with them
+chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
 	$(RUN) tests/scenes/disk_chaos.py
 	$(RUN) tests/scenes/crash_states.py
 	$(RUN) tests/scenes/stops.py
+	$(RUN) tests/scenes/ranks_chaos.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(NEWEST) lpot_workspace

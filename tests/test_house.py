@@ -57,7 +57,7 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal",
+        "score sensitivity wish countdown journal findings",
         "ladder",
         "space trial pareto repair screening history",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
@@ -91,8 +91,8 @@ INSIDE = {
         "unfinished",
         "calls recording stored",
         "whole_graph plain_program held_rows",
-        "running.runtime running.fakes running.onnx_runtime running.openvino_runtime"
-        " running.torch_runtime running.runtimes running.file_model",
+        "running.runtime running.fakes running.program_records running.onnx_runtime"
+        " running.openvino_runtime running.torch_runtime running.runtimes running.file_model",
         "exported_program",
         "onnx.pairs onnx.kept onnx.placing onnx.onnx_file onnx.faults native.steps native.pt2"
         " native.aoti native.torchscript",
@@ -122,6 +122,8 @@ NO_ROOM = {
     "examples": "what the examples, the README and the documents show, run as a user does",
     "whole_runs": "what no single file answers for: zoos, processes, kills, faults of others",
     "scenes": "no tests: what several of them need",
+    "attacks": "hostile and damaged files, whichever call reads them",
+    "museum": "workspaces of every format version",
 }
 MIRRORS_NOTHING = {
     "conf/test_every_field.py": "each field of the YAML, whichever file reads it",

@@ -14,15 +14,16 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor, nn
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.believable import check_believable
 from lpot_lightning.artifacts.constants import (
     Difference,
     differences,
     other_classes,
     set_constants,
 )
-from lpot_lightning.artifacts.probe import Answer, ask
+from lpot_lightning.artifacts.probe import PREFIX, Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
-from lpot_lightning.errors import ArtifactError, in_one_line, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, in_one_line, in_short
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.compiled_names import compiled_as, named_as
@@ -63,6 +64,7 @@ def load(
         a second model of the same class, in eval mode and on the CPU.
 
     Raises:
+        ConfError: if ``model`` is none.
         ArtifactError: naming the file and the first thing that is missing, damaged or foreign.
 
     Example::
@@ -71,13 +73,19 @@ def load(
         int8 = lpot_lightning.load(f"{ws}/best_configure.yaml", f"{ws}/best_model_weights.pt", fp32)
         Trainer(accelerator="cpu").test(int8, datamodule=data)
     """
+    if not isinstance(model, nn.Module):
+        came = getattr(model, "__name__", type(model).__name__)
+        raise ConfError(f"`model` is `{came}`; allowed: the fp32 model, an `nn.Module`")
     configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
     configure = read_configure(configure_path)
     wanted = configure["weights"]["sha256"], configure["fp32_model"]
     with ThreadPoolExecutor(1) as other, _told_of(configure_path):  # hashed while Python copies
         reading = other.submit(storage.read_checked, weights_path, *wanted)
         made = _copied(configure, model)
-    plain = storage.read_weights(reading.result(), weights_path)
+        content = reading.result()
+    del reading  # it holds the file: a large one is to be there once
+    plain = storage.read_weights(content, weights_path)
+    del content
     with _told_of(configure_path):
         return _restored(configure, plain, model, made, of_file=True)
 
@@ -128,8 +136,10 @@ def _restored(
     """
     check_fingerprint(configure["fp32_model"], fingerprint(made))
     check_hash(configure, plain, of_file=of_file)
+    check_believable(configure, plain, whole=configure.get("approach") == PRUNING)
     if configure.get("approach") == PRUNING:
-        return _pruned(plain, made)
+        known = "probe" in configure  # earlier versions asked nothing
+        return _proved(configure, plain, model, made) if known else _pruned(plain, made)
     int8 = _proved(configure, plain, model, made)
     BACKENDS[configure["backend"]]().join(int8, configure)
     return int8
@@ -185,7 +195,7 @@ def _proved(
 ) -> Model:
     """Return the model that answers as the files say.
 
-    Plain attributes that are not as they were when the model was quantized are set where it is
+    Plain attributes that are not as they were when the model was saved are set where it is
     nearer to that one with them, or where no answer could be stored; texts where numbers are not
     enough.
 
@@ -218,10 +228,10 @@ def _is_in(path: str, roots: Iterable[str]) -> bool:
 def _tell(given: Sequence[Difference], left: Sequence[Difference]) -> None:
     if given:
         what = ", ".join(map(str, given))
-        _LOG.warning("set on the restored model, as when it was quantized: %s", what)
+        _LOG.warning("set on the restored model, as when it was saved: %s", what)
     if left:
         what = ", ".join(map(str, left))
-        _LOG.info("not as when the model was quantized, and left as it is: %s", what)
+        _LOG.info("not as when the model was saved, and left as it is: %s", what)
 
 
 def _attempt(
@@ -232,7 +242,7 @@ def _attempt(
 ) -> _Attempt[Model]:
     set_constants(made, unlike)
     try:
-        made = storage.rebuild(configure, plain, made)
+        made = _filled(configure, plain, made)
         kept = [one for one in made.modules() if isinstance(one, Int8Layer | Int8Embedding)]
         answers = ask(second_model(made, kept=kept), configure["probe"], plain)
     except ArtifactError as error:
@@ -240,21 +250,30 @@ def _attempt(
     worst = max(answers, key=lambda one: one.off, default=None)
     if worst is None or worst.off <= 1:
         return _Attempt(made, None, 0.0 if worst is None else worst.off, unlike)
-    return _Attempt(made, _another(worst, made, configure["modules"]), worst.off, unlike)
+    return _Attempt(made, _another(worst, made, configure), worst.off, unlike)
 
 
-def _another(worst: Answer, made: nn.Module, modules: Mapping[str, Any]) -> ArtifactError:
+def _filled(configure: Mapping[str, Any], plain: Mapping[str, Tensor], made: Model) -> Model:
+    if configure.get("approach") == PRUNING:
+        return _pruned(plain, made)
+    return storage.rebuild(configure, plain, made)
+
+
+def _another(worst: Answer, made: nn.Module, configure: Mapping[str, Any]) -> ArtifactError:
+    modules = configure["modules"]
+    done = "pruned" if configure.get("approach") == PRUNING else "quantized"
     unlike = [str(one) for one in differences(made, modules)] + other_classes(made, modules)
     what = f": {', '.join(unlike[:_SHOWN])}" if unlike else ""
     return ArtifactError(
-        "the model computes something else than the one that was quantized: of a call that the"
+        f"the model computes something else than the one that was {done}: of a call that the"
         f" files hold, {worst.told}{what}; make the model as it was made then"
     )
 
 
 def _pruned(plain: Mapping[str, Tensor], made: Model) -> Model:
     try:
-        made.load_state_dict(dict(plain))
+        own = {name: one for name, one in plain.items() if not name.startswith(PREFIX)}
+        made.load_state_dict(own)
     except RuntimeError as error:
         reason = in_one_line(error)
         raise ArtifactError(f"the weights do not fit the model: {reason}") from error

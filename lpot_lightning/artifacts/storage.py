@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from lpot_lightning.artifacts.believable import NOT_FINITE, not_finite
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.tune_config import (
     FORMAT,
@@ -90,6 +91,8 @@ def save(
     """
     content = to_bytes(dict(plain))
     complete = {"format": FORMAT, **configure, "weights": {"file": names.weights}}
+    if odd := not_finite(plain):
+        complete[NOT_FINITE] = odd
     complete["weights"] |= {"sha256": sha256(content), "content": seal(complete, plain)}
     complete["weights"]["with_file"] = seal_with_file(complete)
     _keep_previous(folder, names, is_kept)

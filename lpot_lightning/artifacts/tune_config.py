@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lpot_lightning.artifacts.believable import NOT_FINITE, check_fields
 from lpot_lightning.artifacts.constants import check_modules
 from lpot_lightning.artifacts.probe import check_probe
 from lpot_lightning.conf.schema import Conf
@@ -38,6 +39,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "weights": dict,
 }
 _PRUNED: dict[str, type | tuple[type, ...]] = {"fp32_model": dict, "weights": dict}
+_TRAITS: dict[str, type | tuple[type, ...]] = {"modules": dict, "signatures": dict, "probe": dict}
+"""What a pruned model is known by besides, but for those of earlier versions."""
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _NOT_SEALED = ("sha256", "content", "with_file")
 """Of ``weights``: the hash of the file, and the seals themselves."""
@@ -110,7 +113,7 @@ def parse_configure(content: bytes, path: Path) -> dict[str, Any]:
         reason = in_short(error)
         raise ArtifactError(f"`{path}` is no readable tune config: {reason}") from error
     try:
-        check_configure(found)
+        _check_fields(found)
     except ArtifactError as error:
         raise ArtifactError(f"`{path}`: {error}") from error
     return cast(dict[str, Any], found)
@@ -133,15 +136,29 @@ def check_configure(found: object) -> None:
         check_plain(found)  # one of a checkpoint came by no YAML
     except TooMuch as error:
         raise ArtifactError(f"the tune config is not what was written: {error}") from error
+    _check_fields(found)
+
+
+def _check_fields(found: object) -> None:
     found = _of_this_format(found)
     pruned = found.get("approach") == PRUNING
-    for field, kind in (_PRUNED if pruned else _FIELDS).items():
+    fields = (_PRUNED | (_TRAITS if "probe" in found else {})) if pruned else _FIELDS
+    for field, kind in fields.items():
         if not isinstance(found.get(field), kind):
             raise ArtifactError(f"`{field}` is missing or no {getattr(kind, '__name__', kind)}")
     if not isinstance(found["weights"].get("sha256"), str):
         raise ArtifactError("`weights.sha256` is missing")
-    if pruned:
-        return
+    check_fields(found.get(NOT_FINITE, []))
+    if not all(isinstance(one, str) for pair in found["fp32_model"].items() for one in pair):
+        raise ArtifactError("`fp32_model` is no mapping of names to types and shapes")
+    if not pruned:
+        _check_int8(found)
+    if "probe" in found:
+        check_modules(found["modules"])
+        check_probe(found["probe"])
+
+
+def _check_int8(found: Mapping[str, Any]) -> None:
     check_backend(
         found["backend"],
         "backend",
@@ -157,8 +174,6 @@ def check_configure(found: object) -> None:
         if not isinstance(op, dict) or not isinstance(op.get("activation"), dict):
             raise ArtifactError(f"op `{name}` needs `activation`")
         _check_rung(name, op)
-    check_modules(found["modules"])
-    check_probe(found["probe"])
 
 
 def _of_this_format(found: object) -> dict[str, Any]:

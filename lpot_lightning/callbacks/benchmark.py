@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.benchmarking import check_for_timing
@@ -115,8 +116,15 @@ class BenchmarkCallback(EitherCallback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure."""
-        with ending_well(partial(not_timed, trainer, pl_module)):
+        with ending_well(partial(not_timed, trainer, pl_module), trainer):
             self._measure(trainer, pl_module)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End processes that nobody waits for any more."""
+        end_the_lost(trainer, self, exception)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end_live_bar(trainer)

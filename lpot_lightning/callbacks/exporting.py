@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.judged import JudgedCallback, add_to, callbacks_of
 from lpot_lightning.callbacks.later_judge import judged_in
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.pruning import PruningCallback
 from lpot_lightning.callbacks.tuned import TunedCallback
 from lpot_lightning.conf.schema import Conf, ModelConf
@@ -33,7 +34,7 @@ from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.precision import judging_precision
 from lpot_lightning.trainer.progress import end_live_bar
-from lpot_lightning.trainer.session import Session, SessionWork, in_one_process, root_of
+from lpot_lightning.trainer.session import Session, SessionWork, in_one_process, ranks_of, root_of
 
 EXPORTS = "exports"
 """The folder of the files, in the workspace of the run."""
@@ -152,7 +153,11 @@ class ExportCallback(EitherCallback):
             export_each, result.model, paths, self.options, result.origin, rank_zero_info
         )
         try:
-            self._exported = in_one_process(trainer, write)
+            with (
+                ending_well(partial(self._left_by, result), trainer),
+                closing(ranks_of(trainer)) as ranks,
+            ):
+                self._exported = ranks.on_zero(write)
         except LpotError as error:
             add_to(error, _sentence(self._left_by(result)))
             raise
@@ -194,6 +199,13 @@ class ExportCallback(EitherCallback):
                 return
             self._exported = self._all_of_it(trainer, pl_module, source, folder)
 
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End processes that nobody waits for any more."""
+        end_the_lost(trainer, self, exception)
+
     def _all_of_it(
         self,
         trainer: Trainer,
@@ -216,7 +228,7 @@ class ExportCallback(EitherCallback):
                 origin = replace(origin, judge=judge)
             paths = [folder / name for name in self._names]
             write = partial(export_each, model, paths, self.options, origin, rank_zero_info)
-            return in_one_process(trainer, write)
+            return work.ranks.on_zero(write)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Return where the files go, ``None`` in a ``fast_dev_run``."""
@@ -233,7 +245,7 @@ class ExportCallback(EitherCallback):
     ) -> Iterator[None]:
         """Say what is there when an export fails, or is ended by a signal."""
         left = partial(self._left, trainer, module, source)
-        with ending_well(left):
+        with ending_well(left, trainer):
             try:
                 yield
             except Exception as error:

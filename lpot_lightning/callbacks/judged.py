@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.postbox import Postbox
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ConfError, EvaluationError, LpotError, did_you_mean, quoted
@@ -138,7 +139,8 @@ class JudgedCallback(EitherCallback, Generic[Result]):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let others into the workspace."""
+        """Let others into the workspace, and end processes that nobody waits for any more."""
+        end_the_lost(trainer, self, exception)
         self._release()
 
     @override
@@ -154,7 +156,7 @@ class JudgedCallback(EitherCallback, Generic[Result]):
         Where no checkpoint has the trained weights they are saved; what goes on with them is told.
         """
         self._weights_left = None
-        with ending_well(partial(self._what_is_left, trainer, module)):
+        with ending_well(partial(self._what_is_left, trainer, module), trainer):
             end_live_bar(trainer)
             try:
                 yield

@@ -160,32 +160,10 @@ class PruningCallback(JudgedCallback[PruningResult]):
             self._fit.saved = state_dict
 
     @override
-    @ending_well(lambda: NOT_BEGUN)
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what is pruned, and measure the dense model."""
-        check_copyable(pl_module)
-        agree = _from_the_first if trainer.world_size > 1 else _nothing
-        channels, fit = self._find_channels(trainer, pl_module), self._now
-        found = None if channels is None else channels.found
-        pruner = ModelPruner(
-            pl_module,
-            self._pruners,
-            self.modules,
-            found,
-            agree,
-            say=rank_zero_info,
-            frozen=fit.frozen(pl_module, trainer.optimizers),
-        )
-        fit.begin(pruner, channels)
-        if fit.goes_on:
-            rank_zero_info(
-                f"going on with what is pruned: {fit.sparsity:.1%} of the weights to prune"
-            )
-        elif self.baseline is None:
-            with self._opened(trainer, pl_module).at_work(self.conf) as work:
-                judge = work.judge(self.monitor)
-                fit.start = judge.evaluate(work.model(), "the dense model").accuracy
-            self._check_start(trainer)
+        with ending_well(lambda: NOT_BEGUN, trainer):
+            self._start(trainer, pl_module)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -354,6 +332,31 @@ class PruningCallback(JudgedCallback[PruningResult]):
     @override
     def _read_result(self, workspace: Path) -> PruningResult:
         return read_pruning_result(workspace / RESULT)
+
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_copyable(pl_module)
+        agree = _from_the_first if trainer.world_size > 1 else _nothing
+        channels, fit = self._find_channels(trainer, pl_module), self._now
+        found = None if channels is None else channels.found
+        pruner = ModelPruner(
+            pl_module,
+            self._pruners,
+            self.modules,
+            found,
+            agree,
+            say=rank_zero_info,
+            frozen=fit.frozen(pl_module, trainer.optimizers),
+        )
+        fit.begin(pruner, channels)
+        if fit.goes_on:
+            rank_zero_info(
+                f"going on with what is pruned: {fit.sparsity:.1%} of the weights to prune"
+            )
+        elif self.baseline is None:
+            with self._opened(trainer, pl_module).at_work(self.conf) as work:
+                judge = work.judge(self.monitor)
+                fit.start = judge.evaluate(work.model(), "the dense model").accuracy
+            self._check_start(trainer)
 
     def _check_start(self, trainer: Trainer) -> None:
         """Refuse a criterion that is a share of nothing, where no better baseline can come."""

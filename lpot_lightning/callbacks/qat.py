@@ -30,7 +30,7 @@ from lpot_lightning.runs.model_watch import ModelWatch, told
 from lpot_lightning.runs.options import Options
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, check_trainable, first_training, next_training
-from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state
+from lpot_lightning.trainer.checkpoint import KEY, QAT, qat_state, sealed_qat
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import Choice, renews_statistics
 from lpot_lightning.trainer.session import SessionWork
@@ -135,25 +135,11 @@ class QATCallback(TunedCallback):
             self._now.saved = qat_state(checkpoint)
 
     @override
-    @ending_well(lambda: NOT_BEGUN)
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what can be int8, measure the baseline, and let the model round."""
-        super().on_fit_start(trainer, pl_module)
-        fit = self._now
-        goes_on = fit.saved is not None and goes_on_with(fit.saved, self._asked)
-        with self._opened(trainer, pl_module).at_work(self.conf) as work:
-            model = work.model()
-            if fit.saved is not None:
-                fit.take_up()
-            elif self.baseline is None:
-                fit.start = work.judge(self.monitor).evaluate(model, "baseline").accuracy
-            if fit.saved is not None and goes_on:
-                backend = BACKENDS[fit.saved["training"]["backend"]]()
-                training = backend.training_of(model, fit.saved["training"])
-            else:
-                feed, options = self._feed(work), self._options(work)
-                training = first_training(model, self.conf, feed, options, rank_zero_info)
-        self._begin(pl_module, training, goes_on=goes_on)
+        with ending_well(lambda: NOT_BEGUN, trainer):
+            super().on_fit_start(trainer, pl_module)
+            self._start(trainer, pl_module)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -197,7 +183,7 @@ class QATCallback(TunedCallback):
         """Put the ranges beside the fp32 weights, under a key of our own."""
         state = None if self._fit is None else self._fit.state(self._asked)
         if state is not None:  # the module is given back before the end of a pruning is saved
-            checkpoint[KEY] = {QAT: state}
+            checkpoint[KEY] = {QAT: sealed_qat(state)}
 
     @override
     def give_module_back(self) -> None:
@@ -251,6 +237,23 @@ class QATCallback(TunedCallback):
     def _asked(self) -> str:
         asked = self.conf.to_dict()
         return content_hash([asked["quantization"], asked["model"], self.modules])
+
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fit = self._now
+        goes_on = fit.saved is not None and goes_on_with(fit.saved, self._asked)
+        with self._opened(trainer, pl_module).at_work(self.conf) as work:
+            model = work.model()
+            if fit.saved is not None:
+                fit.take_up()
+            elif self.baseline is None:
+                fit.start = work.judge(self.monitor).evaluate(model, "baseline").accuracy
+            if fit.saved is not None and goes_on:
+                backend = BACKENDS[fit.saved["training"]["backend"]]()
+                training = backend.training_of(model, fit.saved["training"])
+            else:
+                feed, options = self._feed(work), self._options(work)
+                training = first_training(model, self.conf, feed, options, rank_zero_info)
+        self._begin(pl_module, training, goes_on=goes_on)
 
     def _feed(self, work: SessionWork) -> ValidationFeed:
         return work.feed(calib="val", samples=FEW, tells=False)

@@ -52,7 +52,8 @@ def benchmark(
     """
     timer = Benchmark(conf)
     _check_forward(model)
-    with ending_well(lambda: f"{NOTHING_WRITTEN}; go on with the same call of `benchmark`"):
+    again = f"{NOTHING_WRITTEN}; go on with the same call of `benchmark`"
+    with ending_well(lambda: again, trainer):
         fp32 = _with_weights(model, ckpt_path)
         folder = _int8_folder(trainer, conf, workspace)
         with _validation_loader(trainer, fp32, datamodule) as loader:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lpot_lightning.errors import LpotError, as_lines
+from lpot_lightning.machine.signals import told_when_stopped
 from lpot_lightning.version import VERSION
 
 FAILED = 1
@@ -26,13 +27,25 @@ _SELFTEST = (
 )
 _CODES = (
     "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
-    " arguments."
+    " arguments, 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     asked = _parser().parse_args(arguments)
+    with told_when_stopped(lambda: _tell_of_stop(asked)):
+        return _answered(asked)
+
+
+def _tell_of_stop(asked: argparse.Namespace) -> None:
+    left = ""
+    if asked.command == "export":
+        left = f": `{asked.path}` is as it was, or written as a whole; go on with the same command"
+    sys.stderr.write(f"interrupted{left}\n")
+
+
+def _answered(asked: argparse.Namespace) -> int:
     try:
         text = _COMMANDS[asked.command](asked)
         sys.stdout.write(f"{text.rstrip()}\n")

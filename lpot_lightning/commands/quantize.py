@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lpot_lightning.callbacks.exporting import ExportCallback
 from lpot_lightning.callbacks.later_judge import judged_later
+from lpot_lightning.callbacks.lost_process import end_the_lost
 from lpot_lightning.callbacks.quantization import QuantizationCallback
 from lpot_lightning.conf.exporting import arguments_of
 from lpot_lightning.conf.reader import read_conf
@@ -129,7 +130,9 @@ def quantize(
     driver, stand_in = _Driver(request, trainer, precision), second_model(model)
     with (
         closing(driver),
-        ending_well(lambda: f"{driver.workspace.left()}; go on with the same call of `quantize`"),
+        ending_well(
+            lambda: f"{driver.workspace.left()}; go on with the same call of `quantize`", trainer
+        ),
         seeded(asked.conf.tuning.random_seed),
         borrowed(trainer, stand_in, driver, precision),
     ):
@@ -171,6 +174,12 @@ class _Driver(Callback):
     def _entered(self) -> Workspace:
         own, self._lock = enter(self._request.workspace, rank_zero_info)
         return own
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        end_the_lost(trainer, self, exception)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

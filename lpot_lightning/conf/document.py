@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lpot_lightning.conf.loader import Keys, YamlLimits, YamlLoader, printable, spell
 from lpot_lightning.errors import ConfError
+from lpot_lightning.machine.checksums import ChecksumError, check_mark
 from lpot_lightning.machine.reading import regular_bytes, without_tilde
 
 MAX_BYTES = 1 << 20
@@ -41,7 +42,8 @@ def read_document(conf: object) -> Document:
     """Read a path, a mapping or an OmegaConf object; nothing is evaluated in the first two.
 
     Raises:
-        ConfError: If there is no such file, or it is no YAML, or larger than a configuration is.
+        ConfError: If there is no such file, or it is no YAML, or larger than a configuration is, or
+            it is a ``deploy.yaml`` of ours that is not as it was written.
     """
     if isinstance(conf, DictConfig):
         return Document(_plain(_resolved(conf), (), YamlLimits("the OmegaConf object")))
@@ -56,7 +58,9 @@ def read_document(conf: object) -> Document:
 
 def _read_file(name: str | bytes) -> Document:
     source = os.fsdecode(name)
-    text = _decoded(_bytes(source), source)
+    content = _bytes(source)
+    _check_whole(content, source)
+    text = _decoded(content, source)
     try:
         value, lines = YamlLoader(text, source).load()
     except yaml.YAMLError as error:
@@ -64,6 +68,16 @@ def _read_file(name: str | bytes) -> Document:
     if value is None:
         raise ConfError(f"{source} is empty; it needs `model` with `name` and `framework`.")
     return Document(value, source, lines)
+
+
+def _check_whole(content: bytes, source: str) -> None:
+    try:
+        check_mark(content)
+    except ChecksumError as error:
+        raise ConfError(
+            f"{source}:1: it is not as lpot_lightning wrote it: {error}; remove its first line if"
+            " you edited it, else restore it from a copy."
+        ) from error
 
 
 def _bytes(source: str) -> bytes:

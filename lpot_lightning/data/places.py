@@ -39,10 +39,12 @@ def place_of(path: str, name: str) -> Path:
     """Return the path that the data set ``name`` is given, with ``~`` expanded.
 
     Raises:
-        DataError: if there is no such user.
+        DataError: if there is no such user, or it is too long to be a path.
     """
     try:
-        return without_tilde(path)
+        found = without_tilde(path)
+        found.exists()
+        return found
     except OSError as error:
         raise DataError(f"`{name}` is given `{path}`: {error.strerror}") from error
 

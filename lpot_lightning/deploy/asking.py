@@ -14,7 +14,9 @@ from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin, check_origin
 from lpot_lightning.deploy.requirements import check_installed
 from lpot_lightning.errors import ExportError, LpotError, in_short
+from lpot_lightning.machine.audible import audible
 from lpot_lightning.machine.files import expanded, open_folder
+from lpot_lightning.machine.signals import check, told_when_stopped
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def export_as(
     Raises:
         ConfError: if the ending of ``path`` is none.
         ExportError: see ``export_model``; or if a package, a call or a judge is missing.
+        SystemExit: with 130 for Ctrl-C, 143 for SIGTERM and 129 for SIGHUP.
     """
     place = expanded(path)
     check_installed(form_of(Path(place)), options)
@@ -45,12 +48,21 @@ def export_as(
     # torch's exporters take long to import, and who exports nothing is not to wait for them
     from lpot_lightning.deploy.export import export_model
 
-    try:
-        return export_model(model, place, options, origin, say)
-    except LpotError:
-        raise
-    except Exception as error:  # whatever an exporter says
-        raise ExportError(f"`{place}` cannot be written ({in_short(error)})") from error
+    with told_when_stopped(lambda: _tell(place)):
+        try:
+            return export_model(model, place, options, origin, say)
+        except LpotError:
+            raise
+        except Exception as error:  # whatever an exporter says
+            check()
+            raise ExportError(f"`{place}` cannot be written ({in_short(error)})") from error
+
+
+def _tell(place: Path) -> None:
+    with audible(_LOG):
+        _LOG.info(
+            "interrupted: `%s` is as it was, or written as a whole; go on with the same call", place
+        )
 
 
 def check_files(names: Iterable[str], options: ExportOptions, folder: Path) -> None:

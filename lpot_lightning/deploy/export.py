@@ -26,6 +26,7 @@ from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
 from lpot_lightning.deploy.writing import Written, write
 from lpot_lightning.errors import ArtifactError, ExportError
 from lpot_lightning.machine.files import sync_file, sync_folder
+from lpot_lightning.machine.signals import uninterrupted
 
 
 def export_model(
@@ -85,7 +86,8 @@ class _Export:
             self.notes += written.notes
             found = self._checked(whole, written, place, calls) if self.options.check else None
             accuracy = self._judged(whole, written, place) if self.options.judge else None
-            size = _into_place(place, self.path)
+            with uninterrupted():  # a form may be several files
+                size = _into_place(place, self.path)
         return Exported(
             path=self.path,
             form=self.form,

@@ -13,13 +13,14 @@ from torch.utils import _pytree as pytree
 from lpot_lightning.data.batches import samples_in
 from lpot_lightning.deploy.origin import Call
 
-MOST_SAMPLES, MOST_BYTES = 64, 64 << 20
+MOST_SAMPLES, MOST_BYTES, MOST_ROOTS = 64, 64 << 20, 8
 
 
 class CallRecorder:
     """Keeps the first calls of the module that is called first from outside of all others.
 
-    It keeps whole calls, of 64 samples and 64 MiB together at most, and one in any case.
+    It keeps whole calls, of 64 samples and 64 MiB together at most, and one in any case; of other
+    modules that are called from outside the first one, for eight of them.
 
     Args:
         paths: of the modules that are meant; ``None`` for all that have parameters.
@@ -35,6 +36,8 @@ class CallRecorder:
     def __init__(self, paths: Collection[str] | None = None) -> None:
         self._paths = paths
         self.root: str | None = None
+        self.firsts: dict[str, Call] = {}
+        self._depth = 0
         self._kept: list[Call] = []
         self._samples = self._bytes = 0
         self._is_full = False
@@ -71,7 +74,11 @@ class CallRecorder:
 
         def noted(*args: Any, **kwargs: Any) -> Any:
             self._note(path, *(given.pop() if given else (args, kwargs)))
-            return forward(*args, **kwargs)
+            self._depth += 1
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._depth -= 1
 
         # the first of all hooks: others may change what it is called with
         handle = module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
@@ -90,6 +97,8 @@ class CallRecorder:
             self.root = path
         if path == self.root and not self._is_full:
             self._keep(args, kwargs)
+        if not self._depth and path not in self.firsts and len(self.firsts) < MOST_ROOTS:
+            self.firsts[path] = _owned(args, kwargs)
 
     def _keep(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         leaves = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
@@ -98,7 +107,11 @@ class CallRecorder:
         if self._samples > MOST_SAMPLES or self._bytes > MOST_BYTES:
             self._is_full = True
         if not self._is_full or not self._kept:
-            self._kept.append(Call(*pytree.tree_map_only(Tensor, _own, (args, kwargs))))
+            self._kept.append(_owned(args, kwargs))
+
+
+def _owned(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    return Call(*pytree.tree_map_only(Tensor, _own, (args, kwargs)))
 
 
 def _own(tensor: Tensor) -> Tensor:

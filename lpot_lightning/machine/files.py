@@ -16,6 +16,7 @@ from lpot_lightning.machine.reading import file_kind, regular_bytes, without_til
 TEMPORARY = ".lpot-"
 """How the names of unfinished files begin."""
 _UNFINISHED = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}")  # as `tempfile` makes them
+_SHOWN = 60
 MAX_TEXT = 256 << 20
 """Bytes of a text of ours: a `result.json` of 500 trials of 1,000 ops has some 100 MB."""
 
@@ -41,12 +42,31 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """Return ``path`` with the home folder in the place of ``~``.
 
     Raises:
-        ArtifactError: if there is no such user.
+        ArtifactError: if it is no path, is too long for one, or there is no such user.
     """
     try:
-        return without_tilde(path)
+        return without_tilde(checked_path(path))
     except OSError as error:
         raise ArtifactError(f"cannot open `{os.fspath(path)}`: {error.strerror}") from error
+
+
+def checked_path(path: object) -> str:
+    """Return a path as a text, if it can be one of a file.
+
+    Raises:
+        ArtifactError: if it is none, as bytes are, or is too long.
+    """
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise ArtifactError(f"a path is a `{type(path).__name__}`; allowed: a text or a `Path`")
+    with contextlib.suppress(ValueError):  # of a null byte: who opens it says so
+        try:
+            os.lstat(text)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                reason = f"cannot open `{text[:_SHOWN]}…{text[-_SHOWN:]}`: {error.strerror}"
+                raise ArtifactError(reason) from error
+    return text
 
 
 def shown(path: Path) -> str:

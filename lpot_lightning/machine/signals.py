@@ -6,12 +6,14 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 from typing import Any
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""What a terminal or a connection sends when it is closed; Windows has none."""
 PATIENCE = 5.0
 """Seconds in which a run may end before another signal ends it harder."""
 
@@ -23,7 +25,8 @@ class Stopped(SystemExit):
 class _Handlers:
     """The handlers of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Iterable[signal.Signals]) -> None:
+        self._ends = signal.SIGTERM, *filter(None, [HANGUP]), *others
         self.thread = threading.get_ident()
         self.received: int | None = None
         self.writing = 0
@@ -33,7 +36,7 @@ class _Handlers:
     def begin(self) -> None:
         defaults: dict[signal.Signals, Any] = {
             signal.SIGINT: signal.default_int_handler,
-            signal.SIGTERM: signal.SIG_DFL,
+            **dict.fromkeys(self._ends, signal.SIG_DFL),
         }
         for number, default in defaults.items():
             self._before[number] = signal.getsignal(number)
@@ -63,19 +66,22 @@ _handlers: _Handlers | None = None
 
 
 @contextmanager
-def exit_codes() -> Iterator[bool]:
-    """Let Ctrl-C raise ``SystemExit(130)`` and SIGTERM ``SystemExit(143)``.
+def exit_codes(*others: signal.Signals) -> Iterator[bool]:
+    """Let Ctrl-C raise ``SystemExit(130)``, SIGTERM ``SystemExit(143)`` and SIGHUP 129.
 
     Handlers that are the user's own stay; in a thread other than the main one, and inside another
     ``with`` of this kind, all do. What was there before is put back on every path. It gives whether
     this is the outermost one.
+
+    Args:
+        others: signals that end the run, too.
     """
     global _handlers
     if _handlers is not None or threading.current_thread() is not threading.main_thread():
         yield _handlers is None or _handlers.thread != threading.get_ident()
         return
     _leave_children_alone()
-    handlers = _Handlers()
+    handlers = _Handlers(others)
     try:
         _handlers = handlers
         handlers.begin()
@@ -106,7 +112,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def told_when_stopped(tell: Callable[[], None]) -> Iterator[None]:
-    """Do as ``exit_codes`` does, and ``tell`` when Ctrl-C or SIGTERM ends the ``with``.
+    """Do as ``exit_codes`` does, and ``tell`` when a signal ends the ``with``.
 
     Inside another ``with`` of this kind nothing is told: that is about the run that was asked for.
     """
@@ -129,6 +135,11 @@ def check() -> None:
     """
     if _handlers is not None and _handlers.thread == threading.get_ident():
         _handlers.check()
+
+
+def received() -> int | None:
+    """Return the signal that ends the run, if one has come."""
+    return None if _handlers is None else _handlers.received
 
 
 @functools.cache

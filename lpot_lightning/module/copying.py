@@ -17,6 +17,8 @@ from lpot_lightning.module.flow import is_in
 
 Model = TypeVar("Model", bound=nn.Module)
 _SCALARS = frozenset((bool, int, float, str, type(None)))
+_COPIED_BY = ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__", "__slots__")
+_AS_EVER = ("__new__", "__reduce_ex__", "__reduce__")
 _OTHER_TYPES = (torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -84,18 +86,60 @@ def copy_of(
 
 
 def _deep_copy(model: Model, memo: dict[int, Any]) -> Model:
-    for module in reversed(list(model.modules())):
+    modules = list(model.modules())
+    compiled = {kind for kind in set(map(type, modules)) if _is_of_dynamo(kind)}
+    for module in reversed(modules):
         memo.update((id(value), None) for value in _compiled(module).values())
-        if is_compiled(module):
-            memo[id(module)] = Uncompiled(copy.deepcopy(module._orig_mod, memo))
+        if type(module) in compiled:
+            inner: Any = module._orig_mod
+            memo[id(module)] = Uncompiled(copy.deepcopy(inner, memo))
     with torch.no_grad():  # the tensors of a scripted module would become results of its own
+        _copy_plainly(model, memo)
         return copy.deepcopy(model, memo)
 
 
+def _copy_plainly(model: nn.Module, memo: dict[int, Any]) -> None:
+    """Copy modules whose classes say nothing of how they are copied, for `deepcopy` to take.
+
+    It would do the same, and look at each number of each module in twice the time.
+    """
+    states: dict[int, dict[str, Any]] = {}
+    _plain_copies(model, memo, states)
+    for place, state in states.items():
+        memo[place].__setstate__({name: _copied_value(one, memo) for name, one in state.items()})
+
+
+def _plain_copies(
+    module: nn.Module, memo: dict[int, Any], states: dict[int, dict[str, Any]]
+) -> None:
+    """Begin a copy of ``module`` and of each in it, and note what is to be copied into them."""
+    if id(module) in memo or not _is_plain(module):
+        return  # what is in it is copied as its class says
+    kept: Any = module
+    state = kept.__getstate__()  # a class may leave something out, and put it back
+    if type(state) is not dict:
+        return
+    memo[id(module)], states[id(module)] = object.__new__(type(module)), state
+    for child in module.children():
+        _plain_copies(child, memo, states)
+
+
+def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
+    return value if type(value) in _SCALARS else copy.deepcopy(value, memo)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module is its attributes, and no more, when it is copied."""
+    kind = type(module)
+    return not any(hasattr(kind, name) or name in vars(module) for name in _COPIED_BY) and all(
+        getattr(kind, name) is getattr(object, name) for name in _AS_EVER
+    )
+
+
 def _hooks(module: nn.Module) -> Iterator[dict[int, Any]]:
-    """Yield the mappings of ``module`` that hold hooks."""
+    """Yield the mappings of ``module`` that hold hooks, of which there are any."""
     for name, value in vars(module).items():
-        if name.endswith("_hooks") and isinstance(value, dict):
+        if isinstance(value, dict) and value and name.endswith("_hooks"):
             yield value
 
 
@@ -131,7 +175,11 @@ def _not_copyable(modules: Sequence[nn.Module]) -> dict[int, Any]:
 
 def is_compiled(module: nn.Module) -> TypeGuard[Uncompiled]:
     """Whether ``torch.compile`` gave ``module``; asking torch itself imports its compiler."""
-    return any(kind.__module__.startswith("torch._dynamo") for kind in type(module).__mro__)
+    return _is_of_dynamo(type(module))
+
+
+def _is_of_dynamo(kind: type) -> bool:
+    return any(one.__module__.startswith("torch._dynamo") for one in kind.__mro__)
 
 
 def compiled_around(model: nn.Module, paths: Collection[str]) -> list[str]:
@@ -188,6 +236,8 @@ def _own(module: nn.Module) -> list[Any]:
 
 
 def _is_bare(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(type(one) in _SCALARS for one in value)
     return type(value) in (OrderedDict, dict, set) and not value
 
 

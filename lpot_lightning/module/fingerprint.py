@@ -43,10 +43,15 @@ def _leaf_content(leaf: Any) -> bytes:
 def fingerprint(model: nn.Module) -> dict[str, str]:
     """Return name to dtype and shape of every tensor of the fp32 model, as ``float32[8, 3]``."""
     return {
-        name: f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        name: described_tensor(value)
         for name, value in nn.Module.state_dict(model).items()
         if isinstance(value, Tensor)
     }
+
+
+def described_tensor(value: Tensor) -> str:
+    """Return dtype and shape of a tensor, as ``float32[8, 3]``."""
+    return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
 
 
 def check_fingerprint(expected: Mapping[str, str], found: Mapping[str, str]) -> None:

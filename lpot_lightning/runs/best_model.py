@@ -13,6 +13,7 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.earlier import DEPLOY, RESULT, forget_besides
 from lpot_lightning.artifacts.tune_config import heading, verdict, with_rungs
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.machine.checksums import unmarked
 from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
 from lpot_lightning.quantization.floats import told_of
@@ -124,7 +125,7 @@ class Keeper:
     def _write_deploy(self, path: Path) -> None:
         """Write ``deploy.yaml``; another one, which LPOT may have left, is kept."""
         content = deploy_yaml(self._job.conf)
-        if path.exists() and read_file(path) != content:
+        if path.exists() and unmarked(read_file(path)) != unmarked(content):
             kept = rename_aside(path)
             self._job.listener.say(f"the `{DEPLOY}` of another run is kept as `{kept}`")
         write_file(path, content)

@@ -32,7 +32,7 @@ LOOKS = 4
 RUNS = 31
 SECONDS = 0.5
 """After which no more is measured than has to be."""
-SHORT = 0.1
+SHORT = 0.2
 """Seconds of a step that is run as often as it takes to be sure, however busy the machine is."""
 _LEAST_SECONDS = 1e-9
 Suspects = Mapping[tuple[str, ...], tuple[str, ...]]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lpot_lightning.machine.typed import Positive
+
 
 @dataclass(frozen=True)
 class OpTimes:
@@ -35,7 +37,7 @@ class NotPaying:
     ops: tuple[str, ...]
     int8: float
     fp32: float
-    spread: tuple[float, float]
+    spread: tuple[Positive, Positive]
     share: float
 
     @property

@@ -130,7 +130,10 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
     with uninterrupted():
         if end.workspace is not None:
             folder = end.workspace
-            end.ranks.on_zero(lambda: save_pruned(folder, result, end.conf, smaller.plan, end.say))
+            calls = recorder.firsts
+            end.ranks.on_zero(
+                lambda: save_pruned(folder, result, end.conf, smaller.plan, calls, end.say)
+            )
         end.done(result)
     for name in result.emptied:
         end.say(

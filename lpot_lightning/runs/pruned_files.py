@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from lpot_lightning.artifacts.earlier import PRUNED, is_kept_earlier, keep_earlier
+from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.storage import memory, read_weights, save
+from lpot_lightning.artifacts.traits import Traits
 from lpot_lightning.artifacts.tune_config import PRUNING, heading, verdict
 from lpot_lightning.conf.schema import Conf
+from lpot_lightning.data.batches import Call
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import open_folder, read_file, write_file
+from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.pruning_result import NAMES, PruningResult
@@ -31,6 +35,7 @@ def save_pruned(
     result: PruningResult,
     conf: Conf,
     plan: ChannelPlan | None,
+    calls: Mapping[str, Call],
     say: Callable[[str], object],
 ) -> None:
     """Write ``pruned_configure.yaml``, ``pruned_model_weights.pt`` and ``pruning_result.json``.
@@ -40,6 +45,7 @@ def save_pruned(
         result: with its model.
         conf: for the names.
         plan: by which channels were cut out, where they were.
+        calls: what modules were called with that are called from outside, by their paths.
         say: takes where the files of another run are kept.
 
     Raises:
@@ -50,10 +56,12 @@ def save_pruned(
     plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not _has(folder, plain) and (kept := keep_earlier(folder, PRUNED)):
         say(f"the pruned model of another run is kept as `{kept}`")
-    configure = _configure(result, conf)
+    traits, probe = Traits.of_calls(result.model, calls).described(second_model(result.model))
+    configure = _configure(result, conf) | traits
     if plan is not None:
         configure["channels"] = plan.to_dict()
-    save(folder, configure, plain, NAMES, partial(is_kept_earlier, folder, NAMES.weights))
+    is_kept = partial(is_kept_earlier, folder, NAMES.weights)
+    save(folder, configure, plain | probe, NAMES, is_kept)
     write_file(folder / RESULT, result.to_json())
 
 
@@ -63,6 +71,7 @@ def _has(folder: Path, plain: Mapping[str, Tensor]) -> bool:
         before = read_weights(read_file(folder / NAMES.weights, memory()), folder / NAMES.weights)
     except ArtifactError:
         return False  # none, or not to be read: they are kept as they are
+    before = {name: one for name, one in before.items() if not name.startswith(PREFIX)}
     return before.keys() == plain.keys() and all(
         torch.equal(before[name], value) for name, value in plain.items()
     )

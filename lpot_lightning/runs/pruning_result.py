@@ -12,7 +12,7 @@ from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
 from lpot_lightning.pruning.pruners import LayerSparsity
-from lpot_lightning.runs.result import Result, each, pair_or_none, read_as
+from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as
 from lpot_lightning.timing.ratio import Spread, as_speedup
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
@@ -120,7 +120,7 @@ def read_pruning_result(path: Path) -> PruningResult:
     """
     parts = {
         "layers": each(_layer),
-        "parameters": tuple,
+        "parameters": as_tuple,
         "macs": pair_or_none,
         "speedup_spread": pair_or_none,
     }

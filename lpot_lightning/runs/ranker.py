@@ -45,8 +45,8 @@ class Ranker:
     def costs(self) -> dict[str, float]:
         """What each op costs when it stays in fp32, in the unit of the objective."""
         known = self._history.finding("costs", "")
-        if known is not None:
-            return {str(op): float(cost) for op, cost in known["ops"].items()}
+        if known is not None and set(known["ops"]) >= set(self._ops):
+            return {op: float(cost) for op, cost in known["ops"].items()}
         job, measured = self._job, {}
         if self._objective != "modelsize":
             profile = job.ranks.together(job.prepared.profile)
@@ -97,7 +97,7 @@ class Ranker:
     def rank(self, recipe: Recipe) -> list[Sensitivity]:
         """Return for each int8 op of ``recipe`` how much it hurts alone, and what it costs."""
         known = self._history.finding("ranking", recipe.key)
-        if known is not None:
+        if known is not None and {one["op"] for one in known["ops"]} <= set(recipe.int8_ops):
             found = [Sensitivity.from_dict(one) for one in known["ops"]]
         else:
             found = self._measured(recipe)
@@ -123,7 +123,7 @@ class Ranker:
     def repair(self, recipe: Recipe, sensitivities: Sequence[Sensitivity]) -> Recipe:
         """Return ``recipe`` with what lowers the errors of its worst ops and costs no speed."""
         known = self._history.finding("repair", recipe.key)
-        if known is not None:
+        if known is not None and set(known["repaired"]) == set(recipe.as_mapping()):
             repaired = Recipe.from_dict(known["repaired"])
             repairs = tuple(Repair(**one) for one in known["repairs"])
         else:

@@ -16,7 +16,10 @@ from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
+from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
 from lpot_lightning.machine.files import read_file
+from lpot_lightning.machine.typed import check_typed
+from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
@@ -99,7 +102,8 @@ class Result:
     def to_json(self) -> bytes:
         """Return everything but the model and its origin, to be read by ``read_as``."""
         names = (one.name for one in fields(self) if one.name not in ("held", "origin"))
-        return json.dumps({name: _plain(getattr(self, name)) for name in names}, indent=1).encode()
+        plain = {name: _plain(getattr(self, name)) for name in names}
+        return json.dumps(with_checksum(plain), indent=1).encode()
 
     def _drop_and_allowed(self) -> tuple[str, str]:
         """Return a row of the table for people."""
@@ -137,8 +141,15 @@ def read_as(kind: type[R], path: Path, parts: Mapping[str, Callable[[Any], Any]]
         **parts,
     }
     try:
-        plain = json.loads(content)
-        return kind(**{name: made.get(name, _same)(value) for name, value in plain.items()})
+        plain = without_checksum(json.loads(content))
+        found = kind(**{name: made.get(name, _same)(value) for name, value in plain.items()})
+        check_typed(found, kind, kind.__name__, (Recipe, Origin))
+        return found
+    except ChecksumError as error:
+        raise ArtifactError(
+            f"`{path}` is damaged, or was edited: {error}; restore it from a copy, or run again,"
+            " which writes it anew"
+        ) from error
     except _DAMAGE as error:  # whatever the values of others lead to
         reason = in_short(error)
         raise ArtifactError(f"`{path}` is not what lpot_lightning writes: {reason}") from error
@@ -160,4 +171,15 @@ def _same(value: Any) -> Any:
 
 def each(make: Callable[[Any], Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     """Return what makes a tuple of plain values, each by ``make``."""
-    return lambda plain: tuple(map(make, plain))
+    return lambda plain: tuple(map(make, as_tuple(plain)))
+
+
+def as_tuple(plain: object) -> tuple[Any, ...]:
+    """Return a list of plain values as a tuple; a text, which has as many, is none.
+
+    Raises:
+        TypeError: if it is no list.
+    """
+    check_typed(plain, list[Any], "a list")
+    assert isinstance(plain, list)
+    return tuple(plain)

@@ -52,7 +52,11 @@ def _history_on_disk(job: Job, calibration_data: list[str]) -> History:
     if workspace.history is not None and not workspace.history.exists() and not must_match:
         _keep_without_history(job, workspace.history.parent)
     history = History.open(
-        workspace.history, fingerprints, must_match=must_match, archive=_kept_whole
+        workspace.history,
+        fingerprints,
+        must_match=must_match,
+        archive=_kept_whole,
+        ops={*(op.name for op in job.prepared.ops), *job.prepared.excluded},
     )
     history.check_baseline(job.baseline)
     for note in (history.repaired, history.archived):

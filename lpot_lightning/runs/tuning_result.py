@@ -15,7 +15,7 @@ from lpot_lightning.machine.files import shown
 from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
-from lpot_lightning.runs.result import Result, each, pair_or_none, read_as, values
+from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as, values
 from lpot_lightning.timing.ratio import Spread, as_speedup
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
@@ -190,12 +190,13 @@ def read_result(path: Path) -> TuningResult:
         "trials": each(Trial.from_dict),
         "sensitivities": each(Sensitivity.from_dict),
         "repairs": each(lambda plain: Repair(**plain)),
-        "int8_ops": tuple,
-        "fp32_ops": tuple,
+        "int8_ops": as_tuple,
+        "fp32_ops": as_tuple,
         "speedup_spread": pair_or_none,
         "not_paying": values(NotPaying.from_dict),
         "op_times": values(lambda plain: OpTimes(**plain)),
-        "asked_fp32": tuple,
+        "asked_fp32": as_tuple,
+        "rungs": values(lambda name: Rung(name).value),
     }
     return read_as(TuningResult, path, parts)
 

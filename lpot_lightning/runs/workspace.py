@@ -12,6 +12,7 @@ from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.machine.checksums import marked
 from lpot_lightning.machine.files import expanded, read_file
 from lpot_lightning.tuning.journal import MAX_BYTES
 
@@ -67,12 +68,15 @@ def _history_in(path: Path) -> Path:
 
 
 def deploy_yaml(conf: Conf) -> bytes:
-    """Return LPOT's ``deploy.yaml``: what a benchmark of the int8 model needs to know."""
+    """Return LPOT's ``deploy.yaml``: what a benchmark of the int8 model needs to know.
+
+    Its first line has a hash over the rest, which ``read_conf`` holds it against.
+    """
     asked = conf.to_dict()
     evaluation = asked.get("evaluation") or {}
     evaluation.setdefault("performance", {"warmup": 5, "iteration": -1})
     plain = {key: asked[key] for key in ("version", "model", "device")}
-    return yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode()
+    return marked(yaml.safe_dump({**plain, "evaluation": evaluation}, sort_keys=False).encode())
 
 
 def _finished(history: Path) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import lightning
 from lightning.fabric.utilities.cloud_io import _load
@@ -19,13 +20,16 @@ from torch import Tensor
 
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.earlier import CHECKPOINT
+from lpot_lightning.artifacts.record_sums import check_sums
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
-from lpot_lightning.machine.files import remove_file, rename_aside, write_file
+from lpot_lightning.machine.files import checked_path, remove_file, rename_aside, write_file
 from lpot_lightning.machine.reading import open_regular
+from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.module.compiled_names import PART, compiled_as, named_as
 from lpot_lightning.module.copying import second_model
+from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.module.stand_in import put
 from lpot_lightning.quantization.backend import BACKENDS, check_backend
 from lpot_lightning.trainer.readable import readable_part
@@ -35,7 +39,7 @@ FORMS = ("int8", "fake_quant")
 FILE = CHECKPOINT
 _MAX_PICKLED = 64 << 20
 """Of the names and shapes in a checkpoint; a million tensors have as much."""
-KEY, QAT, VALIDATIONS = "lpot_lightning", "qat", "validations"
+KEY, QAT, VALIDATIONS, SEAL = "lpot_lightning", "qat", "validations", "sha256"
 _NEEDED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")
 """What Lightning loads no checkpoint without, also where a hook has taken it out."""
 _QAT_FIELDS: dict[str, Any] = {
@@ -45,6 +49,8 @@ _QAT_FIELDS: dict[str, Any] = {
     "first_step": (int, type(None)),
     "training": dict,
 }
+_SEALED = {"configure", "weights"}
+"""What of ours is in ``best_quantized.ckpt``; besides, ``SEAL``, which earlier versions had not."""
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -57,6 +63,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     try:
         _check_file(path)
+        _check_sums(path)
         found = _load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
@@ -76,13 +83,45 @@ def _check_file(path: str) -> None:
 
     Raises:
         OSError: if it is no regular file.
-        ValueError: if it is an archive that grows when it is read.
+        ValueError: if it is an archive that grows when it is read, or one that torch unpacks to
+            the disk.
     """
     if not os.path.exists(path):  # remote, or missing
         return
     with os.fdopen(open_regular(Path(path)), "rb") as file:
         if zipfile.is_zipfile(file):
             storage.check_records(file, os.fstat(file.fileno()).st_size)
+        if _is_tar(file):
+            raise ValueError("it is a tar archive, which torch has not written since 2017")
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    """Whether torch would take a file for a tar archive, and write what is in it to the disk."""
+    file.seek(0)
+    try:
+        tarfile.TarFile.open(fileobj=file, mode="r:").close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def _check_sums(path: str) -> None:
+    """Hold a local file that no hash of ours covers against the sums of its own.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is damaged.
+    """
+    if not os.path.exists(path):
+        return
+    with os.fdopen(open_regular(Path(path)), "rb") as file:
+        if zipfile.is_zipfile(file):
+            check_sums(file)
+
+
+def sealed_qat(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``QATCallback`` puts into a checkpoint, with a hash over all of it."""
+    return {**state, SEAL: content_hash(dict(state))}
 
 
 def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,13 +137,23 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, kind in _QAT_FIELDS.items():
         if not isinstance(found, dict) or not isinstance(found.get(name), kind):
             raise ArtifactError(f"`{KEY}.{QAT}.{name}` of the checkpoint is missing or damaged")
+    state = {name: value for name, value in found.items() if name != SEAL}
+    try:
+        check_typed(state.get("came", {}), dict[str, int], "came")
+    except TypeError as error:
+        raise ArtifactError(f"`{KEY}.{QAT}` of the checkpoint is damaged: {error}") from error
     check_backend(
         found["training"].get("backend"),
         f"{KEY}.{QAT}.training.backend",
         "train again; the fp32 weights of the checkpoint are as good as ever, and its class's own"
         " `load_from_checkpoint` loads them",
     )
-    return dict(found)
+    if SEAL in found and found[SEAL] != content_hash(state):
+        raise ArtifactError(
+            f"`{KEY}.{QAT}` of the checkpoint is not what was written: the file is damaged, or was"
+            " edited; take another checkpoint"
+        )
+    return state
 
 
 def write_checkpoint(
@@ -118,9 +167,10 @@ def write_checkpoint(
 ) -> None:
     """Write ``best_quantized.ckpt``: fp32 for Lightning, int8 under our own key.
 
-    ``Cls.load_from_checkpoint`` alone gives the fp32 model. What could not be read with
-    ``weights_only=True`` is left out, wherever ``on_save_checkpoint`` has put it, and ``say`` told;
-    what is written has been read back.
+    ``Cls.load_from_checkpoint`` alone gives the fp32 model, and looks at no hash: the one that
+    covers hyperparameters and fp32 weights is held by ``load_from_checkpoint`` here. What could not
+    be read with ``weights_only=True`` is left out, wherever ``on_save_checkpoint`` has put it, and
+    ``say`` told; what is written has been read back.
 
     Args:
         module: a copy of the user's, to ask for hyperparameters and for what it adds itself.
@@ -151,11 +201,14 @@ def write_checkpoint(
     # texts that were read from a history are other objects than those of a quiet run, and a pickle
     # tells them apart: its bytes are to be the same
     plainly = json.loads(json.dumps(dict(configure)))
-    ours = {KEY: {"configure": plainly, "weights": dict(plain)}}
-    content = storage.to_bytes(readable | ours)
+    ours = {"configure": plainly, "weights": dict(plain), SEAL: _seal(readable, plainly)}
+    content = storage.to_bytes(readable | {KEY: ours})
     _set_aside(folder / FILE, say)
     try:
-        storage.read_tensors(content, FILE)
+        again = storage.read_tensors(content, FILE)
+        if _seal(again, plainly) != ours[SEAL]:  # something comes back as another type
+            del ours[SEAL]
+            content = storage.to_bytes(readable | {KEY: ours})
     except ArtifactError as error:
         remove_file(folder / FILE)  # one of an earlier trial would be another model
         say(f"{error}, so it is not written; {way}")
@@ -212,7 +265,8 @@ def load_from_checkpoint(
     """Restore an int8 model from one file.
 
     That is ``best_quantized.ckpt``, or any checkpoint that was saved while ``QATCallback`` trained.
-    ``cls.load_from_checkpoint`` gives the fp32 model of either.
+    ``cls.load_from_checkpoint`` gives the fp32 model of either. It cannot tell damage: this
+    function holds all of the file, hyperparameters and fp32 weights too, against the hash in it.
 
     Args:
         cls: the LightningModule class that was quantized.
@@ -225,7 +279,7 @@ def load_from_checkpoint(
         the model, in eval mode and on the CPU.
 
     Raises:
-        ConfError: if ``form`` is something else.
+        ConfError: if ``form`` is something else, or ``cls`` no class of modules.
         ArtifactError: if it is no checkpoint of ours, is damaged, or is of another class.
 
     Example::
@@ -234,11 +288,14 @@ def load_from_checkpoint(
     """
     if form not in FORMS:
         raise ConfError(f"`form` is `{form}`; allowed: `int8`, `fake_quant`")
-    name = os.fspath(path)
+    _check_class(cls)
+    name = checked_path(path)
     kwargs.setdefault("map_location", "cpu")
     try:
         _check_file(name)
         found = _load(name, map_location="cpu", weights_only=True)
+        if not _is_sealed(found):
+            _check_sums(name)
     except Exception as error:
         raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error
     found = found if isinstance(found, dict) else {}
@@ -267,7 +324,8 @@ def fp32_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
         QuantizationError: if it cannot be read with ``weights_only=True``, or is no checkpoint.
         ArtifactError: if it is of another class.
     """
-    name = os.fspath(path)
+    _check_class(cls)
+    name = checked_path(path)
     found = read_checkpoint(name)
     try:
         return _made(cls, name, found, {"map_location": "cpu", **kwargs})
@@ -276,11 +334,16 @@ def fp32_from_checkpoint(cls: type[Module], path: str | os.PathLike[str], **kwar
         raise ArtifactError(f"`{name}` is not of `{cls.__name__}`: {reason}") from error
 
 
+def _check_class(cls: object) -> None:
+    if not isinstance(cls, type) or not hasattr(cls, "load_from_checkpoint"):
+        raise ConfError(f"`cls` is `{cls!r}`; allowed: the class of a LightningModule")
+
+
 def _quantized(
     cls: type[Module], name: str, found: dict[str, Any], form: Form, kwargs: dict[str, Any]
 ) -> Module:
     ours = found.get(KEY)
-    if not isinstance(ours, dict) or set(ours) != {"configure", "weights"}:
+    if not isinstance(ours, dict) or set(ours) - {SEAL} != _SEALED:
         raise ArtifactError(
             f"it holds no quantized model; the file to give is `{FILE}` of a workspace, or a"
             " checkpoint that was saved while `QATCallback` trained"
@@ -290,9 +353,26 @@ def _quantized(
             f"`{form}` is in checkpoints of the training only, and this is `{FILE}`"
         )
     check_configure(ours["configure"])
+    if SEAL in ours and ours[SEAL] != _seal(found, ours["configure"]):
+        raise ArtifactError(
+            "its hyperparameters, or a tensor of the fp32 model, are not what was written: the file"
+            " is damaged, or was edited"
+        )
     plain = storage.plain_tensors(ours["weights"], f"{KEY}.weights")
     fp32 = _made(cls, name, found, kwargs)
     return restored(ours["configure"], plain, fp32)
+
+
+def _is_sealed(found: object) -> bool:
+    """Whether a hash covers all of a checkpoint."""
+    ours = found.get(KEY) if isinstance(found, dict) else None
+    return isinstance(ours, dict) and set(ours) == {*_SEALED, SEAL}
+
+
+def _seal(checkpoint: Mapping[str, Any], configure: Mapping[str, Any]) -> str:
+    """Return a hash over all of a checkpoint that is not ours, and the seal of what is."""
+    others = {name: value for name, value in checkpoint.items() if name != KEY}
+    return content_hash([others, configure["weights"].get("content")])
 
 
 def _made(cls: type[Module], name: str, found: Mapping[str, Any], kwargs: dict[str, Any]) -> Module:

@@ -66,7 +66,7 @@ class Session:
     @cached_property
     def ranks(self) -> Ranks:
         """The processes that work together, this one alone or several."""
-        return GlooRanks() if self.trainer.world_size > 1 else Ranks()
+        return ranks_of(self.trainer)
 
     @cached_property
     def precision(self) -> Precision:
@@ -187,6 +187,13 @@ class SessionWork:
         most = -1 if accuracy is None else accuracy.iteration
         seed = self._conf.tuning.random_seed
         return self.ranks.together(partial(find_loaders, self._session.trainer, most, seed))
+
+
+def ranks_of(trainer: Trainer) -> Ranks:
+    """Return the processes of a trainer, who wait for each other as long as its strategy says."""
+    if trainer.world_size == 1:
+        return Ranks()
+    return GlooRanks(getattr(trainer.strategy, "_timeout", None))
 
 
 def in_one_process(trainer: Trainer, work: Callable[[], T]) -> T:

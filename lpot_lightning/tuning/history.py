@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.errors import ArtifactError, ConfError, in_short, quoted
+from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning import journal
+from lpot_lightning.tuning.findings import FINDINGS, check_finding, ops_in
 from lpot_lightning.tuning.score import Score
 
 FORMAT = 1
-FINDINGS = ("costs", "ranking", "repair", "paying", "share", "float")
-"""What is found out about a recipe without a trial, and kept."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PastTrial:
     def from_dict(cls, plain: Mapping[str, Any]) -> PastTrial:
         """Build from what ``to_dict`` gave."""
         recipe = Recipe.from_dict(plain["recipe"])
-        return cls(recipe, Score.from_dict(plain["score"], accepted=bool(plain["accepted"])))
+        return cls(recipe, Score.from_dict(plain["score"], accepted=plain["accepted"]))
 
 
 Archive = Callable[[Path], Path]
@@ -104,6 +104,7 @@ class History:
         self.archived: str | None = None
         self.anew = False
         self._archive: Archive = journal.archive
+        self._ops: frozenset[str] | None = None
         self._lines = 0
         self._trials: dict[str, PastTrial] = {}
         self._in_full: dict[str, PastTrial] = {}
@@ -117,6 +118,7 @@ class History:
         *,
         must_match: bool = False,
         archive: Archive = journal.archive,
+        ops: Collection[str] | None = None,
     ) -> History:
         """Go on with the history at ``path`` if it has the same fingerprints, else begin one.
 
@@ -127,13 +129,15 @@ class History:
                 Otherwise ``archive`` takes it away.
             archive: takes a history away that is not to be gone on with, and returns where it is
                 kept; it is renamed to ``history.1.jsonl``, or the next free number, if left out.
+            ops: all that the model has; a line that names another one is none of this model.
 
         Raises:
-            ArtifactError: if a line that is not the last is damaged, the folder cannot be written,
-                or ``must_match`` is not met.
+            ArtifactError: if a line that is not the last is damaged, any holds what no run writes,
+                the folder cannot be written, or ``must_match`` is not met.
         """
         history = cls(path, Header(fingerprints))
         history.must_match, history._archive = must_match, archive
+        history._ops = None if ops is None else frozenset(ops)
         if path is None:
             return history
         if path.exists():
@@ -191,7 +195,7 @@ class History:
         """Return what ``keep`` was given, or ``None`` if nothing was found out yet.
 
         Args:
-            kind: one of ``FINDINGS``.
+            kind: one of ``findings.FINDINGS``.
             key: of the recipe, or the op, that it is about.
         """
         return self._findings.get((kind, key))
@@ -203,13 +207,15 @@ class History:
         it from here, and so takes the same way.
 
         Args:
-            kind: one of ``FINDINGS``.
+            kind: one of ``findings.FINDINGS``.
             key: of the recipe that it is about.
             content: plain values.
 
         Raises:
             ArtifactError: if it cannot be written.
+            TypeError: if it is not of the form that this kind has.
         """
+        check_finding(kind, content)
         line = {"kind": kind, "recipe": key, **content}
         self._write(line)
         self._findings[kind, key] = line
@@ -240,14 +246,34 @@ class History:
 
     def _take(self, path: Path, number: int, record: Mapping[str, Any]) -> None:
         try:
-            if record["kind"] == "baseline":
-                self.baseline = float(record["accuracy"])
-            elif record["kind"] in FINDINGS:
-                self._findings[record["kind"], record["recipe"]] = record
-            else:
-                self._know(PastTrial.from_dict(record))
+            self._take_up(record)
         except (KeyError, TypeError, ValueError, AttributeError, ConfError) as error:
-            raise _not_ours(path, number) from error
+            raise _not_ours(path, number, in_short(error)) from error
+
+    def _take_up(self, record: Mapping[str, Any]) -> None:
+        kind = record["kind"]
+        if kind == "baseline":
+            check_typed(record["accuracy"], float, "accuracy")
+            self.baseline = float(record["accuracy"])
+        elif kind in FINDINGS:
+            self._take_up_finding(kind, record)
+        elif kind == "trial":
+            past = PastTrial.from_dict(record)
+            self._check_ops(name for name, _ in past.recipe.ops)
+            self._know(past)
+        else:
+            raise ValueError(f"`kind` is `{kind}`")
+
+    def _take_up_finding(self, kind: str, record: Mapping[str, Any]) -> None:
+        check_typed(record["recipe"], str, "recipe")
+        content = {name: one for name, one in record.items() if name not in ("kind", "recipe")}
+        check_finding(kind, content)
+        self._check_ops(ops_in(kind, content))
+        self._findings[kind, record["recipe"]] = record
+
+    def _check_ops(self, names: Iterable[str]) -> None:
+        if self._ops is not None and (others := sorted({*names} - self._ops)):
+            raise ValueError(f"the model has no op {quoted(others, 3)}")
 
     def _know(self, past: PastTrial) -> None:
         first = self._trials.setdefault(past.recipe.key, past)
@@ -314,8 +340,9 @@ def _header(path: Path, record: Mapping[str, Any]) -> Header:
     return Header(found, version)
 
 
-def _not_ours(path: Path, number: int) -> ArtifactError:
+def _not_ours(path: Path, number: int, why: str = "") -> ArtifactError:
+    reason = f" ({why})" if why else ""
     return ArtifactError(
-        f"`{path}`, line {number + 1}: not a line that lpot_lightning writes; "
+        f"`{path}`, line {number + 1}: not a line that lpot_lightning writes{reason}; "
         "restore the file from a copy, or move it away to start anew"
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from lpot_lightning.conf.schema import AccuracyCriterionConf
 from lpot_lightning.errors import ConfError
+from lpot_lightning.machine.typed import NotNegative, check_typed
 
 _ROUNDING = 1e-12
 """Relative room for float rounding at the boundary: 0.3 - 0.1 is not 0.2 in binary."""
@@ -54,10 +55,10 @@ class Score:
     """
 
     accuracy: float | None
-    seconds: float
-    evaluations: float = 1.0
+    seconds: NotNegative
+    evaluations: NotNegative = 1.0
     failure: str | None = None
-    objective: float | None = None
+    objective: NotNegative | None = None
     state: TrialState = TrialState.JUDGED
 
     def __post_init__(self) -> None:
@@ -121,10 +122,13 @@ class Score:
 
         Raises:
             ValueError: if it is accepted and was not judged in full, or is no score at all.
+            TypeError: if a field holds something else than a number or a text.
         """
         given = dict(plain)
-        screened = bool(given.pop("screened", False))
+        screened = given.pop("screened", False)
+        check_typed((screened, accepted), tuple[bool, bool], "screened and accepted")
         score = cls(**given, state=_state(screened, given.get("failure") is not None))
+        check_typed(score, cls, "score")
         if accepted and not score.in_full:
             raise ValueError(f"a trial that is `{score.state.value}` cannot be accepted")
         return replace(score, state=TrialState.MET) if accepted else score

@@ -13,6 +13,7 @@ from lpot_lightning.tuning.wish import Line, default_of, lines_of, matching, nam
 _MODEL_WISE = "quantization.model_wise"
 OP_WISE = "quantization.op_wise"
 _DEFAULT = f"{OP_WISE}.default_qconfig"
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Space:
         ops: each with the choices that are left: int8 ones in the order of preference, ``FP32``
             last where the op may fall back.
         notes: one plain line for each wish of ``model_wise`` that a kind of op cannot meet, and
-            for each of ``op_wise`` that is about no op.
+            for each of ``op_wise`` that is about no op, or about some that can be fp32 only.
         without_rung: those of kinds of op that have no rung here, and could have one.
 
     Example::
@@ -97,7 +98,8 @@ def build_space(
 
     Raises:
         ConfError: if an entry of ``op_wise`` matches no op or asks for what its op cannot be, or
-            if no op at all can be what ``model_wise`` asks for.
+            if no op at all can be what ``model_wise`` asks for. Where an expression matches several
+            ops, those that can be fp32 only are left alone, and ``Space.notes`` says so.
 
     Example::
 
@@ -124,7 +126,10 @@ def build_space(
     if default is not None:
         notes = notes + _ask(lines_of(_DEFAULT, default), unlisted, merged)
     for where, found, wish in hits:
-        _demand(lines_of(where, wish), found, merged)
+        lines = lines_of(where, wish)
+        able = _able(found, ops)
+        _demand(lines, able, merged)
+        notes = notes + _about_the_rest(where, lines, [one for one in found if one not in able])
     corrected = tuple(_corrected(op, corrections) for op in merged.values())
     return Space(corrected, tuple(dict.fromkeys(notes)), tuple(without_rung))
 
@@ -190,6 +195,22 @@ def _ask(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) -> 
         ]
         merged.update(_met(narrowed))
     return notes
+
+
+def _able(names: tuple[str, ...], ops: Sequence[Op]) -> tuple[str, ...]:
+    """Return those of ``names`` that can be something else than fp32; all, where none can.
+
+    An expression means many ops: one among them that is never called, or is left out by
+    ``modules``, is no reason to refuse it.
+    """
+    fixed = {op.name for op in ops if not op.reduced_configs}
+    return tuple(name for name in names if name not in fixed) or names
+
+
+def _about_the_rest(where: str, lines: Iterable[Line], names: Sequence[str]) -> list[str]:
+    if not names or not any(line.forbids_fp32 for line in lines):
+        return []
+    return [f"`{where}` has no effect on {quoted(names, _SHOWN)}, which can be fp32 only"]
 
 
 def _demand(lines: Iterable[Line], names: Sequence[str], merged: dict[str, Op]) -> None:

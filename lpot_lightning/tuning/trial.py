@@ -88,7 +88,7 @@ class Trial:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Trial:
         """Build from what ``to_dict`` gave."""
-        score = Score.from_dict(plain["score"], accepted=bool(plain["accepted"]))
+        score = Score.from_dict(plain["score"], accepted=plain["accepted"])
         recipe = Recipe.from_dict(plain["recipe"])
         return cls(plain["number"], recipe, score, replayed=plain["replayed"])
 

@@ -130,7 +130,7 @@ def test_what_no_call_of_the_step_reaches_is_left_and_it_is_said(tmp_path, caplo
     save(tmp_path, model, found, calls=calls)
     assert load(tmp_path, Around(rate=0.5)).rate == 0.5
     assert told(caplog) == [
-        "not as when the model was quantized, and left as it is: `rate` = 0.1 (here 0.5)"
+        "not as when the model was saved, and left as it is: `rate` = 0.1 (here 0.5)"
     ]
 
 

@@ -18,7 +18,7 @@ from zoo import made, rows, seeded
 from lpot_lightning import load as restore
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts import tune_config as configure_file
-from lpot_lightning.errors import ArtifactError
+from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.machine.files import TEMPORARY, sha256
 from lpot_lightning.module.fingerprint import content_hash
 
@@ -199,7 +199,7 @@ def test_a_forged_scale_is_refused_wherever_it_is(saved, scene, value):
     assert len(names) == 3
     for name in names:
         bad = {**clean, name: torch.full_like(clean[name], value)}
-        rewrite(saved, lambda _: None, bad)
+        rewrite(saved, lambda c, name=name: c.update(not_finite=[name]), bad)
         refused(saved, scene[0], f"tensor `{name}` holds a scale that is not finite and positive")
 
 
@@ -232,6 +232,40 @@ def test_forged_tensors_are_refused_by_name(saved, scene):
     ):
         rewrite(saved, lambda _: None, weights)
         refused(saved, scene[0], words)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_forged_numbers_that_are_not_finite_are_refused_by_name(saved, scene, value):
+    clean = weights_in(saved)
+    for name in ("fc.lpot_int8.kernel.bias", ".probe..given.0"):
+        if name in clean:
+            forged = clean[name].clone()
+            forged.view(-1)[0] = value
+            rewrite(saved, lambda _: None, {**clean, name: forged})
+            refused(saved, scene[0], f"tensor `{name}` holds NaN or infinity")
+
+
+class Masked(nn.Module):
+    """Holds minus infinity, rightly."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        self.register_buffer("mask", torch.full((8, 8), -torch.inf).triu(1))
+
+    def forward(self, x):
+        return (self.fc(x)[:, None] + self.mask).softmax(-1)
+
+
+def test_a_mask_of_infinities_is_written_down_and_loads(tmp_path):
+    model, batches = seeded(Masked), rows(8)()
+    int8 = save(tmp_path, model, calibrated(model, *batches))
+    assert yaml.safe_load((tmp_path / storage.CONFIGURE).read_text())["not_finite"] == ["mask"]
+    assert same(batches[0](load(tmp_path, seeded(Masked))), batches[0](int8))
+
+
+def test_what_is_finite_is_not_mentioned(saved):
+    assert "not_finite" not in yaml.safe_load((saved / storage.CONFIGURE).read_text())
 
 
 @pytest.mark.parametrize("content", [[1], {"x": 1}, {1: 2}, {"x": torch.eye(2).to_sparse()}])
@@ -498,6 +532,18 @@ def test_a_record_that_is_compressed_is_refused(saved, scene):
     (saved / storage.WEIGHTS).write_bytes(packed.getvalue())
     rewrite(saved, lambda c: c["weights"].update(sha256=sha256(packed.getvalue())))
     refused(saved, scene[0], "is compressed, which `torch.save` never does")
+
+
+@pytest.mark.parametrize("model", [None, "net", nn.Linear], ids=str)
+def test_what_is_no_model_is_told(saved, model):
+    with pytest.raises(ConfError, match="`model` is `.*`; allowed: the fp32 model, an `nn.Module`"):
+        load(saved, model)
+
+
+@pytest.mark.parametrize("said", [{1: "float32[1]"}, {"a": None}])
+def test_a_forged_fingerprint_is_refused_by_name(saved, scene, said):
+    rewrite(saved, lambda c: c.update(fp32_model=said), weights_in(saved))
+    refused(saved, scene[0], "`fp32_model` is no mapping of names")
 
 
 def test_a_user_who_is_not_there_is_told(scene):

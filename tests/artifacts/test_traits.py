@@ -33,3 +33,16 @@ def test_signatures_are_those_of_the_modules_that_are_called_from_outside():
     traits = traits_of(scaled(1.0))
     tensor = {"tensor": {"dtype": "float32", "rank": 2}}
     assert traits.signatures == {"": [{"args": [tensor], "kwargs": {}}]}
+
+
+def test_a_model_that_somebody_else_called_is_known_by_the_same():
+    model = scaled(2.0)
+    assert (
+        Traits.of_calls(model, {"": ((X,), {})}).described(model)[0]
+        == (traits_of(model).described(model)[0])
+    )
+
+
+def test_without_a_call_there_is_a_reason():
+    fields, tensors = Traits.of_calls(scaled(2.0), {}).described(scaled(2.0))
+    assert (fields["probe"], tensors) == ({"": "no call of it was seen"}, {})

@@ -98,13 +98,26 @@ def test_forms_that_a_file_does_not_have(workspace, form, error, said):
 
 
 def test_a_damaged_checkpoint(tmp_path, workspace):
-    saved = checkpoints(tmp_path / "saved")
+    saved, path = checkpoints(tmp_path / "saved"), tmp_path / "damaged.ckpt"
     trained(qat(workspace), None, saved, max_epochs=1)
     content = torch.load(saved.last_model_path, weights_only=True)
-    del content["lpot_lightning"]["qat"]["training"]["ranges"]["low"]
-    torch.save(content, tmp_path / "damaged.ckpt")
+    ours = content["lpot_lightning"]["qat"]
+    ours["training"]["ranges"]["low"][0] -= 1e-3
+    torch.save(content, path)
+    with pytest.raises(ArtifactError, match=r"damaged.ckpt`: .*qat` of the .* is not what was wri"):
+        lpot_lightning.load_from_checkpoint(ConvLit, path)
+    again = checkpoints(tmp_path / "again")
+    with pytest.raises(ArtifactError, match="is not what was written"):
+        trained(qat(workspace), None, again, ckpt_path=path, max_epochs=2)
+    del ours["sha256"]  # as earlier versions wrote it
+    ours["came"] = {"net.0": "early"}
+    torch.save(content, path)
+    with pytest.raises(ArtifactError, match="is damaged: `came.net.0` is `early`"):
+        lpot_lightning.load_from_checkpoint(ConvLit, path)
+    del ours["came"], ours["training"]["ranges"]["low"]
+    torch.save(content, path)
     with pytest.raises(ArtifactError, match="damaged.ckpt`: .* `low` is None"):
-        lpot_lightning.load_from_checkpoint(ConvLit, tmp_path / "damaged.ckpt")
+        lpot_lightning.load_from_checkpoint(ConvLit, path)
 
 
 def test_a_checkpoint_of_the_engine_of_earlier_versions_gives_fp32_and_nothing_else(
@@ -114,6 +127,7 @@ def test_a_checkpoint_of_the_engine_of_earlier_versions_gives_fp32_and_nothing_e
     trained(qat(workspace), module, saved, max_epochs=1)
     content = torch.load(saved.last_model_path, weights_only=True)
     content["lpot_lightning"]["qat"]["training"]["backend"] = "pytorch_fx"
+    del content["lpot_lightning"]["qat"]["sha256"]
     torch.save(content, tmp_path / "old.ckpt")
     with pytest.raises(ArtifactError, match="which is gone: train again; the fp32 weights"):
         lpot_lightning.load_from_checkpoint(ConvLit, tmp_path / "old.ckpt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_the_model_is_made_as_its_checkpoint_says_and_the_table_is_printed(
     x = torch.ones(2, 8)
     assert torch.equal(one.model(x), result.model(x))
     assert (one.options.dynamic, one.options.check, one.options.target) == (True, True, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_with_its_code(result, workspace, capsys, monkeypatch, number):
+    loading = "lpot_lightning.commands.export.load"
+    monkeypatch.setattr(loading, lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        run(capsys, workspace)
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == (
+        "interrupted: `a.onnx` is as it was, or written as a whole; go on with the same command\n"
+    )
 
 
 def test_the_options(exports, result, workspace, capsys):

@@ -194,8 +194,9 @@ def test_an_edited_file(workspace, capsys):
     (workspace / "result.json").write_text(json.dumps({**RESULT, "baseline": "good"}))
     code, out, err = show(workspace, capsys)
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert err.startswith(
-        f"error: a file in `{workspace}` holds what lpot_lightning does not write"
+    assert err == (
+        f"error: `{workspace / 'result.json'}` is not what lpot_lightning writes: TypeError:"
+        " `TuningResult.baseline` is `good`; allowed: a number\n"
     )
 
 

@@ -68,6 +68,13 @@ def test_nothing_is_interpolated_in_a_file(write, monkeypatch):
     assert read_conf(name).model.name == "${oc.env:SECRET}"
 
 
+def test_only_an_omegaconf_object_of_the_user_is_interpolated(monkeypatch):
+    monkeypatch.setenv("SECRET", "42")
+    asked = conf_of(device="${oc.env:SECRET}")
+    assert "${oc.env:SECRET}" in refusal(asked)
+    assert "`42`" in refusal(OmegaConf.create(asked))
+
+
 def test_the_file_is_not_touched(write):
     text = "# model: old\nmodel:   {name: net, framework: pytorch}  # model: here\n"
     name = write(text)

@@ -378,3 +378,8 @@ def test_what_is_not_installed_is_told(bert_folder, monkeypatch, module, name, m
     given = {"label_file": "dev.tsv"} if name == "bert" else {}
     with pytest.raises(ConfError, match=match):
         DATASETS[name](root=str(bert_folder), **given)
+
+
+def test_a_path_that_is_too_long_is_told():
+    with pytest.raises(DataError, match="File name too long"):
+        DATASETS["MNIST"](root="x" * 5000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,20 @@ def test_what_is_asked_for_arrives(monkeypatch, tmp_path):
     (one,) = exports.asked
     assert (one.model, one.options, one.origin) == (net, options, ORIGIN)
     assert (one.path, exported.form) == (tmp_path / "a.pt2", "pt2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_with_its_code_and_what_is_there_is_said(
+    monkeypatch, tmp_path, number, caplog
+):
+    caplog.set_level("INFO")
+    export = "lpot_lightning.deploy.export.export_model"
+    monkeypatch.setattr(export, lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        export_as(nn.Linear(3, 2), tmp_path / "a.pt2", ExportOptions(), ORIGIN)
+    assert ended.value.code == 128 + number
+    said = f"interrupted: `{tmp_path / 'a.pt2'}` is as it was, or written as a whole; go on with"
+    assert caplog.text.count(said) == 1
 
 
 def test_the_home_folder_is_expanded(monkeypatch, tmp_path):

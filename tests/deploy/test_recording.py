@@ -36,6 +36,15 @@ def test_the_first_module_with_parameters_that_is_called_is_the_root():
     assert [call.args[0].tolist() for call in found.calls] == [x.tolist(), (x + 1).tolist()]
 
 
+def test_the_first_call_of_each_module_that_is_called_from_outside_is_kept():
+    model, x = Two(), torch.ones(2, 3)
+    found = recorded(model, [x, x + 1], model.step).firsts
+    assert list(found) == ["body", "head"]
+    assert torch.equal(found["body"].args[0], x)
+    net = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    assert list(recorded(net, [x]).firsts) == [""]
+
+
 def test_a_module_around_others_is_the_root():
     net = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     assert recorded(net, [torch.ones(2, 3)]).root == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lpot_lightning import Pruning, load
-from lpot_lightning.errors import ConfError, DataError, EvaluationError, PruningError
+from lpot_lightning.artifacts.storage import to_bytes
+from lpot_lightning.artifacts.tune_config import seal, seal_with_file
+from lpot_lightning.errors import (
+    ArtifactError,
+    ConfError,
+    DataError,
+    EvaluationError,
+    PruningError,
+)
+from lpot_lightning.machine.files import sha256
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.runs.pruning_result import NAMES
 
 KINDS, WIDTH = 3, 8
 
@@ -161,6 +172,84 @@ def test_channels_are_cut_out_of_the_model(
     files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
     x = torch.randn(5, WIDTH)
     assert torch.equal(load(*files, Net())(x), pruned(x))
+
+
+class Other(Net):
+    """Has equal shapes, and computes something else."""
+
+    def forward(self, x):
+        return -super().forward(x)
+
+
+@pytest.mark.parametrize("pruner", [{}, {"pattern": "channel"}], ids=["zeros", "cut"])
+def test_another_class_of_equal_shapes_is_refused(tmp_path: Path, pruner: dict[str, str]) -> None:
+    pruning = Pruning(conf(tmp_path, pruner))
+    pruning(net(), None, training(pruning), loader(), accuracy)
+    files = tmp_path / "pruned_configure.yaml", tmp_path / "pruned_model_weights.pt"
+    load(*files, Net())
+    with pytest.raises(ArtifactError, match="something else than the one that was pruned: .*`Oth"):
+        load(*files, Other())
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> list[Path]:
+    """Change both files as a forger would who also puts all hashes right."""
+    files = [folder / NAMES.configure, folder / NAMES.weights]
+    configure = yaml.safe_load(files[0].read_text())
+    plain = torch.load(files[1], weights_only=True)
+    change(configure, plain)
+    content = to_bytes(plain)
+    configure["weights"]["sha256"] = sha256(content)
+    configure["weights"]["content"] = seal(configure, plain)
+    configure["weights"]["with_file"] = seal_with_file(configure)
+    files[0].write_text(yaml.safe_dump(configure, sort_keys=False))
+    files[1].write_bytes(content)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: one.half(), "tensor `up.weight` is float16"),
+        (lambda one: one.to(torch.float8_e5m2), "tensor `up.weight` is float8_e5m2"),
+        (lambda one: one / 0, "tensor `up.weight` holds NaN or infinity"),
+    ],
+)
+def test_forged_tensors_are_not_cast(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], said: str
+) -> None:
+    pruning = Pruning(conf(tmp_path))
+    pruning(net(), None, training(pruning), loader(), accuracy)
+    files = rewritten(tmp_path, lambda _, one: one.update({"up.weight": change(one["up.weight"])}))
+    with pytest.raises(ArtifactError, match=said):
+        load(*files, Net())
+
+
+def test_files_of_an_earlier_version_have_no_call_and_load(tmp_path: Path) -> None:
+    def as_before(configure: dict[str, Any], plain: dict[str, Any]) -> None:
+        for name in ("modules", "signatures", "probe"):
+            del configure[name]
+        for name in [one for one in plain if one.startswith(".probe.")]:
+            del plain[name]
+
+    pruning = Pruning(conf(tmp_path))
+    pruned = pruning(net(), None, training(pruning), loader(), accuracy)
+    x = torch.randn(5, WIDTH)
+    assert torch.equal(load(*rewritten(tmp_path, as_before), Net())(x), pruned(x))
+
+
+class Noisy(Net):
+    def forward(self, x):
+        return super().forward(x) * (1 + torch.rand(()) / 9)
+
+
+def test_where_no_call_can_be_stored_the_reason_stands_there(tmp_path: Path) -> None:
+    pruning = Pruning(conf(tmp_path))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pruning(Noisy(), None, training(pruning), loader(), accuracy)
+    told = yaml.safe_load((tmp_path / "pruned_configure.yaml").read_text())
+    assert "it answers one call in two ways" in told["probe"][""]
+    load(tmp_path / NAMES.configure, tmp_path / NAMES.weights, Noisy())
 
 
 class Attending(nn.Module):

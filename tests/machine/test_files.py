@@ -9,6 +9,7 @@ import pytest
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import (
     TEMPORARY,
+    expanded,
     open_folder,
     remove_file,
     rename_aside,
@@ -149,6 +150,20 @@ def test_a_folder_that_cannot_be_opened_names_the_key_to_change(tmp_path):
 
 def test_sha256_is_the_known_one():
     assert sha256(b"").startswith("e3b0c44298fc1c149afbf4c8996fb924")
+
+
+@pytest.mark.parametrize("path", [b"a", 3, None, ["a"], 0.5, object()])
+def test_what_is_no_path_is_told(path):
+    with pytest.raises(ArtifactError, match=f"a path is a `{type(path).__name__}`; allowed: a tex"):
+        expanded(path)
+
+
+def test_a_path_that_is_too_long_is_not_repeated():
+    with pytest.raises(
+        ArtifactError, match="cannot open `xxx.*…xxx.*`: File name too long"
+    ) as told:
+        expanded("x" * 5000)
+    assert len(str(told.value)) < 200
 
 
 def test_a_path_is_shown_as_seen_from_here(tmp_path):

@@ -2,7 +2,9 @@
 
 import datetime
 import os
+import signal
 import socket
+import time
 import traceback
 from pathlib import Path
 
@@ -19,18 +21,22 @@ from lpot_lightning.errors import (
     LpotError,
     NotYetError,
     PruningError,
-    QuantizationError,
 )
+from lpot_lightning.machine import roll_call
 from lpot_lightning.machine.ranks import GlooRanks, RankError, Ranks, _first_of
+from lpot_lightning.machine.roll_call import ProcessLostError
+
+LIMIT = datetime.timedelta(seconds=2)
 
 
 def _child(rank, scene, folder, port):
     torch.set_num_threads(1)
+    roll_call.PATIENCE = 0.5
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     limit = datetime.timedelta(seconds=20)
     dist.init_process_group("gloo", rank=rank, world_size=2, timeout=limit)
     try:
-        scene(GlooRanks())
+        scene(GlooRanks(LIMIT))
     except BaseException:
         (folder / f"{rank}.txt").write_text(traceback.format_exc())
         raise
@@ -134,7 +140,83 @@ def test_a_kind_that_is_not_ours_is_told_with_its_process():
 def test_nobody_waits_for_a_process_that_ended(tmp_path):
     def scene(ranks):
         if ranks.rank == 0:
-            with pytest.raises(QuantizationError, match="process 0 of 2 does not reach"):
+            with pytest.raises(
+                ProcessLostError, match="process 1 of 2 has ended, or does not"
+            ) as lost:
                 ranks.together(lambda: None)
+            assert list(lost.value.missing) == [1]
 
     in_two(scene, tmp_path)
+
+
+LATE = r"process 1 of 2 did not come within 2 s, the `timeout` of the strategy"
+
+
+def late(ranks, work):
+    """Check that the first process waits for the second one as long as it may, and no longer."""
+    if ranks.rank == 1:
+        time.sleep(5)
+        os._exit(0)
+    began = time.monotonic()
+    with pytest.raises(ProcessLostError, match=LATE):
+        work()
+    assert 1.9 < time.monotonic() - began < 4.5
+
+
+def test_one_that_does_not_come_is_named(tmp_path):
+    def scene(ranks):
+        late(ranks, lambda: ranks.gather(1))
+        with pytest.raises(ProcessLostError, match=LATE):  # and it is not waited for again
+            ranks.gather(1)
+
+    in_two(scene, tmp_path)
+
+
+def test_also_in_the_middle_of_what_the_model_exchanges(tmp_path):
+    def scene(ranks):
+        work = lambda: dist.all_reduce(torch.ones(3), group=ranks.data)  # noqa: E731
+        late(ranks, lambda: ranks.together(work))
+
+    in_two(scene, tmp_path)
+
+
+def test_also_where_tensors_are_made_equal(tmp_path):
+    in_two(lambda ranks: late(ranks, lambda: ranks.make_equal([torch.ones(1 << 20)])), tmp_path)
+
+
+def test_also_while_connections_are_made(tmp_path):
+    in_two(lambda ranks: late(ranks, lambda: GlooRanks(LIMIT)), tmp_path)
+
+
+def test_rank_zero_works_alone_for_longer_than_others_are_waited_for(tmp_path):
+    def scene(ranks):
+        assert ranks.on_zero(lambda: time.sleep(4.5) or "done") == "done"
+        assert ranks.gather(ranks.rank) == [0, 1]
+
+    in_two(scene, tmp_path)
+
+
+def test_its_fault_reaches_the_other_and_both_go_on(tmp_path):
+    def scene(ranks):
+        with pytest.raises(RankError, match="process 0: ValueError: out of milk"):
+            ranks.on_zero(lambda: time.sleep(1) or raises(ValueError("out of milk"))())
+        assert ranks.on_zero(lambda: 3) == 3
+
+    in_two(scene, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_nobody_waits_for_a_rank_zero_that_works_no_more(tmp_path, number):
+    """One that is stopped has the store, too, which then does not answer."""
+
+    def scene(ranks):
+        first = ranks.gather(os.getpid())[0]
+        with pytest.raises(ProcessLostError, match=r"process [01] of 2"):
+            ranks.on_zero(lambda: os.kill(os.getpid(), number))
+        if number == signal.SIGSTOP:
+            os.kill(first, signal.SIGKILL)
+
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match=r"\[-9, 0\]"):
+        in_two(scene, tmp_path)
+    assert time.monotonic() - began < 10

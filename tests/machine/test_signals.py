@@ -8,13 +8,20 @@ import threading
 import pytest
 
 from lpot_lightning.machine import signals
-from lpot_lightning.machine.signals import check, exit_codes, told_when_stopped, uninterrupted
+from lpot_lightning.machine.signals import (
+    check,
+    exit_codes,
+    received,
+    told_when_stopped,
+    uninterrupted,
+)
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ALL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+BOTH = pytest.mark.parametrize("number", ALL)
 
 
 def handlers():
-    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return [signal.getsignal(number) for number in (*ALL, signal.SIGUSR1)]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +120,33 @@ def test_handlers_of_the_user_stay_and_are_called():
     finally:
         signal.signal(signal.SIGTERM, before)
     assert called == ["mine"]
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with exit_codes():
+            signal.raise_signal(signal.SIGHUP)
+            check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_signal_ends_it_only_where_that_is_asked_for():
+    with exit_codes():
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    seen = []
+
+    def work():
+        with exit_codes(signal.SIGUSR1):
+            try:
+                seen.append(received())
+                signal.raise_signal(signal.SIGUSR1)
+            finally:
+                seen.append(received())
+
+    assert code_of_told(work) == 128 + signal.SIGUSR1
+    assert [*seen, received()] == [None, signal.SIGUSR1, None]
 
 
 def test_what_somebody_else_puts_there_meanwhile_is_undone():

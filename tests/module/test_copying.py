@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.profilers.pytorch import RegisterRecordFunction
 from lit_scenes import small_net
+from torch import nn
 
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.module.copying import check_copyable, second_model
@@ -66,3 +67,54 @@ def test_an_attribute_that_cannot_be_copied_is_told():
     net.lock = threading.Lock()
     with pytest.raises(QuantizationError, match="cannot be copied"):
         second_model(net)
+
+
+class Two(nn.Module):
+    """Two layers of one weight, and a list that knows the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.second.weight = self.first.weight
+        self.known = [self.first]
+        self.owner = [self]
+
+
+def test_what_is_one_object_in_the_model_is_one_in_the_copy():
+    model = Two()
+    copied = second_model(model)
+    assert copied.second.weight is copied.first.weight is not model.first.weight
+    assert copied.known[0] is copied.first is not model.first
+    assert copied.owner[0] is copied
+    assert torch.equal(copied.first.weight, model.first.weight)
+
+
+class LeftOut(nn.Linear):
+    """Leaves what cannot be copied out of its state, and makes it anew."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.lock = threading.Lock()
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.lock = threading.Lock()
+
+
+class Counted(nn.Linear):
+    """Says itself how it is copied."""
+
+    def __deepcopy__(self, memo):
+        copied = Counted(self.in_features, self.out_features)
+        copied.by_itself = True
+        return copied
+
+
+def test_a_class_says_how_its_modules_are_copied():
+    model = nn.Sequential(LeftOut(), nn.Sequential(Counted(2, 2)))
+    copied = second_model(model)
+    assert copied[0].lock is not model[0].lock
+    assert copied[1][0].by_itself

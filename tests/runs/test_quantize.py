@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, Qua
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.recipe import FP32, Recipe
 from lpot_lightning.runs.workspace import Workspace
+from lpot_lightning.tuning import journal
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.strategies.strategy import SearchContext, Strategy
@@ -174,6 +176,27 @@ def test_deploy_yaml_is_a_conf_again(tmp_path: Path) -> None:
     assert conf.evaluation.performance is not None
 
 
+def test_a_deploy_yaml_that_was_changed_is_told_and_what_to_do(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    path = tmp_path / "deploy.yaml"
+    line, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(line + b"\n" + rest.replace(b"small", b"smell"))
+    with pytest.raises(ConfError, match=r"deploy.yaml:1: it is not as .*remove its first line if"):
+        read_conf(path)
+    path.write_bytes(rest.replace(b"small", b"smell"))
+    assert read_conf(path).model.name == "smell"
+
+
+def test_a_deploy_yaml_of_an_earlier_version_is_the_same_one(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    path = tmp_path / "deploy.yaml"
+    written = path.read_bytes()
+    path.write_bytes(written.split(b"\n", 1)[1])
+    run(net(), folder=tmp_path)
+    assert path.read_bytes() == written
+    assert not (tmp_path / "deploy.1.yaml").exists()
+
+
 def test_another_deploy_yaml_is_kept_and_it_is_said(tmp_path: Path) -> None:
     lpots = "model: {name: net, framework: pytorch}\n"
     (tmp_path / "deploy.yaml").write_text(lpots)
@@ -184,6 +207,21 @@ def test_another_deploy_yaml_is_kept_and_it_is_said(tmp_path: Path) -> None:
     assert kept.read_text() == lpots
     assert said.count(f"the `deploy.yaml` of another run is kept as `{kept}`") == 1
     assert not (tmp_path / "deploy.2.yaml").exists()
+
+
+def test_a_trial_of_another_model_is_told_with_its_line(tmp_path: Path) -> None:
+    run(net(), folder=tmp_path)
+    path = tmp_path / "history.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if b'"kind": "trial"' in line)
+    record = json.loads(lines[place])
+    record["recipe"]["elsewhere"] = record["recipe"]["first"]
+    content = {name: one for name, one in record.items() if name not in ("seq", "crc")}
+    lines[place] = journal._encode(place, content)
+    path.write_bytes(b"".join(lines))
+    told = rf"history.jsonl`, line {place + 1}: .*the model has no op `elsewhere`"
+    with pytest.raises(ArtifactError, match=told):
+        run(net(), folder=tmp_path)
 
 
 def test_a_second_run_repeats_no_trial(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import random
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_run import net, run
@@ -47,3 +52,77 @@ def test_what_is_no_result_is_told(tmp_path: Path, read, content: bytes) -> None
     os.mkfifo(path)
     with pytest.raises(ArtifactError, match="it is a FIFO; allowed: a regular file"):
         read(path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    run(net(fragile=True), folder=folder)
+    return folder / "result.json"
+
+
+def changed(path: Path, to: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Write a result anew, with ``change``, its checksum being what it was."""
+    plain = json.loads(path.read_bytes())
+    change(plain)
+    to.write_text(json.dumps(plain))
+    return to
+
+
+def test_any_bit_of_a_result_that_counts_is_told(written: Path, tmp_path: Path) -> None:
+    content, path = written.read_bytes(), tmp_path / "result.json"
+    whole, draw = read_result(written), random.Random(0)
+    for place in draw.sample(range(len(content)), 300):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with contextlib.suppress(ArtifactError):
+            assert read_result(path) == whole
+
+
+def test_a_damaged_result_says_what_to_do(written: Path, tmp_path: Path) -> None:
+    path = changed(written, tmp_path / "result.json", lambda plain: plain.update(accuracy=0.5))
+    told = r"result\.json` is damaged, or was edited: its SHA-256 is .*; restore it from a copy, or"
+    with pytest.raises(ArtifactError, match=told):
+        read_result(path)
+
+
+def test_a_result_of_an_earlier_version_has_no_checksum_and_is_read(
+    written: Path, tmp_path: Path
+) -> None:
+    path = changed(written, tmp_path / "result.json", lambda plain: plain.pop("sha256"))
+    assert read_result(path) == read_result(written)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"baseline": "0.9"},
+        {"accuracy": None},
+        {"status": "fine"},
+        {"int8_ops": "abc"},
+        {"fp32_ops": [1]},
+        {"rungs": {"first": "int4"}},
+        {"rungs": []},
+        {"trials": {}},
+        {"not_quantizable": {"a": 1}},
+        {"op_times": {"a": {"int8": None, "fp32": 1}}},
+        {"speedup_spread": [1, "2"]},
+        {"speedup": True},
+        {"workspace": 3},
+        {"monitor": 3},
+        {"criterion": {"goal": 0.1, "relative": 1, "higher_is_better": True}},
+        {"sensitivities": [{"op": "a", "damage": "x", "cost": 1}]},
+        {"repairs": [{"op": "a", "what": 1, "before": 1, "after": 1}]},
+        {"evaluations": []},
+        {"more": 1},
+    ],
+)
+def test_values_of_other_types_are_told_when_they_are_read(
+    written: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = changed(
+        written,
+        tmp_path / "result.json",
+        lambda plain: plain.pop("sha256") and plain.update(change),
+    )
+    with pytest.raises(ArtifactError, match="is not what lpot_lightning writes"):
+        read_result(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import warnings
 from pathlib import Path
@@ -33,6 +34,7 @@ def warm_up(scene: Killable, folder: Path) -> None:
     folder.mkdir()
     scene.prepare(folder)
     scene.run(folder, lambda line: None)
+    gc.freeze()  # a child that looks at all of it on its way out would copy all of it
 
 
 def _by_no_clock(ops: OpClock, space: Space, seconds: float) -> Paying:

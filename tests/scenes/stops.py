@@ -1,6 +1,8 @@
-"""Send Ctrl-C and SIGTERM to tuning runs in each of their phases, and go on with them.
+"""Send signals to runs of every kind in each of their phases, and go on with them.
 
-make chaos
+    make chaos
+
+Ctrl-C, SIGTERM and SIGHUP, once and thrice in a row, and SIGUSR1 in a job of SLURM.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import dataclasses
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -21,8 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import plain_scenes
 from fork_server import Forked, quiet_end, unreadable, warm_up
 from kill_scenes import SCENES, Notes, Scene, acknowledged, end_of
+from ledger import Ledger
+from stop_scenes import PlaceStop, place_stops
 
 from lpot_lightning.artifacts.tune_config import read_configure
 
@@ -38,6 +44,10 @@ class Stop:
     number: signal.Signals
     phase: str
     times: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.scene.name
 
     def prepare(self, sent: Path, note: Callable[[str], None]) -> Callable[[str], None]:
         """Let the child wait where the signal is to meet it, in a batch or in a write."""
@@ -109,7 +119,7 @@ class Stop:
 def all_stops() -> list[Stop]:
     """Return every scene, signal and phase; one with workers, and one that is sent thrice."""
     basic = SCENES[0], SCENES[2]
-    signals = signal.SIGINT, signal.SIGTERM
+    signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     stops = [Stop(*one) for one in itertools.product(basic, signals, PASSES)]
     for scene, number in itertools.product(basic, signals):
         workers = dataclasses.replace(scene, name=f"{scene.name}, 2 workers", workers=2)
@@ -120,37 +130,55 @@ def all_stops() -> list[Stop]:
 def main() -> int:
     """Interrupt, print a table, return 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stops", type=int, default=20)
+    parser.add_argument("--stops", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=5.0, help="to end in, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ledger", type=Path, help="a file to which the counts are appended")
+    parser.add_argument("--only", default="", help="a regular expression of names and phases")
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="lpot-stops-"))
+    ledger = Ledger("stops", asked.seed, asked.ledger)
     warm_up(SCENES[0], root / "warm")
-    stops = random.Random(0).sample(all_stops(), asked.stops)
-    ends, faults = {}, []
-    for scene in {one.scene for one in stops}:
+    plain_scenes.net()
+    every = [one for one in [*all_stops(), *place_stops()] if re.search(asked.only, _named(one))]
+    stops = random.Random(asked.seed).sample(every, min(asked.stops, len(every)))
+    ends, faults, longest = {}, [], 0.0
+    for scene in {one.scene for one in stops if isinstance(one, Stop)}:
         quiet_end(scene, root / scene.name)
         ends[scene] = end_of(root / scene.name)
     sys.stdout.write(
-        "| scene | signal | phase | seconds to the end | faults |\n|---|---|---|---|---|\n"
+        f"| run | phase | signal | exit code | seconds to the end | faults |\n{'|---' * 6}|\n"
     )
     for number, one in enumerate(stops):
         folder = root / str(number)
         folder.mkdir()
-        found = list(one.faults(folder, ends[one.scene]))
-        sent = one.number.name + (f" x {one.times}" if one.times > 1 else "")
-        seconds = (folder / "seconds").read_text()
-        if float(seconds) > asked.seconds:
+        rest = (ends[one.scene],) if isinstance(one, Stop) else ()
+        found = list(one.faults(folder, *rest))
+        seconds = float((folder / "seconds").read_text())
+        if seconds > asked.seconds:
             found.append(f"it took {seconds} s to end")
-        sys.stdout.write(
-            f"| {one.scene.name} | {sent} | {one.phase} | {seconds} | {len(found)} |\n"
-        )
+        code = 128 + one.number if not found else "?"
+        sys.stdout.write(f"| {_named(one)} | {code} | {seconds} | {len(found)} |\n")
+        sys.stdout.flush()
         faults += [f"{folder}: {fault}" for fault in found]
+        longest = max(longest, seconds)
+    phases = len({_named(one) for one in stops})
+    sys.stdout.write("".join(f"{fault}\n" for fault in faults))
     sys.stdout.write(
-        "".join(f"{fault}\n" for fault in faults) or f"{asked.stops} stops, no fault\n"
+        f"{len(stops)} stops in {phases} phases by signals, {len(faults) or 'no'}"
+        f" fault{'s' * (len(faults) > 1)}, longest {longest} s\n"
     )
+    ledger.count(**{"stops": len(stops), "phases by signals": phases, "faults": len(faults)})
+    ledger.largest(**{"longest seconds": longest})
+    ledger.write()
     if not faults:
         shutil.rmtree(root)
     return int(bool(faults))
+
+
+def _named(one: Stop | PlaceStop) -> str:
+    sent = one.number.name + (f" x {one.times}" if one.times > 1 else "")
+    return f"{one.name} | {one.phase} | {sent}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -472,3 +473,54 @@ def test_what_a_hook_takes_out_and_lightning_needs_is_put_back(callback, workspa
     x = points(8).tensors[0]
     int8 = lpot_lightning.load_from_checkpoint(Bare, workspace / FILE)
     assert torch.equal(int8(x), quantization.result.model(x))
+
+
+def edited(path, change):
+    """Let ``change`` edit a checkpoint, as somebody would who knows of no hash."""
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["hyper_parameters"].update(lr=0.5),
+        lambda content: content["state_dict"]["net.0.weight"].zero_(),
+        lambda content: content.update(epoch=7),
+        lambda content: content.update(more=[1]),
+    ],
+)
+def test_hyperparameters_and_fp32_weights_are_those_that_were_written(callback, workspace, change):
+    fitted(callback(), Lit(lr=0.25), max_epochs=1)
+    edited(workspace / FILE, change)
+    with pytest.raises(ArtifactError, match=f"{FILE}`: its hyperparameters, or a tensor of the fp"):
+        load_from_checkpoint(Lit, workspace / FILE)
+
+
+def test_a_file_of_an_earlier_version_has_no_hash_over_them_and_is_read(callback, workspace):
+    fitted(callback(), Lit(lr=0.25), max_epochs=1)
+    edited(workspace / FILE, lambda content: content["lpot_lightning"].pop("sha256"))
+    assert load_from_checkpoint(Lit, workspace / FILE).hparams.lr == 0.25
+
+
+def test_any_record_of_a_checkpoint_is_held_against_its_sum(tmp_path):
+    path, state = tmp_path / "some.ckpt", Lit().state_dict()
+    torch.save({"state_dict": state}, path)
+    content = bytearray(path.read_bytes())
+    place = content.index(state["net.0.weight"].numpy().tobytes()[:16])
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(QuantizationError, match=r"its record `.*` is not what was written"):
+        read_checkpoint(str(path))
+    with pytest.raises(ArtifactError, match=r"its record `.*` is not what was written"):
+        load_from_checkpoint(Lit, path)
+
+
+def test_what_comes_back_as_another_type_is_no_reason_to_refuse_the_file(callback, workspace):
+    class Odder(Lit):
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["odd"] = numpy.float64(0.1)
+
+    fitted(callback(), Odder(), max_epochs=1)
+    load_from_checkpoint(Odder, workspace / FILE)

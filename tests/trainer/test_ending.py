@@ -1,10 +1,13 @@
 """Signals and faults when what was trained is judged, cut or saved: it is not lost."""
 
+import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lit_scenes import conf, files_in, points, same, train_loader, trainer, val_loader, weights_of
 from qat_scenes import APPROACH
 from sparse_scenes import (
@@ -28,6 +31,7 @@ from lpot_lightning.errors import EvaluationError
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs import channels
 from lpot_lightning.runs import prune as pruning_run
+from lpot_lightning.trainer import ending
 from lpot_lightning.trainer.validation_judge import ValidationJudge
 
 pytestmark = [
@@ -35,7 +39,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
 ]
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 CHANNELS = {"pattern": "channel"}
 PHASES = {
     "choosing": (callback_file, "chosen_weights"),
@@ -316,3 +320,109 @@ def test_a_checkpoint_of_the_users_is_named_where_it_has_the_weights(workspace, 
         one.fit(Rolling(), train_loader(), val_loader())
     assert path_in(str(caught.value)) == saver.last_model_path
     assert "unjudged.ckpt" not in files_in(workspace)
+
+
+@pytest.fixture
+def slurm(monkeypatch, tmp_path):
+    """Be a job of SLURM, and return the file in which `scontrol` notes what it was asked."""
+    asked = tmp_path / "asked"
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    for name, value in {"JOB_ID": "77", "JOB_NAME": "train", "NTASKS": "1", **RANK}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    return asked
+
+
+RANK = {"PROCID": "0", "LOCALID": "0", "NODEID": "0", "NTASKS_PER_NODE": "1", "NNODES": "1"}
+
+
+def of_slurm(callback, module=None, **given):
+    """Fit as a job does that is started again: with the same call."""
+    plugins = SLURMEnvironment(**given)
+    data = train_loader(), val_loader(24)
+    return pruned(callback, module, seen := Seen(), plugins=plugins, data=data), seen
+
+
+@pytest.mark.parametrize("kind", [pruning_conf, conf, qat_conf])
+def test_a_job_of_slurm_is_requeued_and_goes_on(workspace, tmp_path, slurm, strike, caplog, kind):
+    caplog.set_level("INFO")
+    (callback,) = callbacks_from_conf(kind(workspace), monitor="val_acc", **BASELINE[kind])
+    strike(ValidationJudge, "evaluate", signal.SIGUSR1, times=2)
+    module = Rolling()
+    assert code_of(of_slurm, callback, module) == 128 + signal.SIGUSR1
+    kept = tmp_path / "hpc_ckpt_1.ckpt"
+    assert caplog.text.count("interrupted: ") == 1
+    assert f"the training is in `{kept}`; job 77 is requeued, and goes on there" in caplog.text
+    assert slurm.read_text() == "requeue 77\n"
+    assert not [name for name in files_in(workspace) if "unjudged" in name]
+    assert same(weights_at(kept), weights_of(module))
+    (again,) = callbacks_from_conf(kind(workspace), monitor="val_acc", **BASELINE[kind])
+    _, seen = of_slurm(again)
+    assert not seen.batches
+    assert again.result.status == "met"
+
+
+def test_the_signal_that_the_user_chose_and_no_other(workspace, slurm, strike, caplog):
+    caplog.set_level("INFO")
+    strike(*PHASES["judging"], signal.SIGUSR2, call=2)
+    assert code_of(of_slurm, pruning(workspace), requeue_signal=signal.SIGUSR2) == 140
+    assert "job 77 is requeued" in caplog.text
+
+
+def test_an_array_job_and_a_baseline_that_is_judged(
+    workspace, tmp_path, slurm, strike, monkeypatch
+):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    strike(*PHASES["judging"], signal.SIGUSR1)
+    assert code_of(of_slurm, pruning(workspace)) == 138
+    assert slurm.read_text() == "requeue 5_3\n"
+    assert not list(tmp_path.glob("hpc_ckpt*"))  # nothing was trained so far
+
+
+def test_by_sigterm_a_job_ends_and_is_not_requeued(workspace, slurm, strike, caplog):
+    caplog.set_level("INFO")
+    strike(*PHASES["judging"], call=2)
+    assert code_of(of_slurm, pruning(workspace)) == 143
+    assert not slurm.exists()
+    assert files_in(workspace) == ["unjudged.ckpt"]
+
+
+@pytest.mark.parametrize("plugins", [[], [SLURMEnvironment(auto_requeue=False)]])
+def test_elsewhere_the_signal_is_none_of_ours(workspace, monkeypatch, plugins):
+    choose, seen = callback_file.chosen_weights, []
+
+    def noted(*given):
+        seen.append(signal.getsignal(signal.SIGUSR1))
+        return choose(*given)
+
+    monkeypatch.setattr(callback_file, "chosen_weights", noted)
+    pruned(pruning(workspace), plugins=plugins)
+    assert seen == [signal.SIG_DFL]
+
+
+REFUSING = "#!/bin/sh\necho 'no such job' >&2\nexit 3\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [(REFUSING, "no such job"), ("", "[Errno 8] Exec format error")]
+)
+def test_what_keeps_it_from_being_requeued_is_told(workspace, slurm, strike, caplog, program, said):
+    caplog.set_level("INFO")
+    (slurm.parent / "bin" / "scontrol").write_text(program)
+    strike(*PHASES["judging"], signal.SIGUSR1, call=2)
+    assert code_of(of_slurm, pruning(workspace)) == 138
+    assert f"`scontrol requeue 77` failed ({said}" in caplog.text
+    assert "start the same program again" in caplog.text
+
+
+def test_other_processes_of_a_job_leave_the_first_one_its_time(monkeypatch, caplog):
+    waited = []
+    monkeypatch.setattr(ending, "sleep", waited.append)
+    monkeypatch.setattr(ending, "_is_requeued", lambda trainer: True)
+    ending._tell(lambda: "nothing", SimpleNamespace(is_global_zero=False))
+    assert waited == [ending.REQUEUED_WITHIN]
+    assert not caplog.text

@@ -266,7 +266,7 @@ def test_every_line_is_json_that_people_can_read(written):
 
 
 def test_what_was_found_out_without_a_trial_is_found_again(written):
-    ops = [["net.a", 1 / 3, 0.5]]
+    ops = [{"op": "net.a", "damage": 1 / 3, "cost": 0.5}]
     History.open(written, PRINTS).keep("ranking", RECIPES[0].key, {"ops": ops})
     again = History.open(written, PRINTS)
     assert again.finding("ranking", RECIPES[0].key)["ops"] == ops
@@ -276,11 +276,11 @@ def test_what_was_found_out_without_a_trial_is_found_again(written):
 
 def test_another_process_is_told_all_of_it(written):
     history = History.open(written, PRINTS)
-    history.keep("repair", RECIPES[0].key, {"steps": []})
+    history.keep("repair", RECIPES[0].key, {"repaired": RECIPES[1].to_dict(), "repairs": []})
     told = History.copied(history.known)
     assert told.known == history.known
     assert told.find(RECIPES[1].key) == SCORES[1]
-    assert told.finding("repair", RECIPES[0].key)["steps"] == []
+    assert told.finding("repair", RECIPES[0].key)["repairs"] == []
 
 
 def test_somebody_who_looks_sees_what_belongs_to_whatever_run_and_changes_nothing(written):
@@ -298,4 +298,48 @@ def test_somebody_who_looks_is_told_of_a_damaged_line(written):
     lines = written.read_bytes().splitlines(keepends=True)
     written.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
     with pytest.raises(ArtifactError, match="line 2: the line is damaged"):
+        look_at(written)
+
+
+def forged(path, place, change):
+    """Change a line as somebody would who also puts its CRC right."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    record = {k: v for k, v in json.loads(lines[place]).items() if k not in ("seq", "crc")}
+    change(record)
+    lines[place] = journal._encode(place, record)
+    path.write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "said"),
+    [
+        (1, lambda line: line.update(accuracy="0.8"), "`accuracy` is `0.8`; allowed: a number"),
+        (1, lambda line: line.update(kind="base"), "`kind` is `base`"),
+        (2, lambda line: line["score"].update(evaluations=""), "`score.evaluations` is ``"),
+        (2, lambda line: line["score"].update(evaluations=-1), "`score.evaluations` is `-1`"),
+        (2, lambda line: line["score"].update(seconds=None), "`score.seconds` is `None`"),
+        (2, lambda line: line["score"].update(objective="5"), "`score.objective` is `5`"),
+        (2, lambda line: line["score"].update(accuracy="good"), "TypeError"),
+        (2, lambda line: line["score"].update(accuracy=True), "`score.accuracy` is `True`"),
+        (2, lambda line: line["score"].update(screened=True), "cannot be accepted"),
+        (2, lambda line: line["score"].update(screened=1), "`screened and accepted[0]` is `1`"),
+        (2, lambda line: line.update(accepted="yes"), "`screened and accepted[1]` is `yes`"),
+        (3, lambda line: line["score"].update(failure=3), "`score.failure` is `3`"),
+        (2, lambda line: line["recipe"].update(other=FP32.to_dict()), "has no op `other`"),
+    ],
+)
+def test_a_line_of_right_crc_that_no_run_writes_is_told_when_it_is_opened(
+    written, place, change, said
+):
+    forged(written, place, change)
+    with pytest.raises(ArtifactError) as told:
+        History.open(written, PRINTS, ops={"net.a", "net.b", "net.b#add_0"})
+    assert f"line {place + 1}: not a line that lpot_lightning writes (" in str(told.value)
+    assert said in str(told.value)
+
+
+def test_a_finding_of_right_crc_that_no_run_writes_is_told_when_it_is_opened(written):
+    History.open(written, PRINTS).keep("share", "net.a as bf16", {"share": 0.25})
+    forged(written, 5, lambda line: line.update(share="a quarter"))
+    with pytest.raises(ArtifactError, match="line 6: .*`share.share` is `a quarter`"):
         look_at(written)

@@ -150,6 +150,17 @@ def test_an_op_that_cannot_be_fp32_says_so():
         build_space([linear("a", [INT8])], None, [("a", activation(dtype=("fp32",)))])
 
 
+def test_an_expression_leaves_ops_alone_that_can_be_fp32_only():
+    ops = [conv("a"), replace(embedding("places"), configs=(FP32,))]
+    space = build_space(ops, None, [(".*", activation(dtype=("uint8",)))])
+    assert configs_of(space, "a") == FOUR
+    assert configs_of(space, "places") == (FP32,)
+    (note,) = space.notes
+    assert note == "`quantization.op_wise..*` has no effect on `places`, which can be fp32 only"
+    with pytest.raises(ConfError, match="asks `places` for `uint8`"):
+        build_space(ops, None, [("places", activation(dtype=("uint8",)))])
+
+
 def test_a_dtype_without_fp32_forbids_one_op_to_fall_back():
     space = build_space([conv("a"), conv("b")], None, [("a", activation(dtype=("uint8",)))])
     assert configs_of(space, "a") == FOUR

@@ -16,7 +16,7 @@ from lpot_lightning import load, quantize
 from lpot_lightning.callbacks import tuned
 from lpot_lightning.commands.benchmark import benchmark
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 class Struck(Lit):

@@ -18,7 +18,7 @@ from lpot_lightning.lpot import given
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs import prune as pruning_run
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 TIMED = {
     "model": {"name": "small", "framework": "pytorch"},
     "evaluation": {"performance": {"warmup": 1, "iteration": 9}},

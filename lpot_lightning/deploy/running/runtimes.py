@@ -32,7 +32,7 @@ def open_file(
     """Open an exported file to run it.
 
     A file that was compiled ahead of time is machine code, and TorchScript a program: open only
-    what you trust.
+    what you trust. A ``.pt2`` is refused that would have torch run more than ops of its own.
 
     Args:
         path: ends in one of ``FORMS``.

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lpot_lightning.deploy.running import fakes
+from lpot_lightning.deploy.running.program_records import check_program
 from lpot_lightning.deploy.running.runtime import InputSizes, Intake, Port, cannot_open
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.timing.in_turns import threads as with_threads
@@ -78,6 +79,7 @@ def version() -> str:
 
 
 def _exported(path: Path) -> Read:
+    check_program(path)
     fakes.register()
     program = torch.export.load(path)
     module, spec = fakes.packed_once(program.module()), program.call_spec.in_spec

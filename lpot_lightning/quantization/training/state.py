@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError, ConfError
+from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import channels_of, kind_of
 from lpot_lightning.quantization.training.functions import FunctionSign
@@ -16,6 +17,16 @@ from lpot_lightning.quantization.training.ranges import check_ranges, grids_of
 from lpot_lightning.recipe import OpConfig
 
 T = TypeVar("T")
+_INSIDE: dict[str, Any] = {
+    "excluded": dict[str, str],
+    "parts": list[dict[str, Any]],
+    "op": dict[str, dict[str, Any]],
+    "function": dict[str, dict[str, Any]],
+    "gone": dict[str, list[str]],
+    "places": list[str],
+    "factors": dict[str, Tensor],
+    "left_out": dict[str, str],
+}
 _FIELDS: dict[str, type] = {
     "excluded": dict,
     "reduce_range": bool,
@@ -67,9 +78,13 @@ class TrainedOps:
                     f"the state of the training is damaged: `{name}` is"
                     f" `{type(state.get(name)).__name__}`, it has to be `{kind.__name__}`"
                 )
-        check_ranges(state["ranges"], len(state["places"]))
         bits = 7 if state["reduce_range"] else 8
         try:
+            for name, hint in _INSIDE.items():
+                check_typed(state[name], hint, name)
+            check_ranges(state["ranges"], len(state["places"]))
+            for op, factors in state["factors"].items():
+                _check_factors(op, factors)
             return cls(
                 configs={op: OpConfig.from_dict(one) for op, one in state["op"].items()},
                 grids=_known(state["places"], grids_of(state["ranges"], bits=bits)),
@@ -125,6 +140,11 @@ class TrainedOps:
             raise ArtifactError(
                 f"`{op}` reads {channels_of(layer)} channels, the trained one {list(factors.shape)}"
             )
+
+
+def _check_factors(op: str, factors: Tensor) -> None:
+    if not factors.is_floating_point() or not bool((factors.isfinite() & (factors > 0)).all()):
+        raise ValueError(f"`factors.{op}` has what is not finite and positive")
 
 
 def _known(places: list[str], grids: list[Grid | None]) -> dict[str, Grid]:

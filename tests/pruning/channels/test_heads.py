@@ -100,4 +100,4 @@ def test_heads_of_the_models_of_transformers_are_cut():
     asked = {"input_ids": torch.randint(0, 20, (2, 5))}, {"pixel_values": torch.randn(2, 3, 8, 8)}
     for model, inputs in zip((bert, vit), asked, strict=True):
         found = find_groups(model, {"": ((), inputs)})
-        assert [g.n for g in found if g.name.endswith("value")] == [4, 4]
+        assert [g.n for g in found if g.name.endswith(("value", "v_proj"))] == [4, 4]

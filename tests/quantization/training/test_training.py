@@ -353,6 +353,11 @@ def test_autocast():
         (lambda state: state["factors"].update(stem=torch.ones(9)), "reads 3 channels"),
         (lambda state: state.pop("parts"), "`parts`"),
         (lambda state: state.update(op=[]), "`op`"),
+        (lambda state: state["parts"].append(3), r"`parts\[1\]` is `3`"),
+        (lambda state: state["gone"].update(stem=5), "`gone.stem` is `5`"),
+        (lambda state: state["op"].update(stem="int8"), "`op.stem` is `int8`"),
+        (lambda state: state["factors"].update(stem=torch.zeros(3)), "not finite and positive"),
+        (lambda state: state["left_out"].update(stem=None), "`left_out.stem` is `None`"),
     ],
 )
 def test_a_damaged_state(damage, said):
