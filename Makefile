@@ -72,7 +72,7 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
-chaos: $(VENV)/installed  ## kill runs, let disks fail and processes hang, interrupt, and go on with them
+chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
 	$(RUN) tests/scenes/disk_chaos.py
 	$(RUN) tests/scenes/crash_states.py

@@ -60,8 +60,8 @@ def save_pruned(
     configure = _configure(result, conf) | traits
     if plan is not None:
         configure["channels"] = plan.to_dict()
-    kept_earlier = partial(is_kept_earlier, folder, NAMES.weights)
-    save(folder, configure, plain | probe, NAMES, kept_earlier)
+    is_kept = partial(is_kept_earlier, folder, NAMES.weights)
+    save(folder, configure, plain | probe, NAMES, is_kept)
     write_file(folder / RESULT, result.to_json())
 
 

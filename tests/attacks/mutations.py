@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "museum"), str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("museum", "attacks", "scenes")]
 
 import torch
 from ledger import Ledger

@@ -92,8 +92,8 @@ def add(ledger: Ledger, kills: Kills, most: int) -> None:
     kills.case(most)
     more = kills.counts - before
     killed = more["by the clock"] + more["at a call"]
-    ledger.add(kills=killed, **{f"kills: {kills.scene.name}": killed})
-    ledger.add(**{name: more[name] for name in (*FAULTS, "runs")})
+    ledger.count(kills=killed, **{f"kills: {kills.scene.name}": killed})
+    ledger.count(**{name: more[name] for name in (*FAULTS, "runs")})
 
 
 def ended(root: Path, faults: list[str], what: str) -> int:

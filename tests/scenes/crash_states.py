@@ -432,7 +432,7 @@ def look(one: CrashStates, ledger: Ledger, wanted: int) -> None:
         before = one.counts.copy()
         one.moment()
         more = one.counts - before
-        ledger.add(**{name: more[name] for name in COUNTED})
+        ledger.count(**{name: more[name] for name in COUNTED})
 
 
 SCENES = ("tuning", "quantize after another run", "pruning", "pruning of channels")

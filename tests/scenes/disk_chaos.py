@@ -54,7 +54,7 @@ def add(ledger: Ledger, disk: DiskFaults) -> None:
     before = disk.counts.copy()
     disk.case()
     more = disk.counts - before
-    ledger.add(**{name: more[name] for name in COUNTED})
+    ledger.count(**{name: more[name] for name in COUNTED})
 
 
 if __name__ == "__main__":

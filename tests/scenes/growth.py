@@ -95,7 +95,7 @@ def main() -> int:
             sizes = loads(asked.runs) if work is _load else sizes_over(work, asked.runs)
             rise = slope(sizes)
             bad += rise > BOUNDS[kind]
-            ledger.add(**{f"runs: {kind}": asked.runs})
+            ledger.count(**{f"runs: {kind}": asked.runs})
             ledger.largest(**{f"MiB a {kind}": round(rise, 3)})
             row = f"| {asked.runs} x {kind} | {sizes[0]:.0f} | {sizes[-1]:.0f} | {rise:.3f} "
             sys.stdout.write(f"{row}| {BOUNDS[kind]} |\n")

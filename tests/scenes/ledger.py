@@ -3,61 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-LARGEST = ("longest", "largest", "MiB")
-"""How the names of counts begin of which not the sum is told."""
 DEFAULT = Path(__file__).parents[2] / ".soak/ledger.jsonl"
 
 
 class Ledger:
-    """Counts of one run of a kit, which are written down however it ends."""
+    """What one run of a kit has counted.
 
-    def __init__(self, kit: str, seed: int, path: Path | None, seconds: float = 0.0) -> None:
-        self.counts: dict[str, float] = {}
+    Args:
+        kit: its name.
+        seed: of the run.
+        path: of the file that gets a line; ``None`` for none.
+    """
+
+    def __init__(self, kit: str, seed: int, path: Path | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.most: dict[str, float] = {}
         self._kit, self._seed, self._path = kit, seed, path
-        self._since = time.monotonic() - seconds
+        self._since = time.monotonic()
 
-    def add(self, **counts: float) -> None:
+    def count(self, **more: int) -> None:
         """Add to the counts."""
-        for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        self.counts.update(more)
 
-    def largest(self, **counts: float) -> None:
-        """Keep the largest of each."""
-        for name, count in counts.items():
-            self.counts[name] = max(self.counts.get(name, count), count)
+    def largest(self, **most: float) -> None:
+        """Keep the largest of each: they do not add up."""
+        self.most.update({n: max(self.most.get(n, value), value) for n, value in most.items()})
 
     def write(self) -> None:
         """Append the line with one write."""
+        line = {"kit": self._kit, "seed": self._seed}
+        line |= {"seconds": round(time.monotonic() - self._since, 1), "counts": dict(self.counts)}
         if self._path is None:
             return
-        line = {
-            "kit": self._kit,
-            "seed": self._seed,
-            "seconds": round(time.monotonic() - self._since, 1),
-            "counts": self.counts,
-        }
+        content = json.dumps({**line, **({"most": self.most} if self.most else {})})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab", buffering=0) as file:
-            file.write(json.dumps(line).encode() + b"\n")
-
-
-def add_to(
-    path: Path | None, kit: str, seed: int, seconds: float, counts: Mapping[str, float]
-) -> None:
-    """Append the counts of a run that has ended to a file, if there is one."""
-    ledger = Ledger(kit, seed, path, seconds)
-    ledger.counts |= counts
-    ledger.write()
+            file.write(content.encode() + b"\n")
 
 
 @contextmanager
@@ -94,30 +88,38 @@ def parser_of(about: str, bound: str, count: int) -> argparse.ArgumentParser:
     return parser
 
 
-def sums(path: Path) -> dict[str, tuple[int, float, dict[str, float]]]:
-    """Return the runs, the seconds and the counts of each kit."""
-    found: dict[str, tuple[int, float, dict[str, float]]] = {}
-    for line in path.read_text().splitlines():
-        one = json.loads(line)
-        runs, seconds, counts = found.get(one["kit"], (0, 0.0, {}))
-        found[one["kit"]] = runs + 1, seconds + one["seconds"], _added(counts, one["counts"])
+@dataclasses.dataclass
+class Sum:
+    """What all runs of one kit come to."""
+
+    runs: int = 0
+    seconds: float = 0.0
+    counts: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take one run in."""
+        self.runs, self.seconds = self.runs + 1, self.seconds + line["seconds"]
+        most = {n: one for n, one in line["counts"].items() if n.startswith("longest")}
+        for name, count in line["counts"].items():
+            self.counts[name] = self.counts.get(name, 0) + (0 if name in most else count)
+        for name, value in {**most, **line.get("most", {})}.items():
+            self.counts[name] = max(self.counts.get(name, value), value)
+
+
+def sums(path: Path) -> dict[str, Sum]:
+    """Return what the runs of each kit come to."""
+    found: dict[str, Sum] = {}
+    for line in map(json.loads, path.read_text().splitlines()):
+        found.setdefault(line["kit"], Sum()).add(line)
     return found
-
-
-def _added(counts: dict[str, float], more: Mapping[str, float]) -> dict[str, float]:
-    for name, count in more.items():
-        before = counts.get(name, 0.0)
-        largest = name.startswith(LARGEST) and name in counts
-        counts[name] = max(before, count) if largest else before + count
-    return counts
 
 
 def table(path: Path) -> str:
     """Return the sums as a table."""
     rows = ["| kit | runs | hours | what | count |", "|---|---|---|---|---|"]
-    for kit, (runs, seconds, counts) in sorted(sums(path).items()):
-        first = f"| {kit} | {runs} | {seconds / 3600:.2f} "
-        for name, count in sorted(counts.items()):
+    for kit, one in sorted(sums(path).items()):
+        first = f"| {kit} | {one.runs} | {one.seconds / 3600:.2f} "
+        for name, count in sorted(one.counts.items()):
             rows.append(f"{first}| {name} | {count:g} |")
             first = "| | | "
     return "\n".join(rows)

@@ -16,17 +16,17 @@ def test_runs_add_up_and_the_largest_is_kept(tmp_path):
     path = tmp_path / "soaked" / "ledger.jsonl"
     for seed in (1, 2):
         ledger = Ledger("kills", seed, path)
-        ledger.add(kills=3, lost=0)
+        ledger.count(kills=3, lost=0)
         ledger.largest(**{"longest seconds": 2.5 * seed})
         ledger.write()
-    assert sums(path)["kills"][2] == {"kills": 6, "lost": 0, "longest seconds": 5.0}
+    assert sums(path)["kills"].counts == {"kills": 6, "lost": 0, "longest seconds": 5.0}
     assert "| kills | 2 | 0.00 | kills | 6 |" in table(path)
     assert next(soak.seeds(path)) == 3
 
 
 def stopped(asked):
     with written_down("kills", asked) as ledger:
-        ledger.add(kills=1)
+        ledger.count(kills=1)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
