@@ -7,8 +7,8 @@ import random
 
 import pytest
 import torch
-from ledger import Ledger
 from mutations import CHANGES, EDITS, Damage, Target, every_bit, same
+from tally import Ledger
 
 from lpot_lightning.errors import ArtifactError
 
@@ -34,7 +34,7 @@ def test_each_kind_of_damage_damages(name):
 
 @pytest.mark.parametrize("name", EDITS)
 def test_each_edit_edits(name):
-    plain = {"a": torch.arange(4.0), "b": torch.ones(2, 2)}
+    plain = {"a": torch.arange(4.0).view(2, 2), "b": torch.ones(2, 2)}
     before = dict(plain)
     EDITS[name](plain, "a", random.Random(1))
     assert not same(before, plain) or name == "that of another"
@@ -67,3 +67,5 @@ def test_equal_is_equal_to_the_last_bit():
     assert not same(one, {"a": [torch.tensor([1.0, 2.0]), (True, "x")], "b": float("nan")})
     assert not same(torch.ones(2), torch.ones(2, dtype=torch.float64))
     assert not same([1], [1, 2])
+    assert not same(torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert same(torch.tensor(float("nan")), torch.tensor(float("nan")))
