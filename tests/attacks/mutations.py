@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import random
+import shutil
 import sys
 import tempfile
 import warnings
@@ -120,6 +121,14 @@ CHANGES: dict[str, Change] = {
     "digit": _digit,
     "line": _line,
 }
+
+
+def damaged(content: bytes, change: Change, draw: random.Random) -> bytes:
+    """Return a content that is another one: zeros, say, may have been set to zero."""
+    for _ in range(100):
+        if (found := change(content, draw)) != content:
+            return found
+    return content + b"x"
 
 
 def same(one: Any, other: Any) -> bool:
@@ -250,10 +259,18 @@ def _deploy(path: Path) -> Target:
     return Target(path, read, 0.5)
 
 
-def targets(root: Path) -> dict[str, Target]:
-    """Make workspaces, and return their files by what they are called in tables."""
+def targets(root: Path, kept: Path | None = None) -> dict[str, Target]:
+    """Make workspaces, and return their files by what they are called in tables.
+
+    Args:
+        root: an empty folder.
+        kept: a folder of workspaces that are copied instead.
+    """
     for kind in ("ptq", "qat", "pruned", "cut", "rungs"):
-        KINDS[kind](root / kind)
+        if kept is None:
+            KINDS[kind](root / kind)
+        else:
+            shutil.copytree(kept / kind, root / kind)
     ptq = root / "ptq"
     found = {
         "best_quantized.ckpt": _checkpoint(ptq / "best_quantized.ckpt", 0.2),
@@ -399,14 +416,15 @@ class Damage:
         root: an empty folder.
         ledger: counts.
         seed: of what is drawn.
+        kept: a folder of workspaces to damage copies of; new ones are made if left out.
     """
 
-    def __init__(self, root: Path, ledger: Ledger, seed: int) -> None:
+    def __init__(self, root: Path, ledger: Ledger, seed: int, kept: Path | None = None) -> None:
         torch.set_num_threads(1)
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
         self._root, self._ledger, self._draw = root, ledger, random.Random(seed)
-        self.targets = targets(root)
+        self.targets = targets(root, kept)
         self.faults: list[str] = []
 
     def run(self, count: int) -> None:
@@ -417,7 +435,9 @@ class Damage:
         for name, one in self.targets.items():
             for _ in range(max(len(CHANGES), int(count * one.share / shares))):
                 change = self._draw.choice(list(CHANGES))
-                self.note(name, change, *one.after(CHANGES[change](one.content, self._draw)))
+                self.note(
+                    name, change, *one.after(damaged(one.content, CHANGES[change], self._draw))
+                )
 
     def reseal(self, count: int) -> None:
         """Make ``count`` edits whose hashes are made again."""
