@@ -355,7 +355,7 @@ EDITS: dict[str, Edit] = {
     ),
     "on no device": lambda plain, name, draw: plain.__setitem__(name, plain[name].to("meta")),
     "expanded": lambda plain, name, draw: plain.__setitem__(
-        name, torch.ones(1).expand(plain[name].shape)
+        name, torch.ones(()).expand(plain[name].shape)
     ),
 }
 
