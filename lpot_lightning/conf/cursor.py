@@ -6,13 +6,14 @@ import functools
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from lpot_lightning.conf.blocks import ANY
 from lpot_lightning.conf.document import Document
 from lpot_lightning.conf.loader import Keys, printable, spell
 from lpot_lightning.conf.plain import keys_of
 from lpot_lightning.errors import ConfError, NotYetError, nearest, quoted
+from lpot_lightning.machine.typed import hints_of
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -254,7 +255,7 @@ def read_all(those: Mapping[K, Field], read: Callable[[K, Field], T]) -> dict[K,
 @functools.cache
 def _by_type(kind: Any) -> dict[str, ReadField]:
     """Return how those fields of a dataclass are read whose type says it."""
-    hints = get_type_hints(kind)
+    hints = hints_of(kind)
     return {
         item.name: functools.partial(way, default=None, **item.metadata.get("allowed", {}))
         for item in fields(kind)

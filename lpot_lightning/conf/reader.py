@@ -21,8 +21,11 @@ from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
 from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.machine.typed import look_up_hints
 
 T = TypeVar("T")
+
+look_up_hints(Conf)
 
 FRAMEWORKS = ("pytorch_fx", "pytorch")
 OTHER_FRAMEWORKS = (

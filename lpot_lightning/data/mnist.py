@@ -67,4 +67,6 @@ def _idx_array(path: Path, dimensions: int) -> Any:
     shape = numbers[1:]
     if len(content) != head + math.prod(shape):
         raise DataError(f"`{path}` is cut off: {len(content) - head} bytes for the shape {shape}")
+    if not math.prod(shape):  # the other sizes may be larger than any array's
+        raise DataError(f"`{path}` holds nothing: its shape is {shape}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

@@ -11,7 +11,9 @@ from lpot_lightning.errors import DataError, in_short
 from lpot_lightning.machine.reading import regular_bytes, too_large, without_tilde
 
 MAX_BYTES = 1 << 30
-"""Of a file, unzipped: the largest of EMNIST's has 547 MB."""
+"""Of a file."""
+MAX_UNZIPPED = 640 << 20
+"""Of what is in one that is zipped: the largest of EMNIST's has 547 MB."""
 _CHUNK = 16 << 20
 
 
@@ -53,11 +55,13 @@ def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
     """Return the bytes of a regular file, unzipped if its name ends with ``.gz``.
 
     Raises:
-        DataError: if it cannot be read, is no file, or holds more than ``most``.
+        DataError: if it cannot be read, is no file, holds more than ``most``, or more than
+            ``MAX_UNZIPPED`` when it is unzipped.
     """
     try:
         content = regular_bytes(path, most)
-        return _unzipped(content, most) if path.suffix == ".gz" else content
+        is_zipped = path.suffix == ".gz"
+        return _unzipped(content, min(most, MAX_UNZIPPED)) if is_zipped else content
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or in_short(error)
         raise DataError(f"`{path}` cannot be read ({reason})") from error
@@ -65,11 +69,10 @@ def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
 
 def _unzipped(content: bytes, most: int) -> bytes:
     """Return what is packed, read in parts: some MB can stand for more than there is memory."""
-    parts, size = [], 0
+    found = io.BytesIO()
     with gzip.open(io.BytesIO(content)) as file:
         while part := file.read(_CHUNK):
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise too_large(size, most)
-    return b"".join(parts)
+            if found.tell() + len(part) > most:
+                raise too_large(found.tell() + len(part), most)
+            found.write(part)
+    return found.getvalue()

@@ -10,6 +10,10 @@ from typing import Any
 
 FIELD = "sha256"
 _MARK = re.compile(rb"# written by lpot_lightning, sha256 ([^;\n]*);[^\n]*\n")
+_TRACE = re.compile(
+    rb"written by lpot_lightning|sha256 [0-9a-f]{8}|[0-9a-f]{8}; |remove this line if you edit"
+)
+_LONGEST = 200
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -65,12 +69,14 @@ def check_mark(content: bytes) -> None:
     Ends of lines do not count: other systems, and git, change them.
 
     Raises:
-        ChecksumError: if it is not what was written.
+        ChecksumError: if it is not what was written, that line included.
     """
     plain = content.removeprefix(_BOM).replace(b"\r\n", b"\n")
     line = _MARK.match(plain)
     if line is not None:
         _check(plain[line.end() :], line[1].decode(errors="replace"))
+    elif _TRACE.search(plain[:_LONGEST]):
+        raise ChecksumError("the line that says its SHA-256 is damaged")
 
 
 def _canonical(plain: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from math import isfinite
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -58,7 +58,7 @@ def check_typed(value: object, kind: Any, where: str, known: Collection[type] = 
     elif is_dataclass(kind) and isinstance(kind, type):
         _check(isinstance(value, kind), value, where, kind.__name__)
         if kind not in known:
-            for name, hint in _hints(kind).items():
+            for name, hint in hints_of(kind).items():
                 check_typed(getattr(value, name), hint, f"{where}.{name}", known)
     elif origin is not None and args:
         _check_container(value, origin, args, where, known)
@@ -95,7 +95,7 @@ def _check_container(
 
 
 def _check_keys(value: object, kind: Any, where: str, known: Collection[type]) -> None:
-    hints = _hints(kind)
+    hints = hints_of(kind)
     _check(isinstance(value, dict) and set(value) == set(hints), value, where, _listed(hints))
     assert isinstance(value, dict)
     for name, hint in hints.items():
@@ -117,12 +117,34 @@ def _is_number(value: object, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-@lru_cache
-def _hints(kind: Any) -> Mapping[str, Any]:
+@cache
+def hints_of(kind: Any) -> Mapping[str, Any]:
+    """Return the hints of the fields of a dataclass, or of the keys of a ``TypedDict``."""
     hints = get_type_hints(kind, include_extras=True)
     if not is_dataclass(kind):
         return hints
     return {one.name: hints[one.name] for one in fields(kind)}
+
+
+def look_up_hints(*kinds: Any) -> None:
+    """Look up all hints in ``kinds``, as a module does that reads files of others by them.
+
+    Python evaluates hints as code. Once that is done when we are imported, whoever watches for
+    ``exec`` sees none while a file is read.
+
+    Example::
+
+        look_up_hints(Score, dict[str, CostsFound])
+    """
+    left, seen = list(kinds), set()
+    while left:
+        kind = left.pop()
+        if repr(kind) in seen:
+            continue
+        seen.add(repr(kind))
+        left += get_args(kind)
+        if is_typeddict(kind) or (is_dataclass(kind) and isinstance(kind, type)):
+            left += hints_of(kind).values()
 
 
 def _check(fits: bool, value: object, where: str, allowed: str) -> None:

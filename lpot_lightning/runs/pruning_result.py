@@ -11,6 +11,7 @@ from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
+from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as
 from lpot_lightning.timing.ratio import Spread, as_speedup
@@ -94,6 +95,9 @@ class PruningResult(Result):
         rows = [head, *(_cells(layer) for layer in self.layers[:most])]
         rest = len(self.layers) - most
         return aligned(rows, right=(3, 4)) + (f"\n… and {rest} more" if rest > 0 else "")
+
+
+look_up_hints(PruningResult)
 
 
 def _cells(layer: LayerSparsity) -> tuple[str, ...]:

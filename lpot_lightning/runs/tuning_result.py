@@ -12,6 +12,7 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
+from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
@@ -178,6 +179,9 @@ class TuningResult(Result):
             )
             for trial in self.pareto
         ]
+
+
+look_up_hints(TuningResult)
 
 
 def read_result(path: Path) -> TuningResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from lpot_lightning.machine.typed import NotNegative, Positive, check_typed
+from lpot_lightning.machine.typed import NotNegative, Positive, check_typed, look_up_hints
 from lpot_lightning.recipe import Recipe
 
 
@@ -92,6 +92,7 @@ _FORMS: dict[str, Any] = {
     "float": FloatFound,
 }
 FINDINGS = tuple(_FORMS)
+look_up_hints(*_FORMS.values())
 
 
 def check_finding(kind: str, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lpot_lightning.conf.schema import AccuracyCriterionConf
 from lpot_lightning.errors import ConfError
-from lpot_lightning.machine.typed import NotNegative, check_typed
+from lpot_lightning.machine.typed import NotNegative, check_typed, look_up_hints
 
 _ROUNDING = 1e-12
 """Relative room for float rounding at the boundary: 0.3 - 0.1 is not 0.2 in binary."""
@@ -161,6 +161,9 @@ class Score:
             evaluations=evaluations,
             state=TrialState.SCREENED,
         )
+
+
+look_up_hints(Score)
 
 
 def _state(screened: bool, failed: bool) -> TrialState:

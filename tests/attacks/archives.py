@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bombs
 from attack import Attack
 from pickles import CONTAINERS, called, pair_up, text, whole, zipped
 from sealing import seal_again
@@ -32,8 +33,9 @@ def patched(content: bytes, at: int, form: str, value: int, *, mark: bytes = _CE
     return bytes(changed)
 
 
-def _bomb(method: int) -> bytes:
-    return made(("archive/data.pkl", EMPTY), ("archive/data/0", bytes(32 << 20)), packed=method)
+def _packed_by_lzma() -> bytes:
+    held = ("archive/data.pkl", EMPTY), ("archive/data/0", bytes(32 << 20))
+    return made(*held, packed=zipfile.ZIP_LZMA)
 
 
 def _overlapping() -> bytes:
@@ -87,6 +89,15 @@ ARCHIVES: dict[str, bytes] = {
     "zeros": bytes(1 << 16),
     "nothing": b"",
 }  # fmt: skip
+GIB = (1 << 30) // bombs.PART
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a bomb of lzma": _packed_by_lzma,
+    "a `data.pkl` of 1 GiB in 1 MiB": lambda: bombs.zipped(GIB, "archive/data.pkl"),
+    "a storage of 1 GiB": lambda: bombs.zipped(GIB, "archive/data/0", "archive/data.pkl"),
+    "8 records of 3 GiB": lambda: bombs.zipped(
+        3 * GIB, "archive/data.pkl", *(f"archive/data/{number}" for number in range(7))
+    ),
+}
 PLACES = ("weights", "pruned weights", "int8 checkpoint", "QAT checkpoint", "weights of a fit")
 
 
@@ -96,10 +107,10 @@ def archives() -> Iterator[Attack]:
         for place in PLACES:
             door, file, _ = CONTAINERS[place]
             yield Attack(f"archive: {name} as {place}", door, _put(file, content))
-    for name, method in {"deflate": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA}.items():
+    for name, make in BOMBS.items():
         for place in PLACES:
             door, file, _ = CONTAINERS[place]
-            yield Attack(f"archive: bomb by {name} as {place}", door, _put_bomb(file, method))
+            yield Attack(f"archive: {name} as {place}", door, _put_bomb(file, make))
 
 
 def _put(file: str, content: bytes):
@@ -110,5 +121,5 @@ def _put(file: str, content: bytes):
     return put
 
 
-def _put_bomb(file: str, method: int):
-    return lambda folder: _put(file, _bomb(method))(folder)
+def _put_bomb(file: str, make: Callable[[], bytes]):
+    return lambda folder: _put(file, make())(folder)

@@ -9,16 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bombs
 from attack import Attack, Content, written
 from good_data import idx
 
 _MANY = 1 << 30
-
-
-def _gzip_bomb() -> bytes:
-    """Return 2 MB that stand for 2 GB."""
-    packer, part = zlib.compressobj(9, wbits=31), bytes(1 << 24)
-    return b"".join(packer.compress(part) for _ in range(128)) + packer.flush()
 
 
 IDX: dict[str, Content] = {
@@ -35,7 +30,7 @@ IDX: dict[str, Content] = {
     "a pickle": b"cos\nsystem\n(S'touch MARKER'\ntR.",
 }
 GZ: dict[str, Content] = {
-    "a bomb": _gzip_bomb,
+    "a bomb": lambda: bombs.gzipped((2 << 30) // bombs.PART),
     "cut off": gzip.compress(idx(2, 28, 28))[:-9],
     "a wrong sum": gzip.compress(idx(2, 28, 28))[:-8] + bytes(8),
     "no gzip": b"x" * 1000,

@@ -43,7 +43,7 @@ GROUPS = (
     *(calling, lying, archives, yamls, sealed_yamls, jsons, histories, locks, things, named),
     *(data_sets, exported, programs),
 )
-WALL_SECONDS, MOST_MEMORY = 90, 1200 << 20
+WALL_SECONDS, MOST_MEMORY = 90, 1 << 30
 CODECS = [
     "cp437",
     "utf-16-le",

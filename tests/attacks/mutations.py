@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import random
+import shutil
 import sys
 import tempfile
 import warnings
@@ -122,15 +123,28 @@ CHANGES: dict[str, Change] = {
 }
 
 
+def damaged(content: bytes, change: Change, draw: random.Random) -> bytes:
+    """Return a content that is another one: zeros, say, may have been set to zero."""
+    for _ in range(100):
+        if (found := change(content, draw)) != content:
+            return found
+    return content + b"x"
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two things that were read are equal, tensors to the last bit."""
     if isinstance(one, Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
+        alike = (one.dtype, one.shape, one.device) == (other.dtype, other.shape, other.device)
+        return alike and (one.is_meta or torch.equal(_bits(one), _bits(other)))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _bits(one: Tensor) -> Tensor:
+    return one.contiguous().view(-1).view(torch.uint8)
 
 
 @dataclass
@@ -245,10 +259,18 @@ def _deploy(path: Path) -> Target:
     return Target(path, read, 0.5)
 
 
-def targets(root: Path) -> dict[str, Target]:
-    """Make workspaces, and return their files by what they are called in tables."""
+def targets(root: Path, kept: Path | None = None) -> dict[str, Target]:
+    """Make workspaces, and return their files by what they are called in tables.
+
+    Args:
+        root: an empty folder.
+        kept: a folder of workspaces that are copied instead.
+    """
     for kind in ("ptq", "qat", "pruned", "cut", "rungs"):
-        KINDS[kind](root / kind)
+        if kept is None:
+            KINDS[kind](root / kind)
+        else:
+            shutil.copytree(kept / kind, root / kind)
     ptq = root / "ptq"
     found = {
         "best_quantized.ckpt": _checkpoint(ptq / "best_quantized.ckpt", 0.2),
@@ -333,7 +355,7 @@ EDITS: dict[str, Edit] = {
     ),
     "on no device": lambda plain, name, draw: plain.__setitem__(name, plain[name].to("meta")),
     "expanded": lambda plain, name, draw: plain.__setitem__(
-        name, torch.ones(1).expand(plain[name].shape)
+        name, torch.ones(()).expand(plain[name].shape)
     ),
 }
 
@@ -394,14 +416,15 @@ class Damage:
         root: an empty folder.
         ledger: counts.
         seed: of what is drawn.
+        kept: a folder of workspaces to damage copies of; new ones are made if left out.
     """
 
-    def __init__(self, root: Path, ledger: Ledger, seed: int) -> None:
+    def __init__(self, root: Path, ledger: Ledger, seed: int, kept: Path | None = None) -> None:
         torch.set_num_threads(1)
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
         self._root, self._ledger, self._draw = root, ledger, random.Random(seed)
-        self.targets = targets(root)
+        self.targets = targets(root, kept)
         self.faults: list[str] = []
 
     def run(self, count: int) -> None:
@@ -412,7 +435,9 @@ class Damage:
         for name, one in self.targets.items():
             for _ in range(max(len(CHANGES), int(count * one.share / shares))):
                 change = self._draw.choice(list(CHANGES))
-                self.note(name, change, *one.after(CHANGES[change](one.content, self._draw)))
+                self.note(
+                    name, change, *one.after(damaged(one.content, CHANGES[change], self._draw))
+                )
 
     def reseal(self, count: int) -> None:
         """Make ``count`` edits whose hashes are made again."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import bombs
 import pytest
 from attack import Attack, written
 from hostile import GROUPS, all_attacks, chosen
@@ -90,6 +94,18 @@ def test_what_is_chosen_is_of_all_kinds_and_the_same_for_a_seed():
     assert sorted(one[0] for one in found) == ["a", "a", "b", "b", "c", "c"]
     assert found == chosen(names, 6, seed=1) != chosen(names, 6, seed=2)
     assert sorted(chosen(names, 100, seed=1)) == sorted(names)
+
+
+def test_bombs_are_what_they_say():
+    """Else that they are refused would show nothing."""
+    assert gzip.decompress(bombs.gzipped(2)) == bytes(32 << 20)
+    with zipfile.ZipFile(io.BytesIO(bombs.zipped(2, "a", "b/c"))) as archive:
+        assert archive.testzip() is None
+        assert {one.filename: one.file_size for one in archive.infolist()} == {
+            "a": 32 << 20,
+            "b/c": 32 << 20,
+        }
+    assert len(bombs.deflated(64)) < 2 << 20
 
 
 def test_an_attack_is_a_file_in_a_place(tmp_path):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import torch
 from ledger import Ledger
-from mutations import CHANGES, EDITS, Damage, Target, every_bit, same
+from mutations import CHANGES, EDITS, Damage, Target, damaged, every_bit, same
 
 from lpot_lightning.errors import ArtifactError
 
+KEPT = Path(__file__).parents[1] / "museum/format_2"
 
-def test_no_damage_is_taken_for_another_result(tmp_path, monkeypatch):
-    monkeypatch.setattr("lpot_lightning.runs.paying.applies", lambda job: False)
+
+def test_no_damage_is_taken_for_another_result(tmp_path):
     ledger = Ledger("mutations", 0, tmp_path / "ledger.jsonl")
-    damage = Damage(tmp_path, ledger, seed=0)
+    damage = Damage(tmp_path, ledger, seed=0, kept=KEPT)
     damage.run(1500)
     damage.reseal(25)
     assert not damage.faults
@@ -29,12 +31,14 @@ def test_no_damage_is_taken_for_another_result(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_kind_of_damage_damages(name):
     content, draw = bytes(range(256)) + b"12:34\n" * 8, random.Random(0)
+    assert damaged(content, CHANGES[name], draw) != content
     assert any(CHANGES[name](content, draw) != content for _ in range(4))
+    assert damaged(b"", lambda content, draw: content, draw) == b"x"
 
 
 @pytest.mark.parametrize("name", EDITS)
 def test_each_edit_edits(name):
-    plain = {"a": torch.arange(4.0), "b": torch.ones(2, 2)}
+    plain = {"a": torch.arange(4.0).view(2, 2), "b": torch.ones(2, 2)}
     before = dict(plain)
     EDITS[name](plain, "a", random.Random(1))
     assert not same(before, plain) or name == "that of another"
@@ -67,3 +71,5 @@ def test_equal_is_equal_to_the_last_bit():
     assert not same(one, {"a": [torch.tensor([1.0, 2.0]), (True, "x")], "b": float("nan")})
     assert not same(torch.ones(2), torch.ones(2, dtype=torch.float64))
     assert not same([1], [1, 2])
+    assert not same(torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert same(torch.tensor(float("nan")), torch.tensor(float("nan")))

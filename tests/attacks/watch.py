@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import sys
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,8 +73,6 @@ class Watch:
             self.events.append(plain)
 
     def _told(self, event: str, held: tuple[Any, ...]) -> str | None:
-        if event in ("exec", "compile") and _is_annotation():
-            return None
         if event in _ALWAYS:
             return f"{event} {held!r}"
         if event == "import":
@@ -95,11 +92,6 @@ class Watch:
         if self._allowed is None or not isinstance(path, str | bytes | os.PathLike):
             return isinstance(path, int)  # a file that is open already
         return f"{os.path.abspath(os.fsdecode(path))}/".startswith(f"{self._allowed}/")
-
-
-def _is_annotation() -> bool:
-    """Whether `typing` looks up what a class of the code says of its fields."""
-    return sys._getframe(3).f_code.co_filename == typing.__file__
 
 
 def bound() -> None:

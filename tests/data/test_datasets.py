@@ -19,6 +19,7 @@ from PIL import Image
 
 from lpot_lightning.conf.buildable import NOT_BUILT
 from lpot_lightning.conf.dataloader import DATASETS as ALLOWED
+from lpot_lightning.data import places
 from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.data.images import read_image
 from lpot_lightning.data.places import content_of
@@ -166,6 +167,15 @@ def test_a_bomb_of_gzip_is_refused(tmp_path: Path) -> None:
         content_of(path, 2999)
 
 
+def test_what_is_unzipped_is_bounded_more_narrowly_than_a_file(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(places, "MAX_UNZIPPED", 2000)
+    for name, content in {"a.gz": gzip.compress(bytes(3000)), "a": bytes(3000)}.items():
+        (tmp_path / name).write_bytes(content)
+    assert len(content_of(tmp_path / "a")) == 3000
+    with pytest.raises(DataError, match=r"a\.gz` cannot be read \(it has 2.93 KiB; allowed: 1.95"):
+        content_of(tmp_path / "a.gz")
+
+
 def test_a_flipped_gzip_is_told(tmp_path: Path) -> None:
     whole = gzip.compress(bytes(range(256)) * 100)
     for at in range(len(whole)):
@@ -282,6 +292,7 @@ def test_mnist_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
         content[:-1]: "is cut off: 2351 bytes for the shape .3, 28, 28.",
         b"x" + content[1:]: "is no idx file of 3 dimensions",
         b"": "is no idx file",
+        struct.pack(">4I", 0x0803, 0, 2**32 - 1, 2**32 - 1): "holds nothing: its shape is .0, 4",
     }.items():
         images.write_bytes(damaged)
         with pytest.raises(DataError, match=match):

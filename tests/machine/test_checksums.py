@@ -53,3 +53,19 @@ def test_a_yaml_that_was_changed_is_told_in_any_byte_that_counts():
         damaged = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
         with pytest.raises(ChecksumError):
             check_mark(damaged)
+
+
+@pytest.mark.parametrize("content", [marked(YAML), b"\xef\xbb\xbf" + marked(YAML)])
+def test_a_line_that_was_damaged_itself_is_no_missing_one(content):
+    end = content.index(b"\n") + 1
+    for place in range(content.index(b"#"), end):
+        for changed in (content[place : place + 1] + b"x", b"", b"x"):
+            damaged = content[:place] + changed + content[place + 1 : -3] + b"s}\n"
+            with pytest.raises(ChecksumError):
+                check_mark(damaged)
+
+
+def test_a_comment_of_somebody_else_is_none_of_ours():
+    check_mark(b"# for lpot_lightning, sha256 of the data is elsewhere\n" + YAML)
+    check_mark(b"# " + b"0123456789abcdef" * 4 + b"\n" + YAML)
+    check_mark(YAML * 20 + b"# written by lpot_lightning\n")

@@ -1,5 +1,7 @@
 """What is read is of the type that it is said to be, or it is named."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
-from lpot_lightning.machine.typed import NotNegative, Positive, check_typed
+from lpot_lightning.machine.typed import NotNegative, Positive, check_typed, look_up_hints
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,37 @@ def test_what_does_not_fit_is_named(value, kind, said):
 
 def test_what_is_known_is_not_looked_into():
     check_typed(Outer("a", (Inner(1.5),)), Outer, "it", (Inner,))
+
+
+def test_hints_are_looked_up_before_anything_is_read(monkeypatch):
+    @dataclass
+    class Innermost:
+        count: "int"
+
+    class Held(TypedDict):
+        many: list[Innermost]
+
+    look_up_hints(dict[str, Held | None])
+    monkeypatch.delattr("lpot_lightning.machine.typed.get_type_hints")
+    check_typed({"a": {"many": [Innermost(1)]}}, dict[str, Held], "it")
+    with pytest.raises(
+        TypeError, match=r"`it\.a\.many\[0\]\.count` is `x`; allowed: a whole number"
+    ):
+        check_typed({"a": {"many": [Innermost("x")]}}, dict[str, Held], "it")
+
+
+def test_all_that_is_read_by_hints_was_looked_up_by_import():
+    script = (
+        "from lpot_lightning.conf.reader import Conf\n"
+        "from lpot_lightning.machine.typed import hints_of, look_up_hints\n"
+        "from lpot_lightning.runs.tuning_result import TuningResult\n"
+        "from lpot_lightning.runs.pruning_result import PruningResult\n"
+        "from lpot_lightning.tuning.findings import _FORMS\n"
+        "before = hints_of.cache_info().misses\n"
+        "look_up_hints(Conf, TuningResult, PruningResult, *_FORMS.values())\n"
+        "print(before > 30, hints_of.cache_info().misses - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "0"]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tarfile
 from pathlib import Path
 
 import numpy
@@ -424,6 +425,19 @@ def test_a_checkpoint_that_is_no_file_is_not_waited_for(tmp_path):
         load_from_checkpoint(Lit, tmp_path / FILE)
     with pytest.raises(QuantizationError, match="it is a FIFO; allowed: a regular file"):
         read_checkpoint(str(tmp_path / FILE))
+
+
+def test_a_tar_archive_is_not_unpacked(tmp_path):
+    """Torch takes one for what it wrote until 2017, and unpacks all of it to the disk first."""
+    (tmp_path / "pickle").write_bytes(b"N.")
+    with tarfile.open(tmp_path / FILE, "w") as archive:
+        archive.add(tmp_path / "pickle", "pickle")
+    for refused, read in {
+        ArtifactError: lambda: load_from_checkpoint(Lit, tmp_path / FILE),
+        QuantizationError: lambda: read_checkpoint(str(tmp_path / FILE)),
+    }.items():
+        with pytest.raises(refused, match="it is a tar archive, which torch has not written since"):
+            read()
 
 
 def test_a_tune_config_inside_of_itself_is_refused(callback, workspace):
