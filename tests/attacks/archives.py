@@ -99,6 +99,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
 }
 PLACES = ("weights", "pruned weights", "int8 checkpoint", "QAT checkpoint", "weights of a fit")
+PROGRAMS = {"program": "model.pt2", "TorchScript": "model.ts", "compiled": "model.aoti.pt2"}
 
 
 def archives() -> Iterator[Attack]:
@@ -111,6 +112,8 @@ def archives() -> Iterator[Attack]:
         for place in PLACES:
             door, file, _ = CONTAINERS[place]
             yield Attack(f"archive: {name} as {place}", door, _put_bomb(file, make))
+        for door, file in PROGRAMS.items():
+            yield Attack(f"archive: {name} as `{file}`", door, _put_bomb(file, make))
 
 
 def _put(file: str, content: bytes):

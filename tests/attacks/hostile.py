@@ -31,6 +31,7 @@ from archives import archives
 from attack import MARKER, Attack, by_name
 from data_files import data_sets, exported, programs
 from doors import DOORS, Door, good_files
+from fsspec import get_filesystem_class
 from pickles import calling, lying
 from places import named, things
 from tally import Ledger
@@ -113,6 +114,7 @@ class Range:
         for name in CODECS:
             codecs.lookup(name)
         PIL.Image.init()
+        get_filesystem_class("memory")  # what a URL names is imported when it is first met
         good_files(self._good)
         self._watch = Watch()
         self._usual = {name: self._learned(DOORS[name]) for name in doors}
