@@ -4,6 +4,7 @@ RUN := $(VENV)/bin/python
 PEERS := .venv-bench
 NEWEST := .venv-newest
 WORKERS ?= 2
+MINUTES ?= 60
 # Where torch is asked for more than its public face. In `tests/quantization` are the engine's own.
 ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py freed.py \
 	int8_elsewhere.py int8_in_use.py model_zoo.py peoples_nets.py torchscript.py) \
@@ -24,9 +25,9 @@ demo: $(VENV)/installed  ## train, quantize, restore in a new process
 test: $(VENV)/installed check  ## style, types, tests
 	$(RUN) -m pytest $(SPREAD)
 
-soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; then `make chaos`
+soak: $(VENV)/installed check  ## all tests, the long ones too, none left out; then the kits in turns
 	$(RUN) -m pytest $(SPREAD) -m '' --all-of-it
-	$(MAKE) chaos
+	$(RUN) tests/scenes/soak.py --minutes $(MINUTES)
 
 $(NEWEST)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NEWEST)
@@ -71,8 +72,10 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
-chaos: $(VENV)/installed  ## kill runs, interrupt them, let processes hang, and go on
+chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
+	$(RUN) tests/scenes/disk_chaos.py
+	$(RUN) tests/scenes/crash_states.py
 	$(RUN) tests/scenes/stops.py
 	$(RUN) tests/scenes/ranks_chaos.py
 

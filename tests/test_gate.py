@@ -39,9 +39,10 @@ WRITES = {
     "tuning/journal.py": "appends to a regular file that was read before",
     "artifacts/earlier.py": "copies into a new folder",
     "commands/main.py": "`os.devnull`, in the place of a closed pipe",
-    "deploy/export.py": "the temporary file that a runtime has written, to sync it",
 }
 """Files that open others for writing, change them in place, or copy."""
+SELFTEST = "selftest/"
+"""Kills its own processes and damages its own files, in a folder that it makes and removes."""
 _WRITERS = {"write_text", "write_bytes", "touch", "copy", "copy2", "copyfile", "copytree", "move"}
 
 
@@ -99,7 +100,7 @@ def test_no_text_is_run() -> None:
 
 
 def test_no_program_is_started() -> None:
-    assert places(calls(RUNS_PROGRAMS)) == set()
+    assert places(calls(RUNS_PROGRAMS)) == {"selftest/forked.py: os.fork"}  # itself, to be killed
     started = places(imports(STARTS)) - {f"{file}: subprocess" for file in STARTED}
     assert started == set()
     assert all(f"{file}: subprocess" in places(imports(STARTS)) for file in STARTED)
@@ -204,7 +205,7 @@ def opens_to_write(node: ast.expr) -> bool:
 
 
 def test_files_are_written_in_few_places() -> None:
-    found = places(writes)
+    found = {one for one in places(writes) if not one.startswith(SELFTEST)}
     assert {one for one in found if one.partition(":")[0] not in WRITES} == set()
     assert files_of(found) == set(WRITES)
 

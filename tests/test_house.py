@@ -26,6 +26,7 @@ FLOORS = (
     ("runs",),
     ("trainer", "lpot"),
     ("callbacks", "common"),
+    ("selftest",),
     ("commands",),
     ("__init__", "console"),
 )
@@ -87,6 +88,7 @@ INSIDE = {
     ),
     "deploy": (
         "options origin exported comparing requirements names",
+        "unfinished",
         "calls recording stored",
         "whole_graph plain_program held_rows",
         "running.runtime running.fakes running.program_records running.onnx_runtime"
@@ -98,6 +100,13 @@ INSIDE = {
         "checking exchanged",
         "export",
         "asking",
+    ),
+    "selftest": (
+        "file_calls scene mutations",
+        "forked little_run",
+        "kills",
+        "disk_faults",
+        "trying",
     ),
     "conf": (
         "loader document blocks plain",

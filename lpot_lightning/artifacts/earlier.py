@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.files import TEMPORARY, remove_file, sync_folder
+from lpot_lightning.machine.files import TEMPORARY, make_folder, remove_file, sync_file, sync_folder
 
 EARLIER = "earlier"
 """The folder in a workspace that has a numbered one for each run that was there before."""
@@ -61,6 +61,12 @@ def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
         ) from error
 
 
+def is_kept_earlier(folder: Path, name: str, content: bytes) -> bool:
+    """Whether the file ``name`` of the run before, as it is kept, has this content."""
+    last = _last(folder / EARLIER)
+    return last is not None and (last / name).is_file() and (last / name).read_bytes() == content
+
+
 def forget_besides(folder: Path) -> None:
     """Remove what an earlier run, which is kept, has left beside its model.
 
@@ -72,7 +78,7 @@ def forget_besides(folder: Path) -> None:
 
 
 def _kept(files: Iterable[Path], earlier: Path) -> Path:
-    earlier.mkdir(exist_ok=True)
+    make_folder(earlier)
     _sweep(earlier)
     made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=earlier))
     os.chmod(made, earlier.stat().st_mode)
@@ -92,12 +98,18 @@ def _link(file: Path, copy: Path) -> None:
     Only a history is written on in place, by a run that goes on.
     """
     if file.name == HISTORY:
-        shutil.copy2(file, copy)
+        _copy(file, copy)
         return
     try:
         os.link(file, copy)
     except OSError:  # not every file system has links
-        shutil.copy2(file, copy)
+        _copy(file, copy)
+
+
+def _copy(file: Path, copy: Path) -> None:
+    """Copy a file, to last: the first one may be removed next."""
+    shutil.copy2(file, copy)
+    sync_file(copy)
 
 
 def _is_kept(file: Path, last: Path | None) -> bool:

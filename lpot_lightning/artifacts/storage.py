@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -69,11 +69,19 @@ def save(
     configure: Mapping[str, Any],
     plain: Mapping[str, Tensor],
     names: Names = Names(),
+    is_kept: Callable[[bytes], bool] = lambda _: False,
 ) -> dict[str, Any]:
     """Write the weights and then the configuration, which names their hash.
 
     Killed between the two, the older weights are still there under another name, and ``load``
     finds them: the pair on disk is always a model.
+
+    Args:
+        folder: the workspace.
+        configure: without what it says of the weights.
+        plain: the weights.
+        names: of the two files.
+        is_kept: whether weights that no configuration names any more are kept elsewhere, too.
 
     Returns:
         the configuration as written.
@@ -87,7 +95,7 @@ def save(
         complete[NOT_FINITE] = odd
     complete["weights"] |= {"sha256": sha256(content), "content": seal(complete, plain)}
     complete["weights"]["with_file"] = seal_with_file(complete)
-    _keep_previous(folder, names)
+    _keep_previous(folder, names, is_kept)
     write_file(folder / names.weights, content)
     save_configure(folder / names.configure, complete)
     remove_file(_previous(folder / names.weights))
@@ -104,7 +112,7 @@ def _previous(weights: Path) -> Path:
     return weights.with_stem(weights.stem + PREVIOUS)
 
 
-def _keep_previous(folder: Path, names: Names) -> None:
+def _keep_previous(folder: Path, names: Names, is_kept: Callable[[bytes], bool]) -> None:
     """Hold on to the weights that the configuration on disk names, until it names others.
 
     Killed between the two files before, the previous ones are the ones to keep: they are left
@@ -115,7 +123,7 @@ def _keep_previous(folder: Path, names: Names) -> None:
     weights, named = folder / names.weights, _named(folder / names.configure)
     previous = _previous(weights)
     left = _content_of(previous) if previous.exists() else b""
-    if left and sha256(left) != named and not (named and _is_int8(left)):
+    if left and sha256(left) != named and not (named and (_is_int8(left) or is_kept(left))):
         _set_aside(previous, names)
     if named is None:
         if not _is_empty(previous):

@@ -20,6 +20,11 @@ _SHOW = (
 _EXPORT = (
     "Write the int8 model of a workspace to a file that other runtimes run, and check the file."
 )
+_SELFTEST = (
+    "Kill tiny tuning runs, let their disk fail and damage their files, in a folder of yours, and"
+    " print what was lost: nothing, where the file system keeps what it is given. Nothing is left"
+    " there."
+)
 _CODES = (
     "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
     " arguments, 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP."
@@ -72,7 +77,13 @@ def _export(asked: argparse.Namespace) -> str:
     return export_for(asked)
 
 
-_COMMANDS = {"check": _check, "show": _show, "export": _export}
+def _selftest(asked: argparse.Namespace) -> str:
+    from lpot_lightning.commands.selftest import selftest
+
+    return selftest(asked)
+
+
+_COMMANDS = {"check": _check, "show": _show, "export": _export, "selftest": _selftest}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,7 +104,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     _add_export(commands.add_parser("export", help=_EXPORT, description=_EXPORT, epilog=_CODES))
+    _add_selftest(
+        commands.add_parser("selftest", help=_SELFTEST, description=_SELFTEST, epilog=_CODES)
+    )
     return parser
+
+
+def _add_selftest(selftest: argparse.ArgumentParser) -> None:
+    add = selftest.add_argument
+    add(
+        "--kills",
+        type=int,
+        default=20,
+        metavar="N",
+        help="how many kills, and how many faults of the disk, to try; by default 20",
+    )
+    add("--seed", type=int, default=0, metavar="S", help="of the random moments")
+    add(
+        "--folder",
+        default=".",
+        metavar="FOLDER",
+        help="on the file system to try, by default the current one",
+    )
 
 
 def _add_export(export: argparse.ArgumentParser) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -23,10 +21,11 @@ from lpot_lightning.deploy.options import ExportOptions, form_of
 from lpot_lightning.deploy.origin import UNKNOWN, Call, Origin, check_origin
 from lpot_lightning.deploy.running.runtime import Runtime
 from lpot_lightning.deploy.running.runtimes import open_file
+from lpot_lightning.deploy.unfinished import BEFORE, unfinished
 from lpot_lightning.deploy.whole_graph import WholeGraph, method_of, whole_graph
 from lpot_lightning.deploy.writing import Written, write
 from lpot_lightning.errors import ArtifactError, ExportError
-from lpot_lightning.machine.files import TEMPORARY, sync_folder
+from lpot_lightning.machine.files import sync_file, sync_folder
 from lpot_lightning.machine.signals import uninterrupted
 
 
@@ -79,7 +78,7 @@ class _Export:
         self.notes: list[str] = []
 
     def go(self) -> Exported:
-        with _unfinished(self.path) as place:
+        with unfinished(self.path) as place:
             self.say(f"exporting to `{self.path}`")
             whole = self._captured()
             calls = self._calls(whole)
@@ -239,45 +238,22 @@ def _fits(whole: WholeGraph, tensors: Sequence[Tensor]) -> bool:
     )
 
 
-@contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Yield where a file is written until it is good: in a folder beside ``path``, of its name.
-
-    Raises:
-        ExportError: if nothing can be written there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
-        folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent)
-    except OSError as error:
-        raise ExportError(f"cannot write `{path}`: {error.strerror or error}") from error
-    try:
-        yield Path(folder) / path.name
-    except (ArtifactError, ExportError) as error:  # they name a file that nobody gets to see
-        told = str(error).replace(folder, str(path.parent))
-        raise ExportError(told) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _into_place(written: Path, path: Path) -> int:
     """Move a finished file, and what lies beside it, to its place; return the bytes of all.
 
     Two files cannot be exchanged at once: those from before are moved into the unfinished folder,
-    where a kill leaves them. So no file is ever beside one that belongs to another.
+    where a kill leaves them until the next export. So no file is ever beside one of another model.
     """
     files = [one for one in written.parent.iterdir() if one.is_file()]
     files.sort(key=lambda one: one == written)
     size = sum(one.stat().st_size for one in files)
-    before = written.parent / "before"
+    before = written.parent / BEFORE
     try:
         if len(files) > 1:
             before.mkdir()
             _move([path.with_name(one.name) for one in reversed(files)], before)
         for one in files:
-            _sync(one)
+            sync_file(one)  # a runtime's own writer has not
         _move(files, path.parent)
     except OSError as error:
         with suppress(OSError):  # the first one is told
@@ -291,9 +267,3 @@ def _move(files: Sequence[Path], folder: Path) -> None:
     for one in files:
         if one.exists():
             os.replace(one, folder / one.name)
-
-
-def _sync(file: Path) -> None:
-    """Let a runtime's own writer have written it for good."""
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())

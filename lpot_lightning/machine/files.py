@@ -148,15 +148,25 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last."""
-    if os.name == "nt":  # Windows cannot open a folder to sync it.
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Make last what somebody else has written to ``path``.
+
+    Raises:
+        OSError: if the disk does not keep it.
+    """
+    # Windows syncs what is open for writing; a file of another mode than ours is only read.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` last."""
+    if os.name == "nt":  # Windows cannot open a folder to sync it.
+        return
+    sync_file(folder)
 
 
 def sha256(content: bytes) -> str:
@@ -184,7 +194,7 @@ def open_folder(
     """
     try:
         _check_place(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if sweep:
             _sweep(folder)
         with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
@@ -194,6 +204,19 @@ def open_folder(
         raise ArtifactError(
             f"cannot write to the {kind} `{folder}`: {reason}; give another one {place}"
         ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it, where they are not there, to last as their files do.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        with contextlib.suppress(PermissionError):  # a folder in which one may only make others
+            sync_folder(one.parent)
 
 
 def _check_place(folder: Path) -> None:

@@ -22,6 +22,7 @@ from lpot_lightning.machine.reading import open_regular
 
 FILE = "lock"
 _HOLDER = {"pid", "host", "since", "program"}
+_BEGINS = b'{"pid": '
 _MAX_BYTES = 4096
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -144,13 +145,18 @@ def _open(path: Path) -> int:
 
 def _check_own(handle: int, path: Path) -> None:
     """Refuse to write into what somebody else has written."""
-    content = _content(handle)
-    # A machine that lost its power may have left zeros.
-    if content.strip(b"\0") and not set(_read(content)) >= _HOLDER:
+    content = _content(handle).rstrip(b"\0")  # a machine that lost its power may have left zeros
+    if not (_is_torn(content) or set(_read(content)) >= _HOLDER):
         raise ArtifactError(
             f"`{path}` is not what lpot_lightning writes, and the run would lock the workspace by"
             " it; move it, or give another folder in `tuning.workspace.path`"
         )
+
+
+def _is_torn(content: bytes) -> bool:
+    """Whether it is nothing, or the beginning of what we write: a run may be killed at it."""
+    begins = content.startswith(_BEGINS) or _BEGINS.startswith(content)
+    return begins and not _read(content) and b"\n" not in content and len(content) <= _MAX_BYTES
 
 
 def _content(handle: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.earlier import PRUNED, keep_earlier
+from lpot_lightning.artifacts.earlier import PRUNED, is_kept_earlier, keep_earlier
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.traits import Traits
@@ -59,7 +60,8 @@ def save_pruned(
     configure = _configure(result, conf) | traits
     if plan is not None:
         configure["channels"] = plan.to_dict()
-    save(folder, configure, plain | probe, NAMES)
+    is_kept = partial(is_kept_earlier, folder, NAMES.weights)
+    save(folder, configure, plain | probe, NAMES, is_kept)
     write_file(folder / RESULT, result.to_json())
 
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from lpot_lightning.trainer.checkpoint import read_checkpoint
 from lpot_lightning.trainer.package import either
 
 NOT_BEGUN = "the training has not begun, and nothing was written; go on with the same call of `fit`"
+REQUEUED_WITHIN = 60.0
+"""Seconds that the others leave the first process to save and requeue, which ends them all."""
 
 
 @contextmanager
@@ -62,7 +65,10 @@ def ending_well(left: Callable[[], str], trainer: Trainer | None = None) -> Iter
 
 def _tell(left: Callable[[], str], trainer: Trainer | None) -> None:
     parts = [left()]
-    if trainer is not None and _is_requeued(trainer) and trainer.is_global_zero:
+    if trainer is not None and _is_requeued(trainer):
+        if not trainer.is_global_zero:
+            sleep(REQUEUED_WITHIN)  # `srun` may end the job when the first of its processes has
+            return
         parts.append(_for_the_next_job(trainer))
     rank_zero_info(f"\ninterrupted: {'; '.join(parts)}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.files import replace_file, set_aside
+from lpot_lightning.machine.files import make_folder, replace_file, set_aside
 from lpot_lightning.machine.reading import open_regular, regular_bytes
 
 MAX_BYTES = 1 << 30
@@ -25,7 +25,7 @@ def create(path: Path, content: Mapping[str, Any]) -> None:
         ArtifactError: if the folder cannot be written.
     """
     with _told(path, "begun"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, _encode(0, content))
 
 

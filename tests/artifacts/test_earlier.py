@@ -133,6 +133,19 @@ def test_what_a_kill_between_two_files_has_left_still_loads(workspace: Path, mon
     assert torch.equal(again(images), answer)
 
 
+def test_the_copy_of_a_history_is_on_disk_before_the_history_goes(tmp_path, monkeypatch) -> None:
+    run(net(), folder=tmp_path)
+    done: list[str] = []
+    sync = lambda path: done.append(path.name)  # noqa: E731
+    monkeypatch.setattr("lpot_lightning.artifacts.earlier.sync_file", sync)
+    monkeypatch.setattr(
+        "lpot_lightning.runs.run_history.remove_file",
+        lambda path: (done.append("removed"), path.unlink()),
+    )
+    run(net(), folder=tmp_path, random_seed=3)
+    assert done == ["history.jsonl", "removed"]
+
+
 def test_it_is_told_with_what_differs(tmp_path: Path) -> None:
     said: list[str] = []
     run(net(), folder=tmp_path)

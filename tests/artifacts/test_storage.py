@@ -583,6 +583,19 @@ def test_a_previous_file_of_somebody_else_is_kept(scene, saved):
     assert (saved / "best_model_weights.previous.1.pt").read_bytes() == b"years of work"
 
 
+def test_a_previous_file_that_is_kept_elsewhere_goes(tmp_path):
+    """A run was killed when the new configuration was there, and the old weights, too."""
+    one, other = ({"a": torch.full((2,), value)} for value in (1.0, 2.0))
+    for kept in ("is not", "is"):
+        (tmp_path / kept).mkdir()
+        storage.save(tmp_path / kept, {}, other)
+        (tmp_path / kept / "best_model_weights.previous.pt").write_bytes(storage.to_bytes(one))
+        storage.save(tmp_path / kept, {}, other, is_kept=lambda _, found=kept == "is": found)
+    names = [sorted(path.name for path in (tmp_path / kept).iterdir()) for kept in ("is not", "is")]
+    assert set(names[0]) - set(names[1]) == {"best_model_weights.previous.1.pt"}
+    assert names[1] == ["best_configure.yaml", "best_model_weights.pt"]
+
+
 @pytest.mark.parametrize("name", ["best_configure.yaml", "best_model_weights.pt"])
 def test_a_disk_that_does_not_give_a_file_is_told_and_nothing_is_moved(
     scene, saved, monkeypatch, name

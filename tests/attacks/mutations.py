@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "museum"), str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("museum", "attacks", "scenes")]
 
 import torch
+from ledger import Ledger
 from make import KINDS
 from museum_models import Exhibit, shown
 from sealing import write_sealed
-from tally import Ledger
 from torch import Tensor
 
 from lpot_lightning import load, load_from_checkpoint

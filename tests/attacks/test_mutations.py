@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from ledger import Ledger
 from mutations import CHANGES, EDITS, Damage, Target, damaged, every_bit, same
-from tally import Ledger
 
 from lpot_lightning.errors import ArtifactError
 

@@ -53,6 +53,15 @@ def test_content_is_on_disk_before_the_name_and_the_name_before_the_end(tmp_path
     assert done == ["fsync", "replace", "fsync"]
 
 
+def test_a_folder_that_is_made_lasts_as_its_files_do(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("lpot_lightning.machine.files.sync_folder", synced.append)
+    open_folder(tmp_path / "above" / "folder")
+    assert set(synced) == {tmp_path, tmp_path / "above"}
+    open_folder(tmp_path / "above" / "folder")
+    assert len(synced) == 2
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 def test_what_goes_wrong_leaves_the_older_file_alone(tmp_path, monkeypatch, call, error):

@@ -198,9 +198,11 @@ def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
     refused(tmp_path, "`.*/lock`: it is a FIFO; allowed: a regular file")
 
 
-@pytest.mark.parametrize(
-    "left", [b"", b"\0" * 80, b'{"pid": 1, "host": "h", "since": "s", "program": "p"}\n']
-)
+@pytest.mark.parametrize("left", [
+    b"", b"\0" * 80, b'{"pid": 1, "host": "h", "since": "s", "program": "p"}\n',
+    b'{"p', b'{"pid": 1, "host": "h', b'{"pid": 1, "ho' + b"\0" * 80,
+    b'{"pid": 1, "host": "h", "since": "s", "program": "p"}\0',
+])  # fmt: skip
 def test_what_a_killed_run_has_left_is_ours(tmp_path, left):
     (tmp_path / "lock").write_bytes(left)
     assert is_free(tmp_path)

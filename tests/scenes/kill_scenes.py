@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_scenes import KINDS, WIDTH, Lit, conf, train_loader, trainer, val_loader
 from torch import nn
 
-from lpot_lightning import QuantizationCallback, TuningResult, quantize
+from lpot_lightning import QuantizationCallback, TuningResult, load_from_checkpoint, quantize
+from lpot_lightning.errors import LpotError
+from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.selftest.forked import Forked
+from lpot_lightning.selftest.little_run import finished_trials, judged_twice, unreadable_in
 
 FILES = ("best_configure.yaml", "best_model_weights.pt", "best_quantized.ckpt", "deploy.yaml")
 JUDGED = 12  # samples in a validation batch, by which a pass is told from calibration and timing
@@ -57,16 +64,86 @@ class Judged(Lit):
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A run that can be begun again in the same folder, and goes on there."""
+    """A run that can be begun again in the same folder, and goes on there.
+
+    Args:
+        name: for tables.
+        strategy: of the tuning.
+        fits: whether it trains before.
+        workers: of its dataloaders.
+        trials: that it may try.
+        beside: `earlier` where another run was in the workspace before, `parallel` where another is
+            in it now.
+    """
 
     name: str
     strategy: str
     fits: bool = False
     workers: int = 0
     trials: int = 11
+    beside: str = ""
+    begins: ClassVar[str] = "tuning"
 
-    def run(self, folder: Path, note: Callable[[str], None]) -> TuningResult:
+    def prepare(self, folder: Path) -> None:
+        """Put there what another run has left, or be in the workspace."""
+        if self.beside == "earlier":
+            (folder / "workspace").mkdir()
+            for name, content in self._former.items():
+                (folder / "workspace" / name).write_bytes(content)
+        if self.beside == "parallel":
+            _HOLDERS[:1] = [WorkspaceLock(folder / "workspace")]  # the one before is let go
+            _HOLDERS[0].acquire()
+
+    @property
+    def _former(self) -> dict[str, bytes]:
+        return left_by("auto" if self.strategy == "basic" else "basic")
+
+    def workspace(self, folder: Path) -> Path:
+        """Return where its files go."""
+        return folder / "workspace" / ("parallel/1" if self.beside == "parallel" else "")
+
+    def written(self, folder: Path) -> list[Path]:
+        """Return the workspace, whichever part of it is its own."""
+        return [folder / "workspace"]
+
+    def acknowledged(self, folder: Path) -> list[Any]:
+        """Return its trials whose lines are whole."""
+        history = self.workspace(folder) / "history.jsonl"
+        if self.beside == "earlier" and history.exists():
+            header = self._former["history.jsonl"].split(b"\n")[0]
+            if history.read_bytes().startswith(header):
+                return []
+        return finished_trials(history)
+
+    def repeated(self, done: Counter[str], more: int, *, ended: bool) -> str:
+        """Return whether trials were judged twice."""
+        return judged_twice(done, more, ended=ended)
+
+    def unreadable(self, folder: Path) -> Iterator[str]:
+        """Yield what cannot be read though it is there, or is not as the run before left it."""
+        yield from unreadable(self.workspace(folder))
+        kept = folder / "workspace/earlier/1"
+        if kept.exists() and content_of(kept) != _but_lock(self._former):
+            yield "what the run before has left is not kept as it was"
+
+    def end_of(self, folder: Path) -> dict[str, Any]:
+        """Return all that the run leaves."""
+        workspace = self.workspace(folder)
+        found = {name: (workspace / name).read_bytes() for name in FILES}
+        result = json.loads((folder / "result").read_text())
+        return {
+            **found,
+            "trials": self.acknowledged(folder),
+            "files": sorted(one.name for one in workspace.iterdir()),
+            "kept": content_of(folder / "workspace/earlier/1"),
+            "result": result,
+        }
+
+    def run(self, folder: Path, note: Callable[[str], Any]) -> dict[str, Any]:
         """Run to the end, and ``note`` when the tuning, a training step or a pass begins."""
+        return told(self._tuned(folder, note))
+
+    def _tuned(self, folder: Path, note: Callable[[str], Any]) -> TuningResult:
         tuning = {
             "objective": "modelsize",  # the others are measured by the clock
             "strategy": {"name": self.strategy},
@@ -103,10 +180,43 @@ def fitted(folder: Path, module: Judged, data: Any, asked: Any) -> TuningResult:
 
 SCENES = (
     Scene("quantize, basic", "basic"),
-    Scene("quantize, auto", "auto"),
-    Scene("fit, basic", "basic", fits=True),
-    Scene("fit, auto", "auto", fits=True),
+    Scene("quantize, auto", "auto", trials=6),
+    Scene("fit, basic", "basic", fits=True, trials=8),
+    Scene("fit, auto", "auto", fits=True, trials=6),
+    Scene("quantize after another run", "basic", trials=4, beside="earlier"),
+    Scene("quantize beside another run", "basic", trials=4, beside="parallel"),
 )
+_HOLDERS: list[WorkspaceLock] = []
+
+
+@functools.cache
+def left_by(strategy: str) -> dict[str, bytes]:
+    """Return what a run with a strategy leaves in its workspace."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Forked(Scene("the run before", strategy, trials=3), Path(folder))
+        assert run.wait() == 0, (Path(folder) / "errors").read_text()
+        return content_of(Path(folder) / "workspace")
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder, if that is there; a lock has none."""
+    files = [one for one in folder.iterdir() if one.is_file()] if folder.is_dir() else []
+    return _but_lock({one.name: one.read_bytes() for one in files})
+
+
+def _but_lock(content: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: found for name, found in content.items() if name != "lock"}
+
+
+def unreadable(workspace: Path) -> Iterator[str]:
+    """Yield what cannot be read though it is there, or cannot be locked though nobody is."""
+    x, checkpoint = torch.ones(1, WIDTH), workspace / FILES[2]
+    yield from unreadable_in(workspace, Judged(), x)
+    try:
+        if checkpoint.exists():
+            assert load_from_checkpoint(Judged, checkpoint)(x).isfinite().all()
+    except (LpotError, AssertionError) as error:
+        yield str(error)
 
 
 def told(result: TuningResult) -> dict[str, Any]:
@@ -132,34 +242,9 @@ def told(result: TuningResult) -> dict[str, Any]:
 
 def acknowledged(folder: Path) -> list[Any]:
     """Return the trials whose lines are whole."""
-    path = folder / "workspace" / "history.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    plain = [one for one in map(json.loads, lines) if one["kind"] == "trial"]
-    for one in plain:
-        del one["score"]["seconds"], one["score"]["objective"], one["crc"]
-    return plain
+    return finished_trials(folder / "workspace" / "history.jsonl")
 
 
 def end_of(folder: Path) -> dict[str, Any]:
     """Return all that a run leaves."""
-    workspace = folder / "workspace"
-    found = {name: (workspace / name).read_bytes() for name in FILES}
-    files = sorted(one.name for one in workspace.iterdir())
-    result = json.loads((folder / "result").read_text())
-    return {**found, "trials": acknowledged(folder), "files": files, "result": result}
-
-
-class Notes:
-    """Lines that survive a kill."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def add(self, line: str) -> None:
-        """Append a line with one write."""
-        with open(self._path, "ab", buffering=0) as file:
-            file.write(line.encode() + b"\n")
-
-    def lines(self) -> list[str]:
-        """Return all of them."""
-        return self._path.read_text().splitlines() if self._path.exists() else []
+    return SCENES[0].end_of(folder)

@@ -262,10 +262,11 @@ def main() -> int:
     if asked.one:
         run_one(Fault(**json.loads(asked.one)))
         return 0
-    from ledger import add_to
+    from ledger import Ledger
 
+    ledger = Ledger("ranks", asked.seed, asked.ledger)
     every = [one for one in all_faults() if re.search(asked.only, str(one))]
-    draw, began = random.Random(asked.seed), time.monotonic()
+    draw = random.Random(asked.seed)
     chosen = draw.sample(every, min(asked.faults, len(every)))
     root, faults, counts = Path(tempfile.mkdtemp(prefix="lpot-ranks-")), [], Counter[str]()
     longest = 0.0
@@ -287,8 +288,9 @@ def main() -> int:
         f"{len(chosen)} rank faults, {counts['hangs']} hangs, {counts['faults']} faults, longest"
         f" {longest:.1f} s\n"
     )
-    told = {"rank faults": 0, "hangs": 0, "faults": 0, **counts, "longest seconds": longest}
-    add_to(asked.ledger, "ranks", asked.seed, time.monotonic() - began, told)
+    ledger.count(**{"rank faults": 0, "hangs": 0, "faults": 0, **counts})
+    ledger.largest(**{"longest seconds": longest})
+    ledger.write()
     if not faults:
         shutil.rmtree(root)
     return int(bool(faults))

@@ -27,7 +27,7 @@ from typing import Any
 import plain_scenes
 from fork_server import Forked, quiet_end, unreadable, warm_up
 from kill_scenes import SCENES, Notes, Scene, acknowledged, end_of
-from ledger import add_to
+from ledger import Ledger
 from stop_scenes import PlaceStop, place_stops
 
 from lpot_lightning.artifacts.tune_config import read_configure
@@ -136,7 +136,8 @@ def main() -> int:
     parser.add_argument("--ledger", type=Path, help="a file to which the counts are appended")
     parser.add_argument("--only", default="", help="a regular expression of names and phases")
     asked = parser.parse_args()
-    root, began = Path(tempfile.mkdtemp(prefix="lpot-stops-")), time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="lpot-stops-"))
+    ledger = Ledger("stops", asked.seed, asked.ledger)
     warm_up(SCENES[0], root / "warm")
     plain_scenes.net()
     every = [one for one in [*all_stops(), *place_stops()] if re.search(asked.only, _named(one))]
@@ -167,9 +168,9 @@ def main() -> int:
         f"{len(stops)} stops in {phases} phases by signals, {len(faults) or 'no'}"
         f" fault{'s' * (len(faults) > 1)}, longest {longest} s\n"
     )
-    counts = {"stops": len(stops), "phases by signals": phases, "faults": len(faults)}
-    spent = time.monotonic() - began
-    add_to(asked.ledger, "stops", asked.seed, spent, {**counts, "longest seconds": longest})
+    ledger.count(**{"stops": len(stops), "phases by signals": phases, "faults": len(faults)})
+    ledger.largest(**{"longest seconds": longest})
+    ledger.write()
     if not faults:
         shutil.rmtree(root)
     return int(bool(faults))

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from lpot_lightning.errors import EvaluationError
 from lpot_lightning.machine.lock import WorkspaceLock
 from lpot_lightning.runs import channels
 from lpot_lightning.runs import prune as pruning_run
+from lpot_lightning.trainer import ending
 from lpot_lightning.trainer.validation_judge import ValidationJudge
 
 pytestmark = [
@@ -415,3 +417,12 @@ def test_what_keeps_it_from_being_requeued_is_told(workspace, slurm, strike, cap
     assert code_of(of_slurm, pruning(workspace)) == 138
     assert f"`scontrol requeue 77` failed ({said}" in caplog.text
     assert "start the same program again" in caplog.text
+
+
+def test_other_processes_of_a_job_leave_the_first_one_its_time(monkeypatch, caplog):
+    waited = []
+    monkeypatch.setattr(ending, "sleep", waited.append)
+    monkeypatch.setattr(ending, "_is_requeued", lambda trainer: True)
+    ending._tell(lambda: "nothing", SimpleNamespace(is_global_zero=False))
+    assert waited == [ending.REQUEUED_WITHIN]
+    assert not caplog.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fork_server import unreadable
-from kill_scenes import Scene, end_of, told
+from kill_scenes import Scene, end_of
 from warm_python import python
 
 from lpot_lightning.errors import ArtifactError
@@ -19,15 +19,27 @@ from lpot_lightning.errors import ArtifactError
 SHORT = Scene("quantize, basic", "basic", trials=2)
 
 
-def test_killed_runs_go_on_and_end_as_those_that_were_not():
-    script = Path(__file__).parents[1] / "scenes/chaos.py"
-    run = [python(), str(script), "--kills", "4"]
+KITS = [
+    ("chaos", "--kills", "4", "--scene", "tuning"),
+    ("chaos", "--kills", "4", "--scene", "pruning of channels"),
+    ("disk_chaos", "--faults", "6", "--scene", "pruning of channels"),
+    ("crash_states", "--states", "40", "--scene", "tuning", "--every", "20"),
+]
+
+
+@pytest.mark.parametrize("kit", KITS, ids=[f"{one[0]}, {one[4]}" for one in KITS])
+def test_spoilt_runs_go_on_and_end_as_those_that_were_not(tmp_path, kit):
+    name, *asked = kit
+    script = Path(__file__).parents[1] / f"scenes/{name}.py"
+    run = [python(), str(script), *asked, "--ledger", str(tmp_path / "ledger")]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    counts = json.loads((tmp_path / "ledger").read_text())["counts"]
+    assert max(counts.values()) >= int(asked[1])
 
 
 def run(folder):
-    (folder / "result").write_text(json.dumps(told(SHORT.run(folder, lambda line: None))))
+    (folder / "result").write_text(json.dumps(SHORT.run(folder, lambda line: None)))
     return end_of(folder)
 
 
