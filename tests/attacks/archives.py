@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bombs
-from attack import Attack
+from attack import Attack, Content, written
 from pickles import CONTAINERS, called, pair_up, text, whole, zipped
 from sealing import seal_again
 
@@ -54,17 +54,17 @@ def _names(*names: str) -> bytes:
 
 _PLAIN = zipped(EMPTY)
 CALL = whole(called("os", "system", text("touch MARKER")))
-ARCHIVES: dict[str, bytes] = {
+ARCHIVES: dict[str, Content] = {
     "an archive of nothing": made(),
     "no `data.pkl`": made(("archive/version", b"3\n")),
     "two `data.pkl`": made(("archive/data.pkl", EMPTY), ("other/data.pkl", CALL)),
     "a record twice": _PLAIN[: _PLAIN.index(_CENTRAL)] + _PLAIN[_PLAIN.index(_CENTRAL) :] * 2,
-    "records that overlap": _overlapping(),
+    "records that overlap": _overlapping,
     "names that lead up": _names("archive/../../MARKER", "../MARKER"),
     "absolute names": _names("/tmp/MARKER", "archive//etc/passwd"),
     "a name of 60,000 bytes": _names("archive/" + "x" * 60_000),
     "names with line ends": _names("archive/\n\r\x1b[31m", "archive/\u202eexe"),
-    "60,000 records": _names(*(f"archive/data/{one}" for one in range(60_000))),
+    "60,000 records": lambda: _names(*(f"archive/data/{one}" for one in range(60_000))),
     "a note of 65,535 bytes": made(("archive/data.pkl", EMPTY), note=b"PK\x05\x06" * 16_000),
     "a version that is text": zipped(EMPTY, **{".format_version": b"x" * 5000}),
     "a version of 10**4000": made(("archive/data.pkl", EMPTY), ("archive/version", b"9" * 4000)),
@@ -99,6 +99,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
 }
 PLACES = ("weights", "pruned weights", "int8 checkpoint", "QAT checkpoint", "weights of a fit")
+PROGRAMS = {"program": "model.pt2", "TorchScript": "model.ts", "compiled": "model.aoti.pt2"}
 
 
 def archives() -> Iterator[Attack]:
@@ -110,16 +111,14 @@ def archives() -> Iterator[Attack]:
     for name, make in BOMBS.items():
         for place in PLACES:
             door, file, _ = CONTAINERS[place]
-            yield Attack(f"archive: {name} as {place}", door, _put_bomb(file, make))
+            yield Attack(f"archive: {name} as {place}", door, _put(file, make))
+        for door, file in PROGRAMS.items():
+            yield Attack(f"archive: {name} as `{file}`", door, _put(file, make))
 
 
-def _put(file: str, content: bytes):
+def _put(file: str, content: Content) -> Callable[[Path], object]:
     def put(folder: Path) -> None:
-        (folder / file).write_bytes(content)
+        written(file, content)(folder)
         seal_again(folder)
 
     return put
-
-
-def _put_bomb(file: str, make: Callable[[], bytes]):
-    return lambda folder: _put(file, make())(folder)

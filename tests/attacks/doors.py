@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,10 +163,18 @@ DOORS: dict[str, Door] = {
 }
 
 
-def good_files(root: Path, kinds: tuple[str, ...] = ("ptq", "qat", "pruned")) -> None:
-    """Make a workspace of each kind, and what else the doors need, in folders of these names."""
-    for kind in kinds:
-        KINDS[kind](root / kind)
+def good_files(root: Path, kept: Path | None = None) -> None:
+    """Make a workspace of each kind, and what else the doors need, in folders of these names.
+
+    Args:
+        root: where.
+        kept: a folder of such workspaces that are copied instead.
+    """
+    for kind in ("ptq", "qat", "pruned"):
+        if kept is None:
+            KINDS[kind](root / kind)
+        else:
+            shutil.copytree(kept / kind, root / kind)
     from good_data import data, exports, fit
 
     fit(root / "fit")

@@ -31,6 +31,7 @@ from archives import archives
 from attack import MARKER, Attack, by_name
 from data_files import data_sets, exported, programs
 from doors import DOORS, Door, good_files
+from fsspec import get_filesystem_class
 from ledger import Ledger
 from pickles import calling, lying
 from places import named, things
@@ -54,8 +55,12 @@ CODECS = [
     "latin-1",
     "ascii",
     "idna",
+    "rot13",
 ]
-"""What names in archives and texts may be in; Python imports each when it is first met."""
+"""What names in archives and texts may be in, and what torch lets pickles encode by.
+
+Python imports each from its own library when it is first met.
+"""
 REFUSED, PLAIN, RAW = "refused", "plain data", "raw"
 
 
@@ -103,9 +108,12 @@ class Range:
     Args:
         root: an empty folder.
         doors: that are needed.
+        kept: a folder of workspaces to copy; new ones are made if left out.
     """
 
-    def __init__(self, root: Path, doors: Iterable[str] = tuple(DOORS)) -> None:
+    def __init__(
+        self, root: Path, doors: Iterable[str] = tuple(DOORS), kept: Path | None = None
+    ) -> None:
         self._good, self._folder = root / "good", root / "attack"
         torch.set_num_threads(1)
         logging.disable(logging.CRITICAL)
@@ -113,7 +121,8 @@ class Range:
         for name in CODECS:
             codecs.lookup(name)
         PIL.Image.init()
-        good_files(self._good)
+        get_filesystem_class("memory")  # what a URL names is imported when it is first met
+        good_files(self._good, kept)
         self._watch = Watch()
         self._usual = {name: self._learned(DOORS[name]) for name in doors}
 
@@ -241,6 +250,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=100_000, help="how many; all if left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="a part of the names of those to try")
+    parser.add_argument("--kept", type=Path, help="workspaces to copy, instead of new ones")
     parser.add_argument("--ledger", type=Path, help="a file to add a line of counts to")
     parser.add_argument("--quiet", action="store_true", help="tell of faults only")
     given = parser.parse_args()
@@ -250,7 +260,7 @@ def main() -> int:
     faults: list[str] = []
     worst: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as root:
-        firing = Range(Path(root), {attacks[name].door for name in names})
+        firing = Range(Path(root), {attacks[name].door for name in names}, given.kept)
         for name in names:
             seen = firing.tried(attacks[name])
             ledger.count(**{attacks[name].kind: 1, seen.end: 1, "events": len(seen.events)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lpot_lightning.deploy.running.runtime import Intake, Port, cannot_open, package
+from lpot_lightning.machine.reading import open_regular
 
 _EXTRA = "openvino"
 _DTYPES = {
@@ -138,6 +140,9 @@ def _read(openvino: Any, core: Any, path: Path) -> Any:
     with path.open("rb") as file:
         if not file.read(64).lstrip().startswith(b"<"):
             raise ValueError("it is no XML")
+    weights = path.with_suffix(".bin")
+    if os.path.lexists(weights):  # a FIFO would be waited for, and a link to itself end the process
+        os.close(open_regular(weights))
     return core.read_model(str(path))
 
 

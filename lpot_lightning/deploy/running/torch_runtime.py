@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lpot_lightning.artifacts.storage import check_records
 from lpot_lightning.deploy.running import fakes
 from lpot_lightning.deploy.running.program_records import check_program
 from lpot_lightning.deploy.running.runtime import InputSizes, Intake, Port, cannot_open
@@ -100,6 +101,8 @@ def _sizes(value: Tensor) -> InputSizes:
 
 
 def _compiled(path: Path) -> Read:
+    with path.open("rb") as file:
+        check_records(file, path.stat().st_size)
     from torch._inductor import aoti_load_package
 
     loader = aoti_load_package(str(path)).loader

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from file_scenes import STEP, conv_file, expected, images, masked_file, xml_file
 from onnx import TensorProto
 
 from lpot_lightning.deploy.running.openvino_runtime import OpenVinoRuntime
-from lpot_lightning.errors import ExportError
+from lpot_lightning.errors import ArtifactError, ExportError
 
 
 @pytest.mark.parametrize("write", [conv_file, xml_file])
@@ -71,3 +73,16 @@ def test_the_memory_that_a_request_points_at_is_kept(tmp_path):
     opened = OpenVinoRuntime(conv_file(tmp_path / "model.onnx"))
     opened(images().double())
     assert torch.equal(opened._held[0], images())
+
+
+@pytest.mark.parametrize(
+    ("put", "match"),
+    [(os.mkfifo, "it is a FIFO"), (lambda weights: weights.symlink_to(weights), "levels of symbo")],
+)
+def test_weights_that_are_no_file_are_not_given_to_openvino(tmp_path, put, match):
+    """It waits for a FIFO, and ends the process at a link to itself."""
+    path = xml_file(tmp_path / "model.xml")
+    path.with_suffix(".bin").unlink()
+    put(path.with_suffix(".bin"))
+    with pytest.raises(ArtifactError, match=match):
+        OpenVinoRuntime(path)

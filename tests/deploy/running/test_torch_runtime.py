@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_what_is_compiled_is_called_by_flat_tensors(tmp_path, monkeypatch):
         ExportError, match=r"1 tensors \(\[5, 4\]\); allowed: 2, `input`, `input_1`"
     ):
         opened(X)
+
+
+def test_what_is_compiled_and_grows_when_it_is_unpacked_is_not_given_to_torch(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch._inductor.aoti_load_package", pytest.fail)
+    with zipfile.ZipFile(tmp_path / "model.aoti.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data/aotinductor/model/x.so", bytes(1 << 20))
+    with pytest.raises(ArtifactError, match=r"x\.so` is compressed, which `torch.save` never does"):
+        TorchRuntime(tmp_path / "model.aoti.pt2", "aoti")
 
 
 @pytest.mark.soak
