@@ -87,7 +87,7 @@ class DiskFaults(Trials):
         """Look at what was said: an error of ours, which names the disk's fault and the file."""
         at = f"{what} at {struck['name']} of {struck['path']}"
         if code == 0:
-            if _is_harmless(struck, folder):
+            if _is_harmless(struck):
                 self.counts["harmless"] += 1
             else:
                 self.fault(SILENT, folder, at)
@@ -119,11 +119,12 @@ class Told:
             raise
 
 
-def _is_harmless(struck: dict[str, str], folder: Path) -> bool:
+def _is_harmless(struck: dict[str, str]) -> bool:
     """Whether nothing is lost where nothing is said."""
     name = Path(struck["path"]).name
     return (
-        (struck["name"] == "mkdir" and Path(struck["path"]).is_dir())  # it was there
+        # it was there; a file without a name is tried with one
+        (struck["name"] in ("mkdir", "open") and Path(struck["path"]).is_dir())
         or name == "lock"  # the name of a holder
         or (struck["name"] in ("unlink", "rmdir") and ".lpot-" in struck["path"])
         or struck["name"] == "link"  # a copy is made in its place

@@ -19,13 +19,15 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from lpot_lightning.artifacts.earlier import HISTORY
+from lpot_lightning.artifacts.earlier import DEPLOY, HISTORY, RESULT
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.selftest.disk_faults import SILENT, UNNAMED, DiskFaults
 from lpot_lightning.selftest.kills import LOST, OTHER, REPEATED, UNEQUAL, UNREADABLE, Kills, Trials
 from lpot_lightning.selftest.little_run import LittleRun, TinyNet, inputs
@@ -185,10 +187,20 @@ def _trials(workspace: Path) -> list[Any]:
     return [one.to_dict() for one in look_at(workspace / HISTORY).trials]
 
 
+def _result(workspace: Path) -> list[Any]:
+    return [read_result(workspace / RESULT).to_json()]
+
+
+def _deploy(workspace: Path) -> list[Any]:
+    return [read_conf(str(workspace / DEPLOY)).to_dict()]
+
+
 _READERS: dict[str, Callable[[Path], list[Any]]] = {
     CONFIGURE: _answers,
     WEIGHTS: _answers,
     HISTORY: _trials,
+    RESULT: _result,
+    DEPLOY: _deploy,
 }
 """How each file is read."""
 

@@ -61,9 +61,8 @@ def written_down(kit: str, asked: argparse.Namespace) -> Iterator[Ledger]:
 
     def stop(number: int, _: FrameType | None) -> None:
         if os.getpid() == here:
-            raise SystemExit(128 + number)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+            ledger.write()
+        os._exit(128 + number)  # an exception may be lost where it comes, as in a finalizer
 
     signal.signal(signal.SIGTERM, stop)
     try:
