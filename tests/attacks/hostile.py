@@ -115,9 +115,6 @@ class Range:
         self, root: Path, doors: Iterable[str] = tuple(DOORS), kept: Path | None = None
     ) -> None:
         self._good, self._folder = root / "good", root / "attack"
-        torch.set_num_threads(1)
-        logging.disable(logging.CRITICAL)
-        warnings.simplefilter("ignore")
         for name in CODECS:
             codecs.lookup(name)
         PIL.Image.init()
@@ -254,6 +251,9 @@ def main() -> int:
     parser.add_argument("--ledger", type=Path, help="a file to add a line of counts to")
     parser.add_argument("--quiet", action="store_true", help="tell of faults only")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     ledger, started = Ledger("hostile", given.seed, given.ledger), time.monotonic()
     attacks = {name: one for name, one in all_attacks().items() if given.only in name}
     names = chosen(attacks, given.files, given.seed)

@@ -420,9 +420,6 @@ class Damage:
     """
 
     def __init__(self, root: Path, ledger: Ledger, seed: int, kept: Path | None = None) -> None:
-        torch.set_num_threads(1)
-        logging.disable(logging.CRITICAL)
-        warnings.simplefilter("ignore")
         self._root, self._ledger, self._draw = root, ledger, random.Random(seed)
         self.targets = targets(root, kept)
         self.faults: list[str] = []
@@ -470,6 +467,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ledger", type=Path, help="a file to add a line of counts to")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     ledger = Ledger("mutations", given.seed, given.ledger)
     with tempfile.TemporaryDirectory(dir=_in_memory()) as root:
         damage = Damage(Path(root), ledger, given.seed)

@@ -16,6 +16,7 @@ from lpot_lightning.errors import ArtifactError
 KEPT = Path(__file__).parents[1] / "museum/format_2"
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_no_damage_is_taken_for_another_result(tmp_path):
     ledger = Ledger("mutations", 0, tmp_path / "ledger.jsonl")
     damage = Damage(tmp_path, ledger, seed=0, kept=KEPT)

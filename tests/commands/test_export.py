@@ -91,16 +91,16 @@ def test_the_call_of_what_is_asked_for(exports, workspace):
         assert (origin.root, origin.calls[0].args[0].shape[1]) == (root, width)
 
 
-def test_a_workspace_of_a_pruning_needs_an_example(exports, workspace):
+def test_a_workspace_of_a_pruning_knows_how_it_is_called(exports, workspace):
     from lpot_lightning import PruningCallback
 
     pruning = {"approach": {"weight_compression": {"end_epoch": 1, "pruners": [{}]}}}
     callback = PruningCallback(conf(workspace, pruning=pruning))
     fitted(callback, Lit(lr=0.01), max_epochs=3)
-    export(workspace, "a.pt2", Lit(), example=torch.ones(1, 8))
-    weight = exports.asked[0].model.net[0].weight
-    assert torch.equal(weight, callback.result.model.net[0].weight)
-    assert "give an `example`" in told(ExportError, workspace, "a.pt2", Lit())
+    export(workspace, "a.pt2", Lit())
+    asked = exports.asked[0]
+    assert torch.equal(asked.model.net[0].weight, callback.result.model.net[0].weight)
+    assert asked.origin.calls[0].args[0].shape[1] == 8
 
 
 def test_what_is_no_workspace(exports, tmp_path):

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import plain_scenes
-from fork_server import Forked, quiet_end, unreadable, warm_up
-from kill_scenes import SCENES, Notes, Scene, acknowledged, end_of
+from fork_server import Forked, Notes, quiet_end, unreadable, warm_up
+from kill_scenes import SCENES, Scene, acknowledged, end_of
 from ledger import Ledger
 from stop_scenes import PlaceStop, place_stops
 
