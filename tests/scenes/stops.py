@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import logging
 import os
 import random
 import re
@@ -139,6 +140,7 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="lpot-stops-"))
     ledger = Ledger("stops", asked.seed, asked.ledger)
     warm_up(SCENES[0], root / "warm")
+    logging.getLogger("lpot_lightning").handlers.clear()  # what is said is looked at
     plain_scenes.net()
     every = [one for one in [*all_stops(), *place_stops()] if re.search(asked.only, _named(one))]
     stops = random.Random(asked.seed).sample(every, min(asked.stops, len(every)))
