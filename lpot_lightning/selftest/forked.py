@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -116,16 +117,28 @@ def _noting(notes: Notes) -> Note:
 
 def _child(scene: Runnable, folder: Path, note: Note) -> int:
     """Run, and return the exit code; what asks for another one goes through."""
+    _have_own_lock()
     errors = _open(folder / ERRORS, "a")
     os.dup2(errors.fileno(), 2)
     try:
         told = scene.run(folder, note)
     except Exception as error:
-        traceback.print_exc()
+        traceback.print_exc(file=errors)
+        errors.flush()
         _leave(folder / RAISED, {"ours": isinstance(error, LpotError), "text": str(error)})
         return 1
     _leave(folder / RESULT, told)
     return 0
+
+
+def _have_own_lock() -> None:
+    """Let progress bars here have a lock of their own.
+
+    All processes of a program share that of `tqdm`, and one that is killed may hold it.
+    """
+    bars = sys.modules.get("tqdm.std")
+    if bars is not None:
+        bars.tqdm.set_lock(threading.RLock())
 
 
 def _leave(path: Path, content: Mapping[str, Any]) -> None:
