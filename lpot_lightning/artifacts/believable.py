@@ -79,6 +79,7 @@ def _check_finite(found: Iterable[str], known: Iterable[str]) -> None:
     for name in found:
         if name not in allowed:
             raise ArtifactError(
-                f"tensor `{name}` holds NaN or infinity, and the tune config does not say so: it"
-                " was edited; quantize, or prune, the model again"
+                f"tensor `{name}` holds NaN or infinity, and `{NOT_FINITE}` of the tune config does"
+                " not name it: the files were edited, or written by a version that did not note"
+                " such tensors; quantize, or prune, the model again"
             )

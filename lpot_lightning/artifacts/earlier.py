@@ -9,9 +9,16 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS, memory
 from lpot_lightning.errors import ArtifactError
-from lpot_lightning.machine.files import TEMPORARY, make_folder, remove_file, sync_file, sync_folder
+from lpot_lightning.machine.files import (
+    TEMPORARY,
+    make_folder,
+    read_file,
+    remove_file,
+    sync_file,
+    sync_folder,
+)
 
 EARLIER = "earlier"
 """The folder in a workspace that has a numbered one for each run that was there before."""
@@ -62,9 +69,14 @@ def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
 
 
 def is_kept_earlier(folder: Path, name: str, content: bytes) -> bool:
-    """Whether the file ``name`` of the run before, as it is kept, has this content."""
+    """Whether the file ``name`` of the run before, as it is kept, has this content.
+
+    Raises:
+        ArtifactError: if the disk does not give it.
+    """
     last = _last(folder / EARLIER)
-    return last is not None and (last / name).is_file() and (last / name).read_bytes() == content
+    path = None if last is None else last / name
+    return path is not None and path.is_file() and read_file(path, memory()) == content
 
 
 def forget_besides(folder: Path) -> None:

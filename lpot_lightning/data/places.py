@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from lpot_lightning.errors import DataError, in_short
@@ -45,7 +47,8 @@ def place_of(path: str, name: str) -> Path:
     """
     try:
         found = without_tilde(path)
-        found.exists()
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError):  # who opens it says so
+            os.lstat(found)  # what it says of a path that is too long; `exists` has it both ways
         return found
     except OSError as error:
         raise DataError(f"`{name}` is given `{path}`: {error.strerror}") from error

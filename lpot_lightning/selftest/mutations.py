@@ -5,26 +5,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-BLOCK = 512
+BLOCKS = (16, 64, 512, 4096)
 Damage = Callable[[bytes, random.Random], bytes]
 
 
 def flipped_bit(content: bytes, draw: random.Random) -> bytes:
     """Return ``content`` with one bit changed."""
     place = draw.randrange(len(content))
-    return _with(content, place, bytes([content[place] ^ 1 << draw.randrange(8)]))
+    return with_part(content, place, bytes([content[place] ^ 1 << draw.randrange(8)]))
 
 
 def other_byte(content: bytes, draw: random.Random) -> bytes:
     """Return ``content`` with one byte changed."""
     place = draw.randrange(len(content))
-    return _with(content, place, bytes([(content[place] + draw.randrange(1, 256)) % 256]))
+    return with_part(content, place, bytes([(content[place] + draw.randrange(1, 256)) % 256]))
 
 
 def zeroed_block(content: bytes, draw: random.Random) -> bytes:
     """Return ``content`` with zeros in the place of a block, as a lost sector leaves it."""
-    place = draw.randrange(len(content))
-    return _with(content, place, bytes(min(BLOCK, len(content) - place)))
+    size = min(len(content), draw.choice(BLOCKS))
+    place = draw.randrange(0, len(content), size)
+    return with_part(content, place, bytes(min(size, len(content) - place)))
 
 
 def cut_off(content: bytes, draw: random.Random) -> bytes:
@@ -34,8 +35,7 @@ def cut_off(content: bytes, draw: random.Random) -> bytes:
 
 def repeated_part(content: bytes, draw: random.Random) -> bytes:
     """Return ``content`` with a part of it twice."""
-    start = draw.randrange(len(content))
-    end = min(len(content), start + draw.randrange(1, BLOCK))
+    start, end = sorted(draw.sample(range(len(content) + 1), 2))
     return content[:end] + content[start:]
 
 
@@ -51,5 +51,6 @@ def damaged(content: bytes, draw: random.Random) -> Iterator[bytes]:
                 yield made
 
 
-def _with(content: bytes, place: int, part: bytes) -> bytes:
+def with_part(content: bytes, place: int, part: bytes) -> bytes:
+    """Return ``content`` with ``part`` in the place of what is there."""
     return content[:place] + part + content[place + len(part) :]

@@ -26,7 +26,7 @@ def test_a_sum_may_be_infinite_where_no_number_is():
 
 def test_what_the_tune_config_names_may_be_infinite():
     mask: dict[str, Tensor] = {**HELD, "w": torch.tensor([0.0, -torch.inf])}
-    with pytest.raises(ArtifactError, match="tensor `w` holds NaN or infinity, and the tune conf"):
+    with pytest.raises(ArtifactError, match="tensor `w` holds NaN or infinity, and `not_finite`"):
         check_believable(SAID, mask, whole=True)
     check_believable({**SAID, "not_finite": ["w"]}, mask, whole=True)
 

@@ -39,39 +39,24 @@ from lpot_lightning.errors import LpotError
 from lpot_lightning.module.fingerprint import check_fingerprint, fingerprint
 from lpot_lightning.runs.pruning_result import read_pruning_result
 from lpot_lightning.runs.tuning_result import read_result
+from lpot_lightning.selftest.mutations import (
+    cut_off,
+    flipped_bit,
+    other_byte,
+    repeated_part,
+    with_part,
+    zeroed_block,
+)
 from lpot_lightning.tuning.history import look_at
 
 Change = Callable[[bytes, random.Random], bytes]
 REFUSED, EQUAL, OTHER, RAW = "refused", "equal", "another result", "raw"
 
 
-def _bit(content: bytes, draw: random.Random) -> bytes:
-    at = draw.randrange(8 * len(content))
-    return _with(content, at // 8, bytes([content[at // 8] ^ 1 << at % 8]))
-
-
-def _with(content: bytes, at: int, other: bytes) -> bytes:
-    return content[:at] + other + content[at + len(other) :]
-
-
-def _byte(content: bytes, draw: random.Random) -> bytes:
-    return _with(content, draw.randrange(len(content)), bytes([draw.randrange(256)]))
-
-
 def _several(content: bytes, draw: random.Random) -> bytes:
     for _ in range(draw.randint(2, 8)):
-        content = _byte(content, draw)
+        content = other_byte(content, draw)
     return content
-
-
-def _block(content: bytes, draw: random.Random) -> bytes:
-    size = min(len(content), draw.choice((16, 64, 512, 4096)))
-    at = draw.randrange(0, len(content), size)
-    return _with(content, at, bytes(min(size, len(content) - at)))
-
-
-def _cut(content: bytes, draw: random.Random) -> bytes:
-    return content[: draw.randrange(len(content))]
 
 
 def _left_out(content: bytes, draw: random.Random) -> bytes:
@@ -84,22 +69,19 @@ def _put_in(content: bytes, draw: random.Random) -> bytes:
     return content[:at] + draw.randbytes(draw.randint(1, 16)) + content[at:]
 
 
-def _twice(content: bytes, draw: random.Random) -> bytes:
-    one, other = sorted(draw.sample(range(len(content) + 1), 2))
-    return content[:other] + content[one:other] + content[other:]
-
-
 def _swapped(content: bytes, draw: random.Random) -> bytes:
     size = max(1, min(len(content) // 4, draw.choice((1, 4, 16, 64))))
     one, other = sorted(draw.sample(range(len(content) // size), 2))
     first, last = (content[n * size : (n + 1) * size] for n in (one, other))
-    return _with(_with(content, one * size, last), other * size, first)
+    return with_part(with_part(content, one * size, last), other * size, first)
 
 
 def _digit(content: bytes, draw: random.Random) -> bytes:
     """Change a digit for another: the file stays what it looks like."""
     places = [n for n, one in enumerate(content) if 48 <= one < 58]
-    return _with(content, draw.choice(places), str(draw.randrange(10)).encode()) if places else b""
+    return (
+        with_part(content, draw.choice(places), str(draw.randrange(10)).encode()) if places else b""
+    )
 
 
 def _line(content: bytes, draw: random.Random) -> bytes:
@@ -109,14 +91,14 @@ def _line(content: bytes, draw: random.Random) -> bytes:
 
 
 CHANGES: dict[str, Change] = {
-    "bit": _bit,
-    "byte": _byte,
+    "bit": flipped_bit,
+    "byte": other_byte,
     "several bytes": _several,
-    "zeroed block": _block,
-    "cut off": _cut,
+    "zeroed block": zeroed_block,
+    "cut off": cut_off,
     "left out": _left_out,
     "put in": _put_in,
-    "twice": _twice,
+    "twice": repeated_part,
     "swapped": _swapped,
     "digit": _digit,
     "line": _line,
@@ -406,7 +388,7 @@ def _loaded(configure: Path, weights: Path, *, may_overflow: bool) -> tuple[str,
 def every_bit(content: bytes) -> Iterator[bytes]:
     """Yield a content with each of its bits turned once."""
     for at in range(8 * len(content)):
-        yield _with(content, at // 8, bytes([content[at // 8] ^ 1 << at % 8]))
+        yield with_part(content, at // 8, bytes([content[at // 8] ^ 1 << at % 8]))
 
 
 class Damage:

@@ -68,4 +68,5 @@ def test_a_line_that_was_damaged_itself_is_no_missing_one(content):
 def test_a_comment_of_somebody_else_is_none_of_ours():
     check_mark(b"# for lpot_lightning, sha256 of the data is elsewhere\n" + YAML)
     check_mark(b"# " + b"0123456789abcdef" * 4 + b"\n" + YAML)
+    check_mark(b"# 20210305; ours, after the deploy.yaml written by lpot_lightning\n" + YAML)
     check_mark(YAML * 20 + b"# written by lpot_lightning\n")

@@ -27,6 +27,8 @@ from torch import nn
 
 from lpot_lightning import PruningCallback, QATCallback, load, load_from_checkpoint, quantize
 
+NOWHERE = Path("/tmp/museum")
+"""Where workspaces are made before they are copied: their files name the place."""
 ANSWERS, CHECKPOINT = "answers.json", "best_quantized.ckpt"
 LOOSE = {"accuracy_criterion": {"absolute": 10.0, "higher_is_better": False}}
 RUNGS = {
@@ -155,11 +157,13 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     given = parser.parse_args()
+    made = NOWHERE / given.folder.name
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     _not_by_the_clock()
-    make(given.folder, tuple(given.kinds))
+    make(made, tuple(given.kinds))
+    shutil.copytree(made, given.folder, dirs_exist_ok=True)
     return 0
 
 

@@ -88,12 +88,11 @@ class Sharing(Generic[Made]):
 
 def add(ledger: Ledger, kills: Kills, most: int) -> None:
     """Kill and go on with one run, and write down what came of it."""
-    before = kills.counts.copy()
-    kills.case(most)
-    more = kills.counts - before
-    killed = more["by the clock"] + more["at a call"]
+    before = kills.kills
+    with ledger.adding(kills.counts, (*FAULTS, "runs")):
+        kills.case(most)
+    killed = kills.kills - before
     ledger.count(kills=killed, **{f"kills: {kills.scene.name}": killed})
-    ledger.count(**{name: more[name] for name in (*FAULTS, "runs")})
 
 
 def ended(root: Path, faults: list[str], what: str) -> int:

@@ -429,10 +429,8 @@ def look(one: CrashStates, ledger: Ledger, wanted: int) -> None:
     for _ in range(10 * wanted):
         if one.counts["states"] >= wanted:
             return
-        before = one.counts.copy()
-        one.moment()
-        more = one.counts - before
-        ledger.count(**{name: more[name] for name in COUNTED})
+        with ledger.adding(one.counts, COUNTED):
+            one.moment()
 
 
 SCENES = ("tuning", "quantize after another run", "pruning", "pruning of channels")

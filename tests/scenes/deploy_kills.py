@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from deploy_scenes import SmallNet, images, int8_of, origin, small_int8
 from int8_scenes import Batch
-from kill_scenes import content_of
+from kill_scenes import WithoutTrials, content_of
 
 from lpot_lightning import Benchmark
 from lpot_lightning.deploy.export import export_model
@@ -31,7 +30,7 @@ for _name in ("onnx", "onnxruntime", "openvino"):  # no child is to wait for the
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(WithoutTrials):
     """An export to a path where another model's file is.
 
     Args:
@@ -60,12 +59,6 @@ class Export:
 
     def written(self, folder: Path) -> list[Path]:
         return [folder / "exports"]
-
-    def acknowledged(self, folder: Path) -> list[Any]:
-        return []
-
-    def repeated(self, done: Counter[str], more: int, *, ended: bool) -> str:
-        return ""
 
     def unreadable(self, folder: Path) -> Iterator[str]:
         """Yield what is neither the file from before nor the new one."""
@@ -131,7 +124,7 @@ def left_by(ending: str) -> dict[str, bytes]:
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkOf:
+class BenchmarkOf(WithoutTrials):
     """A benchmark of what is in a workspace, which it does not change."""
 
     name: str = "benchmark"
@@ -158,12 +151,6 @@ class BenchmarkOf:
 
     def written(self, folder: Path) -> list[Path]:
         return [folder / "workspace"]
-
-    def acknowledged(self, folder: Path) -> list[Any]:
-        return []
-
-    def repeated(self, done: Counter[str], more: int, *, ended: bool) -> str:
-        return ""
 
     def unreadable(self, folder: Path) -> Iterator[str]:
         yield from unreadable_in(folder / "workspace", TinyNet(), inputs())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from all_kills import asked_scenes, warm_up_all
 from chaos import Sharing, ended
-from ledger import Ledger, parser_of, written_down
+from ledger import parser_of, written_down
 
 from lpot_lightning.selftest.disk_faults import DISK_FAULTS, DiskFaults
 
@@ -40,21 +40,13 @@ def main() -> int:
     with written_down("disk", asked) as ledger:
         disks = Sharing(scenes, lambda scene: DiskFaults(scene, draw, root))
         while sum(one.tried for one in disks.made) < asked.faults:
-            with disks.turn() as one:
-                add(ledger, one)
+            with disks.turn() as one, ledger.adding(one.counts, COUNTED):
+                one.case()
     head = ["scene", "one run", *COUNTED]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
     sys.stdout.write("".join(f"{row(one)}\n" for one in disks.made))
     faults = [fault for one in disks.made for fault in one.faults]
     return ended(root, faults, f"{sum(one.tried for one in disks.made)} disk faults")
-
-
-def add(ledger: Ledger, disk: DiskFaults) -> None:
-    """Let one run meet a fault and go on, and write down what came of it."""
-    before = disk.counts.copy()
-    disk.case()
-    more = disk.counts - before
-    ledger.count(**{name: more[name] for name in COUNTED})
 
 
 if __name__ == "__main__":

@@ -62,6 +62,18 @@ class Judged(Lit):
         return LAYERS - {name.removesuffix(kernel) for name in named if name.endswith(kernel)}
 
 
+class WithoutTrials:
+    """A program of which nothing is done for good before its end."""
+
+    def acknowledged(self, folder: Path) -> list[Any]:
+        """Return nothing."""
+        return []
+
+    def repeated(self, done: Counter[str], more: int, *, ended: bool) -> str:
+        """Return that nothing was done twice."""
+        return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """A run that can be begun again in the same folder, and goes on there.

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,13 @@ class Ledger:
     def count(self, **more: int) -> None:
         """Add to the counts."""
         self.counts.update(more)
+
+    @contextmanager
+    def adding(self, counts: Counter[str], names: Iterable[str]) -> Iterator[None]:
+        """Add what some of the counts of a kit grow by in the ``with``."""
+        before = counts.copy()
+        yield
+        self.count(**{name: counts[name] - before[name] for name in names})
 
     def largest(self, **most: float) -> None:
         """Keep the largest of each: they do not add up."""

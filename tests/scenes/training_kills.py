@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from kill_scenes import FILES, content_of
+from kill_scenes import FILES, WithoutTrials, content_of
 from lit_scenes import WIDTH, points, val_loader
 from qat_scenes import ConvLit, qat, ranges_in
 from qat_scenes import checkpoints as saved_each_epoch
@@ -143,7 +143,7 @@ def told(result: TuningResult) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningFit:
+class PruningFit(WithoutTrials):
     """A pruning with a checkpoint an epoch, after another one of the same workspace.
 
     Args:
@@ -192,12 +192,6 @@ class PruningFit:
 
     def written(self, folder: Path) -> list[Path]:
         return [folder / "workspace"]
-
-    def acknowledged(self, folder: Path) -> list[Any]:
-        return []
-
-    def repeated(self, done: Counter[str], more: int, *, ended: bool) -> str:
-        return ""
 
     def unreadable(self, folder: Path) -> Iterator[str]:
         """Yield what cannot be read, or is neither kept nor replaced of what was there before."""
