@@ -11,7 +11,8 @@ from typing import Any
 FIELD = "sha256"
 _MARK = re.compile(rb"# written by lpot_lightning, sha256 ([^;\n]*);[^\n]*\n")
 _TRACE = re.compile(
-    rb"\A# written by lpot|, sha256 [0-9a-f]{16}|[0-9a-f]{16}; remove|; remove this line if you edit"
+    rb"\A# written by lpot|, sha256 [0-9a-f]{16}|[0-9a-f]{16}; remove"
+    rb"|; remove this line if you edit"
 )
 _LONGEST = 200
 """Bytes in which a part of our line is looked for, such as no comment of a user has by chance."""
