@@ -8,16 +8,16 @@ import math
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from torch import Tensor, nn
 
+from lpot_lightning.artifacts.archives import check_records
 from lpot_lightning.artifacts.believable import NOT_FINITE, not_finite
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.tune_config import (
@@ -252,22 +252,6 @@ def read_tensors(content: bytes, name: str) -> Any:
     except Exception as error:  # torch gives ten kinds of them for damaged files
         reason = in_short(error)
         raise ArtifactError(f"`{name}` cannot be read: {reason}") from error
-
-
-def check_records(file: IO[bytes], size: int) -> None:
-    """Refuse an archive whose records are larger than the file: ``torch.save`` compresses nothing.
-
-    Raises:
-        ValueError: if one is compressed, or they overlap.
-        zipfile.BadZipFile: if it is no archive.
-    """
-    with zipfile.ZipFile(file) as archive:
-        records = archive.infolist()
-    packed = [one.filename for one in records if one.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        raise ValueError(f"its record `{packed[0]}` is compressed, which `torch.save` never does")
-    if sum(one.file_size for one in records) > size:
-        raise ValueError("its records are larger than itself")
 
 
 def plain_tensors(found: object, name: str) -> dict[str, Tensor]:

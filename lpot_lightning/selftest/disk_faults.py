@@ -46,11 +46,6 @@ class DiskFaults(Trials):
         return len(self._ways)
 
     @property
-    def left(self) -> int:
-        """How many of them were not tried yet."""
-        return self.ways - self.counts["cases"]
-
-    @property
     def tried(self) -> int:
         """How many faults were met."""
         return self.counts["disk faults"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import lightning
 from lightning.fabric.utilities.cloud_io import _load
@@ -19,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.archives import check_file, check_sums_of
 from lpot_lightning.artifacts.earlier import CHECKPOINT
-from lpot_lightning.artifacts.record_sums import check_sums
 from lpot_lightning.artifacts.restore import restored
 from lpot_lightning.artifacts.tune_config import check_configure
 from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError, in_one_line, in_short
@@ -62,8 +61,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         QuantizationError: if it cannot be read that way, or is no checkpoint of Lightning.
     """
     try:
-        _check_file(path)
-        _check_sums(path)
+        check_file(path)
+        check_sums_of(path)
+    except OSError as error:
+        raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise QuantizationError(
+            f"`{path}` is damaged, or no checkpoint: {error}; take another one"
+        ) from error
+    try:
         found = _load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise QuantizationError(f"cannot read `{path}`: {error.strerror or error}") from error
@@ -76,47 +82,6 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
         raise QuantizationError(f"`{path}` is no Lightning checkpoint: it has no `state_dict`")
     return found
-
-
-def _check_file(path: str) -> None:
-    """Refuse what a local path should not lead to: a FIFO would be waited for.
-
-    Raises:
-        OSError: if it is no regular file.
-        ValueError: if it is an archive that grows when it is read, or one that torch unpacks to
-            the disk.
-    """
-    if not os.path.exists(path):  # remote, or missing
-        return
-    with os.fdopen(open_regular(Path(path)), "rb") as file:
-        if zipfile.is_zipfile(file):
-            storage.check_records(file, os.fstat(file.fileno()).st_size)
-        if _is_tar(file):
-            raise ValueError("it is a tar archive, which torch has not written since 2017")
-
-
-def _is_tar(file: IO[bytes]) -> bool:
-    """Whether torch would take a file for a tar archive, and write what is in it to the disk."""
-    file.seek(0)
-    try:
-        tarfile.TarFile.open(fileobj=file, mode="r:").close()
-    except tarfile.TarError:
-        return False
-    return True
-
-
-def _check_sums(path: str) -> None:
-    """Hold a local file that no hash of ours covers against the sums of its own.
-
-    Raises:
-        OSError: if it cannot be read.
-        ValueError: if it is damaged.
-    """
-    if not os.path.exists(path):
-        return
-    with os.fdopen(open_regular(Path(path)), "rb") as file:
-        if zipfile.is_zipfile(file):
-            check_sums(file)
 
 
 def sealed_qat(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,10 +257,10 @@ def load_from_checkpoint(
     name = checked_path(path)
     kwargs.setdefault("map_location", "cpu")
     try:
-        _check_file(name)
+        check_file(name)
         found = _load(name, map_location="cpu", weights_only=True)
         if not _is_sealed(found):
-            _check_sums(name)
+            check_sums_of(name)
     except Exception as error:
         raise ArtifactError(f"cannot read `{name}`: {in_short(error)}") from error
     found = found if isinstance(found, dict) else {}

@@ -538,3 +538,14 @@ def test_what_comes_back_as_another_type_is_no_reason_to_refuse_the_file(callbac
 
     fitted(callback(), Odder(), max_epochs=1)
     load_from_checkpoint(Odder, workspace / FILE)
+
+
+def test_of_a_damaged_checkpoint_no_hyperparameters_are_blamed(tmp_path):
+    path, weight = tmp_path / "one.ckpt", torch.arange(1000.0)
+    torch.save({"state_dict": {"weight": weight}}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes()) + 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(QuantizationError, match="is damaged, or no checkpoint: its record") as told:
+        read_checkpoint(str(path))
+    assert "hyperparameters" not in str(told.value)

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lpot_lightning.artifacts.storage import check_records, read_tensors
+from lpot_lightning.artifacts.archives import check_records
+from lpot_lightning.artifacts.storage import read_tensors
 from lpot_lightning.machine.reading import in_units
 
 MAX_JSON = 256 << 20

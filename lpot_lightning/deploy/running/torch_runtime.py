@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.artifacts.storage import check_records
+from lpot_lightning.artifacts.archives import check_records
 from lpot_lightning.deploy.running import fakes
 from lpot_lightning.deploy.running.program_records import check_program
 from lpot_lightning.deploy.running.runtime import InputSizes, Intake, Port, cannot_open

@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from lpot_lightning.artifacts.record_sums import check_sums
+from lpot_lightning.artifacts.archives import check_sums
 
 HELD = {"a": torch.arange(600_000.0), "b": torch.zeros(0), "c": torch.ones(3)}
 
