@@ -7,7 +7,7 @@ WORKERS ?= 2
 MINUTES ?= 60
 # Where torch is asked for more than its public face. In `tests/quantization` are the engine's own.
 ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py freed.py \
-	int8_elsewhere.py int8_in_use.py model_zoo.py peoples_nets.py torchscript.py) \
+	int8_elsewhere.py int8_in_use.py model_zoo.py peoples_nets.py torchscript.py transformers.py) \
 	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
