@@ -43,7 +43,7 @@ from processor import cpu, model_name  # noqa: E402
 from rows import BATCHES, FAILED, FormRow, Row, is_done, read_row, write_row  # noqa: E402
 from ways import ROOT, WAYS, Way  # noqa: E402
 
-QUICK, ROUNDS, QUICK_ROUNDS = ("MobileNetV3", "BERT"), 9, 3
+QUICK, ROUNDS, QUICK_ROUNDS = ("MobileNetV3", "BERT"), 7, 3
 HERE = Path(__file__).parent
 CACHE, PAGE = ROOT / ".compare", HERE.parent / "RESULTS.md"
 One = TypeVar("One")

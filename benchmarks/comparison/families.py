@@ -46,7 +46,7 @@ FAMILIES: dict[str, Family] = {
     "SqueezeNet": Family(squeezenet, epochs=6, learning_rate=2e-3),
     "ConvNeXt": Family(convnext, epochs=6, learning_rate=3e-3),
     "ViT": Family(SmallVit, epochs=8, learning_rate=2e-3, transformer=True),
-    "BERT": Family(SmallBert, epochs=8, learning_rate=2e-3, words=True, transformer=True),
+    "BERT": Family(SmallBert, epochs=7, learning_rate=3e-3, words=True, transformer=True),
     "GRU": Family(RowsGru, epochs=6, learning_rate=3e-3),
 }
 

@@ -59,7 +59,6 @@ def about(rows: Iterable[Row]) -> str:
 SUMMARY = (
     "way",
     "runs in",
-    "nets",
     "goal met",
     "accuracy lost, median",
     "most",
@@ -88,8 +87,7 @@ def _over_nets(some: Sequence[Line]) -> list[str]:
     seconds = [line.form.seconds for line in some]
     speedups = [[line.row.speedup(batch, line.form) for line in some] for batch in BATCHES]
     return [
-        str(len(some)),
-        str(sum(line.meets(line.goal) for line in some)),
+        f"{sum(line.meets(line.goal) for line in some)} of {len(some)}",
         percent(statistics.median(lost)),
         percent(max(lost)),
         f"{sum(line.form.lost for line in some)} of {sum(line.row.layers for line in some)}",
@@ -184,7 +182,8 @@ def _about_net(one: Row, done: Sequence[Row]) -> str:
                 f" processes of the ways) at batch {batch}"
             )
     return (
-        f"fp32 in torch: accuracy {one.fp32:.4f}, {one.layers} layers, {one.fp32_mib:.2f} MiB;"
+        f"fp32 in torch: accuracy {one.fp32:.4f} on {one.images} images, {one.layers} layers,"
+        f" {one.fp32_mib:.2f} MiB;"
         f" {', '.join(times)}.\n"
     )
 

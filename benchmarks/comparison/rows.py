@@ -40,6 +40,7 @@ class Row:
         machine: on which it was made, and how many models were made at a time.
         fp32: the accuracy of the fp32 net in torch.
         fp32_mib: size of its state.
+        images: how many it is judged on.
         layers: how many could be int8.
         versions: of the tools.
         failures: why there is no form in a runtime.
@@ -56,6 +57,7 @@ class Row:
     machine: str = ""
     fp32: float = 0.0
     fp32_mib: float = 0.0
+    images: int = 0
     layers: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)

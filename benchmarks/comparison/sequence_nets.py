@@ -6,17 +6,18 @@ import torch
 from attentive import BertLayer, Block
 from torch import Tensor, nn
 
-CLASSES, WORDS, TOKENS = 10, 16, 64
+CLASSES, PATCHES = 10, 16
+WORDS, TOKENS = 16, 64
 
 
 class SmallVit(nn.Module):
-    """A ViT (Dosovitskiy et al., 2020): patches of two by two, a token of the class."""
+    """A ViT (Dosovitskiy et al., 2020): patches of four by four, a token of the class."""
 
-    def __init__(self, width: int = 64, heads: int = 4, depth: int = 3) -> None:
+    def __init__(self, width: int = 96, heads: int = 4, depth: int = 3) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(1, width, 2, 2)
+        self.embed = nn.Conv2d(1, width, 4, 4)
         self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.place = nn.Parameter(0.02 * torch.randn(1, TOKENS + 1, width))
+        self.place = nn.Parameter(0.02 * torch.randn(1, PATCHES + 1, width))
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width, 1e-6), nn.Linear(width, CLASSES)
 

@@ -14,14 +14,14 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import torch
 import torch.nn.functional as F
-from classifier import IMAGES, LitClassifier, digits, quiet_trainer, say_nothing
+from classifier import LitClassifier, digits, quiet_trainer, say_nothing
 from families import FAMILIES
 from lightning.pytorch import seed_everything
 from making import key
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-VALIDATION, CALIBRATION, BATCH = 3000, 100, 100
+IMAGES, VALIDATION, CALIBRATION, BATCH = 5000, 3000, 100, 100
 QUICK_IMAGES, QUICK_VALIDATION = 3000, 800
 LEVELS = 15
 
@@ -51,7 +51,7 @@ def data(images: int, seed: int, *, train: bool, words: bool) -> tuple[Tensor, T
 
 def trained(name: str, *, quick: bool) -> dict[str, object]:
     """Return the weights of a net, always the same, and what the ways are given."""
-    family = FAMILIES[name]
+    family, made_of = FAMILIES[name], key(name, quick=quick)
     images, labels = data(QUICK_IMAGES if quick else IMAGES, 0, train=True, words=family.words)
     seen, truth = data(
         QUICK_VALIDATION if quick else VALIDATION, 1, train=False, words=family.words
@@ -61,7 +61,7 @@ def trained(name: str, *, quick: bool) -> dict[str, object]:
     loader = DataLoader(TensorDataset(images, labels), BATCH, shuffle=True)
     quiet_trainer(2 if quick else family.epochs).fit(model, loader)
     return {
-        "key": key(name, quick=quick),
+        "key": made_of,
         "state": model.net.state_dict(),
         "calibration": images[:CALIBRATION],
         "images": seen,

@@ -32,6 +32,7 @@ def told(task: Task, made: Made) -> dict[str, Any]:
         "status": DONE,
         "fp32": task.accuracy(task.net),
         "fp32_mib": state_mib(task.net),
+        "images": len(task.images),
         "layers": task.layers,
         "versions": dict(made.versions),
         "failures": dict(made.failures),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import page
 import pytest
 import verdicts
 from compared import OUR_WAY, STATIC, made_up_row, table_of
 from making import ORT, OV, TORCH
-from rows import NOT_INSTALLED, Row
+from rows import FP32, NOT_INSTALLED, Row
 from ways import GOALS, WAYS
 
 
@@ -75,6 +77,22 @@ def test_every_row_of_a_table_has_a_cell_for_each_head() -> None:
     tables = [line.count("|") for line in told.splitlines() if line.startswith("|")]
     assert len(tables) > 3 * len(WAYS)
     assert "- not run yet: " in told  # of the other nets
+
+
+def test_the_fp32_time_of_a_runtime_is_that_of_the_row_that_has_timed_it() -> None:
+    ours, static = made_up_row(OUR_WAY, ORT), made_up_row(STATIC, ORT)
+    only_torch = {"1": {FP32 + TORCH: [0.004], ORT: [0.001]}}
+    found = page.page(table_of(replace(ours, seconds=only_torch), static))
+    (line,) = (one for one in found.splitlines() if one.startswith(f"| {OUR_WAY} | {ORT} | 0.00"))
+    assert line.endswith("| 1.00 | 2.00 | 4.00 | - | 2.00 | - |")
+    assert page.fp32_ms(1, OV, [ours, static]) is None
+
+
+def test_what_was_not_run_is_named_shortly() -> None:
+    found = page.page(table_of(made_up_row(OUR_WAY, ORT)))
+    (line,) = (one for one in found.splitlines() if one.startswith("- not run yet: "))
+    assert f"; ViT: {WAYS[1].label}, " in line
+    assert line.endswith("; BERT; GRU")
 
 
 def test_a_page_without_rows_says_so() -> None:

@@ -65,6 +65,15 @@ def test_layers_of_a_graph_of_torch_are_int8_behind_a_dequantize() -> None:
     assert pt2e.layers_in_int8(graph) == 1
 
 
+def test_the_size_of_a_graph_is_of_the_tensors_that_it_computes_with() -> None:
+    root = nn.Module()
+    for name in ("used", "left"):
+        root.register_buffer(name, torch.zeros(1024, 1024))
+    graph = torch.fx.Graph()
+    graph.output(graph.get_attr("used"))
+    assert pt2e.graph_mib(torch.fx.GraphModule(root, graph)) == 4.0
+
+
 def test_ours_count_layers_that_compute_in_int8() -> None:
     net = nn.ModuleDict(
         {
