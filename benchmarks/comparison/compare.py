@@ -150,7 +150,7 @@ class Comparison:
         return Row(
             net=net,
             way=name,
-            key=key(net, quick=self.quick),
+            key=key_of(self.task(net)) or "",
             date=date.today().isoformat(),
             machine=self.machine,
             **{**told, "forms": forms},

@@ -158,12 +158,17 @@ class Fire(nn.Module):
 
 def squeezenet() -> nn.Module:
     """Return a SqueezeNet: six fire modules, no norms, a convolution as its head."""
-    return nn.Sequential(
+    net = nn.Sequential(
         *(nn.Conv2d(1, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
         *(Fire(48, 16, 32), Fire(64, 16, 32), nn.MaxPool2d(3, 2, 1)),
         *(Fire(64, 24, 48), Fire(96, 24, 48), Fire(96, 32, 64), Fire(128, 32, 64)),
         *(nn.Conv2d(128, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     )
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):  # else it does not learn, without norms
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return net
 
 
 class NextBlock(nn.Module):
