@@ -14,9 +14,7 @@ RECIPE = Recipe.of({"a": INT8, "b": FP32}).to_dict()
 GOOD = {
     "costs": {"ops": {"a": 0.5, "b": 2}},
     "ranking": {"ops": [{"op": "a", "damage": None, "cost": 1.0}]},
-    "causes": {
-        "ops": {"a": {"kind": "outliers", "found": "far", "remedy": "kl", "repaired": ""}}
-    },
+    "causes": {"ops": {"a": {"kind": "outliers", "found": "far", "remedy": "kl", "repaired": ""}}},
     "repair": {
         "repaired": RECIPE,
         "repairs": [{"op": "a", "what": "sym", "before": 1.0, "after": 0.0}],
@@ -75,7 +73,14 @@ def test_another_form_is_refused_by_who_reads_and_by_who_writes(kind, keys, valu
 
 @pytest.mark.parametrize(
     ("kind", "ops"),
-    [("costs", "ab"), ("ranking", "a"), ("causes", "a"), ("repair", "ab"), ("paying", "ab"), ("share", "")],
+    [
+        ("costs", "ab"),
+        ("ranking", "a"),
+        ("causes", "a"),
+        ("repair", "ab"),
+        ("paying", "ab"),
+        ("share", ""),
+    ],
 )
 def test_the_ops_of_a_finding_are_known(kind, ops):
     assert ops_in(kind, GOOD[kind]) == set(ops)

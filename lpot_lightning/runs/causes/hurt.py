@@ -26,6 +26,8 @@ MOST = 8
 """Ops that are looked at: the worst."""
 HARMLESS = 0.02
 """Of the damage of the worst op: who does less is not hurt."""
+HURTS = 1e-3
+"""Damage from which on an op is hurt beside one that does not give numbers."""
 CLEARLY = 1 / 3
 """Of an error: the first remedy that leaves no more than this is told, else the best."""
 
@@ -57,7 +59,7 @@ def hurt_ops(ranked: Sequence[Sensitivity]) -> tuple[str, ...]:
     """Return the ops that int8 hurts most, those first whose error is not finite."""
     broken = [one.op for one in ranked if not one.is_finite]
     damages = {one.op: one.damage for one in ranked if one.is_finite}
-    least = HARMLESS * max(damages.values(), default=0.0)
+    least = HARMLESS * max(damages.values(), default=0.0) if not broken else HURTS
     worst = [op for op in worst_of(ranked) if damages[op] >= least]
     return tuple([*broken, *worst][:MOST])
 

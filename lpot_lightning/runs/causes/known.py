@@ -132,7 +132,7 @@ def of_breaks(breaks: Mapping[str, GraphBreak]) -> dict[str, Cause]:
 def _broken(one: GraphBreak) -> str:
     text = f" (`{one.text}`)" if one.text else ""
     place = f"line {one.line} of `{Path(one.file).name}`{text}" if one.file else "its `forward`"
-    return f"{place} cannot be in a graph, and values are floats there: {one.reason}"
+    return f"{place} is in no graph, and values are floats around it; Dynamo says: {one.reason}"
 
 
 def _line_remedy(reason: str) -> str:
