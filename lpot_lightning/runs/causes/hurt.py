@@ -94,15 +94,16 @@ class _Patient:
 
     def _remedy(self, kind: CauseKind, before: float) -> str:
         """Return the first remedy that helps clearly, else the best; fp32 always helps."""
-        best, left = FP32, (1 - ENOUGH) * before
+        was = before if math.isfinite(before) else math.inf
+        best, left = FP32, (1 - ENOUGH) * was
         for config in self._candidates(kind):
             error = self._error(config)
-            if error <= left or (not math.isfinite(before) and math.isfinite(error)):
+            if math.isfinite(error) and error <= left:
                 best, left = config, error
-            if left <= CLEARLY * before:
+            if best is not FP32 and left <= CLEARLY * was:
                 break
         after = 0.0 if best is FP32 else left
-        return f"{self._asked(best)} (its error {before:.2g} -> {after:.2g})"
+        return f"{self._asked(best)} (its error {was:.2g} -> {after:.2g})"
 
     def _asked(self, config: OpConfig) -> str:
         """Return what to do, with its YAML; ``auto`` does so by itself if it may."""
