@@ -83,6 +83,25 @@ class Upsampled(Transposed):
         self.up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(4, 4, 3, padding=1))
 
 
+class Multiplied(nn.Module):
+    """Multiplies by a weight, and is no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(INPUTS, WIDTH)
+        self.weight = nn.Parameter(torch.randn(10, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x).relu() @ self.weight.t()
+
+
+class AsLinear(Multiplied):
+    """Does the same by the function that has a kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.first(x).relu(), self.weight)
+
+
 class Gate(nn.Module):
     """Goes by a value."""
 

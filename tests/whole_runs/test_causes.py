@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from planted_causes import (
+    AsLinear,
     FarOut,
     Gate,
     Gated,
+    Multiplied,
     Planted,
     Tailed,
     Transposed,
@@ -107,6 +109,16 @@ def test_an_op_that_has_no_kernel(tmp_path: Path) -> None:
     assert "`nn.Upsample` and `nn.Conv2d`" in cause.remedy
     helped = quantized(seeded(Upsampled), tmp_path / "helped", goal=0.1)
     assert "up.1" in helped.int8_ops
+
+
+def test_a_product_by_a_weight_that_is_no_linear_layer(tmp_path: Path) -> None:
+    causes = quantized(seeded(Multiplied), tmp_path / "ws", goal=0.1).causes
+    told = next(one for one in causes.values() if "`F.linear` nor a convolution" in one.found)
+    assert told.kind is CauseKind.NO_KERNEL
+    assert "`F.linear(x, weight)`" in told.remedy
+    helped = quantized(seeded(AsLinear), tmp_path / "helped", goal=0.1)
+    assert any("linear_0" in op for op in helped.int8_ops)
+    assert helped.causes == {}
 
 
 def test_a_module_that_is_no_graph(tmp_path: Path) -> None:

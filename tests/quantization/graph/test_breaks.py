@@ -31,6 +31,17 @@ class Loud(nn.Module):
         return x
 
 
+class LoudOutside(Loud):
+    """Speaks where no graph is made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            if not torch.compiler.is_compiling():
+                print(end="")  # noqa: T201
+        return x
+
+
 class Around(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -75,6 +86,10 @@ def test_a_line_in_a_loop(inside: bool) -> None:
     assert path == ("inner" if inside else "")
     assert one.text.startswith('print(end="")')
     assert loud.calls == 1  # looking for it computes nothing
+
+
+def test_what_only_speaks_can_be_left_out_of_graphs() -> None:
+    assert breaks_of(LoudOutside(), torch.randn(4, 8)) == {}
 
 
 def test_a_forward_that_is_kept_from_being_captured() -> None:
