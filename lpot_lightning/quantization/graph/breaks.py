@@ -15,6 +15,7 @@ from torch import fx, nn
 
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[2])
 _MOST = 200
+TURNED_OFF = "it is turned off"
 
 
 def _is_ours(frame: FrameSummary) -> bool:
@@ -68,13 +69,10 @@ class Breaks:
         # the graph of a whole `forward` begins where we call it, that of a piece in the user's code
         self._has_pieces |= not (why.user_stack and _is_ours(why.user_stack[0]))
         if why.graph_break:
-            self._note(str(why.reason), why.user_stack)
+            self.note(str(why.reason), why.user_stack)
 
-    def note_error(self, error: Exception) -> None:
-        """Take in why a function is no graph at all."""
-        self._note(str(error), getattr(error, "real_stack", None) or ())
-
-    def _note(self, reason: str, stack: Sequence[FrameSummary]) -> None:
+    def note(self, reason: str, stack: Sequence[FrameSummary] = ()) -> None:
+        """Take in why a function is no graph, and where, the outermost call first."""
         inside = list(dropwhile(_is_ours, stack))
         if inside and _is_ours(inside[-1]):
             return  # what we ourselves leave out of graphs

@@ -8,7 +8,7 @@ from pathlib import Path
 from lpot_lightning.quantization import reasons
 from lpot_lightning.quantization.capability import ACTIVATIONS, WEIGHT
 from lpot_lightning.quantization.floats import MAY_BE_NARROW
-from lpot_lightning.quantization.graph.breaks import GraphBreak
+from lpot_lightning.quantization.graph.breaks import TURNED_OFF, GraphBreak
 from lpot_lightning.recipe import OpConfig
 from lpot_lightning.runs.causes.words import op_wise
 from lpot_lightning.runs.frozen import TEACHER
@@ -74,6 +74,8 @@ _LINES: dict[tuple[str, ...], str] = {
     _VALUES: "let no value of a tensor decide what is computed: `torch.where` in place of `if`, or"
     " do it outside of `forward`",
     _SPEAKS: "leave the call out while a graph is made: `if not torch.compiler.is_compiling():`",
+    (TURNED_OFF,): "leave `TORCHDYNAMO_DISABLE` out of the environment, or"
+    " `torch._dynamo.config.disable` out of the code",
     ("torch.compiler.disable",): "leave `torch.compiler.disable` out",
 }
 _PLAIN_TORCH = "write the line in plain torch, or move it out of `forward`"

@@ -98,6 +98,13 @@ def test_a_forward_that_is_kept_from_being_captured() -> None:
     assert "torch.compiler.disable" in one.reason
 
 
+def test_where_dynamo_is_turned_off_nothing_is_computed_to_find_out() -> None:
+    loud = Loud()
+    with torch._dynamo.config.patch(disable=True):
+        assert breaks_of(loud, torch.randn(4, 8)) == {"": GraphBreak("it is turned off")}
+    assert loud.calls == 1
+
+
 def test_what_we_leave_out_of_graphs_ourselves_is_no_break() -> None:
     class Bag(nn.Module):
         def __init__(self) -> None:

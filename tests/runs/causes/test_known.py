@@ -51,6 +51,7 @@ def test_what_is_asked_for_says_by_what() -> None:
         ("Could not guard on data-dependent expression u0 > 0", "`torch.where` in place of `if`"),
         ("Failed to trace builtin operator `print`", "`if not torch.compiler.is_compiling():`"),
         ("Skip calling `torch.compiler.disable()`d function", "leave `torch.compiler.disable` out"),
+        ("it is turned off", "leave `TORCHDYNAMO_DISABLE` out"),
         ("Attempted to call function marked as skipped", "in plain torch"),
     ],
 )
