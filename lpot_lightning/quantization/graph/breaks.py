@@ -18,7 +18,10 @@ from torch import fx, nn
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[2])
 _PYTHON = sysconfig.get_paths()["stdlib"]
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
-_LIGHTNING = re.compile(rf"{_INSTALLED.pattern}(lightning|pytorch_lightning|torchmetrics)[/\\]")
+_LIGHTNING = re.compile(
+    _INSTALLED.pattern
+    + r"(lightning|lightning_fabric|lightning_utilities|pytorch_lightning|torchmetrics)[/\\]"
+)
 _MOST = 200
 TURNED_OFF = "it is turned off"
 
