@@ -34,7 +34,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
     ),
     reasons.TRANSPOSED: (
         _KERNEL,
-        "put `nn.Upsample` and `nn.Conv2d` in its place, which are int8, and train again",
+        "put `nn.Upsample` and a convolution in its place, which can be int8, and train again",
     ),
     reasons.RECURRENT: (
         _KERNEL,
@@ -43,7 +43,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
     reasons.SCRIPTED: (_TRACED, "give the module as Python, without `torch.jit.script`"),
     reasons.OF_OTHERS: (
         _OTHER,
-        "call the module that has the weight, and the function there",
+        "let the module that has the weight call the function itself",
     ),
     reasons.CHANGES: (_OTHER, "use one module for each weight"),
     reasons.NOT_REACHED: (
