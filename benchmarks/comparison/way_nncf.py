@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 os.environ["NNCF_CI"] = "1"  # no telemetry
 
@@ -18,12 +17,11 @@ import nncf
 import numpy as np
 import openvino as ov
 from making import OV, Form, Made, Task, mib
-from nncf_peer import is_quantized
+from openvino_graph import layers_in_int8
 from torch import Tensor
 from way_ours import OPENVINO, opened
 
 BATCH = 100
-LAYERS = ("Convolution", "GroupConvolution", "MatMul", "GRUSequence")
 
 
 class Recognized:
@@ -79,19 +77,3 @@ def saved(model: ov.Model, path: Path) -> Path:
     """Write a model, its floats in 32 bits."""
     ov.save_model(model, path, compress_to_fp16=False)
     return path
-
-
-def layers_in_int8(model: ov.Model) -> int:
-    """Count layers with weights all of whose inputs are quantized."""
-    ops = [op for op in model.get_ordered_ops() if op.get_type_name() in LAYERS]
-    return sum(
-        any(map(is_constant, op.input_values())) and all(map(is_quantized, op.input_values()))
-        for op in ops
-    )
-
-
-def is_constant(value: Any) -> bool:
-    """Whether ``value`` is computed of constants alone."""
-    node = value.get_node()
-    inputs = node.input_values()
-    return node.get_type_name() == "Constant" or bool(inputs) and all(map(is_constant, inputs))

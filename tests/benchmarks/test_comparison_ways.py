@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
+import openvino
+import openvino_graph
 import pt2e
 import pytest
 import torch
@@ -12,6 +15,7 @@ import way_onnxruntime
 import way_ours
 from families import FAMILIES, layers
 from onnx import TensorProto, helper
+from openvino import opset13 as ops
 from torch import nn
 from training import as_words
 from ways import GOALS, OURS, WAYS
@@ -46,6 +50,18 @@ def test_layers_of_onnx_are_int8_between_pairs() -> None:
         *("graph", [], [], weights),
     )
     assert way_onnxruntime.layers_in_int8(graph) == 1
+
+
+def test_layers_of_openvino_are_int8_behind_what_was_quantized_and_then_moved() -> None:
+    given = ops.parameter([1, 4], np.float32)
+    rounded = ops.fake_quantize(given, *map(np.float32, (0, 1, 0, 1)), 256)
+    moved = ops.reshape(rounded, np.array([1, 4]), special_zero=False)
+    scaled = ops.multiply(ops.convert(ops.constant(np.ones((4, 4), np.int8)), "f32"), np.float32(2))
+    int8 = ops.matmul(moved, scaled, False, False)
+    floats = ops.matmul(ops.relu(int8), np.ones((4, 4), np.float32), False, False)
+    of_activations = ops.matmul(rounded, rounded, False, True)
+    model = openvino.Model([floats, of_activations], [given])
+    assert openvino_graph.layers_in_int8(model) == 1
 
 
 def test_images_are_given_to_onnxruntime_ten_at_a_time() -> None:
