@@ -39,6 +39,9 @@ _FIXED: dict[str, Any] = {
 _ALL, _MOST = 1 << 20, 300
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
+_DECIDED = re.compile(r"Could not guard on data-dependent expression (.{1,80}?) \(unhinted")
+_SYMBOL = re.compile(r"\bz?u[fi]?\d+\b")
+"""How torch names a number that is known only while the model runs."""
 MARKED = re.compile(r"You marked (.+?\))\. If you're using")
 """How torch says which size is fixed, before its advice."""
 
@@ -329,6 +332,9 @@ def _refused(error: Exception, signature: Signature) -> ExportError:
 
 def _first(told: str) -> str:
     """Return what Dynamo says before its advice, and of which line."""
+    if decided := _DECIDED.search(told):
+        by = _SYMBOL.sub("value", decided[1])
+        return f"it decides by a value of a tensor, `{by}`{_line(told)}"
     said = told
     for mark in (" Hint:", "Developer debug context", "from user code", " Set TORCHDYN"):
         said = said.partition(mark)[0]
