@@ -142,12 +142,6 @@ def test_a_file_that_is_not_there_is_looked_for_in_a_folder(name, shown, near, w
     assert refusal(name) == f"no such file: `{shown}`, looked for in `{Path.cwd()}`.{near}"
 
 
-def test_a_tab_is_called_a_tab(write):
-    said = refusal(write("model:\n\tname: net\n"))
-    assert said.startswith("ptq.yaml:2: not valid YAML: ")
-    assert said.endswith(" Indent with blanks: YAML takes no tabs there.")
-
-
 def test_a_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
