@@ -325,8 +325,8 @@ def _refused(error: Exception, signature: Signature) -> ExportError:
         )
     return ExportError(
         f"{method} cannot be written as one graph: {_first(told)}; what a file holds is decided by"
-        " shapes alone: leave values out of conditions (`torch.where`), or export a part of it by"
-        " `method`"
+        " shapes alone: leave values out of conditions (`torch.where`), put checks and logs behind"
+        " `if not torch.compiler.is_compiling()`, or export a part of it by `method`"
     )
 
 
