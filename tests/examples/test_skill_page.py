@@ -24,6 +24,7 @@ from warm_python import python
 import lpot_lightning
 from lpot_lightning.commands.main import _parser
 from lpot_lightning.commands.skill import SKILL, skill
+from lpot_lightning.conf.reader import read_conf
 
 ROOT = Path(lpot_lightning.__file__).parent
 
@@ -133,6 +134,18 @@ def all_texts() -> str:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return "\n".join(found).replace("`", "")
+
+
+def test_every_line_for_the_conf_is_one_that_is_read() -> None:
+    lines = re.findall(r"`(CONF\[.+?\}+)`", skill())
+    assert len(lines) == 4
+    for line in lines:
+        keys, value = line.split(" = ")
+        conf = {"model": {"name": "my_model", "framework": "pytorch_fx"}}
+        inner = ast.literal_eval(value)
+        for key in reversed(re.findall(r'\["(\w+)"\]', keys)):
+            inner = {key: inner}
+        assert read_conf({**conf, **inner}).to_dict()[next(iter(inner))]
 
 
 def test_each_program_is_short_and_says_its_name() -> None:
