@@ -59,7 +59,7 @@ INSIDE = {
     "tuning": (
         "score sensitivity wish countdown journal findings",
         "ladder",
-        "space trial pareto repair screening history",
+        "space trial pareto repair screening history in_words",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
         " strategies.ranking strategies.prefixes strategies.surrogate strategies.bracket"
         " strategies.give_back loop",

@@ -11,13 +11,16 @@ from typing import Any
 from lpot_lightning.artifacts.earlier import HISTORY, RESULT
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.commands.ops_table import ops_table
 from lpot_lightning.errors import ArtifactError, in_short
-from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.columns import aligned, hanging
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.runs.pruned_files import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
-from lpot_lightning.runs.tuning_result import TuningResult, by_reason, read_result
+from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
+from lpot_lightning.tuning.in_words import by_reason
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)
 _FILES = (*_INT8, PRUNED)
@@ -114,7 +117,7 @@ def page(found: WorkspaceFiles) -> str:
 
 def _parts(found: WorkspaceFiles) -> Iterator[str]:
     if found.notes:
-        yield "\n".join(f"note: {one}" for one in found.notes)
+        yield "\n".join(hanging(f"note: {one}") for one in found.notes)
     if found.pruned is not None:
         yield found.pruned.table()
     if found.result is not None:
@@ -124,11 +127,12 @@ def _parts(found: WorkspaceFiles) -> Iterator[str]:
     if found.history is not None:
         yield _trials(found.history)
     if found.configure is not None:
-        yield _ops(found.configure["op"])
+        yield ops_table(found.configure["op"])
     if found.result is not None and found.result.op_times:
         yield found.result.ops_table()
     if found.result is not None and found.result.not_quantizable:
-        yield "\n".join(["not quantizable", *by_reason(found.result.not_quantizable)])
+        lines = by_reason(found.result.not_quantizable)
+        yield "\n".join(["not quantizable", *map(hanging, lines)])
 
 
 def _so_far(configure: Mapping[str, Any]) -> str:
@@ -163,32 +167,8 @@ def _trial(number: int, past: PastTrial) -> list[str]:
     return [str(number), *counts, _number(score.accuracy), f"{score.seconds:.1f}", status]
 
 
-def _ops(ops: Mapping[str, Any]) -> str:
-    rows = [["op", "kind", "precision", "activation", "scale", "weight"]]
-    rows += [_op(name, op) for name, op in ops.items()]
-    return aligned(rows)
-
-
-def _op(name: str, op: Mapping[str, Any]) -> list[str]:
-    activation, weight = op["activation"], op.get("weight")
-    row = [str(name), str(op.get("kind", "")), str(op["rung"])]
-    if op["rung"] == "fp32":
-        return row
-    scale = activation.get("scale")
-    shown = f"{scale:.3g}" if isinstance(scale, float) else "-"
-    return [*row, _tensor(activation), shown, _tensor(weight)]
-
-
-def _tensor(plain: Any) -> str:
-    """Return ``uint8 asym per_tensor kl``."""
-    if not isinstance(plain, dict):
-        return "-"
-    keys = ("dtype", "scheme", "granularity", "group_size", "algorithm")
-    return " ".join(str(plain[key]) for key in keys if key in plain)
-
-
 def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+    return shown_number(value) if isinstance(value, int | float) else "-"
 
 
 def _newer(one: Path, other: Path) -> bool:

@@ -48,26 +48,39 @@ def aligned(
     return "\n".join(line for row in rows for line in _lines(row, fitting, right))
 
 
-def in_blocks(rows: Sequence[Sequence[str]], first: int = 0, width: int | None = None) -> str:
+def in_blocks(
+    rows: Sequence[Sequence[str]],
+    first: int = 0,
+    *,
+    names: int = 1,
+    together: int = 1,
+    width: int | None = None,
+) -> str:
     """Return rows as ``aligned`` does; columns that do not fit follow below the others.
 
-    Each block begins with the first column again.
-
     Args:
-        rows: all of the same length.
+        rows: of cells; not all of them need to have all columns.
         first: the least width of the first column.
+        names: how many columns each block begins with.
+        together: how many of the others are not parted.
         width: by default that of the terminal.
     """
     most = terminal_width() if width is None else width
-    names, *others = _natural([list(one) for one in zip(*rows, strict=True)], first)
-    blocks: list[list[int]] = [[]]
-    for number, one in enumerate(others, start=1):
-        taken = names + sum(_GAP + others[column - 1] for column in blocks[-1])
-        if blocks[-1] and taken + _GAP + one > most:
-            blocks.append([])
-        blocks[-1].append(number)
-    parts = ([[row[0], *(row[n] for n in block)] for row in rows] for block in blocks)
-    return "\n\n".join(aligned(part, first, width=most) for part in parts)
+    columns = [list(one) for one in zip_longest(*rows, fillvalue="")]
+    widths = _natural(columns, first)
+    blocks: list[list[int]] = []
+    for begin in range(names, len(widths), together):
+        group = list(range(begin, min(begin + together, len(widths))))
+        if blocks and _total([widths[n] for n in (*range(names), *blocks[-1], *group)]) <= most:
+            blocks[-1] += group
+        else:
+            blocks.append(group)
+    parts = ([*columns[:names], *(columns[n] for n in block)] for block in blocks)
+    return "\n\n".join(aligned([*zip(*part, strict=True)], first, width=most) for part in parts)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def shortened(text: str, most: int) -> str:
@@ -100,6 +113,20 @@ def wrapped(text: str, width: int) -> list[str]:
         else:
             lines.append(shortened(piece, width))
     return lines
+
+
+def hanging(text: str, first: str = "", then: str = "  ", width: int | None = None) -> str:
+    """Return ``text`` in lines that fit the terminal.
+
+    Args:
+        text: words.
+        first: what the first line begins with.
+        then: what the others begin with.
+        width: by default that of the terminal.
+    """
+    most = terminal_width() if width is None else width
+    lines = wrapped(text, most - max(wide(first), wide(then)))
+    return "\n".join(f"{then if number else first}{line}" for number, line in enumerate(lines))
 
 
 def wide(text: str) -> int:
@@ -152,7 +179,7 @@ def _fitted(columns: Sequence[Sequence[str]], widths: Widths, most: int) -> Widt
 def _narrowed(widths: Widths, floors: Sequence[int], most: int) -> Widths:
     """Take from the column that has most to give, again and again."""
     found = list(widths)
-    while sum(found) + _GAP * (len(found) - 1) > most:
+    while _total(found) > most:
         spare = [width - floor for width, floor in zip(found, floors, strict=True)]
         if max(spare) <= 0:
             break

@@ -17,13 +17,14 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
 from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.session import Session
 from lpot_lightning.trainer.weights import Weights
+from lpot_lightning.tuning.in_words import trial_line
 from lpot_lightning.tuning.trial import Trial
 
 

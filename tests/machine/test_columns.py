@@ -2,7 +2,14 @@
 
 import pytest
 
-from lpot_lightning.machine.columns import aligned, in_blocks, shortened, terminal_width, wide
+from lpot_lightning.machine.columns import (
+    aligned,
+    hanging,
+    in_blocks,
+    shortened,
+    terminal_width,
+    wide,
+)
 
 NAME = "model.encoder.layers.11.self_attention.query_projection"
 WHY = "int8 is slower: 0.1 ms against 0.05 ms, at least 1.90x as long, 3.4% of a step"
@@ -88,3 +95,16 @@ def test_columns_without_room_follow_below():
     first, second = in_blocks(rows, width=26).split("\n\n")
     assert "fp32" in first
     assert second.split("\n") == ["    a.onnx", "ms  7 / 8 / 9"]
+
+
+def test_columns_that_belong_together_are_not_parted():
+    rows = [["no", "at", "a: ms", "a: s", "b: ms", "b: s"], ["1", "0-1", "1.0", "2", "3.0", "4"]]
+    blocks = in_blocks(rows, names=2, together=2, width=24).split("\n\n")
+    assert [block.split("\n")[0].split() for block in blocks] == [
+        ["no", "at", "a:", "ms", "a:", "s"],
+        ["no", "at", "b:", "ms", "b:", "s"],
+    ]
+
+
+def test_a_paragraph_hangs():
+    assert hanging("one two three", "# ", "#   ", width=11) == "# one two\n#   three"

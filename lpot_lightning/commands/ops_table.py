@@ -1,0 +1,61 @@
+"""The ops of a workspace as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lpot_lightning.machine.columns import aligned
+
+TensorForms = tuple[str, str]
+"""What activation and weight of an op are, each in short."""
+_KEYS = ("dtype", "scheme", "granularity", "group_size", "algorithm")
+
+
+def ops_table(ops: Mapping[str, Any]) -> str:
+    """Return a row for each op of a tune config; what most have in common is said once, below.
+
+    Args:
+        ops: the section ``op`` of a tune config.
+    """
+    forms = {name: _forms(op) for name, op in ops.items()}
+    usual = _usual(forms.values())
+    all_alike = all(one in (None, usual) for one in forms.values())
+    head = ["op", "kind", "precision", "scale"]
+    rows = [head if all_alike else [*head, "activation", "weight"]]
+    for name, op in ops.items():
+        own = forms[name]
+        rows.append([*_op(str(name), op), *((own or ()) if own != usual else ())])
+    table = aligned(rows)
+    if usual is None:
+        return table
+    who = "all others" if not all_alike else "all of them but fp32"
+    return f"{table}\n\n{aligned([[f'{who}:', f'activation {usual[0]}, weight {usual[1]}']])}"
+
+
+def _op(name: str, op: Mapping[str, Any]) -> list[str]:
+    row = [name, str(op.get("kind", "")), str(op["rung"])]
+    if op["rung"] == "fp32":
+        return row
+    scale = op["activation"].get("scale")
+    return [*row, f"{scale:.3g}" if isinstance(scale, float) else "-"]
+
+
+def _forms(op: Mapping[str, Any]) -> TensorForms | None:
+    if op["rung"] == "fp32":
+        return None
+    return _tensor(op["activation"]), _tensor(op.get("weight"))
+
+
+def _tensor(plain: Any) -> str:
+    """Return ``uint8 asym per_tensor kl``."""
+    if not isinstance(plain, dict):
+        return "-"
+    return " ".join(str(plain[key]) for key in _KEYS if key in plain)
+
+
+def _usual(forms: Iterable[TensorForms | None]) -> TensorForms | None:
+    """Return what most ops have, if more than one has it."""
+    counts = Counter(one for one in forms if one is not None).most_common(1)
+    return counts[0][0] if counts and counts[0][1] > 1 else None
