@@ -10,6 +10,7 @@ from lpot_lightning.machine.columns import aligned
 
 TensorForms = tuple[str, str]
 """What activation and weight of an op are, each in short."""
+_COLUMNS = ("activation", "weight")
 _KEYS = ("dtype", "scheme", "granularity", "group_size", "algorithm")
 
 
@@ -20,24 +21,24 @@ def ops_table(ops: Mapping[str, Any]) -> str:
         ops: the section ``op`` of a tune config.
     """
     forms = {name: _forms(op) for name, op in ops.items()}
-    usual = _usual(forms.values())
-    all_alike = all(one in (None, usual) for one in forms.values())
-    head = ["op", "kind", "precision", "scale"]
-    rows = [head if all_alike else [*head, "activation", "weight"]]
+    usual = [_usual(one[number] for one in forms.values() if one) for number in range(2)]
+    shown = [n for n in range(2) if any(one and one[n] != usual[n] for one in forms.values())]
+    rows = [["op", "kind", "precision", "scale", *(_COLUMNS[n] for n in shown)]]
     for name, op in ops.items():
-        own = forms[name]
-        rows.append([*_op(str(name), op), *((own or ()) if own != usual else ())])
-    table = aligned(rows)
-    if usual is None:
-        return table
-    who = "all others" if not all_alike else "all of them but fp32"
-    return f"{table}\n\n{aligned([[f'{who}:', f'activation {usual[0]}, weight {usual[1]}']])}"
+        own = forms[name] or usual
+        rows.append([*_op(str(name), op), *("" if own[n] == usual[n] else own[n] for n in shown)])
+    notes = [
+        [f"{'other' if n in shown else 'all'} {_COLUMNS[n]}s", one]
+        for n, one in enumerate(usual)
+        if one
+    ]
+    return f"{aligned(rows)}\n\n{aligned(notes)}" if notes else aligned(rows)
 
 
 def _op(name: str, op: Mapping[str, Any]) -> list[str]:
     row = [name, str(op.get("kind", "")), str(op["rung"])]
     if op["rung"] == "fp32":
-        return row
+        return [*row, ""]
     scale = op["activation"].get("scale")
     return [*row, f"{scale:.3g}" if isinstance(scale, float) else "-"]
 
@@ -55,7 +56,7 @@ def _tensor(plain: Any) -> str:
     return " ".join(str(plain[key]) for key in _KEYS if key in plain)
 
 
-def _usual(forms: Iterable[TensorForms | None]) -> TensorForms | None:
+def _usual(forms: Iterable[str]) -> str:
     """Return what most ops have, if more than one has it."""
-    counts = Counter(one for one in forms if one is not None).most_common(1)
-    return counts[0][0] if counts and counts[0][1] > 1 else None
+    counts = Counter(forms).most_common(1)
+    return counts[0][0] if counts and counts[0][1] > 1 else ""

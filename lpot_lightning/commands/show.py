@@ -11,6 +11,7 @@ from typing import Any
 from lpot_lightning.artifacts.earlier import HISTORY, RESULT
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.ops_table import ops_table
 from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.columns import aligned, hanging
@@ -60,10 +61,10 @@ class WorkspaceFiles:
             found.append("there is no int8 model yet")
         return found
 
-    def to_json(self) -> str:
-        """Return all of it as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
         history = self.history
-        plain = {
+        return {
             "workspace": str(self.folder),
             "notes": self.notes,
             "result": None if self.result is None else json.loads(self.result.to_json()),
@@ -73,7 +74,16 @@ class WorkspaceFiles:
             "accuracy": None if self.configure is None else self.configure.get("accuracy"),
             "pruned": None if self.pruned is None else json.loads(self.pruned.to_json()),
         }
-        return json.dumps(plain, indent=1)
+
+
+def show(path: str) -> CommandAnswer:
+    """Return what is in the workspace at ``path``.
+
+    Raises:
+        ArtifactError: as ``look`` does.
+    """
+    found = look(path)
+    return CommandAnswer(lambda: page(found), found.to_dict)
 
 
 def look(path: str) -> WorkspaceFiles:

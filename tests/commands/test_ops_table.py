@@ -18,16 +18,17 @@ def test_what_all_have_in_common_is_said_once():
         "b   Conv2d  int8       0.0123",
         "c   Linear  fp32",
         "",
-        "all of them but fp32:  activation uint8 asym kl, weight int8 sym per_channel",
+        "all activations  uint8 asym kl",
+        "all weights      int8 sym per_channel",
     ]
 
 
 def test_what_one_has_alone_stands_beside_it():
     other = {**INT8, "weight": {"dtype": "int8", "scheme": "sym", "granularity": "per_tensor"}}
     lines = ops_table({"a": INT8, "b": INT8, "c": other}).split("\n")
-    assert lines[0].endswith("activation     weight")
-    assert lines[3].endswith("uint8 asym kl  int8 sym per_tensor")
-    assert lines[-1].startswith("all others:  activation uint8 asym kl")
+    assert lines[0].endswith("scale   weight")
+    assert lines[3].endswith("0.0123  int8 sym per_tensor")
+    assert lines[-2:] == ["all activations  uint8 asym kl", "other weights    int8 sym per_channel"]
 
 
 def test_long_names_leave_the_table_in_80_columns():
