@@ -33,8 +33,8 @@ from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step, check_
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.precision import judging_precision
-from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session, SessionWork, in_one_process, ranks_of, root_of
+from lpot_lightning.trainer.shown.progress import end_live_bar
 
 EXPORTS = "exports"
 """The folder of the files, in the workspace of the run."""

@@ -23,6 +23,7 @@ from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
 from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.shown.printing import print_result
 from lpot_lightning.trainer.weights import Weights
 from lpot_lightning.tuning.in_words import trial_line
 from lpot_lightning.tuning.trial import Trial
@@ -102,7 +103,7 @@ def run_quantization(
             Listener(say=rank_zero_info, trial=partial(_tell, trainer), saved=saved),
             trained,
         )
-    rank_zero_info(f"\n{result.table()}")
+    print_result(trainer, result.table())
     log_scalars(
         trainer,
         {"speedup": result.speedup, "size_ratio": result.size_ratio},
