@@ -70,5 +70,6 @@ def _draw_accuracy(axes: Any, result: TuningResult) -> None:
 def _draw_ops(axes: Any, result: TuningResult) -> None:
     counts = {one.number: len(one.recipe.fp32_ops) for one in result.trials}
     axes.bar([*counts], [*counts.values()], color="#bababa")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("fp32 ops")
     axes.set_xlabel("trial")
