@@ -15,6 +15,19 @@ _PLACE = re.compile(r"(\S+:\d+): ")
 """With what a fault of a file begins."""
 
 
+class WrongArguments(Exception):
+    """What a parser says of arguments that no command has.
+
+    Args:
+        message: what is wrong.
+        usage: what people are told.
+    """
+
+    def __init__(self, message: str, usage: str = "") -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
 @dataclass(frozen=True)
 class CommandAnswer:
     """What a command has found.

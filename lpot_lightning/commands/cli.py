@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from lpot_lightning.commands import benchmark as offline_benchmark
 from lpot_lightning.commands import quantize as offline
-from lpot_lightning.commands.answer import json_text, plain_error
+from lpot_lightning.commands.answer import WrongArguments, json_text, plain_error
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, as_lines, in_short
 from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.machine.kept_stdout import kept_stdout
@@ -192,6 +192,9 @@ class LPOTCLI(_CommandLine):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse arguments, and keep stdout for the JSON that they ask for."""
+        if "--json" in (args if isinstance(args, list) else sys.argv[1:]):
+            for one in (parser, *getattr(self, "_subcommand_parsers", {}).values()):
+                _tell_programs_what_is_wrong(one)
         super().parse_arguments(parser, args)
         given = self.config.get(self.config.get("subcommand") or "")
         if given is not None and given.get("json") == STDOUT:
@@ -268,6 +271,18 @@ class LPOTCLI(_CommandLine):
 def _is_first() -> bool:
     """Whether this is the process that speaks for all that train together."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _tell_programs_what_is_wrong(parser: Any) -> None:
+    """Let a parser say in JSON, too, what is wrong with arguments."""
+    usual = parser.error
+
+    def error(message: str, ex: Exception | None = None) -> NoReturn:
+        sys.stdout.write(json_text(plain_error(WrongArguments(message))))
+        usual(message, ex)
+        raise AssertionError
+
+    parser.error = error
 
 
 def _takes_no_value(parser: Any, name: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from lpot_lightning.commands.answer import CommandAnswer, json_text, plain_error
+from lpot_lightning.commands.answer import CommandAnswer, WrongArguments, json_text, plain_error
 from lpot_lightning.errors import LpotError, as_lines
 from lpot_lightning.machine.kept_stdout import kept_stdout
 from lpot_lightning.machine.signals import told_when_stopped
@@ -33,14 +33,6 @@ _CODES = (
     "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
     " arguments, 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP."
 )
-
-
-class WrongArguments(Exception):
-    """What argparse says of arguments that no command has."""
-
-    def __init__(self, message: str, usage: str) -> None:
-        super().__init__(message)
-        self.usage = usage
 
 
 class CommandParser(argparse.ArgumentParser):

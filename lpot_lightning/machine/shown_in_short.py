@@ -9,7 +9,7 @@ from lpot_lightning.machine.columns import shortened
 
 Cells = Sequence[Sequence[str]]
 _LONGEST = 120
-_TABLE = "border-collapse: collapse; margin: 0.4em 0"
+_TABLE = "border-collapse: collapse; margin: 0.4em 0; color: inherit"
 _CELL = "text-align: left; padding: 0.15em 1em 0.15em 0"
 _LINE = "border-bottom: 1px solid rgba(128, 128, 128, 0.4)"
 """Colors of letters are the notebook's, so that its light and dark themes both fit."""

@@ -366,3 +366,12 @@ def test_a_file_for_the_json_leaves_stdout_as_it_is(tmp_path, workspace):
     path = tmp_path / "result.json"
     run("quantize", tmp_path, f"--json={path}", conf=conf(workspace))
     assert json.loads(path.read_text())["status"] == "met"
+
+
+def test_programs_hear_of_wrong_arguments(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", "--nonsense=1", conf="no.yaml")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert json.loads(out)["error"]["kind"] == "WrongArguments"
+    assert "nonsense" in err
