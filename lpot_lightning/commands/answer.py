@@ -28,6 +28,10 @@ class WrongArguments(Exception):
         self.usage = usage
 
 
+class Interrupted(Exception):
+    """A signal has ended the command."""
+
+
 @dataclass(frozen=True)
 class CommandAnswer:
     """What a command has found.

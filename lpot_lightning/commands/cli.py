@@ -15,10 +15,11 @@ from typing_extensions import override
 
 from lpot_lightning.commands import benchmark as offline_benchmark
 from lpot_lightning.commands import quantize as offline
-from lpot_lightning.commands.answer import WrongArguments, json_text, plain_error
+from lpot_lightning.commands.answer import Interrupted, WrongArguments, json_text, plain_error
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, as_lines, in_short
 from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.machine.kept_stdout import kept_stdout
+from lpot_lightning.machine.signals import Stopped
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.checks import has_command_line
@@ -216,6 +217,8 @@ class LPOTCLI(_CommandLine):
 
     def _tell_program(self, error: BaseException) -> None:
         """Tell a program of an error, if it asked for JSON and has been told nothing yet."""
+        if isinstance(error, KeyboardInterrupt | Stopped):
+            error = Interrupted("ended by Ctrl-C, SIGTERM or SIGHUP")
         self._say(json_text(plain_error(error)))
 
     @contextmanager

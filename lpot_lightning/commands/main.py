@@ -8,7 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from lpot_lightning.commands.answer import CommandAnswer, WrongArguments, json_text, plain_error
+from lpot_lightning.commands.answer import (
+    CommandAnswer,
+    Interrupted,
+    WrongArguments,
+    json_text,
+    plain_error,
+)
 from lpot_lightning.errors import LpotError, as_lines
 from lpot_lightning.machine.kept_stdout import kept_stdout
 from lpot_lightning.machine.signals import told_when_stopped
@@ -81,10 +87,6 @@ def _tell_of_stop(asked: argparse.Namespace, tell: Write | None) -> None:
         left = f": `{asked.path}` is as it was, or written as a whole; go on with the same command"
     sys.stderr.write(f"interrupted{left}\n")
     _tell(Interrupted(f"interrupted{left}"), _where(asked), tell)
-
-
-class Interrupted(Exception):
-    """A signal has ended the command."""
 
 
 def _answered(asked: argparse.Namespace, write: Write, tell: Write | None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 
 import pytest
 
@@ -63,3 +64,12 @@ def test_a_fault_of_others_is_told_and_raised(monkeypatch, capsys):
     with pytest.raises(ZeroDivisionError):
         main(["check", "a.yaml", "--json"])
     assert json.loads(capsys.readouterr().out)["error"]["message"] == "of the user"
+
+
+def test_a_signal_is_told(monkeypatch, capsys):
+    stops = "lpot_lightning.commands.check.check"
+    monkeypatch.setattr(stops, lambda _: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "a.yaml", "--json"])
+    assert ended.value.code == 143
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "Interrupted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -375,3 +376,14 @@ def test_programs_hear_of_wrong_arguments(tmp_path, capsys):
     assert caught.value.code == 2
     assert json.loads(out)["error"]["kind"] == "WrongArguments"
     assert "nonsense" in err
+
+
+def test_programs_hear_of_a_signal(tmp_path, workspace, capsys):
+    class Stopping(Lit):
+        def validation_step(self, batch, batch_idx):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", module=Stopping, conf=conf(workspace))
+    assert caught.value.code == 143
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "Interrupted"
