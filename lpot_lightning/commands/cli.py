@@ -6,16 +6,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from lpot_lightning.commands import benchmark as offline_benchmark
 from lpot_lightning.commands import quantize as offline
-from lpot_lightning.commands.answer import Interrupted, WrongArguments, json_text, plain_error
+from lpot_lightning.commands.answer import Interrupted, json_text, plain_error
+from lpot_lightning.commands.json_option import (
+    STDOUT,
+    is_first,
+    takes_no_value,
+    tell_programs_what_is_wrong,
+)
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, as_lines, in_short
 from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.machine.kept_stdout import kept_stdout
@@ -31,7 +36,6 @@ if not has_command_line():
         " too old: `pip install 'lpot-lightning[cli]'`"
     )
 
-STDOUT = "-"
 FAILED, NOT_MET = 1, 3
 """Exit codes; argparse's own for wrong arguments is 2."""
 _HELP = {
@@ -185,7 +189,7 @@ class LPOTCLI(_CommandLine):
             own = self.init_parser(**given)
             self._add_arguments(own)
             added = own.add_method_arguments(type(self), name, skip=set(every[name]))
-            _takes_no_value(own, "--json")
+            takes_no_value(own, "--json")
             self._subcommand_method_arguments[name] = added
             self._subcommand_parsers[name] = own
             added_ones.add_subcommand(name, own, help=text)
@@ -195,7 +199,7 @@ class LPOTCLI(_CommandLine):
         """Parse arguments, and keep stdout for the JSON that they ask for."""
         if "--json" in (args if isinstance(args, list) else sys.argv[1:]):
             for one in (parser, *getattr(self, "_subcommand_parsers", {}).values()):
-                _tell_programs_what_is_wrong(one)
+                tell_programs_what_is_wrong(one)
         super().parse_arguments(parser, args)
         given = self.config.get(self.config.get("subcommand") or "")
         if given is not None and given.get("json") == STDOUT:
@@ -203,7 +207,7 @@ class LPOTCLI(_CommandLine):
 
     def _answer_with(self, content: bytes, where: str | None) -> None:
         """Give a result to a program, from one process of those that have it."""
-        if where is None or not _is_first():
+        if where is None or not is_first():
             return
         if where == STDOUT:
             self._say(json_text(json.loads(content)))
@@ -211,7 +215,7 @@ class LPOTCLI(_CommandLine):
             write_file(expanded(where), content)
 
     def _say(self, text: str) -> None:
-        if self._write is not None and _is_first():
+        if self._write is not None and is_first():
             self._write(text)
             self._write = None
 
@@ -269,29 +273,6 @@ class LPOTCLI(_CommandLine):
         hook = getattr(self, name, None)
         if callable(hook):
             hook()
-
-
-def _is_first() -> bool:
-    """Whether this is the process that speaks for all that train together."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _tell_programs_what_is_wrong(parser: Any) -> None:
-    """Let a parser say in JSON, too, what is wrong with arguments."""
-    usual = parser.error
-
-    def error(message: str, ex: Exception | None = None) -> NoReturn:
-        sys.stdout.write(json_text(plain_error(WrongArguments(message))))
-        usual(message, ex)
-        raise AssertionError
-
-    parser.error = error
-
-
-def _takes_no_value(parser: Any, name: str) -> None:
-    """Let the option ``name`` stand alone, too: then it means stdout."""
-    option = parser._option_string_actions[name]
-    option.nargs, option.const = "?", STDOUT
 
 
 def _ours(error: BaseException | None) -> LpotError | None:
