@@ -48,6 +48,9 @@ INSIDE = {
         "workspace",
         "options entering job objective tuning_result pruning_result pruned_files run_history"
         " model_watch",
+        "causes.words",
+        "causes.hurt causes.known",
+        "causes.all_causes",
         "ranker op_selection paying speed preparation training channels best_model",
         "quantize prune",
     ),
@@ -58,7 +61,7 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal findings",
+        "score sensitivity wish countdown journal causes findings",
         "ladder",
         "space trial pareto repair screening history in_words",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
