@@ -17,6 +17,10 @@ _SHOW = (
     "Print what a quantization has left in its workspace: the result, the trials, and the precision"
     " of each op. Nothing in it is changed; a run may still be going on."
 )
+_REPORT = (
+    "Write the report of a workspace, one page for a browser, and print where it is. Runs write it"
+    " themselves after each trial; this makes it of what is there, also after a run was killed."
+)
 _EXPORT = (
     "Write the int8 model of a workspace to a file that other runtimes run, and check the file."
 )
@@ -71,6 +75,12 @@ def _show(asked: argparse.Namespace) -> str:
     return found.to_json() if asked.json else page(found)
 
 
+def _report(asked: argparse.Namespace) -> str:
+    from lpot_lightning.commands.report import report_of  # which needs torch
+
+    return report_of(asked.workspace, asked.output)
+
+
 def _export(asked: argparse.Namespace) -> str:
     from lpot_lightning.commands.export_command import export_for  # which needs Lightning, too
 
@@ -83,7 +93,13 @@ def _selftest(asked: argparse.Namespace) -> str:
     return selftest(asked)
 
 
-_COMMANDS = {"check": _check, "show": _show, "export": _export, "selftest": _selftest}
+_COMMANDS = {
+    "check": _check,
+    "show": _show,
+    "report": _report,
+    "export": _export,
+    "selftest": _selftest,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,11 +119,21 @@ def _parser() -> argparse.ArgumentParser:
         help="its folder, such as lpot_workspace/pytorch_fx/my_model",
     )
     show.add_argument("--json", action="store_true", help="print it as JSON, for programs")
+    _add_report(commands.add_parser("report", help=_REPORT, description=_REPORT, epilog=_CODES))
     _add_export(commands.add_parser("export", help=_EXPORT, description=_EXPORT, epilog=_CODES))
     _add_selftest(
         commands.add_parser("selftest", help=_SELFTEST, description=_SELFTEST, epilog=_CODES)
     )
     return parser
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("workspace", metavar="WORKSPACE", help="its folder")
+    report.add_argument(
+        "--output",
+        metavar="FILE",
+        help="what to write, by default `report.html` in the workspace",
+    )
 
 
 def _add_selftest(selftest: argparse.ArgumentParser) -> None:

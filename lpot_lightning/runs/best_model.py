@@ -102,6 +102,8 @@ class Keeper:
             sensitivities=ranker.first,
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
+            training=None if job.trained is None else job.trained.log,
+            about=job.about,
             held=job.model,
             origin=dataclasses.replace(
                 job.origin, monitor=job.monitor.name, accuracy=best.score.accuracy

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.earlier import PRUNED, is_kept_earlier, keep_earlier
+from lpot_lightning.artifacts.earlier import PRUNED, REPORT, is_kept_earlier, keep_earlier
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.traits import Traits
@@ -23,9 +23,9 @@ from lpot_lightning.machine.files import open_folder, read_file, write_file
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
-from lpot_lightning.runs.pruning_result import NAMES, PruningResult
+from lpot_lightning.runs.pruning_result import NAMES, RESULT, PruningResult
+from lpot_lightning.runs.reporting.report_file import ReportWriter
 
-RESULT = "pruning_result.json"
 UNJUDGED = "unjudged"
 """How files of weights are called that a signal kept from being judged."""
 
@@ -63,6 +63,7 @@ def save_pruned(
     is_kept = partial(is_kept_earlier, folder, NAMES.weights)
     save(folder, configure, plain | probe, NAMES, is_kept)
     write_file(folder / RESULT, result.to_json())
+    ReportWriter(folder / REPORT).write(lambda: result.facts(folder))
 
 
 def _has(folder: Path, plain: Mapping[str, Tensor]) -> bool:

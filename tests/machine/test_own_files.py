@@ -12,7 +12,7 @@ from lpot_lightning.artifacts.storage import PREVIOUS, Names
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.own_files import _OURS, check_own_files
 from lpot_lightning.runs.pruned_files import NAMES as PRUNED_NAMES
-from lpot_lightning.runs.pruned_files import RESULT as PRUNED
+from lpot_lightning.runs.pruning_result import RESULT as PRUNED
 
 RESULT = {"status": "met", "monitor": "acc", "criterion": {}, "baseline": 1.0, "accuracy": 0.9}
 DEPLOY = {"version": 1.0, "model": {"name": "net"}, "device": "cpu", "evaluation": {}}

@@ -1,0 +1,133 @@
+"""The ops: how much each hurts, what it became, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from lpot_lightning.recipe import Rung
+from lpot_lightning.report.charts import bar
+from lpot_lightning.report.facts import OpFacts, TuningFacts
+from lpot_lightning.report.markup import (
+    Content,
+    Markup,
+    code,
+    joined,
+    joined_by,
+    number_cell,
+    section,
+    shortened,
+    table,
+    tag,
+)
+from lpot_lightning.report.numbers import error, ms, share
+from lpot_lightning.report.rungs import badge
+from lpot_lightning.tuning.repair import Repair
+
+
+def ops_section(tuning: TuningFacts) -> Markup | None:
+    """Return the table of ops, the one that hurts most first."""
+    if not tuning.ops:
+        return None
+    ordered = sorted(tuning.ops, key=_worst_first)
+    has_damage = any(one.damage is not None for one in ordered)
+    has_times = any(one.int8 is not None for one in ordered)
+    finite = [one.damage for one in ordered if one.damage is not None and math.isfinite(one.damage)]
+    total = math.fsum(finite)
+    head = _head(has_damage, has_times)
+    rows = (_row(one, total, has_damage, has_times) for one in ordered)
+    return section(
+        "ops",
+        "Ops",
+        table(head, rows, class_="sortable ops"),
+        lede=_lede(has_damage, has_times),
+    )
+
+
+def _worst_first(op: OpFacts) -> tuple[bool, bool, float, str]:
+    if op.damage is None:
+        return True, False, 0.0, op.name
+    finite = math.isfinite(op.damage)
+    return False, finite, -op.damage if finite else 0.0, op.name
+
+
+def _lede(has_damage: bool, has_times: bool) -> str:
+    damage = (
+        "Error is what an op alone in int8, before any repair, does to the model's output on one"
+        " calibration batch. "
+    )
+    times = "Times are those of one step, the way to integers and back included."
+    unranked = "All ops in int8 met the goal, or the first trial did: no op had to be ranked. "
+    return (damage if has_damage else unranked) + (times if has_times else "")
+
+
+def _head(has_damage: bool, has_times: bool) -> Iterator[tuple[str, str]]:
+    yield from (("op", "text"), ("became", "text"))
+    if has_damage:
+        yield from (("share of all error", "text"), ("error", "number"))
+    if has_times:
+        yield from (("ms in int8", "number"), ("ms in fp32", "number"))
+    yield "why, and what helps", "text"
+
+
+def _row(op: OpFacts, total: float, has_damage: bool, has_times: bool) -> Markup:
+    cells = [tag("td", code(op.name), class_="name"), tag("td", badge(op.rung))]
+    if has_damage:
+        cells += _damage(op.damage, total)
+    if has_times:
+        cells += [number_cell(ms(op.int8), op.int8), number_cell(ms(op.fp32), op.fp32)]
+    return tag("tr", cells, tag("td", _why(op), class_="why"))
+
+
+def _damage(damage: float | None, total: float) -> list[Markup]:
+    finite = damage is not None and math.isfinite(damage)
+    part = damage / total if damage is not None and finite and total else 0.0
+    order = 2.0 if damage is not None and not finite else part if finite else -1.0
+    shown = (bar(part), tag("span", share(part))) if finite else None
+    return [
+        tag("td", shown, class_="share", data_v=repr(order)),
+        number_cell(error(damage), damage if finite else order),
+    ]
+
+
+def _why(op: OpFacts) -> Iterator[Content]:
+    """Yield why an op is what it is, one paragraph each."""
+    cause = op.cause
+    if cause is not None:
+        yield tag("p", tag("b", cause.kind), ": ", shortened(cause.found, 400))
+        if cause.repaired:
+            yield tag("p", "Repaired: ", shortened(cause.repaired, 400))
+        yield tag("p", "What helps: ", shortened(cause.remedy, 400))
+    if op.why and (cause is None or op.rung is Rung.FP32):
+        yield tag("p", op.why)
+    if op.repairs and not (cause is not None and cause.repaired):
+        yield tag("p", "Repaired by ", joined_by(", ", map(_repair, op.repairs)))
+
+
+def _repair(repair: Repair) -> Markup:
+    what = repair.what.replace("_", " ")
+    return joined((f"{what} ({error(repair.before)} → {error(repair.after)})",))
+
+
+def excluded_section(excluded: Mapping[str, str]) -> Markup | None:
+    """Return what cannot be int8, by its reason."""
+    if not excluded:
+        return None
+    names: dict[str, list[str]] = {}
+    for name, reason in excluded.items():
+        names.setdefault(reason, []).append(name)
+    rows = (_excluded(reason, those) for reason, those in names.items())
+    return section(
+        "excluded",
+        "What cannot be int8",
+        table((("reason", "text"), ("what", "text")), rows, class_="reasons"),
+        lede="These stay in floating point, whatever is asked.",
+    )
+
+
+def _excluded(reason: str, names: Iterable[str]) -> Markup:
+    return tag(
+        "tr",
+        tag("td", shortened(reason, 400)),
+        tag("td", joined_by(", ", map(code, names)), class_="name"),
+    )
