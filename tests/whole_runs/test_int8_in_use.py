@@ -79,14 +79,15 @@ class Predicting(pl.LightningModule):
         return self.net(batch)
 
 
-def test_a_trainer_predicts_with_it(int8, wanted):
+def test_a_trainer_predicts_with_it(int8):
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         found = trainer.predict(Predicting(int8), DataLoader(list(IMAGES), batch_size=16))
-    assert torch.equal(torch.cat(found), wanted)
+    with torch.no_grad():  # of the same batches: another size moves last bits where AMX computes
+        assert all(map(torch.equal, found, map(int8, IMAGES.split(16))))
 
 
 def test_calls_are_counted_by_how_they_were_computed(int8):

@@ -101,7 +101,7 @@ def test_a_weight_is_not_cast_in_each_call_and_writes_are_seen():
 
 @torch.no_grad()
 def test_it_is_in_the_files_and_restored_to_the_bit(tmp_path):
-    model, x = patches(), images(3, seed=2)
+    model, x = patches(), images(64, seed=2)  # of a few the head's integers may be the same
     found = calibrated(model, Batch(images()))
     fp32 = save(tmp_path, model, found)(x)
     found.narrow = True
