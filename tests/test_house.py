@@ -49,6 +49,9 @@ INSIDE = {
         "pruning_result",
         "options entering job objective tuning_result pruned_files run_history model_watch",
         "reporting.reporter",
+        "causes.words",
+        "causes.hurt causes.known",
+        "causes.all_causes",
         "ranker op_selection paying speed preparation training channels best_model",
         "quantize prune",
     ),
@@ -59,7 +62,7 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal about",
+        "score sensitivity wish countdown journal causes about",
         "findings",
         "ladder",
         "space trial pareto repair screening history",

@@ -12,6 +12,7 @@ from lpot_lightning.recipe import Rung
 from lpot_lightning.timing.ratio import Ratio
 from lpot_lightning.training_log import TrainingLog
 from lpot_lightning.tuning.about import About
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.trial import Status, Trial
@@ -28,23 +29,6 @@ class RunState(Enum):
     """An error or a signal ended it."""
     ENDED = "ended"
     """There is a result."""
-
-
-@dataclass(frozen=True)
-class CauseFacts:
-    """Why an op hurts, or is not int8.
-
-    Args:
-        kind: in two or three words.
-        found: what was measured.
-        remedy: what can be done.
-        repaired: what was done already; ``""`` for nothing.
-    """
-
-    kind: str
-    found: str
-    remedy: str
-    repaired: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +54,7 @@ class OpFacts:
     fp32: float | None = None
     why: str = ""
     repairs: tuple[Repair, ...] = ()
-    cause: CauseFacts | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +73,7 @@ class TuningFacts:
         objective: what ``score.objective`` of a trial counts.
         ops: what can be int8.
         excluded: what cannot, with the reason.
+        causes: what stands in the way of int8 elsewhere, by what cannot be int8 or is no graph.
         evaluations: passes over the validation data.
         speed: seconds of a step, fp32 over int8.
         size_ratio: bytes of the state, fp32 over int8.
@@ -108,6 +93,7 @@ class TuningFacts:
     objective: str = "performance"
     ops: tuple[OpFacts, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    causes: Mapping[str, Cause] = field(default_factory=dict)
     evaluations: float | None = None
     speed: Ratio | None = None
     size_ratio: float | None = None

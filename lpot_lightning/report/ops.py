@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from lpot_lightning.recipe import Rung
 from lpot_lightning.report.charts import bar
 from lpot_lightning.report.facts import OpFacts, TuningFacts
 from lpot_lightning.report.markup import (
@@ -22,7 +21,10 @@ from lpot_lightning.report.markup import (
 )
 from lpot_lightning.report.numbers import error, ms, share
 from lpot_lightning.report.rungs import badge
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.repair import Repair
+
+_ACCURACY = "for the accuracy"
 
 
 def ops_section(tuning: TuningFacts) -> Markup | None:
@@ -93,15 +95,23 @@ def _damage(damage: float | None, total: float) -> list[Markup]:
 def _why(op: OpFacts) -> Iterator[Content]:
     """Yield why an op is what it is, one paragraph each."""
     cause = op.cause
-    if cause is not None:
-        yield tag("p", tag("b", cause.kind), ": ", shortened(cause.found, 400))
-        if cause.repaired:
-            yield tag("p", "Repaired: ", shortened(cause.repaired, 400))
-        yield tag("p", "What helps: ", shortened(cause.remedy, 400))
-    if op.why and (cause is None or op.rung is Rung.FP32):
-        yield tag("p", op.why)
+    if cause is None:
+        yield tag("p", op.why) if op.why else None
+    else:
+        if op.why.startswith(_ACCURACY):
+            yield tag("p", f"{op.rung.value} {_ACCURACY}")
+        yield from _cause(cause)
     if op.repairs and not (cause is not None and cause.repaired):
         yield tag("p", "Repaired by ", joined_by(", ", map(_repair, op.repairs)))
+
+
+def _cause(cause: Cause) -> Iterator[Content]:
+    """Yield what stands in the way, what was done about it, and what can be."""
+    yield tag("p", tag("b", cause.kind.value), f": {shortened(cause.found, 600)}")
+    if cause.repaired:
+        yield tag("p", "Repaired: ", shortened(cause.repaired, 600))
+    if cause.remedy:
+        yield tag("p", "What helps: ", shortened(cause.remedy, 600))
 
 
 def _repair(repair: Repair) -> Markup:
@@ -109,25 +119,35 @@ def _repair(repair: Repair) -> Markup:
     return joined((f"{what} ({error(repair.before)} → {error(repair.after)})",))
 
 
-def excluded_section(excluded: Mapping[str, str]) -> Markup | None:
-    """Return what cannot be int8, by its reason."""
-    if not excluded:
+def excluded_section(excluded: Mapping[str, str], causes: Mapping[str, Cause]) -> Markup | None:
+    """Return what cannot be int8, or is no graph, by its reason.
+
+    Args:
+        excluded: what cannot be int8, with the reason.
+        causes: what stands in the way, by the same names and those of modules.
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for name in dict.fromkeys((*excluded, *causes)):
+        cause = causes.get(name)
+        reason = excluded.get(name) or ("" if cause is None else cause.found)
+        names.setdefault((reason, "" if cause is None else cause.remedy), []).append(name)
+    if not names:
         return None
-    names: dict[str, list[str]] = {}
-    for name, reason in excluded.items():
-        names.setdefault(reason, []).append(name)
-    rows = (_excluded(reason, those) for reason, those in names.items())
+    helps = any(remedy for _, remedy in names)
+    head = (("what", "text"), ("why", "text"), *((("what helps", "text"),) if helps else ()))
+    rows = (_excluded(those, *told, helps=helps) for told, those in names.items())
     return section(
         "excluded",
-        "What cannot be int8",
-        table((("reason", "text"), ("what", "text")), rows, class_="reasons"),
-        lede="These stay in floating point, whatever is asked.",
+        "What stays in floating point",
+        table(head, rows, class_="reasons"),
+        lede="Whatever is asked for, these are not int8, or run as they are written.",
     )
 
 
-def _excluded(reason: str, names: Iterable[str]) -> Markup:
+def _excluded(names: Iterable[str], reason: str, remedy: str, *, helps: bool) -> Markup:
     return tag(
         "tr",
-        tag("td", shortened(reason, 400)),
         tag("td", joined_by(", ", map(code, names)), class_="name"),
+        tag("td", shortened(reason, 600), class_="why"),
+        tag("td", shortened(remedy, 600), class_="why") if helps else None,
     )

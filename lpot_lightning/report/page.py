@@ -65,7 +65,7 @@ def _sections(facts: Facts) -> list[Markup | None]:
             speed_section(tuning.speed, tuning.size_ratio, ("fp32", "int8")),
             ops_section(tuning),
             map_section(tuning),
-            excluded_section(tuning.excluded),
+            excluded_section(tuning.excluded, tuning.causes),
             training_section(tuning),
         ]
     if pruning is not None:

@@ -18,6 +18,7 @@ from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
 from lpot_lightning.quantization.floats import told_of
 from lpot_lightning.recipe import Op, Recipe
+from lpot_lightning.runs.causes.all_causes import all_causes
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
 from lpot_lightning.runs.paying_result import NotPaying, Paying
@@ -77,6 +78,18 @@ class Keeper:
         job.model.requires_grad_(False).eval()
         wrong = set(job.prepared.excluded)
         narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
+        excluded = told_of(job.prepared.excluded, narrow=narrow)
+        not_paying = self._not_paying(best.recipe)
+        asked = tuple(op.name for op in self._space.ops if self._is_asked(op))
+        repairs = ranker.repairs_of(best.recipe)
+        causes = all_causes(
+            job,
+            hurt=ranker.causes,
+            not_quantizable=excluded,
+            not_paying=not_paying,
+            asked_fp32=asked,
+            repairs=repairs,
+        )
         result = TuningResult(
             status=outcome.status,
             monitor=job.monitor.name,
@@ -85,7 +98,7 @@ class Keeper:
             accuracy=best.score.accuracy,
             int8_ops=best.recipe.int8_ops,
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
-            not_quantizable=told_of(job.prepared.excluded, narrow=narrow),
+            not_quantizable=excluded,
             trials=outcome.trials,
             evaluations=self._before
             + job.fp32_passes
@@ -95,13 +108,14 @@ class Keeper:
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
-            not_paying=self._not_paying(best.recipe),
+            not_paying=not_paying,
             op_times=self._paying.times,
-            asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
+            asked_fp32=asked,
             rungs=self._rungs(best.recipe),
             sensitivities=ranker.first,
             floats="bf16" if narrow else "fp32",
-            repairs=ranker.repairs_of(best.recipe),
+            repairs=repairs,
+            causes=causes,
             training=None if job.trained is None else job.trained.log,
             about=job.about,
             held=job.model,

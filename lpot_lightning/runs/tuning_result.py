@@ -35,6 +35,7 @@ from lpot_lightning.runs.result import (
 from lpot_lightning.timing.ratio import Ratio, Spread, as_speedup
 from lpot_lightning.training_log import TrainingLog
 from lpot_lightning.tuning.about import About
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Score
@@ -76,6 +77,9 @@ class TuningResult(Result):
         sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
             had to be ranked.
         repairs: what was done to int8 ops of the model, and costs no speed.
+        causes: why ops are hurt by int8, or not int8, and what can be done: of the worst ops that
+            were ranked, of those in fp32 or ``not_quantizable`` for a known reason, and of modules
+            that are no graphs, by their names.
         floats: of what type attention and products of activations are: ``"fp32"`` or ``"bf16"``.
         training: how the training for int8 went, where there was one in a Trainer.
         about: what was asked for, and where it ran; ``None`` in a result of an earlier version.
@@ -106,6 +110,7 @@ class TuningResult(Result):
     floats: str = "fp32"
     training: TrainingLog | None = None
     about: About | None = None
+    causes: Mapping[str, Cause] = field(default_factory=dict)
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
@@ -151,8 +156,10 @@ class TuningResult(Result):
                 sensitivities=self.sensitivities,
                 times=self.op_times,
                 repairs=self.repairs,
+                causes=self.causes,
             ),
             excluded=self.not_quantizable,
+            causes={name: one for name, one in self.causes.items() if name not in rungs},
             evaluations=self.evaluations,
             speed=Ratio(self.speedup, self.speedup_spread),
             size_ratio=self.size_ratio,
@@ -233,8 +240,11 @@ class TuningResult(Result):
             return self.not_paying[op].why
         if op in self.asked_fp32:
             return "asked for"
+        cause = "" if op not in self.causes else self.causes[op].in_short
         if op in self.fp32_ops or self._went_down(op):
-            return "for the accuracy"
+            return f"for the accuracy: {cause}" if cause else "for the accuracy"
+        if cause:
+            return cause
         times = self.op_times.get(op)
         return "" if times is None or times.int8 < times.fp32 else "no faster in int8"
 
@@ -277,6 +287,7 @@ def read_result(path: Path) -> TuningResult:
         "not_paying": values(NotPaying.from_dict),
         "op_times": values(lambda plain: OpTimes(**plain)),
         "asked_fp32": as_tuple,
+        "causes": values(Cause.from_dict),
         "rungs": values(lambda name: Rung(name).value),
         "training": or_none(TrainingLog.from_dict),
         "about": or_none(About.from_dict),

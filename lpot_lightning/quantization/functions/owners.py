@@ -25,10 +25,9 @@ from lpot_lightning.quantization.functions.observed import (
 )
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import TABLES, kind_of
+from lpot_lightning.quantization.reasons import SOME_ONLY, UNSEEN
 from lpot_lightning.quantization.rungs import WeightForm
 
-UNSEEN = "saw no calibration data"
-SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
 _NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
 """Modules whose ``forward`` gives no weight to a function."""
 

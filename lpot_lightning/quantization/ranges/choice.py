@@ -47,18 +47,18 @@ def grid_for(
 
 def _range(seen: Histogram, algorithm: str, steps: int) -> tuple[float, float]:
     if algorithm == "percentile":
-        return _without_tails(seen)
+        return without_tails(seen)
     if algorithm == "kl":
         return _least_error(seen, steps)
     return seen.least, seen.greatest
 
 
-def _without_tails(seen: Histogram) -> tuple[float, float]:
-    """Return the ends of the outermost bins that have ``CUT`` of the values up to them."""
+def without_tails(seen: Histogram, cut: float = CUT) -> tuple[float, float]:
+    """Return the ends of the outermost bins that have ``cut`` of the values up to them."""
     share = seen.counts.cumsum(0) / seen.counts.sum()
     edges = seen.centers - seen.width / 2
-    first = int((share > CUT).nonzero()[0])
-    last = min(int((share < 1 - CUT).sum()), len(edges) - 1)
+    first = int((share > cut).nonzero()[0])
+    last = min(int((share < 1 - cut).sum()), len(edges) - 1)
     low, high = float(edges[first]), float(edges[last]) + seen.width
     return max(low, seen.least), min(high, seen.greatest)
 

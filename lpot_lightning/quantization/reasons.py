@@ -1,0 +1,23 @@
+"""Why something stays in floating point, as a result tells it."""
+
+from __future__ import annotations
+
+NOT_REACHED = "the first calibration batch does not come by it"
+UNSEEN = "saw no calibration data"
+SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
+CHANGES = "its weight is another one in other calls"
+NORMS = "norms stay floats: int8 costs them accuracy and wins no time"
+SOFTMAX = "softmax stays floats: int8 costs it accuracy and wins no time"
+LOOSE_NORM = "follows no layer that it could be folded into; stays in floats"
+OPERANDS = "both operands are activations; stays in floats"
+NARROW = "both operands are activations; in bf16 where graphs compute"
+PRODUCT = "multiplies by a weight, and is neither `F.linear` nor a convolution"
+OF_DATA = "its weight is computed from the data"
+OF_OTHERS = "its weight is that of another module"
+NO_KERNEL = "oneDNN has no int8 kernel for it"
+TRANSPOSED = "oneDNN has no int8 kernel for transposed convolutions"
+RECURRENT = "recurrent layers keep their state in floating point in a training for int8"
+SCRIPTED = "was scripted by `torch.jit`"
+STANDS_ELSEWHERE = "does not work in int8 where it stands"
+DERIVED = "gradients go through it in the validation, and int8 has none"
+MAX_NORM = "`max_norm` changes its weight when it is called"
