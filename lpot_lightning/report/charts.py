@@ -37,7 +37,7 @@ class Axis:
         low, high = min(known), max(known)
         if whole:
             return cls(low, max(high, low + 1), _named(_whole(low, high)), title)
-        room = (high - low) * _ROOM or abs(high) * _ROOM or 1.0
+        room = (high - low) * _ROOM or abs(high) * _ROOM / 4 or 1.0
         return cls(low - room, high + room, _named(ticks(low - room, high + room)), title)
 
     @classmethod
@@ -132,6 +132,11 @@ class Frame:
         drawn = tag("path", d=SHAPES[shape.split()[0]], class_=f"mark {shape}")
         inside = (tag("title", told), drawn, said)
         return tag("svg", *inside, x=self.across(x), y=down, class_="at tip")
+
+    def dot(self, x: float, y: float | None, look: str) -> Markup:
+        """Return a mark of which nothing is told, where there are very many."""
+        down = HEIGHT - 8 if y is None else self.down(y)
+        return tag("circle", cx=self.across(x), cy=down, r=3, class_=f"mark {look}")
 
     def drawn(self, *marks: Content, told: str) -> Markup:
         """Return the chart.

@@ -77,7 +77,7 @@ def shortened(name: str, most: int = _LONGEST) -> str:
 def words(text: str) -> Markup:
     """Return a sentence of ours, in which backticks make code.
 
-    A name of a user goes in by ``code``, never in backticks.
+    All of it is escaped; a name of a user that has backticks only looks odd.
     """
     parts = text.split("`")
     return joined(tag("code", one) if number % 2 else one for number, one in enumerate(parts))
@@ -114,6 +114,13 @@ def table(
     return tag("div", made, class_=f"scroll{long}", tabindex=0 if long else None)
 
 
-def number_cell(shown: Content, value: float | None = None) -> Markup:
-    """Return a cell with a number; ``value`` is what it is sorted by."""
-    return tag("td", shown, class_="number", data_v=None if value is None else repr(value))
+def number_cell(shown: Content, value: float | None = None, called: str | None = None) -> Markup:
+    """Return a cell with a number.
+
+    Args:
+        shown: the number for people.
+        value: what it is sorted by.
+        called: what stands before it where there is no room for a head of the table.
+    """
+    by = None if value is None else repr(value)
+    return tag("td", shown, class_="number", data_v=by, data_c=called)

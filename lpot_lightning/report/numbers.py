@@ -30,7 +30,7 @@ def drop(value: float, criterion: Criterion) -> str:
 
 def ms(seconds: float | None) -> str:
     """Return seconds as milliseconds."""
-    return NONE if seconds is None else f"{seconds * 1e3:.3g}"
+    return NONE if seconds is None else f"{seconds * 1e3:#.3g}".rstrip(".")
 
 
 def duration(seconds: float) -> str:

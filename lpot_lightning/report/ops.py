@@ -18,6 +18,7 @@ from lpot_lightning.report.markup import (
     shortened,
     table,
     tag,
+    words,
 )
 from lpot_lightning.report.numbers import error, ms, share
 from lpot_lightning.report.rungs import badge
@@ -59,7 +60,7 @@ def _lede(has_damage: bool, has_times: bool) -> str:
         " calibration batch. "
     )
     times = "Times are those of one step, the way to integers and back included."
-    unranked = "All ops in int8 met the goal, or the first trial did: no op had to be ranked. "
+    unranked = "How much each op hurts did not have to be measured. "
     return (damage if has_damage else unranked) + (times if has_times else "")
 
 
@@ -77,7 +78,10 @@ def _row(op: OpFacts, total: float, has_damage: bool, has_times: bool) -> Markup
     if has_damage:
         cells += _damage(op.damage, total)
     if has_times:
-        cells += [number_cell(ms(op.int8), op.int8), number_cell(ms(op.fp32), op.fp32)]
+        cells += [
+            number_cell(ms(op.int8), op.int8, "ms in int8"),
+            number_cell(ms(op.fp32), op.fp32, "in fp32"),
+        ]
     return tag("tr", cells, tag("td", _why(op), class_="why"))
 
 
@@ -88,7 +92,7 @@ def _damage(damage: float | None, total: float) -> list[Markup]:
     shown = (bar(part), tag("span", share(part))) if finite else None
     return [
         tag("td", shown, class_="share", data_v=repr(order)),
-        number_cell(error(damage), damage if finite else order),
+        number_cell(error(damage), damage if finite else order, "error"),
     ]
 
 
@@ -96,7 +100,7 @@ def _why(op: OpFacts) -> Iterator[Content]:
     """Yield why an op is what it is, one paragraph each."""
     cause = op.cause
     if cause is None:
-        yield tag("p", op.why) if op.why else None
+        yield tag("p", words(op.why)) if op.why else None
     else:
         if op.why.startswith(_ACCURACY):
             yield tag("p", f"{op.rung.value} {_ACCURACY}")
@@ -107,11 +111,11 @@ def _why(op: OpFacts) -> Iterator[Content]:
 
 def _cause(cause: Cause) -> Iterator[Content]:
     """Yield what stands in the way, what was done about it, and what can be."""
-    yield tag("p", tag("b", cause.kind.value), f": {shortened(cause.found, 600)}")
+    yield tag("p", tag("b", cause.kind.value), ": ", words(shortened(cause.found, 600)))
     if cause.repaired:
-        yield tag("p", "Repaired: ", shortened(cause.repaired, 600))
+        yield tag("p", "Repaired: ", words(shortened(cause.repaired, 600)))
     if cause.remedy:
-        yield tag("p", "What helps: ", shortened(cause.remedy, 600))
+        yield tag("p", "What helps: ", words(shortened(cause.remedy, 600)))
 
 
 def _repair(repair: Repair) -> Markup:
@@ -148,6 +152,6 @@ def _excluded(names: Iterable[str], reason: str, remedy: str, *, helps: bool) ->
     return tag(
         "tr",
         tag("td", joined_by(", ", map(code, names)), class_="name"),
-        tag("td", shortened(reason, 600), class_="why"),
-        tag("td", shortened(remedy, 600), class_="why") if helps else None,
+        tag("td", words(shortened(reason, 600)), class_="why"),
+        tag("td", words(shortened(remedy, 600)), class_="why") if helps else None,
     )

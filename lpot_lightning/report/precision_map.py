@@ -45,7 +45,7 @@ def map_section(tuning: TuningFacts) -> Markup | None:
         "map",
         "Where it is int8",
         _legend(rungs.values()),
-        tag("div", [_drawn(name, part) for name, part in tree.parts.items()], class_="map"),
+        tag("div", [_drawn(name, part) for name, part in tree.parts.items()], class_="tiles"),
         lede="The model as its modules are nested; only parts that compute with weights, or that"
         " cannot be int8, are shown.",
     )
@@ -70,7 +70,8 @@ def _drawn(name: str, part: Part) -> Markup:
         return _tile(name, part.rungs)
     own = [_tile("itself", part.rungs)] if part.rungs else []
     inside = [_drawn(inner, one) for inner, one in part.parts.items()]
-    return tag("div", tag("div", code(name), class_="label"), own, inside, class_="box")
+    held = tag("div", own, inside, class_="tiles")
+    return tag("div", tag("div", code(shortened(name, 60)), class_="title"), held, class_="box")
 
 
 def _tile(name: str, rungs: Iterable[Rung | None]) -> Markup:

@@ -26,7 +26,8 @@ def _pairs(about: About) -> Iterator[tuple[str, Content]]:
     yield "approach", about.approach.replace("_", " ")
     yield "metric", (code(about.monitor), _direction(about))
     kind = "relative" if about.relative else "absolute"
-    yield "may be lost", f"{drop(about.goal, criterion)} ({kind})"
+    asked = ("may be lost", about.goal) if about.goal >= 0 else ("is to be won", -about.goal)
+    yield asked[0], f"{drop(asked[1], criterion)} ({kind})"
     if about.strategy:
         yield "strategy", about.strategy
         yield "objective", about.objective

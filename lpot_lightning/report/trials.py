@@ -76,7 +76,7 @@ def _chart(tuning: TuningFacts) -> Markup:
         under.append(frame.level(goal, "goal"))
     if tuning.baseline is not None:
         under.append(frame.level(tuning.baseline, "baseline"))
-    marks = [frame.mark(one.number, _height(one), *_told(one, tuning)) for one in tuning.trials]
+    marks = [_mark(frame, one, tuning) for one in tuning.trials]
     taken = [
         frame.mark(one.number, _height(one), "ring taken", f"trial {one.number} is taken")
         for one in tuning.trials
@@ -101,11 +101,12 @@ def _height(trial: Trial) -> float | None:
     return trial.score.accuracy
 
 
-def _told(trial: Trial, tuning: TuningFacts) -> tuple[str, str]:
+def _mark(frame: Frame, trial: Trial, tuning: TuningFacts) -> Markup:
     look, said = _LOOKS[trial.score.state]
     if len(tuning.trials) > _MANY:
-        look = look.replace("dot", "small").replace("diamond", "small")
-    return look, f"trial {trial.number}: {tuning.monitor} {accuracy(trial.score.accuracy)}, {said}"
+        return frame.dot(trial.number, _height(trial), look.split()[1])
+    told = f"trial {trial.number}: {tuning.monitor} {accuracy(trial.score.accuracy)}, {said}"
+    return frame.mark(trial.number, _height(trial), look, told)
 
 
 def _keys(tuning: TuningFacts, goal: float | None) -> Iterator[tuple[str, Content]]:
@@ -159,8 +160,8 @@ def _came_to(trial: Trial) -> Content:
 def pareto_section(tuning: TuningFacts) -> Markup | None:
     """Return the trials by accuracy and objective, where there is a choice."""
     known = [one for one in tuning.trials if one.score.in_full and one.score.objective is not None]
-    if len(known) < 2:
-        return None
+    if len(known) < 2 or len(tuning.pareto) < 2:
+        return None  # there is nothing to choose between
     unit, scale = _unit(tuning.objective)
     places = {
         one.number: ((one.score.objective or 0.0) * scale, one.score.accuracy or 0.0)
@@ -177,9 +178,8 @@ def pareto_section(tuning: TuningFacts) -> Markup | None:
         "Accuracy against " + ("time" if tuning.objective == "performance" else "size"),
         frame.drawn(frame.path(front, "front"), marks, told=f"{len(known)} trials"),
         legend(
-            ("dot met", "met"),
-            ("dot missed", "not met"),
-            ("line front", "no trial is better in both (numbers: trials)"),
+            *(_LOOKS[one] for one in {trial.score.state: None for trial in known}),
+            ("line front", "no trial is better in both; the numbers are theirs"),
         ),
         lede=f"Each trial that was judged in full. Further left is {_less(tuning.objective)}.",
     )
@@ -187,6 +187,8 @@ def pareto_section(tuning: TuningFacts) -> Markup | None:
 
 def _choice(frame: Frame, trial: Trial, place: tuple[float, float], tuning: TuningFacts) -> Markup:
     look, _ = _LOOKS[trial.score.state]
+    if len(tuning.trials) > _MANY and trial.number not in tuning.pareto:
+        return frame.dot(*place, look.split()[1])
     told = (
         f"trial {trial.number}: {tuning.monitor} {accuracy(trial.score.accuracy)},"
         f" {objective(trial.score.objective, tuning.objective)},"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil, floor, log10
 
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState, TuningFacts
@@ -70,8 +71,8 @@ def _compared(found: float, baseline: float, criterion: Criterion | None) -> str
     shown = drop(abs(lost), criterion)
     said = f"{shown} {'worse' if lost > 0 else 'better'}" if lost else "nothing lost"
     if criterion.goal < 0:
-        return f"{said}; {drop(-criterion.goal, criterion)} better was asked for."
-    return f"{said}; {drop(criterion.goal, criterion)} is allowed."
+        return f"{said}, and {drop(-criterion.goal, criterion)} better was asked for."
+    return f"{said}, and {drop(criterion.goal, criterion)} worse is allowed."
 
 
 def _figures(facts: Facts) -> Iterator[Markup]:
@@ -135,7 +136,7 @@ def _advice(facts: Facts) -> Iterator[str]:
     if tuning is not None and facts.state is RunState.ENDED:
         if tuning.status != "met":
             yield from _for_accuracy(tuning)
-        if tuning.speed is not None and tuning.speed.spread and tuning.speed.spread[1] <= 1:
+        if tuning.speed is not None and tuning.speed.spread and tuning.speed.spread[1] < 1:
             yield (
                 "int8 is slower than fp32 here. Larger batches and wider layers win most;"
                 " `tuning.objective: modelsize` looks for a small model in place of a fast one."
@@ -162,17 +163,16 @@ def _for_accuracy(tuning: TuningFacts) -> Iterator[str]:
     if criterion is not None and tuning.accuracy is not None and tuning.baseline:
         lost = criterion.drop(tuning.accuracy, tuning.baseline)
         kind = "relative" if criterion.relative else "absolute"
-        yield (
-            f"Or allow more: the best model has lost {drop(lost, criterion)}, so"
-            f" `tuning.accuracy_criterion.{kind}: {_rounded_up(lost)}` accepts it."
-        )
+        if lost > 0:
+            yield (
+                f"Or allow more: the best model has lost {drop(lost, criterion)}, so"
+                f" `tuning.accuracy_criterion.{kind}: {_rounded_up(lost)}` accepts it."
+            )
 
 
 def _rounded_up(lost: float) -> str:
     """Return a goal of two digits that accepts what was lost."""
-    from math import ceil, floor, log10
-
-    unit = 10.0 ** (floor(log10(abs(lost))) - 1) if lost else 1.0
+    unit = 10.0 ** (floor(log10(lost)) - 1)
     return f"{ceil(lost / unit + 1e-9) * unit:.10g}"
 
 

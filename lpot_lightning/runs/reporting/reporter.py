@@ -19,6 +19,7 @@ from lpot_lightning.runs.reporting.report_file import ReportWriter, files_in, no
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.training_log import TrainingLog
 from lpot_lightning.tuning.about import About
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.history import Findings, History
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
@@ -163,6 +164,7 @@ def _ops(
         sensitivities=_ranking(findings),
         times=_paying(findings).times,
         repairs=_repairs(findings, best.recipe),
+        causes=_causes(findings),
     )
 
 
@@ -175,6 +177,12 @@ def _ranking(findings: Findings) -> list[Sensitivity]:
     """Return the first ranking, of all ops in int8."""
     found = next((one for (kind, _), one in findings.items() if kind == "ranking"), {"ops": []})
     return [Sensitivity.from_dict(one) for one in found["ops"]]
+
+
+def _causes(findings: Findings) -> dict[str, Cause]:
+    """Return why the ops of that ranking hurt."""
+    found = next((one for (kind, _), one in findings.items() if kind == "causes"), {"ops": {}})
+    return {op: Cause.from_dict(told) for op, told in found["ops"].items()}
 
 
 def _repairs(findings: Findings, recipe: Recipe) -> list[Repair]:
