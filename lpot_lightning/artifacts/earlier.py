@@ -32,7 +32,14 @@ REPORT, EXPORT_RECORDS = "report.html", "exports.json"
 _KILLED = ("best_model_weights.previous.pt", "pruned_model_weights.previous.pt")
 """What the configuration still means where a run was killed between its two files."""
 INT8 = (CONFIGURE, WEIGHTS, _KILLED[0], CHECKPOINT, HISTORY, RESULT, EXPORT_RECORDS, REPORT, DEPLOY)
-PRUNED = ("pruned_configure.yaml", "pruned_model_weights.pt", _KILLED[1], "pruning_result.json")
+PRUNED = (
+    "pruned_configure.yaml",
+    "pruned_model_weights.pt",
+    _KILLED[1],
+    "pruning_result.json",
+    EXPORT_RECORDS,
+    REPORT,
+)
 _BESIDES = (CHECKPOINT, RESULT, EXPORT_RECORDS, REPORT, DEPLOY)
 _NO_MODEL = (*_BESIDES, *_KILLED)
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
@@ -81,12 +88,16 @@ def is_kept_earlier(folder: Path, name: str, content: bytes) -> bool:
     return path is not None and path.is_file() and read_file(path, memory()) == content
 
 
-def forget_besides(folder: Path) -> None:
+def forget_besides(folder: Path, names: Iterable[str] = _BESIDES) -> None:
     """Remove what an earlier run, which is kept, has left beside its model.
 
     It would be taken for a part of the model that is written next.
+
+    Args:
+        folder: the workspace.
+        names: of the files.
     """
-    for name in _BESIDES:
+    for name in names:
         if _is_kept(folder / name, _last(folder / EARLIER)):
             remove_file(folder / name)
 

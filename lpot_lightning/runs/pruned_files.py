@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.earlier import PRUNED, REPORT, is_kept_earlier, keep_earlier
+from lpot_lightning.artifacts.earlier import (
+    EXPORT_RECORDS,
+    PRUNED,
+    REPORT,
+    forget_besides,
+    is_kept_earlier,
+    keep_earlier,
+)
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.traits import Traits
@@ -56,6 +63,7 @@ def save_pruned(
     plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not _has(folder, plain) and (kept := keep_earlier(folder, PRUNED)):
         say(f"the pruned model of another run is kept as `{kept}`")
+        forget_besides(folder, (EXPORT_RECORDS,))
     traits, probe = Traits.of_calls(result.model, calls).described(second_model(result.model))
     configure = _configure(result, conf) | traits
     if plan is not None:
