@@ -128,7 +128,7 @@ class Frame:
             label: beside it.
         """
         down = HEIGHT - 8 if y is None else self.down(y)
-        said = tag("text", label, x=9, y=4, class_="label") if label else None
+        said = tag("text", label, y=-9, class_="middle label") if label else None
         drawn = tag("path", d=SHAPES[shape.split()[0]], class_=f"mark {shape}")
         inside = (tag("title", told), drawn, said)
         return tag("svg", *inside, x=self.across(x), y=down, class_="at tip")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lpot_lightning.report.charts import Axis, Frame, legend
 from lpot_lightning.report.facts import TuningFacts
-from lpot_lightning.report.markup import Content, Markup, joined, section, shortened, tag
+from lpot_lightning.report.markup import Markup, section, shortened, tag
 from lpot_lightning.report.numbers import accuracy, counted
 from lpot_lightning.training_log import EpochLog, FrozenPart, TrainingLog
 
@@ -26,6 +26,7 @@ def training_section(tuning: TuningFacts) -> Markup | None:
         "training",
         "Training for int8",
         tag("div", charts, class_="pair"),
+        legend(("line frozen", "frozen from here on, see below")) if log.frozen else None,
         _frozen(log.frozen),
         lede=f"{counted(len(log.epochs), 'epoch')} with the rounding of int8; epochs count from 0.",
     )
@@ -44,13 +45,7 @@ def _chart(
     marks = [
         frame.mark(x, y, f"small {look}", f"epoch {x}: {title} {accuracy(y)}") for x, y in points
     ]
-    keys: list[tuple[str, Content]] = [("line frozen", "something is frozen from here on")]
-    return joined(
-        (
-            frame.drawn(moments, frame.path(points, look), marks, told=f"{title} by epoch"),
-            legend(*keys) if moments else None,
-        )
-    )
+    return frame.drawn(moments, frame.path(points, look), marks, told=f"{title} by epoch")
 
 
 def _within(frozen: Sequence[FrozenPart], epochs: Sequence[EpochLog]) -> list[FrozenPart]:

@@ -147,7 +147,7 @@ def _heard(path: Path) -> Iterator[None]:
             texts.append(str(message))
             usual(message, *given)
 
-        warnings.showwarning = heard
+        warnings.showwarning = heard  # type: ignore[assignment]
         yield
     _leave(path, {"texts": texts})
 

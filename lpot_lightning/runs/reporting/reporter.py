@@ -169,20 +169,25 @@ def _ops(
 
 
 def _paying(findings: Findings) -> Paying:
-    found = next((one for (kind, _), one in findings.items() if kind == "paying"), None)
+    found = _first(findings, "paying")
     return Paying() if found is None else Paying.from_dict(found)
+
+
+def _first(findings: Findings, kind: str) -> Mapping[str, Any] | None:
+    """Return the first finding of a kind."""
+    return next((one for (its, _), one in findings.items() if its == kind), None)
 
 
 def _ranking(findings: Findings) -> list[Sensitivity]:
     """Return the first ranking, of all ops in int8."""
-    found = next((one for (kind, _), one in findings.items() if kind == "ranking"), {"ops": []})
-    return [Sensitivity.from_dict(one) for one in found["ops"]]
+    found = _first(findings, "ranking")
+    return [] if found is None else [Sensitivity.from_dict(one) for one in found["ops"]]
 
 
 def _causes(findings: Findings) -> dict[str, Cause]:
     """Return why the ops of that ranking hurt."""
-    found = next((one for (kind, _), one in findings.items() if kind == "causes"), {"ops": {}})
-    return {op: Cause.from_dict(told) for op, told in found["ops"].items()}
+    found = _first(findings, "causes")
+    return {} if found is None else {op: Cause.from_dict(one) for op, one in found["ops"].items()}
 
 
 def _repairs(findings: Findings, recipe: Recipe) -> list[Repair]:
