@@ -73,10 +73,6 @@ class Keeper:
         graphs = job.prepared.graphs(job.model)
         speed = self._speedup(parts, graphs)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
-        put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
-        let_compute(job.model, graphs)
-        job.model.requires_grad_(False).eval()
-        wrong = set(job.prepared.excluded)
         narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         excluded = told_of(job.prepared.excluded, narrow=narrow)
         not_paying = self._not_paying(best.recipe)
@@ -90,6 +86,10 @@ class Keeper:
             asked_fp32=asked,
             repairs=repairs,
         )
+        put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
+        let_compute(job.model, graphs)
+        job.model.requires_grad_(False).eval()
+        wrong = set(job.prepared.excluded)
         result = TuningResult(
             status=outcome.status,
             monitor=job.monitor.name,

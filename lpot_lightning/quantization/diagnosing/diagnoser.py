@@ -41,8 +41,8 @@ class Diagnoser:
     def can_tell(self, op: str, config: OpConfig) -> bool:
         """Whether the dry run came to an op that reads floats on a range which data have shown."""
         calls, evened = self._seen.calls[op], EQUALIZATION in config.corrections
-        x = input_of(calls.args, calls.kwargs)
-        is_known = config.rung is Rung.STATIC and not (config.is_trained and evened)
+        x, seen = input_of(calls.args, calls.kwargs), self._seen.layers[op].ends is not None
+        is_known = seen and config.rung is Rung.STATIC and not (config.is_trained and evened)
         return is_known and calls.count > 0 and x is not None and x.numel() > 0
 
     def diagnosis(self, op: str, config: OpConfig) -> Diagnosis:

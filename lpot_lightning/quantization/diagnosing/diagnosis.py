@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OUTER = 0.001
-"""Share of the values that may be outliers, half of them at each end."""
+"""Share of the values that may be outliers."""
 UNEQUAL = 4.0
 """So many times as wide as the narrowest channel is the widest where they are unequal."""
 FAR = 2.0

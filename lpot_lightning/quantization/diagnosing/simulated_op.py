@@ -12,7 +12,7 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.quantized_layer import weight_of
-from lpot_lightning.quantization.ranges.choice import without_tails
+from lpot_lightning.quantization.ranges.choice import narrowest
 from lpot_lightning.quantization.ranges.histogram import Histogram
 from lpot_lightning.quantization.rungs import SmallerWeight, on_rung
 
@@ -96,7 +96,7 @@ class SimulatedOp:
 
     def inner_range(self) -> tuple[float, float]:
         """Return the range of all values but the outermost ``OUTER``, within that of the grid."""
-        low, high = without_tails(self.seen, OUTER / 2)
+        low, high = narrowest(self.seen, 1 - OUTER)
         return max(low, self.low), min(high, self.high)
 
     def weight_sizes(self) -> Tensor:

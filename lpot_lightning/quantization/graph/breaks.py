@@ -15,6 +15,7 @@ from torch import fx, nn
 
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[2])
 _MOST = 200
+TURNED_OFF = "it is turned off"
 
 
 def _is_ours(frame: FrameSummary) -> bool:
@@ -41,6 +42,9 @@ class GraphBreak:
 class Breaks:
     """The breaks of the graphs of one module, each place once.
 
+    Attributes:
+        found: each, with the lines of the user's code that lead there.
+
     Example::
 
         breaks = Breaks()
@@ -49,23 +53,26 @@ class Breaks:
     """
 
     def __init__(self) -> None:
-        self._found: dict[GraphBreak, tuple[FrameSummary, ...]] = {}
+        self.found: dict[GraphBreak, tuple[FrameSummary, ...]] = {}
+        self._has_pieces = False
 
-    def __bool__(self) -> bool:
-        """Whether there is one."""
-        return bool(self._found)
+    @property
+    def are_told(self) -> bool:
+        """Whether a reason is known for each sign of a break."""
+        return bool(self.found) or not self._has_pieces
 
     def note_graph(self, graph: fx.GraphModule) -> None:
         """Take in why a graph ends where it does; most end with their function."""
         why = getattr(graph, "compile_subgraph_reason", None)
-        if why is not None and why.graph_break:
-            self._note(str(why.reason), why.user_stack)
+        if why is None:
+            return
+        # the graph of a whole `forward` begins where we call it, that of a piece in the user's code
+        self._has_pieces |= not (why.user_stack and _is_ours(why.user_stack[0]))
+        if why.graph_break:
+            self.note(str(why.reason), why.user_stack)
 
-    def note_error(self, error: Exception) -> None:
-        """Take in why a function is no graph at all."""
-        self._note(str(error), getattr(error, "real_stack", None) or ())
-
-    def _note(self, reason: str, stack: Sequence[FrameSummary]) -> None:
+    def note(self, reason: str, stack: Sequence[FrameSummary] = ()) -> None:
+        """Take in why a function is no graph, and where, the outermost call first."""
         inside = list(dropwhile(_is_ours, stack))
         if inside and _is_ours(inside[-1]):
             return  # what we ourselves leave out of graphs
@@ -75,12 +82,12 @@ class Breaks:
         if frames:
             last = frames[-1]
             found = GraphBreak(said, last.filename, last.lineno or 0, (last.line or "").strip())
-        self._found.setdefault(found, tuple(frames))
+        self.found.setdefault(found, tuple(frames))
 
     def by_module(self, root: nn.Module) -> dict[str, GraphBreak]:
         """Return the first break in the code of each module inside of ``root``, by its path."""
         found: dict[str, GraphBreak] = {}
-        for one, frames in self._found.items():
+        for one, frames in self.found.items():
             found.setdefault(_path_of(frames, root), one)
         return found
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.quantization.graph.breaks import Breaks
+from lpot_lightning.quantization.graph.breaks import TURNED_OFF, Breaks
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.guards import Outdated, leave_out
@@ -166,14 +166,17 @@ class Captured(NotExported):
 
     def find_break(self, *args: Any, **kwargs: Any) -> None:
         """Note why a call, which no graph computed, is none; the call is not computed."""
+        if dynamo.config.disable:
+            self.breaks.note(TURNED_OFF)
+            return
         compute = torch.compile(self._own(), backend=_stopping, dynamic=True, fullgraph=True)
-        with suppress(_Stopped, dynamo.exc.TorchRuntimeError), self._config, self._limit:
-            try:
+        try:
+            with self._config, self._limit:
                 compute(*args, **kwargs)
-            except dynamo.exc.TorchRuntimeError:
-                raise  # the call is wrong, not the graph
-            except _NO_GRAPH as error:
-                self.breaks.note_error(error)
+        except (_Stopped, dynamo.exc.TorchRuntimeError):
+            return  # it can be captured, or the call is wrong
+        except Exception as error:  # whatever Dynamo, or the user's code, says
+            self.breaks.note(str(error), getattr(error, "real_stack", None) or ())
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         if self._hooks is not None and not self._hooks.are_all_watched():

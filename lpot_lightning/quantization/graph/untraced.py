@@ -26,7 +26,8 @@ def untraced(
     """
     found: dict[str, GraphBreak] = {}
     for path, one in captured.items():
-        if one.counts.by_layers and not one.breaks and calls[path].count:
+        is_unclear = not one.breaks.are_told or (one.counts.by_layers and not one.breaks.found)
+        if is_unclear and calls[path].count:
             _look_again(one, calls[path])
         for inner, why in one.breaks.by_module(one.module).items():
             found[".".join(filter(None, (path, inner)))] = why

@@ -26,6 +26,8 @@ MOST = 8
 """Ops that are looked at: the worst."""
 HARMLESS = 0.02
 """Of the damage of the worst op: who does less is not hurt."""
+HURTS = 1e-3
+"""Damage from which on an op is hurt beside one that does not give numbers."""
 CLEARLY = 1 / 3
 """Of an error: the first remedy that leaves no more than this is told, else the best."""
 
@@ -57,7 +59,7 @@ def hurt_ops(ranked: Sequence[Sensitivity]) -> tuple[str, ...]:
     """Return the ops that int8 hurts most, those first whose error is not finite."""
     broken = [one.op for one in ranked if not one.is_finite]
     damages = {one.op: one.damage for one in ranked if one.is_finite}
-    least = HARMLESS * max(damages.values(), default=0.0)
+    least = HARMLESS * max(damages.values(), default=0.0) if not broken else HURTS
     worst = [op for op in worst_of(ranked) if damages[op] >= least]
     return tuple([*broken, *worst][:MOST])
 
@@ -92,15 +94,16 @@ class _Patient:
 
     def _remedy(self, kind: CauseKind, before: float) -> str:
         """Return the first remedy that helps clearly, else the best; fp32 always helps."""
-        best, left = FP32, (1 - ENOUGH) * before
+        was = before if math.isfinite(before) else math.inf
+        best, left = FP32, (1 - ENOUGH) * was
         for config in self._candidates(kind):
             error = self._error(config)
-            if error <= left or (not math.isfinite(before) and math.isfinite(error)):
+            if math.isfinite(error) and error <= left:
                 best, left = config, error
-            if left <= CLEARLY * before:
+            if best is not FP32 and left <= CLEARLY * was:
                 break
         after = 0.0 if best is FP32 else left
-        return f"{self._asked(best)} (its error {before:.2g} -> {after:.2g})"
+        return f"{self._asked(best)} (its error {was:.2g} -> {after:.2g})"
 
     def _asked(self, config: OpConfig) -> str:
         """Return what to do, with its YAML; ``auto`` does so by itself if it may."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from lpot_lightning.quantization import reasons
 from lpot_lightning.quantization.capability import ACTIVATIONS, WEIGHT
 from lpot_lightning.quantization.floats import MAY_BE_NARROW
-from lpot_lightning.quantization.graph.breaks import GraphBreak
+from lpot_lightning.quantization.graph.breaks import TURNED_OFF, GraphBreak
 from lpot_lightning.recipe import OpConfig
 from lpot_lightning.runs.causes.words import op_wise
 from lpot_lightning.runs.frozen import TEACHER
@@ -74,6 +74,8 @@ _LINES: dict[tuple[str, ...], str] = {
     _VALUES: "let no value of a tensor decide what is computed: `torch.where` in place of `if`, or"
     " do it outside of `forward`",
     _SPEAKS: "leave the call out while a graph is made: `if not torch.compiler.is_compiling():`",
+    (TURNED_OFF,): "leave `TORCHDYNAMO_DISABLE` out of the environment, or"
+    " `torch._dynamo.config.disable` out of the code",
     ("torch.compiler.disable",): "leave `torch.compiler.disable` out",
 }
 _PLAIN_TORCH = "write the line in plain torch, or move it out of `forward`"
@@ -132,7 +134,7 @@ def of_breaks(breaks: Mapping[str, GraphBreak]) -> dict[str, Cause]:
 def _broken(one: GraphBreak) -> str:
     text = f" (`{one.text}`)" if one.text else ""
     place = f"line {one.line} of `{Path(one.file).name}`{text}" if one.file else "its `forward`"
-    return f"{place} cannot be in a graph, and values are floats there: {one.reason}"
+    return f"{place} is in no graph, and values are floats around it; Dynamo says: {one.reason}"
 
 
 def _line_remedy(reason: str) -> str:

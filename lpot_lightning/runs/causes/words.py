@@ -36,7 +36,7 @@ def _fact(kind: CauseKind, found: Diagnosis) -> tuple[str, str]:
     if kind is CauseKind.OUTLIERS:
         rest = f"{1 - OUTER:.1%} of the values"
         wide = _times(found.reach)
-        return f"the range of its input is {wide} as wide as that of {rest}", "with theirs"
+        return f"the range of its input is {wide} as wide as that of {rest}", "without the others"
     levels, of = found.levels
     return (
         f"{found.negatives:.0%} of the values of its input lie between {found.least:.2g} and 0,"
@@ -48,7 +48,7 @@ def _fact(kind: CauseKind, found: Diagnosis) -> tuple[str, str]:
 def _unequal(found: Diagnosis) -> str:
     if found.spread >= UNEQUAL:
         times = _times(found.spread)
-        return f"the widest of {found.channels} input channels is {times} the narrowest"
+        return f"the widest of {found.channels} input channels is {times} as wide as the narrowest"
     times = _times(found.weight_spread)
     return f"of {found.channels} input channels one is read by weights {times} those of another"
 
