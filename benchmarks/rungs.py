@@ -51,6 +51,18 @@ CONFS: dict[str, dict[str, Any]] = {
         }
     },
 }
+IN_BF16: dict[str, dict[str, Any]] = {
+    "static int8, the rest fp32": {"float": "fp32"},
+    "static int8, the rest bf16": {"float": "bf16"},
+    "bf16": {
+        "float": "bf16",
+        "model_wise": {
+            "activation": {"dtype": ["bf16", "fp32"]},
+            "weight": {"dtype": ["bf16", "fp32"]},
+        },
+    },
+}
+"""What is asked for by `--bf16`; the ways above leave `float` to be found out."""
 SMALLER = 1.05
 """A state that is not so many times smaller has nothing in int8."""
 SLOW = 8
@@ -134,7 +146,7 @@ def on_rung(rung: str, case: Case) -> Made:
         LpotError: whatever it says.
         ValueError: if nothing is int8.
     """
-    result = quantized(case, CONFS[rung])
+    result = quantized(case, (CONFS | IN_BF16)[rung])
     if result.size_ratio < SMALLER:
         raise ValueError(f"nothing is int8: {dict(result.not_quantizable)}")
     net = result.model.net
@@ -283,6 +295,11 @@ def measure(
                 show(row(name, way, turns, found, errors))
 
 
+def bf16_ways() -> dict[str, Way]:
+    """Return fp32, and what a CPU that computes in bfloat16 is asked for."""
+    return {FP32: fp32, **{name: partial(on_rung, name) for name in IN_BF16}}
+
+
 def short(ways: Mapping[str, Way], asked: argparse.Namespace) -> dict[str, Way]:
     """Return the ways that are measured: a quick run waits for no compiler."""
     return {name: way for name, way in ways.items() if not (asked.quick and COMPILED in name)}
@@ -290,9 +307,11 @@ def short(ways: Mapping[str, Way], asked: argparse.Namespace) -> dict[str, Way]:
 
 def main() -> None:
     """Make, time, print."""
-    asked = settled(arguments(__doc__).parse_args())
+    parser = arguments(__doc__)
+    parser.add_argument("--bf16", action="store_true", help="the ways of bfloat16 alone")
+    asked = settled(parser.parse_args())
     begin(HEADS)
-    measure(asked, short(OURS, asked), cells)
+    measure(asked, bf16_ways() if asked.bf16 else short(OURS, asked), cells)
 
 
 if __name__ == "__main__":
