@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
 
 from classifier import IMAGES, digits, quiet_trainer, say_nothing
 from lightning.pytorch import seed_everything
-from planted import LitNet
+from planted import CONFS, LitNet, merged
 
 from lpot_lightning import quantize
 
@@ -50,7 +50,8 @@ def report(folder: Path) -> Path:
             "workspace": {"path": str(folder / "lpot_workspace" / "planted")},
         },
     }
-    return quantize(quiet_trainer(), model, *data, conf=conf).report()
+    more = merged(conf, CONFS["auto without repair"])  # which takes more trials
+    return quantize(quiet_trainer(), model, *data, conf=more).report()
 
 
 def photograph(browser: str, page: Path, picture: Path, folder: Path) -> None:

@@ -13,7 +13,6 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from lpot_lightning.artifacts import storage
-from lpot_lightning.artifacts.earlier import REPORT
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.callbacks.later_judge import LaterJudge
@@ -29,7 +28,7 @@ from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.pruning_result import NAMES
-from lpot_lightning.runs.reporting.report_file import ReportWriter, note_exports
+from lpot_lightning.runs.reporting.report_file import note_exports
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.package import either
 
@@ -132,8 +131,7 @@ def _of_workspace(
     tensors = storage.read_weights(storage.read_checked(weights_path, *wanted), weights_path)
     origin = origin_of(configure, tensors, options.method)
     exported = export_as(made, path, options, judging(made, origin))
-    note_exports(folder, [exported])
-    ReportWriter(folder / REPORT).write(lambda: facts_in(folder))
+    note_exports(folder, [exported], lambda: facts_in(folder))
     return exported
 
 

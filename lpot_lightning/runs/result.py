@@ -23,7 +23,7 @@ from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.report.facts import Facts
 from lpot_lightning.report.page import page
-from lpot_lightning.runs.reporting.report_file import ReportWriter, note_exports
+from lpot_lightning.runs.reporting.report_file import note_exports
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
@@ -143,8 +143,7 @@ class Result:
         They are written already: where that cannot be kept, a warning says so.
         """
         if self.workspace is not None and self.workspace.is_dir():
-            note_exports(self.workspace, exported)
-            ReportWriter(self.workspace / REPORT).write(lambda: self.facts(self.workspace))
+            note_exports(self.workspace, exported, lambda: self.facts(self.workspace))
         return tuple(exported)
 
     def to_json(self) -> bytes:

@@ -50,25 +50,13 @@ def files_in(folder: Path) -> tuple[FileFacts, ...]:
     return tuple(FileFacts(n, path.stat().st_size, WHAT[n]) for n, path in there if path.is_file())
 
 
-def note_exports(folder: Path, exported: Iterable[Exported]) -> None:
-    """Keep what exports came to; where that cannot be, a warning says so: they are written."""
-    try:
-        keep_exports(folder, exported)
-    except ArtifactError as error:
-        warnings.warn(
-            f"the report of `{folder}` will not tell of this export: {error}",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
 def now() -> str:
     """Return the time, for people who read a report later."""
     return datetime.now().astimezone().strftime("on %Y-%m-%d at %H:%M:%S (UTC%z)")
 
 
 class ReportWriter:
-    """Writes a report again and again; where it cannot, it says so once, and the run goes on.
+    """Writes a report again and again; where it cannot, it says so once, and raises nothing.
 
     Args:
         path: of the file; ``None`` writes nothing.
@@ -93,8 +81,30 @@ class ReportWriter:
         self._is_told = True
         reason = str(error) if isinstance(error, LpotError) else in_short(error)
         warnings.warn(
-            f"the report `{self._path}` is not up to date: {reason}; the run goes on, and"
-            " `lpot-lightning report` makes it of the other files",
+            f"the report `{self._path}` is not up to date: {reason}; nothing else is lost by"
+            " it, and `lpot-lightning report` makes it of the other files",
             UserWarning,
             stacklevel=4,
         )
+
+
+def note_exports(folder: Path, exported: Iterable[Exported], facts: Callable[[], Facts]) -> None:
+    """Keep in a workspace what exports of its model came to, and let its report tell of them.
+
+    They are written already: where this cannot be, a warning says so.
+
+    Args:
+        folder: the workspace.
+        exported: the exports.
+        facts: gives what the report tells then.
+    """
+    try:
+        keep_exports(folder, exported)
+    except ArtifactError as error:
+        warnings.warn(
+            f"the report `{folder / REPORT}` does not tell of this export: {error}",
+            UserWarning,
+            stacklevel=4,
+        )
+    else:
+        ReportWriter(folder / REPORT).write(facts)
