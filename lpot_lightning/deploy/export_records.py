@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_exports(folder: Path) -> tuple[Exported, ...]:
         ArtifactError: if the file cannot be read, or is not one of ours.
     """
     path = folder / EXPORT_RECORDS
-    if not path.exists():
+    if not os.path.lexists(path):
         return ()
     content = read_file(path)
     try:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from qat_scenes import ConvLit, qat, train_images, trained, val_images
+from qat_scenes import checkpoints as qat_checkpoints
 from report_scenes import CHROMIUM, HOSTILE, Opened, facts, large, tuning
 from small_run import NO_REPAIR, Agreement, net, run
-from sparse_scenes import pruned, pruning
+from sparse_scenes import checkpoints, pruned, pruning
 
 from lpot_lightning.commands.main import main
 from lpot_lightning.recipe import Rung
@@ -23,6 +24,7 @@ from lpot_lightning.tuning.history import look_at
 
 BASIC = {"name": "basic"}
 """A strategy that takes several trials, whatever the CPU can do."""
+BY_ANOTHER = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: `apt install chromium`")
 
 
@@ -142,6 +144,27 @@ def test_a_training_for_int8_shows_losses_and_what_was_frozen(tmp_path):
     assert "training" in sections(text)
     assert "The ranges of activations are frozen from epoch 3, step 18 on." in text
     assert read_result(tmp_path / "result.json").training == log
+
+
+@BY_ANOTHER
+def test_a_training_that_goes_on_keeps_what_was_noted(tmp_path):
+    first, second = (qat(tmp_path / name, monitor="val_acc") for name in ("one", "two"))
+    trained(first, None, qat_checkpoints(tmp_path / "saved"), max_epochs=2)
+    trained(second, max_epochs=4, ckpt_path=tmp_path / "saved/last.ckpt")
+    before, after = first.result.training.epochs, second.result.training.epochs
+    assert [(one.epoch, one.batches) for one in after] == [(n, 6) for n in range(4)]
+    assert after[:2] == before
+
+
+@BY_ANOTHER
+def test_a_pruning_that_goes_on_keeps_what_was_noted(tmp_path):
+    kinds = [pruning(tmp_path / name, end_epoch=3, monitor="val_acc") for name in "abc"]
+    pruned(kinds[0])
+    pruned(kinds[1], None, checkpoints(tmp_path / "saved", save_top_k=-1, filename="{epoch}"))
+    pruned(kinds[2], ckpt_path=tmp_path / "saved/epoch=1.ckpt")
+    whole, resumed = (one.result.training.sparsity for one in (kinds[0], kinds[2]))
+    assert [one.at for one in whole] == [1, 2, 3]
+    assert resumed == whole
 
 
 def test_a_pruning_shows_how_each_layer_got_sparse_and_what_was_cut(tmp_path):
