@@ -9,6 +9,8 @@ from typing import Any
 _VOID = {"meta", "br", "wbr"}
 _LONGEST = 160
 """Characters of a name: what is longer is shortened in its middle."""
+_SHORT = 30
+"""Those of a name that tables do not break."""
 
 
 class Markup(str):
@@ -58,10 +60,12 @@ def joined(parts: Content) -> Markup:
 
 
 def code(name: str) -> Markup:
-    """Return a name as code, which may be broken after each dot."""
+    """Return a name as code; a long one may be broken after each dot."""
+    if len(name) <= _SHORT:
+        return tag("code", name)
     parts = joined_by(tag("wbr"), (f"{one}." for one in shortened(name).split(".")))
     text = Markup(parts.removesuffix("."))
-    return tag("code", text, title=name if len(name) > _LONGEST else None)
+    return tag("code", text, class_="split", title=name if len(name) > _LONGEST else None)
 
 
 def joined_by(between: Content, parts: Iterable[Content]) -> Markup:

@@ -20,7 +20,7 @@ from lpot_lightning.report.markup import (
     tag,
     words,
 )
-from lpot_lightning.report.numbers import error, ms, share
+from lpot_lightning.report.numbers import NONE, error, ms, share
 from lpot_lightning.report.rungs import badge
 from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.repair import Repair
@@ -92,7 +92,9 @@ def _damage(damage: float | None, total: float) -> list[Markup]:
     shown = (bar(part), tag("span", share(part))) if finite else None
     return [
         tag("td", shown, class_="share", data_v=repr(order)),
-        number_cell(error(damage), damage if finite else order, "error"),
+        number_cell(error(damage), damage if finite else order, "error")
+        if damage is not None
+        else tag("td", NONE, class_="number none", data_v=repr(order)),
     ]
 
 
@@ -104,18 +106,24 @@ def _why(op: OpFacts) -> Iterator[Content]:
     else:
         if op.why.startswith(_ACCURACY):
             yield tag("p", f"{op.rung.value} {_ACCURACY}")
-        yield from _cause(cause)
+        yield from _cause(cause, shown=op.damage is not None)
     if op.repairs and not (cause is not None and cause.repaired):
         yield tag("p", "Repaired by ", joined_by(", ", map(_repair, op.repairs)))
 
 
-def _cause(cause: Cause) -> Iterator[Content]:
-    """Yield what stands in the way, what was done about it, and what can be."""
+def _cause(cause: Cause, *, shown: bool) -> Iterator[Content]:
+    """Yield what stands in the way, what was done about it, and what can be.
+
+    Args:
+        cause: of an op.
+        shown: whether what helps is shown at once, and not only when it is asked for.
+    """
     yield tag("p", tag("b", cause.kind.value), ": ", words(shortened(cause.found, 600)))
     if cause.repaired:
         yield tag("p", "Repaired: ", words(shortened(cause.repaired, 600)))
     if cause.remedy:
-        yield tag("p", "What helps: ", words(shortened(cause.remedy, 600)))
+        helps = tag("p", words(shortened(cause.remedy, 600)))
+        yield tag("details", tag("summary", "What helps"), helps, open=shown)
 
 
 def _repair(repair: Repair) -> Markup:

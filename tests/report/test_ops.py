@@ -43,7 +43,9 @@ def test_cause_remedy_and_repair_are_told():
     found = ops_section(tuning(ops=ops))
     assert "Repaired by cross layer equalization (1.00e-02 → 1.00e-03)" in found
     assert "<b>unequal channels</b>: the widest channel is 63 times" in found
-    assert "What helps: even the channels out: <code>quantization:" in found
+    assert (
+        "<details open><summary>What helps</summary><p>even the channels out: <code>quant" in found
+    )
 
 
 def test_what_is_not_int8_shares_a_row_by_its_reason():
@@ -54,7 +56,7 @@ def test_what_is_not_int8_shares_a_row_by_its_reason():
 
 def test_a_module_that_is_no_graph_is_told_with_what_helps():
     found = excluded_section({}, {"net.loop": CAUSE})
-    assert "net.<wbr>loop" in found
+    assert "net.loop" in found
     assert "what helps" in found
 
 
