@@ -143,7 +143,7 @@ def _causes(result: TuningResult) -> Iterator[str]:
     """Yield the causes but for those of what is no op, whose reasons have a part of their own."""
     for name, one in result.causes.items():
         if name not in result.not_quantizable:
-            yield f"{name}: {one.kind.value}: {one.found}"
+            yield f"{name}: {one.told}"
             yield from (f"  {each}" for each in (one.remedy, one.repaired) if each)
 
 

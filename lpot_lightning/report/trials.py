@@ -121,7 +121,10 @@ def _keys(tuning: TuningFacts, goal: float | None) -> Iterator[tuple[str, Conten
 
 
 def _head(tuning: TuningFacts) -> Iterator[tuple[str, str]]:
-    yield from (("trial", "number"), ("int8", "number"), ("fp32", "number"))
+    yield from (("trial", "number"), ("int8", "number"))
+    if _has_bf16(tuning):
+        yield "bf16", "number"
+    yield "fp32", "number"
     yield from (("accuracy", "number"), ("came to", "text"))
     if _has_objective(tuning):
         yield {"performance": "a step", "modelsize": "size"}.get(tuning.objective, "peak"), "number"
@@ -132,13 +135,24 @@ def _has_objective(tuning: TuningFacts) -> bool:
     return any(one.score.objective is not None for one in tuning.trials)
 
 
+def _has_bf16(tuning: TuningFacts) -> bool:
+    return any(one.recipe.on(Rung.BF16) for one in tuning.trials)
+
+
+def _counts(trial: Trial, tuning: TuningFacts) -> list[Markup]:
+    """Return how many ops are int8, of whatever kind, in half precision, and in full."""
+    counts = [len(trial.recipe.int8_ops), len(trial.recipe.fp32_ops)]
+    if _has_bf16(tuning):
+        counts.insert(1, len(trial.recipe.on(Rung.BF16)))
+    return [number_cell(str(one)) for one in counts]
+
+
 def _row(trial: Trial, tuning: TuningFacts) -> Markup:
-    score, recipe = trial.score, trial.recipe
+    score = trial.score
     best = trial.number == tuning.best
     cells = [
         number_cell(str(trial.number)),
-        number_cell(str(len(recipe.int8_ops))),
-        number_cell(str(len(recipe.on(Rung.FP32)))),
+        *_counts(trial, tuning),
         number_cell(f"{'≈ ' * score.screened}{accuracy(score.accuracy)}", score.accuracy),
         tag("td", _came_to(trial), tag("b", ", taken") if best else None),
     ]

@@ -27,6 +27,7 @@ from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import deploy_yaml
 from lpot_lightning.timing.ratio import Ratio, is_clear
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.trial import Outcome, Trial
 
@@ -75,17 +76,7 @@ class Keeper:
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         excluded = told_of(job.prepared.excluded, narrow=narrow)
-        not_paying = self._not_paying(best.recipe)
-        asked = tuple(op.name for op in self._space.ops if self._is_asked(op))
-        repairs = ranker.repairs_of(best.recipe)
-        causes = all_causes(
-            job,
-            hurt=ranker.causes,
-            not_quantizable=excluded,
-            not_paying=not_paying,
-            asked_fp32=asked,
-            repairs=repairs,
-        )
+        causes = self._causes(best.recipe, excluded, ranker)  # while the model is not int8
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
@@ -108,13 +99,13 @@ class Keeper:
             size_ratio=fp32_bytes / bytes_of(job.backend.to_plain(job.model)),
             workspace=job.options.workspace.folder,
             objective=job.conf.tuning.objective,
-            not_paying=not_paying,
+            not_paying=self._not_paying(best.recipe),
             op_times=self._paying.times,
-            asked_fp32=asked,
+            asked_fp32=self._asked(),
             rungs=self._rungs(best.recipe),
             sensitivities=ranker.first,
             floats="bf16" if narrow else "fp32",
-            repairs=repairs,
+            repairs=ranker.repairs_of(best.recipe),
             causes=causes,
             training=None if job.trained is None else job.trained.log,
             about=job.about,
@@ -127,6 +118,21 @@ class Keeper:
             self._write_deploy(job.folder / DEPLOY)
             write_file(job.folder / RESULT, result.to_json())
         return result
+
+    def _causes(
+        self, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
+    ) -> dict[str, Cause]:
+        return all_causes(
+            self._job,
+            hurt=ranker.causes,
+            not_quantizable=excluded,
+            not_paying=self._not_paying(recipe),
+            asked_fp32=self._asked(),
+            repairs=ranker.repairs_of(recipe),
+        )
+
+    def _asked(self) -> tuple[str, ...]:
+        return tuple(op.name for op in self._space.ops if self._is_asked(op))
 
     def _not_paying(self, recipe: Recipe) -> dict[str, NotPaying]:
         return {op: self._paying.slower[op] for op in recipe.fp32_ops if op in self._paying.slower}

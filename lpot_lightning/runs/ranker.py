@@ -118,7 +118,7 @@ class Ranker:
         spent = self._spent(before, started)
         self._job.listener.say(f"looked for why {len(self.causes)} ops hurt, in {spent}")
         for op, one in self.causes.items():
-            self._job.listener.say(f"  {op}: {one.kind.value}: {one.found}")
+            self._job.listener.say(f"  {op}: {one.told}")
 
     def _measured(self, recipe: Recipe) -> list[Sensitivity]:
         job, costs = self._job, self.costs

@@ -224,7 +224,7 @@ class TuningResult(Result):
 
         Times are milliseconds of one step on a calibration batch, of an op on its first rung with
         what its kernel does besides and with its way to integers and back; ``-`` where it was not
-        timed.
+        timed. ``causes`` have the reasons at length.
         """
         rows = [("op", "precision", "ms in int8", "in fp32", "why")]
         for op in sorted({*self.int8_ops, *self.fp32_ops, *self.rungs}):

@@ -45,7 +45,7 @@ class Cause:
     Example::
 
         for op, cause in result.causes.items():
-            print(f"{op}: {cause.kind.value}: {cause.found}. {cause.remedy}")
+            print(f"{op}: {cause.told}; what to do: {cause.remedy}")
     """
 
     kind: CauseKind
@@ -55,8 +55,18 @@ class Cause:
 
     @property
     def in_short(self) -> str:
-        """The cause in a few words, for tables."""
-        return f"{self.kind.value}, repaired" if self.repaired else self.kind.value
+        """The cause in a few words, for tables; empty where nothing stands out."""
+        repaired = ["repaired"] if self.repaired else []
+        return ", ".join([*self._named, *repaired])
+
+    @property
+    def told(self) -> str:
+        """The cause and the fact, in one line."""
+        return ": ".join([*self._named, self.found])
+
+    @property
+    def _named(self) -> list[str]:
+        return [] if self.kind is CauseKind.NONE_OF_THESE else [self.kind.value]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

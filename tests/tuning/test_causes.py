@@ -61,6 +61,8 @@ def test_the_yaml_of_a_correction_asks_for_it(correction: str) -> None:
 def test_a_cause_goes_through_plain_values() -> None:
     cause = Cause(kind=OUTLIERS, found="far out", remedy="kl", repaired="kl, error 1 -> 0.1")
     assert Cause.from_dict(cause.to_dict()) == cause
-    assert cause.in_short == "outliers, repaired"
+    assert (cause.in_short, cause.told) == ("outliers, repaired", "outliers: far out")
+    nothing = Cause(kind=NONE, found="8 bits are too few", remedy="fp32")
+    assert (nothing.in_short, nothing.told) == ("", "8 bits are too few")
     with pytest.raises(ValueError, match="bad luck"):
         Cause.from_dict({**cause.to_dict(), "kind": "bad luck"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import sysconfig
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,22 @@ import torch
 from torch import fx, nn
 
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[2])
+_PYTHON = sysconfig.get_paths()["stdlib"]
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_LIGHTNING = re.compile(
+    _INSTALLED.pattern
+    + r"(lightning|lightning_fabric|lightning_utilities|pytorch_lightning|torchmetrics)[/\\]"
+)
 _MOST = 200
 TURNED_OFF = "it is turned off"
+
+
+def _is_yours(frame: FrameSummary) -> bool:
+    """Whether a line may be the user's: it is not torch's, Lightning's, Python's or ours."""
+    file = frame.filename
+    if _INSTALLED.search(file):
+        return not (file.startswith(_NOT_YOURS) or _LIGHTNING.search(file))
+    return not file.startswith((*_NOT_YOURS, _PYTHON))
 
 
 def _is_ours(frame: FrameSummary) -> bool:
@@ -76,7 +92,7 @@ class Breaks:
         inside = list(dropwhile(_is_ours, stack))
         if inside and _is_ours(inside[-1]):
             return  # what we ourselves leave out of graphs
-        frames = [one for one in inside if not one.filename.startswith(_NOT_YOURS)]
+        frames = [one for one in inside if _is_yours(one)]
         said = reason.strip().partition("\n")[0][:_MOST].rstrip(" .")
         found = GraphBreak(said)
         if frames:

@@ -23,6 +23,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
     reasons.NO_KERNEL: (_KERNEL, ""),
     reasons.OF_DATA: (_KERNEL, ""),
     reasons.OPERANDS: (_KERNEL, ""),
+    reasons.NO_WEIGHT: (_KERNEL, ""),
     reasons.LOOSE_NORM: (
         _KERNEL,
         "put it right behind a convolution or linear layer: then that does its work",
@@ -33,7 +34,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
     ),
     reasons.TRANSPOSED: (
         _KERNEL,
-        "put `nn.Upsample` and `nn.Conv2d` in its place, which are int8, and train again",
+        "put `nn.Upsample` and a convolution in its place, which can be int8, and train again",
     ),
     reasons.RECURRENT: (
         _KERNEL,
@@ -42,7 +43,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
     reasons.SCRIPTED: (_TRACED, "give the module as Python, without `torch.jit.script`"),
     reasons.OF_OTHERS: (
         _OTHER,
-        "call the module that has the weight, and the function there",
+        "let the module that has the weight call the function itself",
     ),
     reasons.CHANGES: (_OTHER, "use one module for each weight"),
     reasons.NOT_REACHED: (
@@ -68,7 +69,7 @@ _NOTHING = "there is nothing to be done about it"
 _ELSE = "change what the reason names, and quantize again"
 _BF16 = "on a CPU that multiplies bfloat16, ask for it: `quantization: {float: bf16}`"
 _INT8 = OpConfig(ACTIVATIONS[0], WEIGHT)
-_VALUES = ("item()", "tolist", "data-dependent", "branching", "bool()")
+_VALUES = ("item()", "tolist", "data-dependent", "branching", "generic_jump")
 _SPEAKS = ("print", "logging", "logger", "warn")
 _LINES: dict[tuple[str, ...], str] = {
     _VALUES: "let no value of a tensor decide what is computed: `torch.where` in place of `if`, or"
@@ -76,8 +77,10 @@ _LINES: dict[tuple[str, ...], str] = {
     _SPEAKS: "leave the call out while a graph is made: `if not torch.compiler.is_compiling():`",
     (TURNED_OFF,): "leave `TORCHDYNAMO_DISABLE` out of the environment, or"
     " `torch._dynamo.config.disable` out of the code",
-    ("torch.compiler.disable",): "leave `torch.compiler.disable` out",
+    ("torch.compiler.disable",): "leave `torch.compiler.disable` out, or call"
+    " the function outside of `forward`",
 }
+_JUMP = "it asks a tensor for its value to go on"
 _PLAIN_TORCH = "write the line in plain torch, or move it out of `forward`"
 
 
@@ -91,7 +94,8 @@ def of_excluded(excluded: Mapping[str, str]) -> dict[str, Cause]:
 
 
 def _excluded(name: str, why: str) -> Cause:
-    kind, remedy = KNOWN.get(why, (_OTHER, _ELSE))
+    ending = reasons.NO_WEIGHT if why.endswith(reasons.NO_WEIGHT) else why
+    kind, remedy = KNOWN.get(ending, (_OTHER, _ELSE))
     function = name.rpartition("#")[2].rpartition("_")[0]
     if why == reasons.OPERANDS and function in MAY_BE_NARROW:
         remedy = _BF16
@@ -134,7 +138,8 @@ def of_breaks(breaks: Mapping[str, GraphBreak]) -> dict[str, Cause]:
 def _broken(one: GraphBreak) -> str:
     text = f" (`{one.text}`)" if one.text else ""
     place = f"line {one.line} of `{Path(one.file).name}`{text}" if one.file else "its `forward`"
-    return f"{place} is in no graph, and values are floats around it; Dynamo says: {one.reason}"
+    said = _JUMP if one.reason.startswith("generic_jump") else f"Dynamo says: {one.reason}"
+    return f"{place} is in no graph, and values are floats around it; {said}"
 
 
 def _line_remedy(reason: str) -> str:

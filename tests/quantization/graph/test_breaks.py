@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from planted_causes import Gate, Gated, WhereGate, quantized
 from torch import Tensor, nn
 
@@ -96,6 +98,23 @@ def test_a_forward_that_is_kept_from_being_captured() -> None:
     ((path, one),) = breaks_of(Quiet(), torch.randn(4, 8)).items()
     assert (path, one.file) == ("", "")
     assert "torch.compiler.disable" in one.reason
+
+
+def test_a_line_of_lightning_is_that_of_the_user_who_calls_it() -> None:
+    class Logs(LightningModule):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + 1
+            self.log("mean", x.mean())
+            return x * 2
+
+    module = Logs()
+    module._fabric = None
+    captured = Captured(module.eval(), lambda graph, _: graph.forward)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is no Trainer
+        captured(torch.randn(4, 8))
+    (found,) = untraced({"": captured}, {"": ModuleCalls()}).values()
+    assert found.text == 'self.log("mean", x.mean())'
 
 
 def test_where_dynamo_is_turned_off_nothing_is_computed_to_find_out() -> None:

@@ -27,6 +27,11 @@ def test_products_that_graphs_can_compute_in_bfloat16_may_be_asked_to_be() -> No
     assert found["a#einsum_0"].remedy == ""
 
 
+def test_parameters_that_are_no_weights_need_nothing() -> None:
+    cause = of_excluded({"vit": f"`token` goes {reasons.NO_WEIGHT}"})["vit"]
+    assert (cause.kind, cause.remedy) == (CauseKind.NO_KERNEL, "")
+
+
 def test_a_reason_that_nobody_has_thought_of_is_told_as_it_is() -> None:
     cause = of_excluded({"a": "works on complex64"})["a"]
     assert (cause.kind, cause.found) == (CauseKind.NONE_OF_THESE, "works on complex64")
@@ -51,6 +56,7 @@ def test_what_is_asked_for_says_by_what() -> None:
         ("Could not guard on data-dependent expression u0 > 0", "`torch.where` in place of `if`"),
         ("Failed to trace builtin operator `print`", "`if not torch.compiler.is_compiling():`"),
         ("Skip calling `torch.compiler.disable()`d function", "leave `torch.compiler.disable` out"),
+        ("generic_jump TensorVariable()", "`torch.where` in place of `if`"),
         ("it is turned off", "leave `TORCHDYNAMO_DISABLE` out"),
         ("Attempted to call function marked as skipped", "in plain torch"),
     ],
@@ -58,6 +64,6 @@ def test_what_is_asked_for_says_by_what() -> None:
 def test_a_line_that_is_in_no_graph(reason: str, remedy: str) -> None:
     found = of_breaks({"net": GraphBreak(reason, "/home/me/net.py", 7, "x.go()")})["net"]
     assert found.found.startswith("line 7 of `net.py` (`x.go()`) is in no graph")
-    assert reason in found.found
+    assert ("it asks a tensor" if "jump" in reason else reason) in found.found
     assert remedy in found.remedy
     assert of_breaks({"net": GraphBreak(reason)})["net"].found.startswith("its `forward` is in no")
