@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.charts import Axis, Frame, legend
@@ -45,7 +45,7 @@ def trials_section(tuning: TuningFacts) -> Markup | None:
         "trials",
         "Trials",
         _chart(tuning),
-        table(_head(tuning), (_row(one, tuning) for one in tuning.trials), class_="sortable"),
+        _table(tuning),
         lede=(
             "How good each model was that was tried, by ", code(tuning.monitor), ". ",
             _direction(tuning),
@@ -120,11 +120,18 @@ def _keys(tuning: TuningFacts, goal: float | None) -> Iterator[tuple[str, Conten
         yield "ring taken", f"taken: trial {tuning.best}"
 
 
-def _head(tuning: TuningFacts) -> Iterator[tuple[str, str]]:
-    yield from (("trial", "number"), ("int8", "number"))
-    if _has_bf16(tuning):
-        yield "bf16", "number"
-    yield "fp32", "number"
+def _table(tuning: TuningFacts) -> Markup:
+    """Return a row a trial; ops in half precision are counted where there are any."""
+    kinds = ["int8", "fp32"]
+    if any(one.recipe.on(Rung.BF16) for one in tuning.trials):
+        kinds.insert(1, "bf16")
+    rows = (_row(one, tuning, kinds) for one in tuning.trials)
+    return table(_head(tuning, kinds), rows, class_="sortable")
+
+
+def _head(tuning: TuningFacts, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield "trial", "number"
+    yield from ((one, "number") for one in kinds)
     yield from (("accuracy", "number"), ("came to", "text"))
     if _has_objective(tuning):
         yield {"performance": "a step", "modelsize": "size"}.get(tuning.objective, "peak"), "number"
@@ -135,24 +142,17 @@ def _has_objective(tuning: TuningFacts) -> bool:
     return any(one.score.objective is not None for one in tuning.trials)
 
 
-def _has_bf16(tuning: TuningFacts) -> bool:
-    return any(one.recipe.on(Rung.BF16) for one in tuning.trials)
+def _count(trial: Trial, kind: str) -> int:
+    recipe = trial.recipe
+    return len(recipe.int8_ops if kind == "int8" else recipe.on(Rung(kind)))
 
 
-def _counts(trial: Trial, tuning: TuningFacts) -> list[Markup]:
-    """Return how many ops are int8, of whatever kind, in half precision, and in full."""
-    counts = [len(trial.recipe.int8_ops), len(trial.recipe.fp32_ops)]
-    if _has_bf16(tuning):
-        counts.insert(1, len(trial.recipe.on(Rung.BF16)))
-    return [number_cell(str(one)) for one in counts]
-
-
-def _row(trial: Trial, tuning: TuningFacts) -> Markup:
+def _row(trial: Trial, tuning: TuningFacts, kinds: Sequence[str]) -> Markup:
     score = trial.score
     best = trial.number == tuning.best
     cells = [
         number_cell(str(trial.number)),
-        *_counts(trial, tuning),
+        *(number_cell(str(_count(trial, one))) for one in kinds),
         number_cell(f"{'≈ ' * score.screened}{accuracy(score.accuracy)}", score.accuracy),
         tag("td", _came_to(trial), tag("b", ", taken") if best else None),
     ]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from report_scenes import large, trial, tuning
 
+from lpot_lightning.recipe import OpConfig, TensorConfig
 from lpot_lightning.report.trials import pareto_section, trials_section
 from lpot_lightning.tuning.score import Criterion, Score
 from lpot_lightning.tuning.trial import Trial
@@ -65,3 +66,11 @@ def test_sizes_are_megabytes():
     found = pareto_section(tuning(trials=sized, objective="modelsize"))
     assert "4 MB" in found
     assert "Further left is smaller" in found
+
+
+def test_ops_in_half_precision_are_counted_where_there_are_any():
+    half = OpConfig(TensorConfig(dtype="bf16"), TensorConfig(dtype="bf16"))
+    one = trial(1, 0.9, NAMES)
+    mixed = replace(one, recipe=one.recipe.with_configs({"a": half}))
+    assert ">bf16<" in trials_section(with_trials(mixed))
+    assert ">bf16<" not in trials_section(with_trials(one))

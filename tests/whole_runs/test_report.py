@@ -50,6 +50,14 @@ def rows(text: str, section: str) -> list[list[str]]:
     ]
 
 
+def column(text: str, section: str, name: str) -> list[str]:
+    """Return the cells below a head of the first table of a section."""
+    (part,) = re.findall(rf'<section id="{section}".*?</section>', text, re.DOTALL)
+    heads = re.findall(r"<th .*?>(.*?)</th>", part.partition("</thead>")[0], re.DOTALL)
+    place = [re.sub(r"<[^>]+>", "", one) for one in heads].index(name)
+    return [row[place] for row in rows(text, section)]
+
+
 def _value(attributes: str, inside: str) -> str:
     by = re.search(r'data-v="(.*?)"', attributes)
     return unescape(by[1] if by else re.sub(r"<[^>]+>", "", inside))
@@ -61,7 +69,7 @@ def report_in(workspace: Path) -> str:
 
 def test_numbers_are_those_of_the_history_and_of_the_result(tuned):
     text, result = report_in(tuned), read_result(tuned / "result.json")
-    told = [float(row[3]) for row in rows(text, "trials")]
+    told = [float(one) for one in column(text, "trials", "accuracy")]
     assert told == [one.score.accuracy for one in look_at(tuned / "history.jsonl").trials]
     assert told == [one.score.accuracy for one in result.trials]
     damages = {one.op: one.damage for one in result.sensitivities}
@@ -205,7 +213,7 @@ def test_a_real_browser_shows_it_and_has_nothing_to_complain_of(tuned, tmp_path)
     shown = Opened(tuned / "report.html", tmp_path, "--dump-dom")
     assert shown.said == []
     result = read_result(tuned / "result.json")
-    trials = [float(row[3]) for row in rows(shown.dom, "trials")]
+    trials = [float(one) for one in column(shown.dom, "trials", "accuracy")]
     assert trials == [one.score.accuracy for one in result.trials]
     assert "<button" in shown.dom  # heads of tables, by the script
     assert 'aria-label="trial 1: ' in shown.dom
