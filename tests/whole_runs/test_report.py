@@ -254,3 +254,28 @@ def test_nothing_is_wider_than_the_window(width, tmp_path):
     )
     shown = Opened(outer, tmp_path, "--dump-dom", "--allow-file-access-from-files")
     assert f"<title>{width}</title>" in shown.dom
+
+
+@browser
+def test_heads_sort_and_marks_tell_what_they_are(tmp_path):
+    (tmp_path / "inner.html").write_bytes(page(facts()))
+    (tmp_path / "outer.html").write_text(
+        "<iframe src='inner.html' width=1280 height=900></iframe><script>onload=()=>{"
+        "const d=document.querySelector('iframe').contentDocument;"
+        "const first=()=>d.querySelector('.ops tbody code').textContent;"
+        "const names=[first()], head=d.querySelector('.ops th button');"
+        "for(let n=0;n<2;n++){head.click();names.push(first())}"
+        "const mark=d.querySelector('.tip');"
+        "mark.dispatchEvent(new PointerEvent('pointerover',{bubbles:true}));"
+        "const tip=d.querySelector('#tip');"
+        "document.title=[...names,head.parentNode.ariaSort,tip.hidden,tip.textContent].join('|')"
+        "}</script>"
+    )
+    shown = Opened(
+        tmp_path / "outer.html", tmp_path, "--dump-dom", "--allow-file-access-from-files"
+    )
+    (told,) = re.findall(r"<title>(.*?)</title>", shown.dom.partition("<iframe")[0])
+    assert told.split("|") == [
+        *("net.head", "net.conv", "net.head", "descending"),
+        *("false", "trial 2 is taken"),
+    ]
