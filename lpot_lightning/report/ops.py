@@ -161,5 +161,10 @@ def _excluded(names: Iterable[str], reason: str, remedy: str, *, helps: bool) ->
         "tr",
         tag("td", joined_by(", ", map(code, names)), class_="name"),
         tag("td", words(shortened(reason, 600)), class_="why"),
-        tag("td", words(shortened(remedy, 600)), class_="why") if helps else None,
+        _remedy(remedy) if helps else None,
     )
+
+
+def _remedy(remedy: str) -> Markup:
+    told = "What helps:" if remedy else None
+    return tag("td", words(shortened(remedy, 600)), class_="why", data_c=told)
