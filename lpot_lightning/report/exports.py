@@ -14,7 +14,8 @@ _HEAD = (
     ("for", "text"),
     ("size", "number"),
     ("int8 ops", "number"),
-    ("relative error", "number"),
+    ("from the program", "number"),
+    ("from the model", "number"),
     ("same answer", "number"),
     ("ms a batch", "number"),
     ("checked", "text"),
@@ -30,7 +31,8 @@ def exports_section(exports: Sequence[Exported]) -> Markup | None:
         "Exports",
         table(_HEAD, map(_row, exports), class_="sortable"),
         lede="Where “checked” names a runtime, it has run the file right after writing, on"
-        " calibration data, beside the model in torch.",
+        " calibration data, beside the program that was written and the model in torch: both errors"
+        " are relative.",
     )
 
 
@@ -54,10 +56,11 @@ def _ops(one: Exported) -> str:
 
 def _numbers(one: Checked | None) -> list[Markup]:
     if one is None:
-        return [number_cell(NONE, -1.0)] * 3
+        return [number_cell(NONE, -1.0)] * 4
     same = NONE if one.agreement is None else f"{one.agreement:.2%}"
     return [
         number_cell(f"{one.relative:.5f}", one.relative),
+        number_cell(f"{one.from_int8:.5f}", one.from_int8),
         number_cell(same, -1.0 if one.agreement is None else one.agreement),
         number_cell(f"{one.ms:.3g}", one.ms),
     ]
