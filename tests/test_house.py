@@ -135,6 +135,7 @@ NO_ROOM = {
     "whole_runs": "what no single file answers for: zoos, processes, kills, faults of others",
     "scenes": "no tests: what several of them need",
     "attacks": "hostile and damaged files, whichever call reads them",
+    "wrong_inputs": "what newcomers get wrong, and what they are told",
     "museum": "workspaces of every format version",
 }
 MIRRORS_NOTHING = {
