@@ -11,7 +11,7 @@ ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py fre
 	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test newest soak check bench bench-peers chaos clean
+.PHONY: demo test newest soak check bench bench-peers pictures chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -71,6 +71,9 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/today_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
+
+pictures: $(VENV)/installed  ## the picture of a report in docs; needs Chromium
+	$(RUN) docs/pictures/make.py
 
 chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
