@@ -136,8 +136,7 @@ def _show(asked: argparse.Namespace) -> CommandAnswer:
 def _report(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.report import report_of  # which needs torch
 
-    path = report_of(asked.workspace, asked.output)
-    return CommandAnswer(lambda: path, lambda: {"path": path})
+    return report_of(asked.workspace, asked.output)
 
 
 def _export(asked: argparse.Namespace) -> CommandAnswer:

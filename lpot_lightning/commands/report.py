@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.artifacts.earlier import REPORT
+from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.show import WorkspaceFiles, look
 from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import ArtifactError, in_short
@@ -22,8 +23,8 @@ from lpot_lightning.tuning.history import Seen
 from lpot_lightning.tuning.trial import Trial
 
 
-def report_of(workspace: str, output: str | None = None) -> str:
-    """Write the report of a workspace, and return where it is.
+def report_of(workspace: str, output: str | None = None) -> CommandAnswer:
+    """Write the report of a workspace, and answer where it is.
 
     Args:
         workspace: its folder.
@@ -37,7 +38,8 @@ def report_of(workspace: str, output: str | None = None) -> str:
     facts = facts_in(folder)
     path = folder / REPORT if output is None else expanded(output)
     write_file(path, page(facts))
-    return shown(path.absolute())
+    written = path.absolute()
+    return CommandAnswer(lambda: shown(written), lambda: {"path": str(written)})
 
 
 def facts_in(folder: Path) -> Facts:
