@@ -12,7 +12,7 @@ ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py fre
 	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test newest soak check bench bench-peers compare chaos clean
+.PHONY: demo test newest soak check bench bench-peers compare pictures chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -82,6 +82,9 @@ $(INC)/installed:
 compare: $(PEERS)/installed  ## int8 of others beside ours on ten small nets: benchmarks/RESULTS.md; QUICK=--quick
 	-$(MAKE) $(INC)/installed
 	$(PEERS)/bin/python benchmarks/comparison/compare.py $(QUICK)
+
+pictures: $(VENV)/installed  ## the picture of a report in docs; needs Chromium
+	$(RUN) docs/pictures/make.py
 
 chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py

@@ -11,24 +11,32 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from lpot_lightning.artifacts.earlier import REPORT
 from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
-from lpot_lightning.errors import ArtifactError, LpotError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
-from lpot_lightning.machine.files import read_file
+from lpot_lightning.machine.files import expanded, read_file, shown, write_file
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.report.facts import Facts
+from lpot_lightning.report.page import page
+from lpot_lightning.runs.reporting.report_file import note_exports
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(ShownInShort):
     """A model that was judged, and what it was compared with.
+
+    ``print`` shows it in a few lines, a notebook as a small table.
 
     Args:
         monitor: name of the metric that judged.
@@ -41,6 +49,7 @@ class Result:
     """
 
     _kind: ClassVar[str]
+    _before: ClassVar[str]
     _files: ClassVar[tuple[str, str]]
     _gone: ClassVar[type[LpotError]]
 
@@ -97,7 +106,50 @@ class Result:
             exported = callback.result.export("model.onnx", target="openvino", judge=True)
             print(exported.table())
         """
-        return export_as(self.model, path, options_of(options), self.origin)
+        exported = export_as(self.model, path, options_of(options), self.origin)
+        return self.note_exports([exported])[0]
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write a page about the run, to be opened in a browser, and return where it is.
+
+        It needs nothing else, also no network. A run with a workspace keeps it up to date by
+        itself, as ``report.html``.
+
+        Args:
+            path: of the file; by default that of the workspace.
+
+        Raises:
+            ConfError: if there is neither a path nor a workspace.
+            ArtifactError: if it cannot be written.
+
+        Example::
+
+            print(callback.result.report())
+        """
+        if path is None and self.workspace is None:
+            raise ConfError(
+                "`path` is missing, and the run has no workspace: `result.report('report.html')`"
+            )
+        place = (self.workspace or Path()) / REPORT if path is None else expanded(path)
+        write_file(place, page(self.facts(self.workspace)))
+        return place
+
+    def facts(self, folder: Path | None) -> Facts:
+        """Return what a report tells of the run.
+
+        Args:
+            folder: its workspace, as seen from here.
+        """
+        raise NotImplementedError
+
+    def note_exports(self, exported: Sequence[Exported]) -> tuple[Exported, ...]:
+        """Keep in the workspace what exports of the model came to, and return them.
+
+        They are written already: where that cannot be kept, a warning says so.
+        """
+        if self.workspace is not None and self.workspace.is_dir():
+            note_exports(self.workspace, exported, lambda: self.facts(self.workspace))
+        return tuple(exported)
 
     def to_json(self) -> bytes:
         """Return everything but the model and its origin, to be read by ``read_as``."""
@@ -105,10 +157,35 @@ class Result:
         plain = {name: _plain(getattr(self, name)) for name in names}
         return json.dumps(with_checksum(plain), indent=1).encode()
 
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return the rows of the table for people."""
+        raise NotImplementedError
+
+    def _grids(self) -> list[tuple[Cells, bool]]:
+        return [(self._rows(), False)]
+
+    def _what_came(self, verdict: str) -> str:
+        """Return what the model is worth, in one line."""
+        now, before = shown_number(self.accuracy), shown_number(self.baseline)
+        drop, allowed = self._drop_and_allowed()
+        return (
+            f"{self._kind} {self.monitor} {now}, {self._before} {before}: {verdict}"
+            f" (drop {drop}, allowed {allowed})"
+        )
+
+    def _where(self) -> list[str]:
+        """Return one line that says where the files are, if there are any."""
+        return [] if self.workspace is None else [f"files in {shown(self.workspace)}"]
+
+    def _accuracy_rows(self) -> list[tuple[str, str]]:
+        return [
+            (f"{self._before} {self.monitor}", shown_number(self.baseline)),
+            (f"{self._kind} {self.monitor}", shown_number(self.accuracy)),
+            ("drop / allowed", " / ".join(self._drop_and_allowed())),
+        ]
+
     def _drop_and_allowed(self) -> tuple[str, str]:
-        """Return a row of the table for people."""
-        form = ".2%" if self.criterion.relative else ".4f"
-        return "drop / allowed", f"{self.drop:{form}} / {self.criterion.goal:{form}}"
+        return drop_and_allowed(self.drop, self.criterion.goal, share=self.criterion.relative)
 
 
 def _plain(value: Any) -> Any:
@@ -163,6 +240,11 @@ def values(make: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], dict[str
 def pair_or_none(plain: Sequence[Any] | None) -> tuple[Any, Any] | None:
     """Return two plain values as they were."""
     return None if plain is None else (plain[0], plain[1])
+
+
+def or_none(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what leaves ``None`` as it is, and gives all else to ``make``."""
+    return lambda plain: None if plain is None else make(plain)
 
 
 def _same(value: Any) -> Any:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
+from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.typed import look_up_hints
-from lpot_lightning.recipe import Recipe, Rung
+from lpot_lightning.recipe import Rung
+from lpot_lightning.report.facts import Facts, RunState, TuningFacts
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
-from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as, values
-from lpot_lightning.timing.ratio import Spread, as_speedup
+from lpot_lightning.runs.pruning_result import pruning_facts_in
+from lpot_lightning.runs.reporting.op_facts import op_facts
+from lpot_lightning.runs.reporting.report_file import files_in, now
+from lpot_lightning.runs.result import (
+    Result,
+    as_tuple,
+    each,
+    or_none,
+    pair_or_none,
+    read_as,
+    values,
+)
+from lpot_lightning.timing.ratio import Ratio, Spread, as_speedup
+from lpot_lightning.training_log import TrainingLog
+from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.causes import Cause
+from lpot_lightning.tuning.in_words import few_of
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
-from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
 
+_VERDICTS: dict[Status, str] = {
+    "met": "the goal is met",
+    "not_met": "the goal is not met",
+    "budget_exhausted": "the goal is not met, more trials may help",
+}
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TuningResult(Result):
     """What a tuning run came to.
 
@@ -64,11 +87,13 @@ class TuningResult(Result):
             were ranked, of those in fp32 or ``not_quantizable`` for a known reason, and of modules
             that are no graphs, by their names.
         floats: of what type attention and products of activations are: ``"fp32"`` or ``"bf16"``.
+        training: how the training for int8 went, where there was one in a Trainer.
+        about: what was asked for, and where it ran; ``None`` in a result of an earlier version.
         held: the ``model``; ``None`` in a result that was read from its file.
         origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
-    _kind = "int8"
+    _kind, _before = "int8", "fp32"
     _files = (CONFIGURE, WEIGHTS)
     _gone = QuantizationError
 
@@ -89,6 +114,8 @@ class TuningResult(Result):
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
     floats: str = "fp32"
+    training: TrainingLog | None = None
+    about: About | None = None
     causes: Mapping[str, Cause] = field(default_factory=dict)
 
     @property
@@ -102,12 +129,70 @@ class TuningResult(Result):
         """
         return pareto(self.trials, self.criterion)
 
+    @override
+    def facts(self, folder: Path | None) -> Facts:
+        """Return what a report tells of the run."""
+        return Facts(
+            title="int8 model" if self.about is None else self.about.model,
+            state=RunState.ENDED,
+            now=now(),
+            folder="" if folder is None else shown(folder),
+            tuning=self._tuning_facts(),
+            pruning=None if folder is None else pruning_facts_in(folder),
+            exports=() if folder is None else read_exports(folder),
+            files=() if folder is None else files_in(folder),
+        )
+
+    def _tuning_facts(self) -> TuningFacts:
+        usual = dict.fromkeys(self.fp32_ops, Rung.FP32) | dict.fromkeys(self.int8_ops, Rung.STATIC)
+        rungs = usual | {op: Rung(name) for op, name in self.rungs.items()}
+        return TuningFacts(
+            monitor=self.monitor,
+            criterion=self.criterion,
+            baseline=self.baseline,
+            accuracy=self.accuracy,
+            status=self.status,
+            trials=self.trials,
+            best=self._taken,
+            pareto=tuple(one.number for one in self.pareto),
+            objective=self.objective,
+            ops=op_facts(
+                rungs,
+                self.why,
+                sensitivities=self.sensitivities,
+                times=self.op_times,
+                repairs=self.repairs,
+                causes=self.causes,
+            ),
+            excluded=self.not_quantizable,
+            causes={name: one for name, one in self.causes.items() if name not in rungs},
+            evaluations=self.evaluations,
+            speed=Ratio(self.speedup, self.speedup_spread),
+            size_ratio=self.size_ratio,
+            floats=self.floats,
+            training=self.training,
+            about=self.about,
+        )
+
+    @property
+    def _taken(self) -> int | None:
+        """The number of the trial whose model this is."""
+        mine = {*self.int8_ops}
+        same = (
+            one.number
+            for one in reversed(self.trials)
+            if one.score.in_full and one.score.accuracy == self.accuracy
+            if {*one.recipe.int8_ops} == mine
+        )
+        return next(same, None)
+
     def table(self) -> str:
         """Return the run as a table for people."""
+        return aligned(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [
-            (f"fp32 {self.monitor}", f"{self.baseline:.4f}"),
-            (f"int8 {self.monitor}", f"{self.accuracy:.4f}"),
-            self._drop_and_allowed(),
+            *self._accuracy_rows(),
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
@@ -119,24 +204,33 @@ class TuningResult(Result):
             rows.append(("attention, products", self.floats))
         if self.repairs:
             mended = tuple(dict.fromkeys(one.op for one in self.repairs))
-            rows.append(("repaired", _shortened(mended)))
+            rows.append(("repaired", few_of(mended)))
         if others := tuple(op for op in self.fp32_ops if op not in self.not_paying):
-            rows.append(("in fp32", _shortened(others)))
+            rows.append(("in fp32", few_of(others)))
         if self.not_paying:
-            rows.append(("in fp32, int8 is slower", _shortened(tuple(self.not_paying))))
+            rows.append(("in fp32, int8 is slower", few_of(tuple(self.not_paying))))
         if len(self.pareto) > 1:
             rows += self._choices()
         if self.not_quantizable:
-            rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
+            rows.append(("not quantizable", few_of(tuple(self.not_quantizable))))
         if self.workspace is not None:
             rows.append(("workspace", shown(self.workspace)))
-        return aligned(rows)
+        return rows
+
+    def _in_short(self) -> list[str]:
+        speed = as_speedup(self.speedup, self.speedup_spread)
+        return [
+            self._what_came(_VERDICTS[self.status]),
+            f"{len(self.int8_ops)} ops int8, {len(self.fp32_ops)} fp32; speed-up {speed},"
+            f" {self.size_ratio:.2f}x smaller",
+            *self._where(),
+        ]
 
     def _on_other_rungs(self) -> list[tuple[str, str]]:
         """Return a row for each rung between static int8 and fp32 that an op is on."""
         on = {rung: [op for op, name in self.rungs.items() if name == rung.value] for rung in Rung}
         return [
-            (rung.value, f"{len(ops)}: {_shortened(tuple(ops))}")
+            (rung.value, f"{len(ops)}: {few_of(ops)}")
             for rung, ops in on.items()
             if ops and rung not in (Rung.STATIC, Rung.FP32)
         ]
@@ -153,10 +247,11 @@ class TuningResult(Result):
             times = self.op_times.get(op)
             shown = ("-", "-") if times is None else (ms(times.int8), ms(times.fp32))
             usual = Rung.STATIC if op in self.int8_ops else Rung.FP32
-            rows.append((op, self.rungs.get(op, usual.value), *shown, self._why(op)))
+            rows.append((op, self.rungs.get(op, usual.value), *shown, self.why(op)))
         return aligned(rows, right=(2, 3))
 
-    def _why(self, op: str) -> str:
+    def why(self, op: str) -> str:
+        """Return why an op is what it is; ``""`` where there is nothing to say."""
         if op in self.not_paying:
             return self.not_paying[op].why
         if op in self.asked_fp32:
@@ -181,7 +276,7 @@ class TuningResult(Result):
         return [
             (
                 f"trial {trial.number}",
-                f"{self.monitor} {trial.score.accuracy:.4f},"
+                f"{self.monitor} {shown_number(trial.score.accuracy or 0.0)},"
                 f" {shown_as(trial.score.objective or 0.0, self.objective)},"
                 f" {len(trial.recipe.fp32_ops)} fp32",
             )
@@ -210,60 +305,7 @@ def read_result(path: Path) -> TuningResult:
         "asked_fp32": as_tuple,
         "causes": values(Cause.from_dict),
         "rungs": values(lambda name: Rung(name).value),
+        "training": or_none(TrainingLog.from_dict),
+        "about": or_none(About.from_dict),
     }
     return read_as(TuningResult, path, parts)
-
-
-def trial_line(trial: Trial, monitor: str) -> str:
-    """Return the one line that is said of a trial."""
-    recipe, score = trial.recipe, trial.score
-    return (
-        f"trial {trial.number}: {ops_of(recipe)}:"
-        f" {_came_to(score, monitor)}, {score.seconds:.1f} s"
-        f"{' (from history)' if trial.replayed else ''}"
-    )
-
-
-def ops_of(recipe: Recipe) -> str:
-    """Return how many ops are on which rung, for people.
-
-    Example::
-
-        ops_of(recipe)  # "10 ops int8 (2 dynamic), 1 fp32"
-    """
-    counts = Counter(recipe.rungs.values())
-    below = [
-        f"{counts[rung]} {rung.value.removesuffix(' int8')}"
-        for rung in (Rung.DYNAMIC, Rung.WEIGHT_ONLY)
-        if counts[rung]
-    ]
-    how = f" ({', '.join(below)})" if below else ""
-    bf16 = f" {counts[Rung.BF16]} bf16," if counts[Rung.BF16] else ""
-    return f"{len(recipe.int8_ops)} ops int8{how},{bf16} {len(recipe.fp32_ops)} fp32"
-
-
-def _came_to(score: Score, monitor: str) -> str:
-    if score.failed:
-        return f"failed: {score.failure}"
-    if score.screened:
-        share = f"{score.evaluations:.0%} of the pass"
-        return f"{monitor} about {score.accuracy:.2g} after {share}, given up"
-    return f"{monitor} {score.accuracy:.4f}, {'met' if score.accepted else 'not met'}"
-
-
-def by_reason(excluded: Mapping[str, str]) -> list[str]:
-    """Return one line a reason, with the names that it holds for.
-
-    Example::
-
-        by_reason({"a": "no kernel", "b": "no kernel"})  # ["a, b: no kernel"]
-    """
-    names: dict[str, list[str]] = {}
-    for name, reason in excluded.items():
-        names.setdefault(reason, []).append(name)
-    return [f"{_shortened(tuple(those))}: {reason}" for reason, those in names.items()]
-
-
-def _shortened(names: tuple[str, ...], most: int = 4) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

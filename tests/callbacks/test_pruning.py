@@ -39,7 +39,12 @@ from lpot_lightning.errors import ArtifactError, PruningError
 from lpot_lightning.runs.pruning_result import read_pruning_result
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-FILES = ["pruned_configure.yaml", "pruned_model_weights.pt", "pruning_result.json"]
+FILES = [
+    "pruned_configure.yaml",
+    "pruned_model_weights.pt",
+    "pruning_result.json",
+    "report.html",
+]
 BOTH = pytest.mark.parametrize("kind", [{}, GRADIENT], ids=["magnitude", "sensitivity"])
 
 
@@ -133,7 +138,9 @@ def test_what_is_told_and_logged(tmp_path, workspace, caplog):
     assert "epoch 1: 25.0% of the weights to prune are zero" in caplog.text
     assert "epoch 2: 50.0% of the weights to prune are zero" in caplog.text
     text = (tmp_path / "log/version_0/metrics.csv").read_text()
-    assert "lpot/sparsity" in text
+    assert {"lpot/sparsity", "lpot/parameters", "lpot/pruned_accuracy", "lpot/baseline"} <= set(
+        text.splitlines()[0].split(",")
+    )
     assert ",0.5" in text
 
 
