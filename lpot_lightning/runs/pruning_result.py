@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from lpot_lightning.artifacts.earlier import HISTORY, REPORT
+from lpot_lightning.artifacts.earlier import HISTORY, REPORT, is_newer
+from lpot_lightning.artifacts.earlier import RESULT as INT8_RESULT
 from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.deploy.exported import Exported
@@ -120,8 +121,9 @@ class PruningResult(Result):
         """The page of an int8 run that has followed in the same workspace, if one has."""
         if self.workspace is None:
             return None
-        page, history = self.workspace / REPORT, self.workspace / HISTORY
-        return page if page.is_file() and history.is_file() else None
+        page, own = self.workspace / REPORT, self.workspace / RESULT
+        has_followed = any(is_newer(self.workspace / one, own) for one in (HISTORY, INT8_RESULT))
+        return page if has_followed and page.is_file() else None
 
     @override
     def facts(self, folder: Path | None) -> Facts:
