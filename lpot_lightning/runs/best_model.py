@@ -129,6 +129,7 @@ class Keeper:
             not_paying=self._not_paying(recipe),
             asked_fp32=self._asked(),
             repairs=ranker.repairs_of(recipe),
+            recipe=recipe,
         )
 
     def _asked(self) -> tuple[str, ...]:
