@@ -42,7 +42,7 @@ class Block:
     @property
     def name(self) -> str:
         """The file name that the first line of it gives, `# ptq.yaml`, if it gives one."""
-        first = re.match(r"# ([\w.-]+\.(?:yaml|py))\b", self.code)
+        first = re.match(r"# ([\w./-]+\.(?:yaml|py))\b", self.code)
         return first[1] if first else ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shown_code import Block
 from users_things import Things
+from warm_python import python
 
 from lpot_lightning.commands.cli import LPOTCLI
 from lpot_lightning.commands.main import main
@@ -27,7 +29,7 @@ def commands_of(block: Block) -> Iterator[list[str]]:
         shown = line.strip()
         if block.language == "text" and not shown.startswith("$ "):
             continue
-        words = shlex.split(shown.removeprefix("$ "), comments=True)
+        words = shlex.split(shown.removeprefix("$ ").removesuffix("&"), comments=True)
         while words and _ASSIGNED.fullmatch(words[0]):
             words = words[1:]
         if words:
@@ -73,9 +75,12 @@ def _python(given: list[str], page: Path, things: Things) -> None:
         compile(given[1], page.name, "exec")
         return
     if given[0] == "-m":
-        if given[1] in ("venv", "pip", "build"):
+        if given[1] in ("venv", "pip"):
             return
         given = [one for one in given[2:] if one.endswith(".py")]
+    if given[0] in things.programs:
+        _run_program(given, things.programs[given[0]])
+        return
     script = _found(given[0], page)
     text = script.read_text()
     if "LPOTCLI" in text:
@@ -83,6 +88,18 @@ def _python(given: list[str], page: Path, things: Things) -> None:
         return
     for option in re.findall(r"--[\w-]+", " ".join(given[1:])):
         assert f'"{option}"' in text, f"{page.name}: `{script.name}` has no `{option}`"
+
+
+def _run_program(given: list[str], block: Block) -> None:
+    """Run a program that the page shows, unless it says why not."""
+    if block.why_not:
+        return
+    done = subprocess.run([python(), *given], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{block.path.name}: {shlex.join(given)}\n{done.stderr[-3000:]}"
+
+
+def _nothing(given: list[str], page: Path, things: Things) -> None:
+    return
 
 
 def _found(name: str, page: Path) -> Path:
@@ -93,6 +110,8 @@ def _found(name: str, page: Path) -> Path:
 
 
 KINDS: dict[str, Callable[[list[str], Path, Things], None]] = {
+    "cd": _nothing,
+    "export": _nothing,
     "lpot-lightning": _lpot_lightning,
     "make": _make,
     "pip": _pip,

@@ -106,6 +106,7 @@ class Things:
 
     def __init__(self, made: Made, **names: Any) -> None:
         self.made = made
+        self.programs: dict[str, Block] = {}
         self.names = {"__name__": "shown", "__tracebackhide__": True, **names}
 
     def run(self, block: Block) -> None:
@@ -113,10 +114,21 @@ class Things:
         run(block, self.names, self._prepare)
 
     def keep(self, block: Block) -> None:
-        """Write a block of YAML that gives its name, and the images that it names."""
+        """Write a block that gives its name, and the images that it names."""
+        Path(block.name).parent.mkdir(parents=True, exist_ok=True)
         Path(block.name).write_text(block.code)
+        self.programs[block.name] = block
         for root in re.findall(r"root: ([\w/]+)", block.code):
             pictures(Path(root))
+
+    def kinds(self) -> tuple[Any, Any]:
+        """Return the classes of a model and of data: those that a block defined, else the user's."""
+        own = [one for one in self.names.values() if getattr(one, "__module__", "") == "shown"]
+        asked = (pl.LightningModule, LitDigits), (pl.LightningDataModule, DigitsData)
+        return tuple(
+            next((one for one in own if isinstance(one, type) and issubclass(one, kind)), usual)
+            for kind, usual in asked
+        )  # type: ignore[return-value]
 
     def _prepare(self, statement: ast.AST) -> None:
         for node in ast.walk(statement):
