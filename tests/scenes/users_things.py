@@ -122,7 +122,7 @@ class Things:
             pictures(Path(root))
 
     def kinds(self) -> tuple[Any, Any]:
-        """Return the classes of a model and of data: those that a block defined, else the user's."""
+        """Return the classes of a model and of data: those of a block, else the user's."""
         own = [one for one in self.names.values() if getattr(one, "__module__", "") == "shown"]
         asked = (pl.LightningModule, LitDigits), (pl.LightningDataModule, DigitsData)
         return tuple(
