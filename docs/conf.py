@@ -26,7 +26,10 @@ project_copyright = "the authors of lpot_lightning, Apache-2.0"
 html_title = f"{project} {VERSION}"
 
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "examples/*/README.md", "tests/attacks/README.md"]
+include_patterns = [
+    *("*.md", "docs/**", "benchmarks/RESULTS.md"),
+    *("examples/*/README.md", "tests/attacks/README.md"),
+]
 exclude_patterns = ["docs/_build", ".venv*", ".git"]
 source_suffix = {".md": "markdown"}
 

@@ -100,7 +100,7 @@ def test_a_dash_of_three_dots_is_anything() -> None:
 
 def test_a_page_finds_what_a_user_has(tmp_path: Path) -> None:
     things = Things(Made(tmp_path))
-    things.run(block("trainer = Trainer(logger=False)\nmodel(images).shape  # [4, 2]\n"))
+    things.run(block("trainer = Trainer(logger=False)\nmodel(images).shape  # (4, 2)\n"))
     things.run(block("from pathlib import Path\nassert Path('ptq.yaml').read_text()\n"))
     with pytest.raises(NameError):
         things.run(block("unknown\n"))
