@@ -26,6 +26,6 @@ def test_there_are_many() -> None:
     assert len(EXAMPLES) > 180
 
 
-@pytest.mark.parametrize("example", map(case, EXAMPLES))
+@pytest.mark.parametrize("example", [case(one) for one in EXAMPLES])
 def test_an_example_runs(example: Block, made: Made) -> None:
     things_of(made, example.path).run(example)

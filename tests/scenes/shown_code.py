@@ -116,17 +116,19 @@ def _compiled(tree: ast.Module | ast.Expression, block: Block) -> Any:
 def _check(value: ast.expr, shown: str, block: Block, names: dict[str, Any]) -> None:
     """Evaluate an expression; a comment behind it that is a literal has to be what it gives.
 
-    A comment behind a `print` has to be what that prints, whatever it is. `…` stands for anything.
+    Of a `print` it has to be what that prints. `…` stands for anything.
     """
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         given = eval(_compiled(ast.Expression(value), block), names)  # noqa: S307
-    where = f"{block.path.name}:{value.lineno}: {ast.unparse(value)}"
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "print" and shown:
-        assert agrees(" ".join(printed.getvalue().split()), shown), f"{where}\n{printed.getvalue()}"
-    with contextlib.suppress(ValueError, SyntaxError):
+    try:
         said = ast.literal_eval(re.sub(r"…(?=[\])}])", "...", shown))
-        assert agrees(given, said), f"{where} gives {given!r}"
+    except (ValueError, SyntaxError):  # words, or none
+        return
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "print":
+        given, said = printed.getvalue().strip(), shown
+    where = f"{block.path.name}:{value.lineno}: {ast.unparse(value)}"
+    assert agrees(given, said), f"{where} gives {given!r}"
 
 
 def agrees(given: Any, shown: Any) -> bool:
@@ -149,9 +151,8 @@ def _all_agree(given: Sequence[Any], shown: Sequence[Any]) -> bool:
     if shown and shown[-1] is ...:
         shown = shown[:-1]
         given = given[: len(shown)]
-    return (
-        type(given) is type(shown) and len(given) == len(shown) and all(map(agrees, given, shown))
-    )
+    alike = isinstance(given, type(shown)) and len(given) == len(shown)
+    return alike and all(map(agrees, given, shown))
 
 
 def _escaped(pattern: str) -> str:

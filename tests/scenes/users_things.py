@@ -10,11 +10,14 @@ import copy
 import functools
 import re
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from PIL import Image
@@ -107,11 +110,15 @@ class Things:
     def __init__(self, made: Made, **names: Any) -> None:
         self.made = made
         self.programs: dict[str, Block] = {}
-        self.names = {"__name__": "shown", "__tracebackhide__": True, **names}
+        self.module = types.ModuleType("shown")  # torch imports that of a class
+        self.names = vars(self.module)
+        self.names |= {**names, "__name__": "shown", "__tracebackhide__": True}
 
     def run(self, block: Block) -> None:
         """Run a block of Python with what it names."""
-        run(block, self.names, self._prepare)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, self.module.__name__, self.module)
+            run(block, self.names, self._prepare)
 
     def keep(self, block: Block) -> None:
         """Write a block that gives its name, and the images that it names."""
