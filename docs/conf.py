@@ -5,6 +5,7 @@ The sources are the files of the repository, so that a link in one of them is ri
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from pathlib import Path
@@ -65,6 +66,11 @@ def leave_out(app: Sphinx, what: str, name: str, found: Any, skip: bool, options
     return skip or foreign or bool(getattr(member, "__override__", False))
 
 
+def shorter(app: Sphinx, what: str, name: str, found: Any, *_: Any) -> tuple[str, None] | None:
+    """Leave out how records are made: they come back from a run."""
+    return ("", None) if what == "class" and dataclasses.is_dataclass(found) else None
+
+
 def folders(app: Sphinx, doctree: nodes.document) -> None:
     """Send links to a folder of the repository to its page, and leave others as text."""
     here = Path(app.env.docname).parent
@@ -81,4 +87,5 @@ def folders(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-signature", shorter)
     app.connect("doctree-read", folders)
