@@ -74,6 +74,15 @@ def _not_by_the_clock() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _as_on_any_cpu() -> Iterator[None]:
+    """Let no CPU seem to have bfloat16: `auto` would go down another ladder on those that have."""
+    with pytest.MonkeyPatch.context() as patch:
+        for asking in ("op_selection", "speed"):
+            patch.setattr(f"lpot_lightning.runs.{asking}.has_bf16", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""

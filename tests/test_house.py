@@ -47,6 +47,9 @@ INSIDE = {
         "workspace",
         "options entering job objective tuning_result pruning_result pruned_files run_history"
         " model_watch",
+        "causes.words",
+        "causes.hurt causes.known",
+        "causes.all_causes",
         "ranker op_selection paying speed preparation training channels best_model",
         "quantize prune",
     ),
@@ -57,7 +60,7 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal findings",
+        "score sensitivity wish countdown journal causes findings",
         "ladder",
         "space trial pareto repair screening history",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
@@ -124,6 +127,7 @@ NO_ROOM = {
     "whole_runs": "what no single file answers for: zoos, processes, kills, faults of others",
     "scenes": "no tests: what several of them need",
     "attacks": "hostile and damaged files, whichever call reads them",
+    "wrong_inputs": "what newcomers get wrong, and what they are told",
     "museum": "workspaces of every format version",
 }
 MIRRORS_NOTHING = {

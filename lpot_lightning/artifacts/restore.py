@@ -21,6 +21,7 @@ from lpot_lightning.artifacts.constants import (
     other_classes,
     set_constants,
 )
+from lpot_lightning.artifacts.earlier import PRUNED
 from lpot_lightning.artifacts.probe import PREFIX, Answer, ask
 from lpot_lightning.artifacts.tune_config import PRUNING, check_hash, read_configure
 from lpot_lightning.errors import ArtifactError, ConfError, in_one_line, in_short
@@ -38,6 +39,7 @@ from lpot_lightning.quantization.kernels.layers import Int8Layer
 _LOG = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
 _SHOWN = 6
+_CONFIGURES, _WEIGHTS = (storage.CONFIGURE, PRUNED[0]), (storage.WEIGHTS, PRUNED[1])
 
 
 def load(
@@ -77,6 +79,8 @@ def load(
         came = getattr(model, "__name__", type(model).__name__)
         raise ConfError(f"`model` is `{came}`; allowed: the fp32 model, an `nn.Module`")
     configure_path, weights_path = expanded(tune_cfg_file), expanded(weights_file)
+    _check_place("tune_cfg_file", configure_path, _CONFIGURES)
+    _check_place("weights_file", weights_path, _WEIGHTS)
     configure = read_configure(configure_path)
     wanted = configure["weights"]["sha256"], configure["fp32_model"]
     with ThreadPoolExecutor(1) as other, _told_of(configure_path):  # hashed while Python copies
@@ -88,6 +92,18 @@ def load(
     del content
     with _told_of(configure_path):
         return _restored(configure, plain, model, made, of_file=True)
+
+
+def _check_place(argument: str, path: Path, names: Sequence[str]) -> None:
+    """Say which file is meant, to who gives a folder or has mistaken a name."""
+    meant = " or ".join(f"`{name}`" for name in names)
+    if path.is_dir():
+        raise ArtifactError(f"`{argument}` is the folder `{path}`; allowed: the file {meant} in it")
+    if not path.exists():
+        raise ArtifactError(
+            f"`{argument}` is `{path.absolute()}`, which is not there; a run leaves"
+            f" {meant} in its workspace, which `result.workspace` names"
+        )
 
 
 @contextmanager

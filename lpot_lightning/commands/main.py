@@ -25,6 +25,7 @@ _SELFTEST = (
     " print what was lost: nothing, where the file system keeps what it is given. Nothing is left"
     " there."
 )
+_SKILL = "Print the page that tells a coding assistant how to quantize a LightningModule."
 _CODES = (
     "Exit codes: 0 all is well, 1 an error, said on stderr, one line for each fault, 2 wrong"
     " arguments, 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP."
@@ -83,7 +84,19 @@ def _selftest(asked: argparse.Namespace) -> str:
     return selftest(asked)
 
 
-_COMMANDS = {"check": _check, "show": _show, "export": _export, "selftest": _selftest}
+def _skill(asked: argparse.Namespace) -> str:
+    from lpot_lightning.commands.skill import skill
+
+    return skill(path=asked.path)
+
+
+_COMMANDS = {
+    "check": _check,
+    "show": _show,
+    "export": _export,
+    "selftest": _selftest,
+    "skill": _skill,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands.add_parser("export", help=_EXPORT, description=_EXPORT, epilog=_CODES))
     _add_selftest(
         commands.add_parser("selftest", help=_SELFTEST, description=_SELFTEST, epilog=_CODES)
+    )
+    skill = commands.add_parser("skill", help=_SKILL, description=_SKILL, epilog=_CODES)
+    skill.add_argument(
+        "--path", action="store_true", help="print its folder, to be copied to your assistant's"
     )
     return parser
 

@@ -125,10 +125,20 @@ def _parts(found: WorkspaceFiles) -> Iterator[str]:
         yield _trials(found.history)
     if found.configure is not None:
         yield _ops(found.configure["op"])
-    if found.result is not None and found.result.op_times:
+    if found.result is not None and (found.result.op_times or found.result.causes):
         yield found.result.ops_table()
+    if found.result is not None and (lines := list(_causes(found.result))):
+        yield "\n".join(["what stands in the way of int8, and what can be done", *lines])
     if found.result is not None and found.result.not_quantizable:
         yield "\n".join(["not quantizable", *by_reason(found.result.not_quantizable)])
+
+
+def _causes(result: TuningResult) -> Iterator[str]:
+    """Yield the causes but for those of what is no op, whose reasons have a part of their own."""
+    for name, one in result.causes.items():
+        if name not in result.not_quantizable:
+            yield f"{name}: {one.told}"
+            yield from (f"  {each}" for each in (one.remedy, one.repaired) if each)
 
 
 def _so_far(configure: Mapping[str, Any]) -> str:

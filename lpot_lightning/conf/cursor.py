@@ -28,7 +28,8 @@ class Field:
     """One value of the YAML. Every reading method takes what stands for "not given" first.
 
     ``notes`` and ``faults`` are of all values of one document. A value is ``excused`` that is not
-    given where its section has a fault: what is there may well be meant for it.
+    given where its section has a fault: what is there may well be meant for it. ``needed`` says
+    what belongs there.
     """
 
     value: Any
@@ -37,6 +38,7 @@ class Field:
     notes: list[str] = field(default_factory=list)
     faults: list[ConfError] = field(default_factory=list)
     excused: bool = False
+    needed: str = ""
 
     @property
     def key(self) -> str:
@@ -71,7 +73,7 @@ class Field:
     def required(self) -> Field:
         """Return the field itself; an error if it is not given."""
         if not self.given:
-            raise self.faults.pop() if self.excused else self.error("is missing.")
+            raise self.faults.pop() if self.excused else self.error(f"is missing{self.needed}.")
         return self
 
     def section(

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lpot_lightning.conf.loader import Keys, YamlLimits, YamlLoader, printable, spell
-from lpot_lightning.errors import ConfError
+from lpot_lightning.errors import ConfError, did_you_mean
 from lpot_lightning.machine.checksums import ChecksumError, check_mark
 from lpot_lightning.machine.reading import regular_bytes, without_tilde
 
@@ -110,7 +110,18 @@ def _no_such_file(source: str) -> str:
             "conf is a text that looks like YAML, and no such file exists; "
             "give the name of a file, or a mapping such as `yaml.safe_load(text)`."
         )
-    return f"no such file: `{printable(source)}`."
+    return f"no such file: `{printable(source)}`{_looked_in(source)}"
+
+
+def _looked_in(source: str) -> str:
+    """Return ``, looked for in `/home/me`. Did you mean `ptq.yaml`?``, of what is known of it."""
+    try:
+        path = without_tilde(source)
+        folder = path.parent.absolute()
+        near = did_you_mean(path.name, sorted(os.listdir(folder))) if path.name else ""
+    except (OSError, ValueError):  # there is no such folder, or no name of a file is that long
+        return "."
+    return f", looked for in `{folder}`.{near}" if str(folder).isprintable() else f".{near}"
 
 
 def _decoded(content: bytes, source: str) -> str:
@@ -124,7 +135,9 @@ def _not_yaml(source: str, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     where = f"{source}:{mark.line + 1}" if mark else source
     parts = (getattr(error, name, None) for name in ("context", "problem", "reason"))
-    return f"{where}: not valid YAML: {', '.join(part for part in parts if part)}."
+    said = ", ".join(part for part in parts if part)
+    remedy = " Indent with blanks: YAML takes no tabs there." if r"'\t'" in said else ""
+    return f"{where}: not valid YAML: {said}.{remedy}"
 
 
 def _resolved(conf: DictConfig) -> Any:

@@ -6,12 +6,13 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
 from lpot_lightning.conf.blocks import DataloaderConf
-from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into
+from lpot_lightning.conf.cursor import Field, ReadField, read_all, read_into, suggest
 from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.document import read_document
 from lpot_lightning.conf.evaluation import read_evaluation
@@ -20,7 +21,7 @@ from lpot_lightning.conf.pruning import read_pruning
 from lpot_lightning.conf.quantization import read_quantization
 from lpot_lightning.conf.schema import Conf, ModelConf
 from lpot_lightning.conf.tuning import read_tuning
-from lpot_lightning.errors import ConfError, NotYetError
+from lpot_lightning.errors import ConfError, NotYetError, quoted
 from lpot_lightning.machine.typed import look_up_hints
 
 T = TypeVar("T")
@@ -36,6 +37,11 @@ OTHER_FRAMEWORKS = (
     "onnxrt_integerops",
     "onnxrt_qlinear",
     "onnxrt_integer",
+)
+_MODEL = "; it needs `name` and `framework`, such as `{name: my_net, framework: pytorch_fx}`"
+_WHAT_COMES = (
+    " What is quantized is a model of PyTorch; `result.export` writes it for ONNX Runtime and"
+    " OpenVINO."
 )
 IDLE = {
     "graph_optimization": "has no effect, as in LPOT for PyTorch; mixed precision is"
@@ -132,7 +138,7 @@ def _read(field: Field) -> Conf:
     tuning = part["tuning"]
     readers: dict[str, ReadField] = {
         "version": _version,
-        "model": lambda model: _model(model.required()),
+        "model": lambda model: _model(replace(model, needed=_MODEL).required()),
         "device": _device,
         "quantization": read_quantization,
         "tuning": read_tuning,
@@ -164,6 +170,7 @@ def _check_precisions(field: Field) -> None:
 
 def _model(field: Field) -> ModelConf:
     part = field.section(ModelConf, idle=MODEL_IDLE)
+    part["framework"] = replace(part["framework"], needed=f"; allowed: {quoted(FRAMEWORKS)}")
     return read_into(ModelConf, part, name=_model_name, framework=_framework)
 
 
@@ -183,6 +190,9 @@ def _framework(field: Field) -> str:
         raise field.not_yet("is `pytorch_pt2e`, a backend that is not built yet; use `pytorch_fx`.")
     if field.value == "pytorch_ipex":
         raise field.error("is `pytorch_ipex`, Intel's discontinued extension; use `pytorch_fx`.")
+    if isinstance(field.value, str) and field.value not in FRAMEWORKS:
+        hint = suggest(field.value, FRAMEWORKS) or _WHAT_COMES
+        raise field.wrong(quoted(FRAMEWORKS), hint)
     return field.text("", FRAMEWORKS)
 
 

@@ -75,18 +75,18 @@ def _criterion(field: Field) -> AccuracyCriterionConf:
     if relative.given == part["absolute"].given and not relative.excused:
         came = "both" if relative.given else "neither"
         field.fault(f"gives {came} of `relative` and `absolute`; allowed: exactly one.")
-    _check_share(relative)
-    return read_into(AccuracyCriterionConf, part)
+    return read_into(AccuracyCriterionConf, part, relative=_share)
 
 
-def _check_share(field: Field) -> None:
-    """Refuse what was meant as a percentage, and say how that is written."""
+def _share(field: Field) -> float | None:
+    """Read a share; of what was meant as a percentage it is said how that is written."""
     value = field.value
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= abs(value) < 100:
-        field.fault(
+        raise field.error(
             f"is `{value}`, and a share is meant: {value:g} % is `{value / 100:g}` or"
             f' `{value:g}%`; allowed: a number or a percentage such as "1%" in (-1, 1).'
         )
+    return field.number(None, "(-1, 1)", percent=True)
 
 
 def _tensorboard(field: Field) -> bool:

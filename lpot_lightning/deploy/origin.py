@@ -24,6 +24,7 @@ class Origin:
             and nobody writes to them.
         monitor: name of the metric that judged it; empty where nothing did.
         accuracy: what the int8 model had.
+        unknown: why nobody knows a call; empty where there is one, or no reason is known.
         judge: returns the metric of a model of the user's class that computes as this one does,
             over the whole validation data; ``None`` where there is nobody to ask.
     """
@@ -32,6 +33,7 @@ class Origin:
     calls: tuple[Call, ...] = ()
     monitor: str = ""
     accuracy: float | None = None
+    unknown: str = ""
     judge: Callable[[nn.Module], float] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def check_origin(model: nn.Module, options: ExportOptions, origin: Origin) -> No
             "what is exported is TorchScript already: give the module that it was made of"
         )
     if options.example is None and not origin.calls:
+        why = f" (the files do not hold it: {origin.unknown})" if origin.unknown else ""
         raise ExportError(
-            f"nobody knows what `{type(model).__name__}` is called with: give an `example`, a"
+            f"nobody knows what `{type(model).__name__}` is called with{why}: give an `example`, a"
             " tensor, a tuple of arguments or a mapping of keyword arguments"
         )
     if options.judge and origin.judge is None:

@@ -25,21 +25,29 @@ def origin_of(
     Raises:
         ArtifactError: if a stored call is damaged.
     """
-    calls = stored_calls(configure.get("probe", {}), tensors)
+    probe = configure.get("probe", {})
+    calls = stored_calls(probe, tensors)
     accuracy = configure.get("accuracy")
     told = accuracy if isinstance(accuracy, dict) else {}
     monitor, int8 = told.get("monitor"), told.get("int8")
-    root = _root(calls, configure.get("op", {}), method)
+    roots = _roots(probe, configure.get("op", {}), method)
+    root = next((one for one in roots if one in calls), None)
     return Origin(
         root=root,
         calls=() if root is None else (Call(*calls[root]),),
         monitor=monitor if isinstance(monitor, str) else "",
         accuracy=int8 if isinstance(int8, float) else None,
+        unknown=next((str(probe[one]) for one in roots if root is None), ""),
     )
 
 
-def _root(calls: Mapping[str, Any], ops: Mapping[str, Any], method: str | None) -> str | None:
+def _roots(probe: Mapping[str, Any], ops: Mapping[str, Any], method: str | None) -> tuple[str, ...]:
+    """Return what may be exported, the one that is asked for first; a metric holds no op.
+
+    Where nothing tells of ops, as in the files of a pruning, it is the model itself if that is
+    called.
+    """
     asked = None if method is None else method.removesuffix("forward").rstrip(".")
-    if asked in calls:
-        return asked
-    return next(iter(roots_with(calls, ops)), None)
+    if asked is not None and isinstance(probe.get(asked), Mapping):
+        return (asked,)
+    return roots_with(probe, ops) if ops or "" not in probe else ("",)

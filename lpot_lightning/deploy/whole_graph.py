@@ -39,6 +39,9 @@ _FIXED: dict[str, Any] = {
 _ALL, _MOST = 1 << 20, 300
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _NOT_YOURS = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
+_DECIDED = re.compile(r"Could not guard on data-dependent expression (.{1,80}?) \(unhinted")
+_SYMBOL = re.compile(r"\bz?u[fi]?\d+\b")
+"""How torch names a number that is known only while the model runs."""
 MARKED = re.compile(r"You marked (.+?\))\. If you're using")
 """How torch says which size is fixed, before its advice."""
 
@@ -322,13 +325,16 @@ def _refused(error: Exception, signature: Signature) -> ExportError:
         )
     return ExportError(
         f"{method} cannot be written as one graph: {_first(told)}; what a file holds is decided by"
-        " shapes alone: leave values out of conditions (`torch.where`), or export a part of it by"
-        " `method`"
+        " shapes alone: leave values out of conditions (`torch.where`), put checks and logs behind"
+        " `if not torch.compiler.is_compiling()`, or export a part of it by `method`"
     )
 
 
 def _first(told: str) -> str:
     """Return what Dynamo says before its advice, and of which line."""
+    if decided := _DECIDED.search(told):
+        by = _SYMBOL.sub("value", decided[1])
+        return f"it decides by a value of a tensor, `{by}`{_line(told)}"
     said = told
     for mark in (" Hint:", "Developer debug context", "from user code", " Set TORCHDYN"):
         said = said.partition(mark)[0]

@@ -11,8 +11,23 @@ from torch import Tensor, nn
 from lpot_lightning.errors import ArtifactError, quoted
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
+from lpot_lightning.quantization.diagnosing.diagnosis import Diagnosis
+from lpot_lightning.quantization.graph.breaks import GraphBreak
 from lpot_lightning.quantization.op_profile import OpProfile
-from lpot_lightning.recipe import Op, Recipe
+from lpot_lightning.recipe import Op, OpConfig, Recipe
+
+
+class Diagnoses(Protocol):
+    """Finds what hurts ops in int8."""
+
+    def can_tell(self, op: str, config: OpConfig) -> bool:
+        """Whether there is something to simulate."""
+
+    def diagnosis(self, op: str, config: OpConfig) -> Diagnosis:
+        """Return what hurts an op as ``config`` has it."""
+
+    def error(self, op: str, config: OpConfig) -> float:
+        """Return the error of an op as ``config`` has it."""
 
 
 class Prepared(Protocol):
@@ -71,8 +86,15 @@ class Prepared(Protocol):
         """Return how much ``ops`` hurt together, alone in int8 as ``recipe`` has them."""
 
     @property
+    def diagnoser(self) -> Diagnoses:
+        """What finds what hurts ops."""
+
+    @property
     def forwards(self) -> float:
-        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
+        """What ranking, repair and diagnosis cost so far, in passes of the dry run's batch."""
+
+    def untraced(self) -> Mapping[str, GraphBreak]:
+        """Return the modules whose own code ends a graph, by path, as calls have shown so far."""
 
     def describe(self, recipe: Recipe) -> dict[str, Any]:
         """Return what ``Backend.rebuild`` needs besides the tensors, as plain values."""

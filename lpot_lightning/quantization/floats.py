@@ -10,32 +10,35 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.function_calls import FunctionCall
 from lpot_lightning.quantization.graph.weight_calls import FUNCTIONS
+from lpot_lightning.quantization.reasons import (
+    LOOSE_NORM,
+    NARROW,
+    NO_KERNEL,
+    NORMS,
+    NOT_REACHED,
+    OF_DATA,
+    OF_OTHERS,
+    OPERANDS,
+    PRODUCT,
+    SOFTMAX,
+)
 
 LEAST_SHARE, LEAST_SECONDS = 0.05, 0.0005
 """Of the time of a dry run: functions that are not heavy by their kind are told from both on."""
-NOT_REACHED = "the first calibration batch does not come by it"
-NORMS = "norms stay floats: int8 costs them accuracy and wins no time"
-OPERANDS = "both operands are activations; stays in floats"
-_NARROW = "both operands are activations; in bf16 where graphs compute"
 MAY_BE_NARROW = ("scaled_dot_product_attention", "matmul", "bmm", "mm")
 """What graphs can compute in bfloat16."""
-_PRODUCT = "multiplies by a weight, and is neither `F.linear` nor a convolution"
-_OF_DATA = "its weight is computed from the data"
-_OF_OTHERS = "its weight is that of another module"
-_LOOSE_NORM = "follows no layer that it could be folded into; stays in floats"
-_NO_KERNEL = "oneDNN has no int8 kernel for it"
 _PRODUCTS = ("matmul", "mm", "bmm", "mv", "baddbmm", "addmm", "addbmm", "einsum", "bilinear",
              "tensordot")  # fmt: skip
 _REASONS: dict[str, str] = {
     "scaled_dot_product_attention": OPERANDS,
-    "softmax": "softmax stays floats: int8 costs it accuracy and wins no time",
-    "log_softmax": "softmax stays floats: int8 costs it accuracy and wins no time",
+    "softmax": SOFTMAX,
+    "log_softmax": SOFTMAX,
     **dict.fromkeys(("layer_norm", "group_norm", "rms_norm", "instance_norm"), NORMS),
-    "batch_norm": _LOOSE_NORM,
+    "batch_norm": LOOSE_NORM,
     **dict.fromkeys(
         ("interpolate", "upsample", "grid_sample", "cdist", "fold", "unfold", "embedding_bag",
          "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-        _NO_KERNEL,
+        NO_KERNEL,
     ),
 }  # fmt: skip
 _MAY_FUSE = frozenset(
@@ -97,7 +100,7 @@ def told_of(excluded: Mapping[str, str], *, narrow: bool) -> dict[str, str]:
         excluded: by the name.
         narrow: whether graphs compute in bfloat16 what they can.
     """
-    return {**excluded, **(dict.fromkeys(narrowed(excluded), _NARROW) if narrow else {})}
+    return {**excluded, **(dict.fromkeys(narrowed(excluded), NARROW) if narrow else {})}
 
 
 def _norms(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> dict[str, str]:
@@ -109,7 +112,7 @@ def _norms(model: nn.Module, calls: Mapping[int, ModuleCalls]) -> dict[str, str]
             if not functions:
                 found[path] = NOT_REACHED
             elif not all(one.behind for one in functions if one.function == "batch_norm"):
-                found[path] = _LOOSE_NORM
+                found[path] = LOOSE_NORM
     return found
 
 
@@ -134,11 +137,11 @@ def _why(call: FunctionCall, whole: float) -> str | None:
     if call.function == "batch_norm" and call.behind:
         return None
     if call.function in FUNCTIONS.values():
-        return _OF_OTHERS if call.weighted else _OF_DATA
+        return OF_OTHERS if call.weighted else OF_DATA
     if call.function in _PRODUCTS:
-        return _PRODUCT if call.weighted else OPERANDS
+        return PRODUCT if call.weighted else OPERANDS
     if call.function in _REASONS:
         return _REASONS[call.function]
     fuses = call.function in _MOVE or (call.behind and call.function in _MAY_FUSE)
     least = max(LEAST_SECONDS, LEAST_SHARE * whole)
-    return None if fuses or call.seconds < least else _NO_KERNEL
+    return None if fuses or call.seconds < least else NO_KERNEL

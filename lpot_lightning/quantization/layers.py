@@ -13,9 +13,11 @@ from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.stand_in import StandIn
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, WEIGHT
 from lpot_lightning.quantization.damage import RootErrors
+from lpot_lightning.quantization.diagnosing.diagnoser import Diagnoser
 from lpot_lightning.quantization.equalization import Equalization
-from lpot_lightning.quantization.functions.owners import UNSEEN
+from lpot_lightning.quantization.graph.breaks import GraphBreak
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.graph.untraced import untraced
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_clock import StepTimes
@@ -25,6 +27,7 @@ from lpot_lightning.quantization.op_profile import OpProfile, profile_of
 from lpot_lightning.quantization.program.narrow import Narrow
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import weight_names
+from lpot_lightning.quantization.reasons import UNSEEN
 from lpot_lightning.quantization.step_clock import step_times
 from lpot_lightning.quantization.training.state import TrainedOps
 from lpot_lightning.quantization.training.training import LayersTraining
@@ -60,6 +63,7 @@ class PreparedLayers:
     Attributes:
         narrow: whether graphs compute in bfloat16 what is no op; those of a recipe that is all fp32
             do not.
+        diagnoser: finds what hurts ops in int8.
     """
 
     def __init__(
@@ -94,8 +98,9 @@ class PreparedLayers:
         self.narrow, self._narrow = False, Narrow()
         self.excluded = excluded
         self._bits, self._roots = bits, tuple(roots)
-        called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
-        self._errors = OpErrors(self._seen, self._forms, RootErrors(roots, called, layers))
+        self._called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
+        self._errors = OpErrors(self._seen, self._forms, RootErrors(roots, self._called, layers))
+        self.diagnoser = Diagnoser(self._seen, self._forms)
         self._wrong: dict[str, str] = {}
 
     @property
@@ -213,8 +218,12 @@ class PreparedLayers:
 
     @property
     def forwards(self) -> float:
-        """What ``rank`` and ``error`` cost so far, in forward passes of the dry run's batch."""
-        return self._errors.forwards
+        """What ranking, repair and diagnosis cost so far, in passes of the dry run's batch."""
+        return self._errors.forwards + self.diagnoser.forwards
+
+    def untraced(self) -> dict[str, GraphBreak]:
+        """Return the modules whose own code ends a graph, by path, as calls have shown so far."""
+        return untraced(self._captured or {}, self._called)
 
     def profile(self, recipe: Recipe | None = None) -> dict[str, OpProfile]:
         """Return what each op costs, on the batch of the dry run.

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.module.flow import is_in
 from lpot_lightning.module.stand_in import StandIn
-from lpot_lightning.quantization.functions.owners import SOME_ONLY, UNSEEN, Owners
+from lpot_lightning.quantization.functions.owners import Owners
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.quantized_layer import RANGELESS, unquantizable, weight_names
+from lpot_lightning.quantization.reasons import SOME_ONLY, UNSEEN
 from lpot_lightning.quantization.training.state import TrainedOps
 
 

@@ -15,8 +15,9 @@ from lpot_lightning.errors import ArtifactError, ConfError, QuantizationError
 from lpot_lightning.module.calls import ModuleCalls, roots_of
 from lpot_lightning.module.plain_state import check_names_and_shapes, check_scales
 from lpot_lightning.module.stand_in import HELD, StandIn, let_compute
+from lpot_lightning.quantization import reasons
 from lpot_lightning.quantization.corrections import factors_to_fill
-from lpot_lightning.quantization.floats import NORMS, NOT_REACHED, in_floats
+from lpot_lightning.quantization.floats import in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
 from lpot_lightning.quantization.functions.rebuilt import rebuilt
@@ -44,15 +45,14 @@ from lpot_lightning.quantization.training.training import LayersTraining
 from lpot_lightning.recipe import OpConfig, Recipe, Rung, config_of
 
 _LOG = logging.getLogger(__name__)
-_RECURRENT = "recurrent layers keep their state in floating point in a training for int8"
 _OTHERS: tuple[tuple[type[nn.Module], str], ...] = (
-    (nn.modules.conv._ConvTransposeNd, "oneDNN has no int8 kernel for transposed convolutions"),
-    (nn.RNNBase, _RECURRENT),
-    (nn.RNNCellBase, _RECURRENT),
-    (nn.modules.instancenorm._InstanceNorm, NORMS),
-    (nn.LayerNorm, NORMS),
-    (nn.GroupNorm, NORMS),
-    (nn.RMSNorm, NORMS),
+    (nn.modules.conv._ConvTransposeNd, reasons.TRANSPOSED),
+    (nn.RNNBase, reasons.RECURRENT),
+    (nn.RNNCellBase, reasons.RECURRENT),
+    (nn.modules.instancenorm._InstanceNorm, reasons.NORMS),
+    (nn.LayerNorm, reasons.NORMS),
+    (nn.GroupNorm, reasons.NORMS),
+    (nn.RMSNorm, reasons.NORMS),
 )
 
 
@@ -92,9 +92,9 @@ class OnednnBackend:
         layers, owners, excluded = {}, {}, {}
         for path, module in _python_modules(model):
             if path in avoid:
-                excluded[path] = "does not work in int8 where it stands"
+                excluded[path] = reasons.STANDS_ELSEWHERE
             elif _is_derived(module, calls) and _has_own(module):
-                excluded[path] = "gradients go through it in the validation, and int8 has none"
+                excluded[path] = reasons.DERIVED
             elif kind_of(module) is not None and not (trains and isinstance(module, RECURRENT)):
                 layers[path] = module
             elif why := _why_not(module, calls):
@@ -286,11 +286,11 @@ def _is_derived(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> bool:
 
 def _why_not(module: nn.Module, calls: Mapping[int, ModuleCalls]) -> str | None:
     if isinstance(module, torch.jit.ScriptModule):
-        return "was scripted by `torch.jit`"
+        return reasons.SCRIPTED
     if not _has_own(module):
         return None
     why = next((why for kind, why in _OTHERS if isinstance(module, kind)), None)
-    return NOT_REACHED if why is not None and id(module) not in calls else why
+    return reasons.NOT_REACHED if why is not None and id(module) not in calls else why
 
 
 def _layer_at(model: nn.Module, path: str) -> nn.Module:

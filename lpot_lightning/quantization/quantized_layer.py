@@ -15,6 +15,7 @@ from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Wei
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.reasons import MAX_NORM
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -72,7 +73,7 @@ def unquantizable(layer: nn.Module) -> str | None:
     """Return why a layer of a known kind has no int8 form, ``None`` if it has one."""
     if isinstance(layer, TABLES):
         if layer.max_norm is not None:
-            return "`max_norm` changes its weight when it is called"
+            return MAX_NORM
         if layer.embedding_dim == 0:
             return "it has no columns"
     weights = [getattr(layer, name) for name in weight_names(layer) if "weight" in name]

@@ -18,6 +18,7 @@ from lpot_lightning.machine.files import read_file, rename_aside, write_file
 from lpot_lightning.module.stand_in import StandIn, let_compute, put, replaced
 from lpot_lightning.quantization.floats import told_of
 from lpot_lightning.recipe import Op, Recipe
+from lpot_lightning.runs.causes.all_causes import all_causes
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import bytes_of
 from lpot_lightning.runs.paying_result import NotPaying, Paying
@@ -26,6 +27,7 @@ from lpot_lightning.runs.speed import measure_speedup
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import deploy_yaml
 from lpot_lightning.timing.ratio import Ratio, is_clear
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.space import Space
 from lpot_lightning.tuning.trial import Outcome, Trial
 
@@ -72,11 +74,13 @@ class Keeper:
         graphs = job.prepared.graphs(job.model)
         speed = self._speedup(parts, graphs)
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
+        narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
+        excluded = told_of(job.prepared.excluded, narrow=narrow)
+        causes = self._causes(best.recipe, excluded, ranker)  # while the model is not int8
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
         wrong = set(job.prepared.excluded)
-        narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         result = TuningResult(
             status=outcome.status,
             monitor=job.monitor.name,
@@ -85,7 +89,7 @@ class Keeper:
             accuracy=best.score.accuracy,
             int8_ops=best.recipe.int8_ops,
             fp32_ops=tuple(op for op in best.recipe.fp32_ops if op not in wrong),
-            not_quantizable=told_of(job.prepared.excluded, narrow=narrow),
+            not_quantizable=excluded,
             trials=outcome.trials,
             evaluations=self._before
             + job.fp32_passes
@@ -97,11 +101,12 @@ class Keeper:
             objective=job.conf.tuning.objective,
             not_paying=self._not_paying(best.recipe),
             op_times=self._paying.times,
-            asked_fp32=tuple(op.name for op in self._space.ops if self._is_asked(op)),
+            asked_fp32=self._asked(),
             rungs=self._rungs(best.recipe),
             sensitivities=ranker.first,
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
+            causes=causes,
             held=job.model,
             origin=dataclasses.replace(
                 job.origin, monitor=job.monitor.name, accuracy=best.score.accuracy
@@ -111,6 +116,21 @@ class Keeper:
             self._write_deploy(job.folder / DEPLOY)
             write_file(job.folder / RESULT, result.to_json())
         return result
+
+    def _causes(
+        self, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
+    ) -> dict[str, Cause]:
+        return all_causes(
+            self._job,
+            hurt=ranker.causes,
+            not_quantizable=excluded,
+            not_paying=self._not_paying(recipe),
+            asked_fp32=self._asked(),
+            repairs=ranker.repairs_of(recipe),
+        )
+
+    def _asked(self) -> tuple[str, ...]:
+        return tuple(op.name for op in self._space.ops if self._is_asked(op))
 
     def _not_paying(self, recipe: Recipe) -> dict[str, NotPaying]:
         return {op: self._paying.slower[op] for op in recipe.fp32_ops if op in self._paying.slower}

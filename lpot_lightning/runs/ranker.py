@@ -11,8 +11,10 @@ from time import monotonic
 from lpot_lightning.conf.schema import RecipesConf
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.recipe import CORRECTIONS, FP32, OpConfig, Recipe, Rung
+from lpot_lightning.runs.causes.hurt import find_causes
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import cost_shown_as, costs_of, share_of_bytes
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.ladder import usual_share
 from lpot_lightning.tuning.repair import Repair, repair
@@ -33,6 +35,7 @@ class Ranker:
 
     Attributes:
         first: the first ranking, of all ops in int8; empty where nothing was ranked.
+        causes: why the worst ops of that hurt, by their names.
     """
 
     def __init__(self, job: Job, space: Space, history: History) -> None:
@@ -40,6 +43,7 @@ class Ranker:
         self._ops = {op.name: op for op in space.ops}
         self._found: list[tuple[Recipe, tuple[Repair, ...]]] = []
         self.first: tuple[Sensitivity, ...] = ()
+        self.causes: dict[str, Cause] = {}
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -105,7 +109,16 @@ class Ranker:
         if not self.first:
             self.first = tuple(found)
             self._job.listener.say("\n".join(table(found, self._objective)))
+            self._look_for_causes(recipe)
         return found
+
+    def _look_for_causes(self, recipe: Recipe) -> None:
+        before, started = self._job.prepared.forwards, monotonic()
+        self.causes = find_causes(self._job, self._history, recipe, self.first)
+        spent = self._spent(before, started)
+        self._job.listener.say(f"looked for why {len(self.causes)} ops hurt, in {spent}")
+        for op, one in self.causes.items():
+            self._job.listener.say(f"  {op}: {one.told}")
 
     def _measured(self, recipe: Recipe) -> list[Sensitivity]:
         job, costs = self._job, self.costs

@@ -18,6 +18,7 @@ from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
 from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as, values
 from lpot_lightning.timing.ratio import Spread, as_speedup
+from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.score import Score
@@ -59,6 +60,9 @@ class TuningResult(Result):
         sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
             had to be ranked.
         repairs: what was done to int8 ops of the model, and costs no speed.
+        causes: why ops are hurt by int8, or not int8, and what can be done: of the worst ops that
+            were ranked, of those in fp32 or ``not_quantizable`` for a known reason, and of modules
+            that are no graphs, by their names.
         floats: of what type attention and products of activations are: ``"fp32"`` or ``"bf16"``.
         held: the ``model``; ``None`` in a result that was read from its file.
         origin: what the model is called with, and who judges it; unknown in such a result.
@@ -85,6 +89,7 @@ class TuningResult(Result):
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
     floats: str = "fp32"
+    causes: Mapping[str, Cause] = field(default_factory=dict)
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
@@ -141,7 +146,7 @@ class TuningResult(Result):
 
         Times are milliseconds of one step on a calibration batch, of an op on its first rung with
         what its kernel does besides and with its way to integers and back; ``-`` where it was not
-        timed.
+        timed. ``causes`` have the reasons at length.
         """
         rows = [("op", "precision", "ms in int8", "in fp32", "why")]
         for op in sorted({*self.int8_ops, *self.fp32_ops, *self.rungs}):
@@ -156,8 +161,11 @@ class TuningResult(Result):
             return self.not_paying[op].why
         if op in self.asked_fp32:
             return "asked for"
+        cause = "" if op not in self.causes else self.causes[op].in_short
         if op in self.fp32_ops or self._went_down(op):
-            return "for the accuracy"
+            return f"for the accuracy: {cause}" if cause else "for the accuracy"
+        if cause:
+            return cause
         times = self.op_times.get(op)
         return "" if times is None or times.int8 < times.fp32 else "no faster in int8"
 
@@ -200,6 +208,7 @@ def read_result(path: Path) -> TuningResult:
         "not_paying": values(NotPaying.from_dict),
         "op_times": values(lambda plain: OpTimes(**plain)),
         "asked_fp32": as_tuple,
+        "causes": values(Cause.from_dict),
         "rungs": values(lambda name: Rung(name).value),
     }
     return read_as(TuningResult, path, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -109,8 +110,18 @@ def _unknown(name: str, logged: Collection[str]) -> str:
         )
     return (
         f"`monitor` is `{name}`, which the validation loop does not log; it logs"
-        f" {_names(logged)}.{did_you_mean(name, logged)}"
+        f" {_names(logged)}.{did_you_mean(name, logged) or _of_that_end(name, logged)}"
     )
+
+
+def _of_that_end(name: str, logged: Collection[str]) -> str:
+    """Propose `val/f1` to who says `f1`, if it is the only one."""
+    near = [one for one in logged if _last(one) == _last(name)]
+    return f" Did you mean `{near[0]}`?" if len(near) == 1 else ""
+
+
+def _last(name: str) -> str:
+    return re.split("[/_.]", _bare(name).lower())[-1]
 
 
 def _direction(

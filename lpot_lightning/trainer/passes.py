@@ -98,7 +98,8 @@ class Passes:
         Attributes of the user's modules are as they were afterwards: what a step has gathered is
         for the end of an epoch, which does not come.
         """
-        loop = kind(self.trainer, held(batches, user), [len(one) for one in batches])
+        with self._warned.once():  # Lightning 2.6 on torch 2.13 warns of loaders
+            loop = kind(self.trainer, held(batches, user), [len(one) for one in batches])
         with as_before_but(model, HELD):
             self.run(model, loop, callbacks)
 

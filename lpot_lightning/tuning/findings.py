@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from lpot_lightning.machine.typed import NotNegative, Positive, check_typed, look_up_hints
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.tuning.causes import CauseKind
 
 
 class CostsFound(TypedDict):
@@ -43,6 +44,26 @@ class RepairFound(TypedDict):
 
     repaired: dict[str, Any]
     repairs: list[RepairedOp]
+
+
+def names_a_cause(value: str) -> bool:
+    """Whether there is such a kind of causes."""
+    return value in {one.value for one in CauseKind}
+
+
+class CauseTold(TypedDict):
+    """Why one op is hurt, and what helps."""
+
+    kind: Annotated[str, names_a_cause]
+    found: str
+    remedy: str
+    repaired: str
+
+
+class CausesFound(TypedDict):
+    """Why the ops that hurt most in a recipe do."""
+
+    ops: dict[str, CauseTold]
 
 
 def is_a_pair(values: list[Any]) -> bool:
@@ -86,6 +107,7 @@ class FloatFound(TypedDict):
 _FORMS: dict[str, Any] = {
     "costs": CostsFound,
     "ranking": RankingFound,
+    "causes": CausesFound,
     "repair": RepairFound,
     "paying": PayingFound,
     "share": ShareFound,
@@ -114,7 +136,7 @@ def check_finding(kind: str, content: Mapping[str, Any]) -> None:
 def ops_in(kind: str, content: Mapping[str, Any]) -> set[str]:
     """Return the names of the ops that a finding, which is checked, is about."""
     match kind:
-        case "costs":
+        case "costs" | "causes":
             return set(content["ops"])
         case "ranking":
             return {one["op"] for one in content["ops"]}

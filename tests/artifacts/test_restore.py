@@ -11,6 +11,7 @@ from torch import nn
 from zoo import rows
 
 from lpot_lightning.artifacts import storage
+from lpot_lightning.artifacts.restore import load as load_files
 from lpot_lightning.artifacts.tune_config import seal
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import sha256
@@ -91,6 +92,21 @@ def test_another_function_is_refused_and_named(tmp_path, act):
     assert str(caught.value).startswith(f"`{tmp_path / storage.CONFIGURE}`: ")
     if "computes something else" in str(caught.value):
         assert f"`body.1` is a `{kind}` and was a `LeakyReLU`" in str(caught.value)
+
+
+def test_a_folder_or_another_name_is_told_which_file_is_meant(tmp_path):
+    def said(configure, weights):
+        with pytest.raises(ArtifactError) as caught:
+            load_files(configure, weights, Net())
+        return str(caught.value)
+
+    written(tmp_path, Net())
+    good = tmp_path / storage.CONFIGURE, tmp_path / storage.WEIGHTS
+    folder, other = said(tmp_path, tmp_path), said(good[0], tmp_path / "weights.pt")
+    assert folder.startswith(f"`tune_cfg_file` is the folder `{tmp_path}`; allowed: the file `best")
+    assert said(good[0], tmp_path).startswith(f"`weights_file` is the folder `{tmp_path}`")
+    assert other.startswith(f"`weights_file` is `{tmp_path / 'weights.pt'}`, which is not there")
+    assert other.endswith("`result.workspace` names")
 
 
 class Placed(Net):

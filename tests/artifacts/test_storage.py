@@ -104,7 +104,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(saved, scene, name):
 @pytest.mark.parametrize("name", BOTH)
 def test_a_missing_file_is_named(saved, scene, name):
     (saved / name).unlink()
-    refused(saved, scene[0], f"cannot read `{saved / name}`")
+    refused(saved, scene[0], f"`{saved / name}`, which is not there")
 
 
 def test_files_of_two_models_do_not_mix(scene, tmp_path):

@@ -99,7 +99,7 @@ def test_what_has_no_effect_is_a_warning(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("model: {name: a}", "conf.yaml:1: `model.framework` is missing."),
+        ("model: {name: a}", "conf.yaml:1: `model.framework` is missing; allowed: `pyt"),
         ("modle: {}", "`modle` is not a known key; allowed in the file: `version`, `model`,"),
         ("a: [", "conf.yaml:1: not valid YAML:"),
         ("", "conf.yaml is empty; it needs `model`"),
@@ -122,7 +122,9 @@ def test_all_faults_are_told_in_one_run(tmp_path, capsys):
 
 def test_a_file_that_is_not_there(capsys):
     assert main(["check", "no.yaml"]) == 1
-    assert capsys.readouterr().err == "error: no such file: `no.yaml`.\n"
+    assert capsys.readouterr().err == (
+        f"error: no such file: `no.yaml`, looked for in `{Path.cwd()}`.\n"
+    )
 
 
 def test_it_does_not_wait_for_torch(tmp_path):

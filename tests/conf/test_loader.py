@@ -69,7 +69,8 @@ def test_a_value_means_what_was_written(write, text, value):
         (
             "model:\n\tname: net",
             "ptq.yaml:2: not valid YAML: while scanning for the next token, "
-            "found character '\\t' that cannot start any token.",
+            "found character '\\t' that cannot start any token. Indent with blanks: YAML takes no"
+            " tabs there.",
         ),
         (
             "model: {name: net\n",

@@ -104,9 +104,6 @@ def test_the_global_safe_loader_is_not_touched(write):
     ("conf", "said"),
     [
         ("no/such.yaml", "no such file: `no/such.yaml`."),
-        ("", "no such file: ``."),
-        ("a\0b", "no such file: `a\\x00b`."),
-        ("x" * 5000, f"no such file: `{'x' * 57}...`."),
         (
             "model:\n  name: net",
             "conf is a text that looks like YAML, and no such file exists; give "
@@ -128,6 +125,21 @@ def test_the_global_safe_loader_is_not_touched(write):
 )
 def test_what_is_no_configuration_is_refused(conf, said):
     assert refusal(conf) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "near"),
+    [
+        ("", "", ""),
+        ("none", "none", ""),
+        ("pt.yaml", "pt.yaml", " Did you mean `ptq.yaml`?"),
+        ("a\0b", "a\\x00b", ""),
+        ("x" * 5000, f"{'x' * 57}...", ""),
+    ],
+)
+def test_a_file_that_is_not_there_is_looked_for_in_a_folder(name, shown, near, write):
+    write("")
+    assert refusal(name) == f"no such file: `{shown}`, looked for in `{Path.cwd()}`.{near}"
 
 
 def test_a_folder_is_refused(tmp_path, monkeypatch):
@@ -154,8 +166,13 @@ def test_errors_of_a_file_name_the_line_and_errors_of_a_mapping_the_key(write):
 
 
 def test_a_missing_key_names_the_line_of_its_section(write):
-    assert refusal(write("\nmodel:\n  name: net\n")) == "ptq.yaml:2: `model.framework` is missing."
-    assert refusal(write("device: cpu\n")) == "ptq.yaml:1: `model` is missing."
+    assert refusal(write("\nmodel:\n  name: net\n")) == (
+        "ptq.yaml:2: `model.framework` is missing; allowed: `pytorch_fx`, `pytorch`."
+    )
+    assert refusal(write("device: cpu\n")) == (
+        "ptq.yaml:1: `model` is missing; it needs `name` and `framework`, such as"
+        " `{name: my_net, framework: pytorch_fx}`."
+    )
 
 
 def test_null_means_not_given(write):
@@ -299,6 +316,14 @@ def test_what_is_in_a_misspelt_section_is_read_too_and_not_missed():
         "`tunning.strategy.nam`",
         "`tunning.strategy.nam`",
     ]
+
+
+def test_what_is_no_framework_of_pytorch_is_told_what_writes_files_for_others():
+    def said(name):
+        return refusal({"model": {"name": "a", "framework": name}})
+
+    assert "`result.export` writes it for ONNX Runtime" in said("onnxruntime")
+    assert said("torch").endswith("allowed: `pytorch_fx`, `pytorch`. Did you mean `pytorch`?")
 
 
 def test_a_file_of_another_framework_says_so_first():

@@ -122,6 +122,7 @@ def test_no_other_relative_criterion_is_taken(value):
 def test_what_was_meant_as_a_percentage_is_told_how_to_write_it(value, meant):
     said = refusal(conf_of(tuning={"accuracy_criterion": {"relative": value}}))
     assert f"is `{value}`, and a share is meant: {value} % is {meant}; allowed: " in said
+    assert said.count("allowed: ") == 1
 
 
 @pytest.mark.parametrize(

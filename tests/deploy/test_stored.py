@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
-from lpot_lightning.deploy.origin import UNKNOWN
+import pytest
+import torch
+from torch import nn
+
+from lpot_lightning.deploy.options import ExportOptions
+from lpot_lightning.deploy.origin import UNKNOWN, check_origin
 from lpot_lightning.deploy.stored import origin_of
+from lpot_lightning.errors import ExportError
 
 PROBE = {
     "loss": "it gives no tensor of floats",
@@ -23,6 +29,14 @@ def test_the_call_of_what_holds_an_op():
     assert call.kwargs["x"] is TENSORS[".probe.head.given.0"]
 
 
+def test_a_metric_is_not_taken_for_the_model_whose_call_is_not_stored():
+    probe = {"": "it answers one call in two ways", "head": PROBE["head"]}
+    found = origin_of({"probe": probe, "op": {"body.0": {}}}, TENSORS)
+    assert (found.root, found.calls) == (None, ())
+    assert found.unknown == "it answers one call in two ways"
+    assert origin_of({"probe": probe, "op": OPS}, TENSORS).root == "head"
+
+
 def test_the_call_of_what_is_asked_for():
     for method in ("body", "body.forward"):
         assert origin_of({"probe": PROBE, "op": OPS}, TENSORS, method).root == "body"
@@ -36,4 +50,9 @@ def test_what_was_judged():
 
 def test_files_that_know_nothing():
     assert origin_of({}, {}) == UNKNOWN
-    assert origin_of({"probe": {"net": "its call is too large"}, "op": OPS}, {}) == UNKNOWN
+    found = origin_of({"probe": {"head": "its call is too large"}, "op": OPS}, {})
+    assert found == replace(UNKNOWN, unknown="its call is too large")
+    with pytest.raises(
+        ExportError, match="called with .the files .*: its call is too large.: give"
+    ):
+        check_origin(nn.Linear(1, 1), ExportOptions(), found)

@@ -75,6 +75,24 @@ def test_what_goes_by_values_is_told():
         captured(Part(lambda m, x: m.layer(x) if x.sum() > 0 else x), torch.ones(2, 3))
 
 
+def test_a_number_that_decides_is_told_in_plain_words():
+    def forward(m, x):
+        return m.layer(x) if float(x.sum()) > 7 else x
+
+    said = "as one graph: it decides by a value of a tensor, `value > 7.0`, in line .* of `test_"
+    with pytest.raises(ExportError, match=said):
+        captured(Part(forward), torch.ones(2, 3))
+
+
+def test_a_check_that_is_left_out_while_torch_compiles_is_no_obstacle():
+    def forward(m, x):
+        if not torch.compiler.is_compiling() and x.isnan().any():
+            raise ValueError("no number")
+        return m.layer(x)
+
+    assert captured(Part(forward), torch.ones(2, 3)).inputs
+
+
 def test_a_size_that_the_code_fixes_is_told():
     with pytest.raises(ExportError, match="works for one size of batch only.*`dynamic=False`"):
         captured(Part(lambda m, x: m.layer(x).reshape(12)), torch.ones(4, 3))

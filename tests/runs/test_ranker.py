@@ -39,7 +39,10 @@ MODEL = {"name": "made up", "framework": "pytorch_fx"}
 class Made:
     """Stands for a prepared model; each measurement comes out otherwise, as by a clock."""
 
+    ops = OPS
+
     def __init__(self) -> None:
+        self.diagnoser = self
         self.profiles = self.rankings = self.errors = 0
         self.forwards = 0.0
 
@@ -51,6 +54,9 @@ class Made:
         self.rankings += 1
         self.forwards += 1.5
         return [(op, self.rankings + place) for place, op in enumerate(recipe.int8_ops)]
+
+    def can_tell(self, op: str, config: OpConfig) -> bool:
+        return False
 
     def error(self, recipe: Recipe, ops: Collection[str]) -> float:
         self.errors += 1
@@ -132,8 +138,11 @@ def test_a_recipe_costs_what_its_ops_cost_on_their_rungs() -> None:
 def test_what_was_measured_is_taken_up_by_a_run_that_goes_on() -> None:
     made, history = Made(), History()
     once = ranker(made, history, []).rank(RECIPE)
+    spent = made.errors
     again = ranker(made, History.copied(history.known), [])
     assert again.rank(RECIPE) == once
+    assert again.causes
+    assert made.errors == spent  # causes are taken up, too
     assert again.cost(RECIPE.with_fp32("ab")) == 1.0
     assert (made.profiles, made.rankings) == (1, 1)
 

@@ -113,6 +113,10 @@ def test_a_result_of_an_earlier_version_has_no_checksum_and_is_read(
         {"sensitivities": [{"op": "a", "damage": "x", "cost": 1}]},
         {"repairs": [{"op": "a", "what": 1, "before": 1, "after": 1}]},
         {"evaluations": []},
+        {"causes": {"a": {"kind": "luck", "found": "", "remedy": "", "repaired": ""}}},
+        {"causes": {"a": {"kind": "outliers", "found": 1, "remedy": "", "repaired": ""}}},
+        {"causes": {"a": {"kind": "outliers"}}},
+        {"causes": []},
         {"more": 1},
     ],
 )

@@ -238,7 +238,7 @@ def told(result: TuningResult) -> dict[str, Any]:
         for one in result.trials
     ]
     left_out = {"trials", "held", "speedup", "speedup_spread", "workspace", "criterion"}
-    left_out |= {"sensitivities", "repairs", "op_times", "not_paying", "origin"}
+    left_out |= {"sensitivities", "repairs", "op_times", "not_paying", "causes", "origin"}
     fields = [one.name for one in dataclasses.fields(result) if one.name not in left_out]
     state = result.model(torch.linspace(-3, 3, WIDTH).expand(2, -1))
     shown = {name: getattr(result, name) for name in fields}
@@ -248,6 +248,7 @@ def told(result: TuningResult) -> dict[str, Any]:
         for each in (result.op_times, result.not_paying)
         for op in sorted(each)
     ]
+    shown["causes"] = {op: one.to_dict() for op, one in result.causes.items()}
     shown["repairs"] = [dataclasses.astuple(one) for one in result.repairs]
     return json.loads(json.dumps({**shown, "trials": trials, "predictions": state.tolist()}))
 

@@ -50,6 +50,14 @@ def test_several_checkpoints_with_several_metrics_need_a_choice():
     assert found("val_loss", watchers=watchers) == Monitor("val_loss", False)
 
 
+@pytest.mark.parametrize("given", ["f1", "test_f1", "f1_epoch"])
+def test_the_only_name_of_that_end_is_proposed(given):
+    with pytest.raises(EvaluationError, match="Did you mean `val/f1`?"):
+        found(given, logged={"val/f1": 0.5, "val/loss": 0.5})
+    with pytest.raises(EvaluationError, match="logs `train/f1`, `val/f1`.$"):
+        found("F1", logged={"val/f1": 0.5, "train/f1": 0.5})
+
+
 def test_a_name_that_is_logged_for_each_loader_needs_a_choice():
     logged = {"acc/dataloader_idx_0": 0.5, "acc/dataloader_idx_1": 0.6}
     with pytest.raises(EvaluationError, match="`acc`, which is logged for each of 2 .*say which"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
+from lit_scenes import fitted
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -74,3 +77,16 @@ def test_a_model_is_as_it_was_afterwards(clock: Clock) -> None:
         _ = 1 / 0
     assert [vars(one).keys() for one in model.modules()] == [one.keys() for one in before]
     assert vars(model.metric)["update"] is before[1]["update"]
+
+
+def test_what_lightning_warns_of_in_each_pass_is_shown_once_a_run(callback, monkeypatch) -> None:
+    def warning(*given: object) -> object:
+        warnings.warn("a structure of loaders is read", FutureWarning, stacklevel=1)
+        return own(*given)
+
+    own = passes.held
+    monkeypatch.setattr(passes, "held", warning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted(callback())
+    assert [str(one.message) for one in caught].count("a structure of loaders is read") == 1

@@ -14,6 +14,7 @@ RECIPE = Recipe.of({"a": INT8, "b": FP32}).to_dict()
 GOOD = {
     "costs": {"ops": {"a": 0.5, "b": 2}},
     "ranking": {"ops": [{"op": "a", "damage": None, "cost": 1.0}]},
+    "causes": {"ops": {"a": {"kind": "outliers", "found": "far", "remedy": "kl", "repaired": ""}}},
     "repair": {
         "repaired": RECIPE,
         "repairs": [{"op": "a", "what": "sym", "before": 1.0, "after": 0.0}],
@@ -33,6 +34,10 @@ BAD = [
     ("ranking", ["ops", 0, "damage"], -1.0),
     ("ranking", ["ops", 0, "op"], 3),
     ("ranking", ["ops", 0], ["a", 1.0, 1.0]),
+    ("causes", ["ops", "a", "kind"], "bad luck"),
+    ("causes", ["ops", "a", "kind"], None),
+    ("causes", ["ops", "a", "remedy"], 3),
+    ("causes", ["ops", "a"], "outliers"),
     ("repair", ["repaired", "a"], None),
     ("repair", ["repaired", "a", "activation", "dtype"], "int4"),
     ("repair", ["repairs", 0, "before"], "1"),
@@ -68,7 +73,14 @@ def test_another_form_is_refused_by_who_reads_and_by_who_writes(kind, keys, valu
 
 @pytest.mark.parametrize(
     ("kind", "ops"),
-    [("costs", "ab"), ("ranking", "a"), ("repair", "ab"), ("paying", "ab"), ("share", "")],
+    [
+        ("costs", "ab"),
+        ("ranking", "a"),
+        ("causes", "a"),
+        ("repair", "ab"),
+        ("paying", "ab"),
+        ("share", ""),
+    ],
 )
 def test_the_ops_of_a_finding_are_known(kind, ops):
     assert ops_in(kind, GOOD[kind]) == set(ops)

@@ -13,8 +13,8 @@ from lpot_lightning.module.constants import Constants
 from lpot_lightning.quantization.functions.watching import Watching
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.observed_layer import ObservedLayer
+from lpot_lightning.quantization.reasons import CHANGES
 
-CHANGES = "its weight is another one in other calls"
 Tells = Callable[[str, ObservedLayer, Tensor], None]
 """Takes the name of a new op, what counts its inputs, and the first of them."""
 

@@ -25,10 +25,9 @@ from lpot_lightning.quantization.functions.observed import (
 )
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
 from lpot_lightning.quantization.quantized_layer import TABLES, kind_of
+from lpot_lightning.quantization.reasons import NO_WEIGHT, SOME_ONLY, UNSEEN
 from lpot_lightning.quantization.rungs import WeightForm
 
-UNSEEN = "saw no calibration data"
-SOME_ONLY = "its calls are not the same in all processes, whose data go different ways"
 _NEVER = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList, torch.jit.ScriptModule)
 """Modules whose ``forward`` gives no weight to a function."""
 
@@ -260,7 +259,7 @@ def _lent(owner: nn.Module, calls: Mapping[int, ModuleCalls]) -> Iterator[str]:
 def _told(names: Sequence[str]) -> str:
     quoted = ", ".join(f"`{one}`" for one in names)
     verb = "goes" if len(names) == 1 else "go"
-    return f"{quoted} {verb} into no weight of an `F.linear` or convolution that stays the same"
+    return f"{quoted} {verb} {NO_WEIGHT}"
 
 
 def may_own(module: nn.Module) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
+from lpot_lightning.quantization.graph.breaks import TURNED_OFF, Breaks
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.guards import Outdated, leave_out
@@ -97,9 +98,11 @@ class Captured(NotExported):
         given: computes for the class's ``forward``, which it calls.
 
     Attributes:
+        module: see above.
         given: see above.
         counts: how calls were computed so far.
         lowered: what computes its graphs, in the order of their capture.
+        breaks: where they end before ``forward`` does, and why.
 
     Example::
 
@@ -109,11 +112,12 @@ class Captured(NotExported):
     def __init__(
         self, module: nn.Module, lower: Lower, given: Callable[..., Any] | None = None
     ) -> None:
-        self._module, self._lower, self.given = module, lower, given
+        self.module, self._lower, self.given = module, lower, given
         forward = types.MethodType(type(module).forward, module)
         self.__signature__ = inspect.signature(forward)  # Lightning and others ask for it
         self.counts = Counts()
         self.lowered: list[Callable[..., Any]] = []
+        self.breaks = Breaks()
         self._hits = 0
         self._compiled: dict[tuple[int, ...] | None, Callable[..., Any]] = {}
         self._written = self._own()
@@ -129,7 +133,7 @@ class Captured(NotExported):
         if is_tracing():
             return self._traced(*args, **kwargs)
         self.counts.calls += 1
-        if self._module.training:
+        if self.module.training:
             Learned.note()
         if _has_any_global_hook():  # type: ignore[no-untyped-call]  # Dynamo looks at none
             return self._written(*args, **kwargs)
@@ -156,13 +160,28 @@ class Captured(NotExported):
 
     def _own(self) -> types.FunctionType:
         """Return ``forward`` with code of its own, that Dynamo keeps nothing of beyond its life."""
-        own = with_own_code(_forward_of(self._module, self.given))
+        own = with_own_code(_forward_of(self.module, self.given))
         weakref.finalize(self, forget, own.__code__, own.__globals__)
         return own
+
+    def find_break(self, *args: Any, **kwargs: Any) -> None:
+        """Note why a call, which no graph computed, is none; the call is not computed."""
+        if dynamo.config.disable:
+            self.breaks.note(TURNED_OFF)
+            return
+        compute = torch.compile(self._own(), backend=_stopping, dynamic=True, fullgraph=True)
+        try:
+            with self._config, self._limit:
+                compute(*args, **kwargs)
+        except (_Stopped, dynamo.exc.TorchRuntimeError):
+            return  # it can be captured, or the call is wrong
+        except Exception as error:  # whatever Dynamo, or the user's code, says
+            self.breaks.note(str(error), getattr(error, "real_stack", None) or ())
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         if self._hooks is not None and not self._hooks.are_all_watched():
             self._hooks = None  # the next call is captured again, with hooks among the guards
+        self.breaks.note_graph(graph)
         try:
             compute = self._lower(graph, inputs)
         except Exception as error:  # a graph that nobody has thought of
@@ -222,16 +241,16 @@ class Captured(NotExported):
 
     def _knows_recurrent(self) -> bool:
         """Whether graphs may hold the recurrent layers: of those of torch Dynamo is not sure."""
-        layers = (one for one in self._module.modules() if isinstance(one, nn.RNNBase))
+        layers = (one for one in self.module.modules() if isinstance(one, nn.RNNBase))
         return all(isinstance(vars(one).get("forward"), NotExported) for one in layers)
 
     @property
     def _name(self) -> str:
-        return type(self._module).__name__
+        return type(self.module).__name__
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made of."""
-        return {"module": self._module, "lower": self._lower, "given": self.given}
+        return {"module": self.module, "lower": self._lower, "given": self.given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it, of a module that may still be empty: it is held by that."""
@@ -248,6 +267,20 @@ class _Backend:
         """Return what computes ``graph``."""
         found: Callable[..., Any] = getattr(self._captured(), self._way)(graph, inputs)
         return found
+
+
+class _Stopped(Exception):
+    """A graph was captured, and that was all that was asked."""
+
+
+def _stopping(graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """Return what computes nothing, for a graph that is only captured to see whether it can be."""
+    del graph, inputs
+
+    def stop(*_: Any) -> Any:
+        raise _Stopped
+
+    return stop
 
 
 @contextmanager
@@ -291,7 +324,7 @@ class _Limit(logging.Filter):
 
     def __init__(self, module: str) -> None:
         super().__init__()
-        self._module, self._is_told = module, False
+        self.module, self._is_told = module, False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let errors through alone."""
@@ -301,7 +334,7 @@ class _Limit(logging.Filter):
             self._is_told = True
             _LOG.warning(
                 "`%s` was called in more than %d ways: others are computed layer by layer",
-                self._module,
+                self.module,
                 MOST,
             )
         return False

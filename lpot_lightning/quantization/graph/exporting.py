@@ -10,7 +10,8 @@ from lpot_lightning.errors import QuantizationError
 
 _REFUSED = (
     '`torch.export` cannot take an int8 model as it is; `result.export("model.pt2")` writes what it'
-    " would give, for torch alone"
+    ' would give, for torch alone, and `result.export("model.onnx")` ONNX; without a result it is'
+    " `lpot_lightning.export(model, path, example=…)`"
 )
 
 

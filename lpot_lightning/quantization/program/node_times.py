@@ -55,7 +55,7 @@ class NodeTimes:
         self.ops = set(layers.values())
         self._first = _DraftRun(program.drafted(self._inputs))
         self._first.times(self._inputs, clock)
-        kept = self._first.kept()
+        kept = self._first.kept({node.name: node.target for node in graph.nodes})
         known = {node: layers.get(node.name) for node in graph.nodes}
         mine = [node for node in graph.nodes if node.name not in kept]
         self._captured = {one.name: op for one, op in _spread(known, mine).items()}
@@ -109,12 +109,20 @@ class _DraftRun:
         made = self._steps[node] is not None
         return made or any(one in run.of_integers for one in node.all_input_nodes)
 
-    def kept(self) -> set[str]:
-        """Return the captured nodes that still compute with floats."""
+    def kept(self, targets: Mapping[str, Any]) -> set[str]:
+        """Return the captured nodes that still compute with floats.
+
+        What stands behind a kernel, as the layout that the model gave, has the notes of the node in
+        whose place the kernel is, and is another function.
+
+        Args:
+            targets: what each captured node calls.
+        """
         return {
-            _name(node)
+            name
             for node, step in self._steps.items()
-            if step is None and node not in self._integers and _CAPTURED in node.meta
+            if step is None and node not in self._integers
+            if targets.get(name := _name(node)) == node.target and _CAPTURED in node.meta
         }
 
     def linked(self) -> Iterator[set[fx.Node]]:

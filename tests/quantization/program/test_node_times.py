@@ -120,6 +120,17 @@ def test_one_op_in_fp32_costs_its_chain_the_way_to_floats(residual) -> None:
     assert sum(cut.values()) > sum(int8.values()) + 1
 
 
+@pytest.mark.parametrize(
+    "model", [nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())]
+)
+def test_the_last_layer_of_a_graph_is_timed_in_fp32_too(model) -> None:
+    ops, recipe, _ = timed(nn.Sequential(model), torch.randn(2, 3, 8, 8))
+    (op,) = recipe.int8_ops
+    layers = len(model) if isinstance(model, nn.Sequential) else 1
+    assert ops.seconds(recipe)[op] == 3.0  # quantize, kernel, the layout that the model gave
+    assert ops.seconds(recipe.with_fp32([op])) == {op: layers + 1.0}  # and the layout
+
+
 def test_layers_without_a_graph_are_timed_by_themselves() -> None:
     ops, recipe, _ = timed(Apart(), torch.randn(2, 8))
     assert {op for chain in ops.chains for op in chain} == {"one", "two"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.ranges.choice import grid_for
+from lpot_lightning.quantization.ranges.choice import grid_for, narrowest
 from lpot_lightning.quantization.ranges.histogram import Histogram
 
 
@@ -69,3 +69,12 @@ def test_one_value_is_a_range(algorithm, value):
 def test_seven_bits_stay_below_128(algorithm):
     values = bell(5.0)
     assert int(grid_for(seen(values), "asym", algorithm, bits=7).quantize(values).max()) == 127
+
+
+def test_the_narrowest_range_leaves_few_values_out_at_whichever_end() -> None:
+    values = torch.cat([torch.linspace(0, 1, 10_000), torch.full((8,), 100.0)])
+    low, high = narrowest(seen(values), 0.999)
+    assert low == 0
+    assert high == pytest.approx(1, abs=0.1)
+    both = torch.cat([torch.linspace(-1, 1, 10_000), torch.tensor([-100.0, 100.0])])
+    assert narrowest(seen(both), 0.999) == pytest.approx((-1, 1), abs=0.2)
