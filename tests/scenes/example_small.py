@@ -19,6 +19,8 @@ import lpot_lightning
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import Conf
 from lpot_lightning.recipe import FP32, Op, Recipe
+from lpot_lightning.tuning.causes import Cause, CauseKind
+from lpot_lightning.tuning.repair import Repair
 
 WHOLE = """
 model: {name: digits, framework: pytorch_fx}
@@ -121,6 +123,14 @@ class Watched(ExampleThings):
 
     def make_ops(self) -> list[Op]:
         return [linear(name) for name in ("backbone.conv", "head.fc1", "head.fc2")]
+
+    def make_causes(self) -> dict[str, Cause]:
+        return {
+            "fc": Cause(kind=CauseKind.UNEQUAL_CHANNELS, found="93x as wide", remedy="equalization")
+        }
+
+    def make_repairs(self) -> list[Repair]:
+        return [Repair("fc", "cross_layer_equalization", 0.21, 0.03)]
 
     def make_recipe(self) -> Recipe:
         return Recipe.of({"a": INT8, "b": INT8, "c": FP32})

@@ -57,6 +57,11 @@ def _lpot_lightning(given: list[str], page: Path, things: Things) -> None:
     assert code == ("wrong.yaml" in given), f"{page.name}: {shlex.join(given)} ends with {code}"
 
 
+def _copy(given: list[str], page: Path, things: Things) -> None:
+    for inner in re.findall(r"\$\((.+?)\)", " ".join(given)):
+        check(shlex.split(inner), page, things)
+
+
 def _make(given: list[str], page: Path, things: Things) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {one for one in given if not _ASSIGNED.fullmatch(one)}
@@ -111,6 +116,7 @@ def _found(name: str, page: Path) -> Path:
 
 KINDS: dict[str, Callable[[list[str], Path, Things], None]] = {
     "cd": _nothing,
+    "cp": _copy,
     "export": _nothing,
     "lpot-lightning": _lpot_lightning,
     "make": _make,
