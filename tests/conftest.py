@@ -87,6 +87,7 @@ def _as_on_any_cpu() -> Iterator[None]:
 def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in an empty folder with the same random numbers, and time as briefly as can be."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")  # whatever terminal the tests are started in
     monkeypatch.setattr(os, "fsync", os.fstat)  # no test cuts the power; a closed file still fails
     # which functions are told of does not hang on how long their first call happened to take
     monkeypatch.setattr("lpot_lightning.quantization.floats.LEAST_SECONDS", 60.0)

@@ -34,7 +34,8 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 INSIDE = {
     "trainer": (
         "package",
-        "checks monitor precision progress readable scorers partial_metric",
+        "checks monitor precision shown.printing shown.progress shown.trials_figure shown.loggers"
+        " readable scorers partial_metric",
         "keepers cpu_strategy borrowed_loop borrowed_validate watched_pass loaders checkpoint",
         "ending passes fit_validations",
         "weights calibration validation_judge",
@@ -62,7 +63,7 @@ INSIDE = {
     "tuning": (
         "score sensitivity wish countdown journal causes findings",
         "ladder",
-        "space trial pareto repair screening history",
+        "space trial pareto repair screening history in_words",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
         " strategies.ranking strategies.prefixes strategies.surrogate strategies.bracket"
         " strategies.give_back loop",

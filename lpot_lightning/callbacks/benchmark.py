@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lpot_lightning.callbacks.lost_process import end_the_lost
@@ -35,8 +34,9 @@ from lpot_lightning.trainer.checks import (
 from lpot_lightning.trainer.ending import ending_well, not_timed
 from lpot_lightning.trainer.package import EitherCallback, check_packages, either
 from lpot_lightning.trainer.precision import judging_precision, step_failed
-from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.shown.printing import print_result
+from lpot_lightning.trainer.shown.progress import end_live_bar
 from lpot_lightning.trainer.validation_feed import ValidationFeed
 
 
@@ -151,7 +151,7 @@ class BenchmarkCallback(EitherCallback):
         timed = tuple(Timed(tuple(one), (samples,) * count) for one in found)
         self._result = with_found(empty, [Timings(timed, (None,) * len(timed))])
         self._postbox.put(self._result.to_json(indent=None).decode())
-        rank_zero_info(f"\n{self._result.table()}")
+        print_result(trainer, self._result.table())
 
 
 def _seconds(feed: ValidationFeed, precision: Precision, model: LightningModule, _: int) -> float:

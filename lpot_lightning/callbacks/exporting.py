@@ -33,8 +33,9 @@ from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step, check_
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.package import EitherCallback, check_packages
 from lpot_lightning.trainer.precision import judging_precision
-from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session, SessionWork, in_one_process, ranks_of, root_of
+from lpot_lightning.trainer.shown.printing import print_result
+from lpot_lightning.trainer.shown.progress import end_live_bar
 
 EXPORTS = "exports"
 """The folder of the files, in the workspace of the run."""
@@ -150,9 +151,8 @@ class ExportCallback(EitherCallback):
         if result.workspace is None:
             return
         paths = [result.workspace / EXPORTS / name for name in self._names]
-        write = partial(
-            export_each, result.model, paths, self.options, result.origin, rank_zero_info
-        )
+        asked = result.model, paths, self.options, result.origin, rank_zero_info
+        write = partial(export_each, *asked, show=partial(print_result, trainer))
         try:
             with (
                 ending_well(partial(self._left_by, result), trainer),
@@ -228,7 +228,8 @@ class ExportCallback(EitherCallback):
                 judge = partial(judged_in, session, conf, result.monitor)
                 origin = replace(origin, judge=judge)
             paths = [folder / name for name in self._names]
-            write = partial(export_each, model, paths, self.options, origin, rank_zero_info)
+            asked = model, paths, self.options, origin, rank_zero_info
+            write = partial(export_each, *asked, show=partial(print_result, trainer))
             return work.ranks.on_zero(write)
 
     def _folder(self, trainer: Trainer) -> Path | None:

@@ -29,8 +29,8 @@ from lpot_lightning.trainer.checks import NO_VALIDATION_DATA, check_step
 from lpot_lightning.trainer.ending import ending_well, trained_left
 from lpot_lightning.trainer.monitor import find_monitor, named_by
 from lpot_lightning.trainer.package import EitherCallback, check_packages
-from lpot_lightning.trainer.progress import end_live_bar
 from lpot_lightning.trainer.session import Session, in_one_process, workspace_in
+from lpot_lightning.trainer.shown.progress import end_live_bar
 
 Result = TypeVar("Result")
 

@@ -44,7 +44,8 @@ from lpot_lightning.runs.pruned_files import RESULT, judged_left
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
-from lpot_lightning.trainer.tuned_run import log_scalars
+from lpot_lightning.trainer.shown.loggers import log_pruning, log_scalars
+from lpot_lightning.trainer.shown.printing import print_result
 from lpot_lightning.trainer.weights import Weights, chosen_weights
 from lpot_lightning.tuning.score import Criterion
 
@@ -445,7 +446,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
                 ),
             )
             result = finish_pruning(work.model(), fit.pruner, end)
-        rank_zero_info(f"\n{result.table()}")
+        print_result(trainer, result.table())
+        log_pruning(trainer, result)
 
     @contextmanager
     def _kept_first(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:

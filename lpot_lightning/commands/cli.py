@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -13,8 +14,17 @@ from typing_extensions import override
 
 from lpot_lightning.commands import benchmark as offline_benchmark
 from lpot_lightning.commands import quantize as offline
+from lpot_lightning.commands.answer import Interrupted, json_text, plain_error
+from lpot_lightning.commands.json_option import (
+    STDOUT,
+    is_first,
+    takes_no_value,
+    tell_programs_what_is_wrong,
+)
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, as_lines, in_short
 from lpot_lightning.machine.files import expanded, write_file
+from lpot_lightning.machine.kept_stdout import kept_stdout
+from lpot_lightning.machine.signals import Stopped
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.timing.result import BenchmarkResult
 from lpot_lightning.trainer.checks import has_command_line
@@ -62,6 +72,15 @@ class LPOTCLI(_CommandLine):
     """
 
     result: TuningResult | BenchmarkResult | None = None
+    _write: Callable[[str], object] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with ExitStack() as self._open:
+            try:
+                super().__init__(*args, **kwargs)
+            except BaseException as error:
+                self._tell_program(error)
+                raise
 
     def __new__(
         cls, model_class: Any = None, datamodule_class: Any = None, *_: Any, **__: Any
@@ -86,6 +105,7 @@ class LPOTCLI(_CommandLine):
         modules: list[str] | None = None,
         calib: Literal["train", "val"] = "train",
         ckpt_path: str | None = None,
+        json: str | None = None,
     ) -> TuningResult:
         """Quantize the model with the trainer's validation loop as the judge.
 
@@ -99,8 +119,10 @@ class LPOTCLI(_CommandLine):
                 be.
             calib: Which data to calibrate on.
             ckpt_path: The checkpoint with the trained weights.
+            json: Print the result as one JSON object, and nothing else on stdout; with the name of
+                a file, write it there.
         """
-        return offline.quantize(
+        result = offline.quantize(
             self.trainer,
             model,
             datamodule=datamodule,
@@ -110,6 +132,8 @@ class LPOTCLI(_CommandLine):
             calib=calib,
             ckpt_path=ckpt_path,
         )
+        self._answer_with(result.to_json(), json)
+        return result
 
     def benchmark(
         self,
@@ -133,7 +157,8 @@ class LPOTCLI(_CommandLine):
                 default that of ``conf``, where one is there.
             ckpt_path: The checkpoint with the trained weights.
             files: Exported files, such as int8.onnx, which are timed in turns with the models.
-            json: A file for the result, as JSON.
+            json: Print the result as one JSON object, and nothing else on stdout; with the name of
+                a file, write it there.
         """
         result = offline_benchmark.benchmark(
             self.trainer,
@@ -144,8 +169,7 @@ class LPOTCLI(_CommandLine):
             ckpt_path=ckpt_path,
             files=files,
         )
-        if json is not None:
-            write_file(expanded(json), result.to_json())
+        self._answer_with(result.to_json(), json)
         return result
 
     @override
@@ -165,14 +189,56 @@ class LPOTCLI(_CommandLine):
             own = self.init_parser(**given)
             self._add_arguments(own)
             added = own.add_method_arguments(type(self), name, skip=set(every[name]))
+            takes_no_value(own, "--json")
             self._subcommand_method_arguments[name] = added
             self._subcommand_parsers[name] = own
             added_ones.add_subcommand(name, own, help=text)
 
     @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse arguments, and keep stdout for the JSON that they ask for."""
+        if "--json" in (args if isinstance(args, list) else sys.argv[1:]):
+            for one in (parser, *getattr(self, "_subcommand_parsers", {}).values()):
+                tell_programs_what_is_wrong(one)
+        super().parse_arguments(parser, args)
+        given = self.config.get(self.config.get("subcommand") or "")
+        if given is not None and given.get("json") == STDOUT:
+            self._write = self._open.enter_context(kept_stdout())
+
+    def _answer_with(self, content: bytes, where: str | None) -> None:
+        """Give a result to a program, from one process of those that have it."""
+        if where is None or not is_first():
+            return
+        if where == STDOUT:
+            self._say(json_text(json.loads(content)))
+        else:
+            write_file(expanded(where), content)
+
+    def _say(self, text: str) -> None:
+        if self._write is not None and is_first():
+            self._write(text)
+            self._write = None
+
+    def _tell_program(self, error: BaseException) -> None:
+        """Tell a program of an error, if it asked for JSON and has been told nothing yet."""
+        if isinstance(error, KeyboardInterrupt | Stopped):
+            error = Interrupted("ended by Ctrl-C, SIGTERM or SIGHUP")
+        self._say(json_text(plain_error(error)))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say an error of ours, one line for each fault, and end with its exit code."""
+        try:
+            yield
+        except LpotError as error:
+            sys.stderr.write(as_lines(error))
+            self._tell_program(error)
+            raise SystemExit(FAILED) from error
+
+    @override
     def _parse_ckpt_path(self) -> None:
         """Take hyperparameters from the checkpoint; one that cannot be read is said in one line."""
-        with _told():
+        with self._told():
             try:
                 super()._parse_ckpt_path()
             except Exception as error:  # torch gives ten kinds of them for damaged files
@@ -181,7 +247,7 @@ class LPOTCLI(_CommandLine):
     @override
     def instantiate_classes(self) -> None:
         """Instantiate classes; what is wrong with a conf is said in one line."""
-        with _told():
+        with self._told():
             try:
                 super().instantiate_classes()
             except ValueError as error:  # jsonargparse's, about a callback that refuses its conf
@@ -192,7 +258,7 @@ class LPOTCLI(_CommandLine):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        with _told():
+        with self._told():
             if subcommand not in _HELP:
                 super()._run_subcommand(subcommand)
                 return
@@ -207,16 +273,6 @@ class LPOTCLI(_CommandLine):
         hook = getattr(self, name, None)
         if callable(hook):
             hook()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Say an error of ours, one line for each fault, and end with its exit code."""
-    try:
-        yield
-    except LpotError as error:
-        sys.stderr.write(as_lines(error))
-        raise SystemExit(FAILED) from error
 
 
 def _ours(error: BaseException | None) -> LpotError | None:

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lpot_lightning.artifacts.earlier import CHECKPOINT
+from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.export import export
 from lpot_lightning.errors import ArtifactError, ConfError, did_you_mean, in_short
 from lpot_lightning.machine.files import expanded
@@ -24,8 +25,8 @@ from lpot_lightning.trainer.package import either
 _OPTIONS = ("target", "opset", "method", "input_names", "output_names")
 
 
-def export_for(asked: argparse.Namespace) -> str:
-    """Export what the arguments of the command say, and return the table of it.
+def export_for(asked: argparse.Namespace) -> CommandAnswer:
+    """Export what the arguments of the command say, and return what came of it.
 
     Raises:
         LpotError: of the kind that says what is wrong.
@@ -38,7 +39,8 @@ def export_for(asked: argparse.Namespace) -> str:
         what = "a file" if folder.exists() else "not there"
         raise ArtifactError(f"`{asked.workspace}` is {what}; allowed: the folder of a workspace")
     model = _model_of(_class_of(asked.kind), asked, folder)
-    return export(folder, asked.path, model, **options).table()
+    exported = export(folder, asked.path, model, **options)
+    return CommandAnswer(exported.table, exported.to_dict)
 
 
 def _dynamic(asked: argparse.Namespace) -> Any:

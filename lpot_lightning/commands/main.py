@@ -5,13 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from lpot_lightning.commands.answer import (
+    CommandAnswer,
+    Interrupted,
+    WrongArguments,
+    json_text,
+    plain_error,
+)
 from lpot_lightning.errors import LpotError, as_lines
+from lpot_lightning.machine.kept_stdout import kept_stdout
 from lpot_lightning.machine.signals import told_when_stopped
 from lpot_lightning.version import VERSION
 
-FAILED = 1
+FAILED, WRONG = 1, 2
+Write = Callable[[str], object]
 _CHECK = "Check an LPOT YAML, and print what it comes to with every default filled in."
 _SHOW = (
     "Print what a quantization has left in its workspace: the result, the trials, and the precision"
@@ -32,62 +42,111 @@ _CODES = (
 )
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Says what is wrong by raising it, so that programs can be told as well as people."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise WrongArguments(message, f"{self.format_usage()}{self.prog}: error: {message}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    asked = _parser().parse_args(arguments)
-    with told_when_stopped(lambda: _tell_of_stop(asked)):
-        return _answered(asked)
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--json" not in given:
+        return _run(given, as_json=False, write=_write)
+    with kept_stdout() as write:
+        return _run(given, as_json=True, write=write)
 
 
-def _tell_of_stop(asked: argparse.Namespace) -> None:
+def _run(given: Sequence[str], *, as_json: bool, write: Write) -> int:
+    tell = write if as_json else None
+    try:
+        asked = _parser().parse_args(given)
+    except WrongArguments as error:
+        sys.stderr.write(error.usage)
+        _tell(error, None, tell)
+        raise SystemExit(WRONG) from None
+    with told_when_stopped(lambda: _tell_of_stop(asked, tell)):
+        return _answered(asked, write, tell)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _tell(error: BaseException, where: str | None, tell: Write | None) -> None:
+    """Tell a program of an error, if one has asked."""
+    if tell is not None:
+        tell(json_text(plain_error(error, where)))
+
+
+def _tell_of_stop(asked: argparse.Namespace, tell: Write | None) -> None:
     left = ""
     if asked.command == "export":
         left = f": `{asked.path}` is as it was, or written as a whole; go on with the same command"
     sys.stderr.write(f"interrupted{left}\n")
+    _tell(Interrupted(f"interrupted{left}"), _where(asked), tell)
 
 
-def _answered(asked: argparse.Namespace) -> int:
+def _answered(asked: argparse.Namespace, write: Write, tell: Write | None) -> int:
     try:
-        text = _COMMANDS[asked.command](asked)
-        sys.stdout.write(f"{text.rstrip()}\n")
-        sys.stdout.flush()
+        answer = _COMMANDS[asked.command](asked)
+        write(answer.as_text() if tell is None else answer.as_json(_where(asked)))
     except LpotError as error:
         sys.stderr.write(as_lines(error))
+        _tell(error, _where(asked), tell)
         return FAILED
     except BrokenPipeError:  # `| head` has seen enough; Python would say so once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if tell is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # of the user's code, or a fault of ours: both are to be seen
+        _tell(error, _where(asked), tell)
+        raise
+    if answer.error is not None:
+        sys.stderr.write(as_lines(answer.error))
+        return FAILED
     return 0
 
 
-def _check(asked: argparse.Namespace) -> str:
+def _where(asked: argparse.Namespace) -> str | None:
+    """Return what the command was given to look at, if anything."""
+    given = (getattr(asked, one) for one in _SUBJECTS if hasattr(asked, one))
+    return next(map(str, given), None)
+
+
+def _check(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.check import check
 
     return check(asked.conf)
 
 
-def _show(asked: argparse.Namespace) -> str:
-    from lpot_lightning.commands.show import look, page  # which need torch, and `check` does not
+def _show(asked: argparse.Namespace) -> CommandAnswer:
+    from lpot_lightning.commands.show import show  # which needs torch, and `check` does not
 
-    found = look(asked.workspace)
-    return found.to_json() if asked.json else page(found)
+    return show(asked.workspace)
 
 
-def _export(asked: argparse.Namespace) -> str:
+def _export(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.export_command import export_for  # which needs Lightning, too
 
     return export_for(asked)
 
 
-def _selftest(asked: argparse.Namespace) -> str:
+def _selftest(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.selftest import selftest
 
     return selftest(asked)
 
 
-def _skill(asked: argparse.Namespace) -> str:
+def _skill(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.skill import skill
 
-    return skill(path=asked.path)
+    return CommandAnswer(
+        lambda: skill(path=asked.path), lambda: {"path": skill(path=True), "page": skill()}
+    )
 
 
 _COMMANDS = {
@@ -97,31 +156,33 @@ _COMMANDS = {
     "selftest": _selftest,
     "skill": _skill,
 }
+_SUBJECTS = ("conf", "workspace", "folder")
+"""Arguments of the commands that say what is looked at."""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lpot-lightning",
         description="Look at the YAML files and at the workspaces of lpot_lightning, and export.",
         epilog=f"{_CODES} Models are quantized and timed by your own program: see `LPOTCLI`.",
     )
     parser.add_argument("--version", action="version", version=f"lpot-lightning {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help=_CHECK, description=_CHECK, epilog=_CODES)
-    check.add_argument("conf", metavar="conf.yaml", help="the file")
-    show = commands.add_parser("show", help=_SHOW, description=_SHOW, epilog=_CODES)
-    show.add_argument(
+
+    def added(name: str, text: str) -> argparse.ArgumentParser:
+        own = commands.add_parser(name, help=text, description=text, epilog=_CODES)
+        own.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        return own
+
+    added("check", _CHECK).add_argument("conf", metavar="conf.yaml", help="the file")
+    added("show", _SHOW).add_argument(
         "workspace",
         metavar="WORKSPACE",
         help="its folder, such as lpot_workspace/pytorch_fx/my_model",
     )
-    show.add_argument("--json", action="store_true", help="print it as JSON, for programs")
-    _add_export(commands.add_parser("export", help=_EXPORT, description=_EXPORT, epilog=_CODES))
-    _add_selftest(
-        commands.add_parser("selftest", help=_SELFTEST, description=_SELFTEST, epilog=_CODES)
-    )
-    skill = commands.add_parser("skill", help=_SKILL, description=_SKILL, epilog=_CODES)
-    skill.add_argument(
+    _add_export(added("export", _EXPORT))
+    _add_selftest(added("selftest", _SELFTEST))
+    added("skill", _SKILL).add_argument(
         "--path", action="store_true", help="print its folder, to be copied to your assistant's"
     )
     return parser

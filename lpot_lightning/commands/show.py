@@ -11,13 +11,17 @@ from typing import Any
 from lpot_lightning.artifacts.earlier import HISTORY, RESULT
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.commands.answer import CommandAnswer
+from lpot_lightning.commands.ops_table import ops_table
 from lpot_lightning.errors import ArtifactError, in_short
-from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.columns import aligned, hanging
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.runs.pruned_files import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
-from lpot_lightning.runs.tuning_result import TuningResult, by_reason, read_result
+from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
+from lpot_lightning.tuning.in_words import by_reason
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)
 _FILES = (*_INT8, PRUNED)
@@ -57,10 +61,10 @@ class WorkspaceFiles:
             found.append("there is no int8 model yet")
         return found
 
-    def to_json(self) -> str:
-        """Return all of it as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
         history = self.history
-        plain = {
+        return {
             "workspace": str(self.folder),
             "notes": self.notes,
             "result": None if self.result is None else json.loads(self.result.to_json()),
@@ -70,7 +74,16 @@ class WorkspaceFiles:
             "accuracy": None if self.configure is None else self.configure.get("accuracy"),
             "pruned": None if self.pruned is None else json.loads(self.pruned.to_json()),
         }
-        return json.dumps(plain, indent=1)
+
+
+def show(path: str) -> CommandAnswer:
+    """Return what is in the workspace at ``path``.
+
+    Raises:
+        ArtifactError: as ``look`` does.
+    """
+    found = look(path)
+    return CommandAnswer(lambda: page(found), found.to_dict)
 
 
 def look(path: str) -> WorkspaceFiles:
@@ -114,7 +127,7 @@ def page(found: WorkspaceFiles) -> str:
 
 def _parts(found: WorkspaceFiles) -> Iterator[str]:
     if found.notes:
-        yield "\n".join(f"note: {one}" for one in found.notes)
+        yield "\n".join(hanging(f"note: {one}") for one in found.notes)
     if found.pruned is not None:
         yield found.pruned.table()
     if found.result is not None:
@@ -124,21 +137,22 @@ def _parts(found: WorkspaceFiles) -> Iterator[str]:
     if found.history is not None:
         yield _trials(found.history)
     if found.configure is not None:
-        yield _ops(found.configure["op"])
+        yield ops_table(found.configure["op"])
     if found.result is not None and (found.result.op_times or found.result.causes):
         yield found.result.ops_table()
     if found.result is not None and (lines := list(_causes(found.result))):
         yield "\n".join(["what stands in the way of int8, and what can be done", *lines])
     if found.result is not None and found.result.not_quantizable:
-        yield "\n".join(["not quantizable", *by_reason(found.result.not_quantizable)])
+        lines = by_reason(found.result.not_quantizable)
+        yield "\n".join(["not quantizable", *map(hanging, lines)])
 
 
 def _causes(result: TuningResult) -> Iterator[str]:
     """Yield the causes but for those of what is no op, whose reasons have a part of their own."""
     for name, one in result.causes.items():
         if name not in result.not_quantizable:
-            yield f"{name}: {one.told}"
-            yield from (f"  {each}" for each in (one.remedy, one.repaired) if each)
+            yield hanging(f"{name}: {one.told}")
+            yield from (hanging(each, "  ", "  ") for each in (one.remedy, one.repaired) if each)
 
 
 def _so_far(configure: Mapping[str, Any]) -> str:
@@ -173,32 +187,8 @@ def _trial(number: int, past: PastTrial) -> list[str]:
     return [str(number), *counts, _number(score.accuracy), f"{score.seconds:.1f}", status]
 
 
-def _ops(ops: Mapping[str, Any]) -> str:
-    rows = [["op", "kind", "precision", "activation", "scale", "weight"]]
-    rows += [_op(name, op) for name, op in ops.items()]
-    return aligned(rows)
-
-
-def _op(name: str, op: Mapping[str, Any]) -> list[str]:
-    activation, weight = op["activation"], op.get("weight")
-    row = [str(name), str(op.get("kind", "")), str(op["rung"])]
-    if op["rung"] == "fp32":
-        return row
-    scale = activation.get("scale")
-    shown = f"{scale:.3g}" if isinstance(scale, float) else "-"
-    return [*row, _tensor(activation), shown, _tensor(weight)]
-
-
-def _tensor(plain: Any) -> str:
-    """Return ``uint8 asym per_tensor kl``."""
-    if not isinstance(plain, dict):
-        return "-"
-    keys = ("dtype", "scheme", "granularity", "group_size", "algorithm")
-    return " ".join(str(plain[key]) for key in keys if key in plain)
-
-
 def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+    return shown_number(value) if isinstance(value, int | float) else "-"
 
 
 def _newer(one: Path, other: Path) -> bool:

@@ -79,10 +79,12 @@ def export_each(
     options: ExportOptions,
     origin: Origin,
     say: Callable[[str], None],
+    *,
+    show: Callable[[str], None],
 ) -> tuple[Exported, ...]:
-    """Export ``model`` to several files; what each came to is said at once."""
+    """Export ``model`` to several files; the table of each is given to ``show`` at once."""
     found = []
     for path in paths:
         found.append(export_as(model, path, options, origin, say))
-        say(f"\n{found[-1].table()}")
+        show(found[-1].table())
     return tuple(found)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.numbers import shown_number
+from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.timing.ratio import Ratio
 
 
@@ -37,9 +40,11 @@ class Checked:
     speedup: Ratio | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exported:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Exported(ShownInShort):
     """A file that holds a model.
+
+    ``print`` shows it in a few lines, a notebook as a small table.
 
     Args:
         path: of the file.
@@ -73,11 +78,38 @@ class Exported:
 
     def table(self) -> str:
         """Return it as a table for people."""
+        return aligned(self._rows())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {**asdict(self), "path": str(self.path)}
+
+    def _grids(self) -> list[tuple[Cells, bool]]:
+        return [(self._rows(), False)]
+
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [("file", f"{self.path} ({self.form} for {self.target})")]
-        rows.append(("size", f"{self.bytes / 1e6:.2f} MB"))
+        rows.append(("size", self._size))
         rows.append(("inputs", ", ".join(f"{name} {_shown(s)}" for name, s in self.inputs.items())))
         rows.append(("outputs", ", ".join(self.outputs)))
-        return aligned([*rows, *self._compared(), *(("note", note) for note in self.notes)])
+        return [*rows, *self._compared(), *(("note", note) for note in self.notes)]
+
+    @property
+    def _size(self) -> str:
+        return f"{self.bytes / 1e6:.2f} MB"
+
+    def _in_short(self) -> list[str]:
+        ops = f"{self.int8_ops} ops int8"
+        first = f"{self.path.name}: {self.form} for {self.target}, {self._size}, {ops}"
+        one = self.checked
+        if one is None:
+            return [f"{first}, not checked"]
+        parts = [f"checked in {one.runtime}: relative error {one.relative:.5f}"]
+        if one.speedup is not None:
+            parts.append(f"speed-up {one.speedup} over the model in torch")
+        if self.accuracy is not None:
+            parts.append(f"{self.monitor} {shown_number(self.accuracy)}")
+        return [first, ", ".join(parts)]
 
     def _compared(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []

@@ -27,8 +27,9 @@ from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
 from lpot_lightning.runs.training import FEW, first_training, next_training
-from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
+from lpot_lightning.tuning.in_words import trial_line
 
 _LOG = logging.getLogger(__name__)
 

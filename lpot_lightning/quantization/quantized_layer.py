@@ -15,7 +15,9 @@ from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Wei
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.one_line import OneLine
 from lpot_lightning.quantization.reasons import MAX_NORM
+from lpot_lightning.recipe import Rung
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -103,7 +105,7 @@ def _of_recurrent(layer: Any) -> list[str]:
     return ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
 
 
-class QuantizedLayer(nn.Module):
+class QuantizedLayer(OneLine):
     """Computes for a layer: quantizes its input, calls an int8 kernel, gives floats.
 
     The output has the type of the input, of whatever float type that is.
@@ -138,6 +140,11 @@ class QuantizedLayer(nn.Module):
         found: Tensor = self.kernel.forward(integers)  # no hook of a user
         return (found if _is_channels_last(input) else found.contiguous()).to(input.dtype)
 
+    def _told(self) -> str:
+        x = self.kernel.x
+        equalized = "" if self.factors is None else ", equalized"
+        return f"scale={x.scale:.4g}, zero_point={x.zero_point}{equalized}"
+
     def kernel_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that the kernel gets for an input of ``shape``, with a batch."""
         sizes = [1, *shape] if len(shape) < self.kernel.weight.dim() else [*shape]
@@ -156,16 +163,23 @@ def _is_channels_last(tensor: Tensor) -> bool:
     )
 
 
-class _Table(nn.Module):
+class _Table(OneLine):
     """Gives floats of the type that the table of the model would have.
 
     Args:
         dtype: that it has now.
     """
 
+    kernel: Int8Embedding
+    rung = Rung.WEIGHT_ONLY
+
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+
+    def _told(self) -> str:
+        size = self.kernel.group_size
+        return f"scales={'one a row' if size is None else f'one a group of {size}'}"
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

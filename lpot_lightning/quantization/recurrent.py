@@ -14,6 +14,7 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.recurrence import GRU, LSTM, State, StepWeights, gone_over
 from lpot_lightning.quantization.kernels.rows import Int8Rows
+from lpot_lightning.quantization.one_line import OneLine
 from lpot_lightning.recipe import OpConfig, Rung
 
 Kernel = TypeVar("Kernel", Int8Rows, KeptWeight)
@@ -101,7 +102,7 @@ def _kind_of_cell(cell: nn.Module) -> str:
     return f"RNN_{str(cell.nonlinearity).upper()}"
 
 
-class RecurrentForm(nn.Module, Generic[Kernel]):
+class RecurrentForm(OneLine, Generic[Kernel]):
     """Computes for a recurrent layer: takes and gives what that does.
 
     Args:
@@ -118,6 +119,10 @@ class RecurrentForm(nn.Module, Generic[Kernel]):
     def kernels(self) -> list[Kernel]:
         """All of them."""
         return list(self.kernel.values())  # type: ignore[arg-type]
+
+    def _told(self) -> str:
+        count = len(self.kernel)
+        return f"{count} weight{'s' * (count > 1)}"
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | State | None = None) -> Any:
         """Return what the layer gives: output and state, or a cell's state alone."""
@@ -194,6 +199,8 @@ class RecurrentForm(nn.Module, Generic[Kernel]):
 class WeightOnlyRecurrent(RecurrentForm[KeptWeight]):
     """Computes for a recurrent layer in floats, with weights kept as integers."""
 
+    rung = Rung.WEIGHT_ONLY
+
     def _floats(self, dtype: torch.dtype) -> list[Tensor]:
         """Return the weights in the order of torch."""
         found, held = list[Tensor](), dict(zip(self.kernel, self.kernels, strict=True))
@@ -232,6 +239,8 @@ class DynamicRecurrent(RecurrentForm[Int8Rows]):
 
     What comes of one sequence does not hang on others beside it.
     """
+
+    rung = Rung.DYNAMIC
 
     def _weights(self, ending: str) -> StepWeights:
         names = (f"weight_{name}{ending}" for name in ("ih", "hh", "hr"))

@@ -13,6 +13,7 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.bf16 import BF16, Bf16Weight
 from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.rows import Int8Rows, Rows
+from lpot_lightning.quantization.one_line import OneLine, of_weight
 from lpot_lightning.quantization.quantized_layer import (
     CONVOLUTIONS,
     RECURRENT,
@@ -24,7 +25,7 @@ from lpot_lightning.quantization.recurrent import RecurrentLayerForm, recurrent_
 from lpot_lightning.recipe import OpConfig, Rung
 
 
-class DynamicLayer(nn.Module):
+class DynamicLayer(OneLine):
     """Computes for a linear layer: each row of its input is quantized on a grid of its own.
 
     Nothing has to be known of the input before. What comes of a row does not hang on others beside
@@ -34,9 +35,14 @@ class DynamicLayer(nn.Module):
         kernel: gives float32.
     """
 
+    rung = Rung.DYNAMIC
+
     def __init__(self, kernel: Int8Rows) -> None:
         super().__init__()
         self.kernel = kernel
+
+    def _told(self) -> str:
+        return "scales=one a row of the input"
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output, of the type of the input."""
@@ -51,7 +57,7 @@ class DynamicLayer(nn.Module):
 Weight = TypeVar("Weight", KeptWeight, Bf16Weight)
 
 
-class SmallerWeight(nn.Module, Generic[Weight]):
+class SmallerWeight(OneLine, Generic[Weight]):
     """Computes for a linear layer or a convolution in floats, with a weight that is kept smaller.
 
     Args:
@@ -93,12 +99,19 @@ class SmallerWeight(nn.Module, Generic[Weight]):
 class WeightOnlyLayer(SmallerWeight[KeptWeight]):
     """Computes in the type of the input, with a weight kept as integers."""
 
+    rung = Rung.WEIGHT_ONLY
+
+    def _told(self) -> str:
+        return f"scales={of_weight(self.kernel.group_size)}"
+
 
 class Bf16Layer(SmallerWeight[Bf16Weight]):
     """Computes for a linear layer or a convolution in bfloat16, as torch does it.
 
     What reads and gives bfloat16 need not be cast on the way to it.
     """
+
+    rung = Rung.BF16
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's output, of the type of the input."""

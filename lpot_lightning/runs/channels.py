@@ -21,8 +21,8 @@ from lpot_lightning.pruning.channels.finding import find_groups
 from lpot_lightning.pruning.channels.group import ChannelGroups
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.preparation import Say, called
-from lpot_lightning.runs.tuning_result import by_reason
 from lpot_lightning.timing.ratio import Ratio, compared
+from lpot_lightning.tuning.in_words import by_reason
 
 SAMPLES = 2
 """Of a batch that a model is followed with."""

@@ -18,7 +18,7 @@ from lpot_lightning.module.copying import other_types
 from lpot_lightning.module.stand_in import HELD, StandIn, replaced
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Options
-from lpot_lightning.runs.tuning_result import by_reason
+from lpot_lightning.tuning.in_words import by_reason
 
 Say = Callable[[str], None]
 

@@ -21,7 +21,7 @@ PruningStatus = Literal["met", "not_met"]
 SHOWN = 30
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PruningResult(Result):
     """What a pruning came to.
 
@@ -47,7 +47,7 @@ class PruningResult(Result):
         origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
-    _kind = "pruned"
+    _kind, _before = "pruned", "dense"
     _files = (NAMES.configure, NAMES.weights)
     _gone = PruningError
 
@@ -72,14 +72,14 @@ class PruningResult(Result):
 
     def table(self) -> str:
         """Return the run as a table for people."""
-        before, after = self.parameters
+        return f"{aligned(self._rows())}\n\n{self.layer_table()}"
+
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [
-            (f"dense {self.monitor}", f"{self.baseline:.4f}"),
-            (f"pruned {self.monitor}", f"{self.accuracy:.4f}"),
-            self._drop_and_allowed(),
+            *self._accuracy_rows(),
             ("status", self.status if self.reached else f"{self.status}, target not reached"),
             ("sparsity", f"{self.sparsity:.2%} of the pruned weights"),
-            ("parameters", f"{before:,}" + (f" -> {after:,}" if after != before else "")),
+            ("parameters", self._change_of_parameters()),
         ]
         if self.macs is not None:
             rows.append(("MACs a sample", f"{self.macs[0]:,} -> {self.macs[1]:,}"))
@@ -87,7 +87,22 @@ class PruningResult(Result):
             rows.append(("speed-up", as_speedup(self.speedup, self.speedup_spread)))
         if self.workspace is not None:
             rows.append(("workspace", shown(self.workspace)))
-        return f"{aligned(rows)}\n\n{self.layer_table()}"
+        return rows
+
+    def _change_of_parameters(self) -> str:
+        before, after = self.parameters
+        return f"{before:,}" + (f" -> {after:,}" if after != before else "")
+
+    def _in_short(self) -> list[str]:
+        verdict = "the goal is met" if self.status == "met" else "the goal is not met"
+        if not self.reached:
+            verdict = "the target sparsity is not reached"
+        parts = [f"{self.sparsity:.2%} of the pruned weights are zero"]
+        if self.parameters[0] != self.parameters[1]:
+            parts.append(f"parameters {self._change_of_parameters()}")
+        if self.speedup is not None:
+            parts.append(f"speed-up {as_speedup(self.speedup, self.speedup_spread)}")
+        return [self._what_came(verdict), ", ".join(parts), *self._where()]
 
     def layer_table(self, most: int = SHOWN) -> str:
         """Return how sparse each pruned parameter is; the first ``most`` of them."""

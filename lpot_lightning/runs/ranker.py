@@ -9,7 +9,7 @@ from math import fsum
 from time import monotonic
 
 from lpot_lightning.conf.schema import RecipesConf
-from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.columns import aligned, terminal_width
 from lpot_lightning.recipe import CORRECTIONS, FP32, OpConfig, Recipe, Rung
 from lpot_lightning.runs.causes.hurt import find_causes
 from lpot_lightning.runs.job import Job
@@ -206,11 +206,12 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
         share = fsum(one.damage for one in rest) / total
         rows.append((f"and {len(rest)} more", "", f"{share:.1%}", ""))
     unknown = [f"{one.op}: its error is not finite" for one in found if not one.is_finite]
-    return [f"  {line}" for line in (*aligned(rows, right=(1, 2, 3)).split("\n"), *unknown)]
+    table = aligned(rows, right=(1, 2, 3), width=terminal_width() - 2)
+    return [f"  {line}" for line in (*table.split("\n"), *unknown)]
 
 
 def repair_table(repairs: Sequence[Repair]) -> list[str]:
     """Return what was repaired as lines for people."""
     rows = [("op", "repaired by", "error of the output")]
     rows += [(one.op, one.what, f"{one.before:.2e} -> {one.after:.2e}") for one in repairs]
-    return [f"  {line}" for line in aligned(rows).split("\n")]
+    return [f"  {line}" for line in aligned(rows, width=terminal_width() - 2).split("\n")]

@@ -17,7 +17,9 @@ from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
-from lpot_lightning.machine.files import read_file
+from lpot_lightning.machine.files import read_file, shown
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.score import Criterion
@@ -26,9 +28,11 @@ R = TypeVar("R", bound="Result")
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, LpotError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(ShownInShort):
     """A model that was judged, and what it was compared with.
+
+    ``print`` shows it in a few lines, a notebook as a small table.
 
     Args:
         monitor: name of the metric that judged.
@@ -41,6 +45,7 @@ class Result:
     """
 
     _kind: ClassVar[str]
+    _before: ClassVar[str]
     _files: ClassVar[tuple[str, str]]
     _gone: ClassVar[type[LpotError]]
 
@@ -105,10 +110,35 @@ class Result:
         plain = {name: _plain(getattr(self, name)) for name in names}
         return json.dumps(with_checksum(plain), indent=1).encode()
 
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return the rows of the table for people."""
+        raise NotImplementedError
+
+    def _grids(self) -> list[tuple[Cells, bool]]:
+        return [(self._rows(), False)]
+
+    def _what_came(self, verdict: str) -> str:
+        """Return what the model is worth, in one line."""
+        now, before = shown_number(self.accuracy), shown_number(self.baseline)
+        drop, allowed = self._drop_and_allowed()
+        return (
+            f"{self._kind} {self.monitor} {now}, {self._before} {before}: {verdict}"
+            f" (drop {drop}, allowed {allowed})"
+        )
+
+    def _where(self) -> list[str]:
+        """Return one line that says where the files are, if there are any."""
+        return [] if self.workspace is None else [f"files in {shown(self.workspace)}"]
+
+    def _accuracy_rows(self) -> list[tuple[str, str]]:
+        return [
+            (f"{self._before} {self.monitor}", shown_number(self.baseline)),
+            (f"{self._kind} {self.monitor}", shown_number(self.accuracy)),
+            ("drop / allowed", " / ".join(self._drop_and_allowed())),
+        ]
+
     def _drop_and_allowed(self) -> tuple[str, str]:
-        """Return a row of the table for people."""
-        form = ".2%" if self.criterion.relative else ".4f"
-        return "drop / allowed", f"{self.drop:{form}} / {self.criterion.goal:{form}}"
+        return drop_and_allowed(self.drop, self.criterion.goal, share=self.criterion.relative)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +11,28 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
+from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.typed import look_up_hints
-from lpot_lightning.recipe import Recipe, Rung
+from lpot_lightning.recipe import Rung
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
 from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as, values
 from lpot_lightning.timing.ratio import Spread, as_speedup
 from lpot_lightning.tuning.causes import Cause
+from lpot_lightning.tuning.in_words import few_of
 from lpot_lightning.tuning.pareto import pareto
 from lpot_lightning.tuning.repair import Repair
-from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Status, Trial
 
+_VERDICTS: dict[Status, str] = {
+    "met": "the goal is met",
+    "not_met": "the goal is not met",
+    "budget_exhausted": "the goal is not met, more trials may help",
+}
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TuningResult(Result):
     """What a tuning run came to.
 
@@ -68,7 +74,7 @@ class TuningResult(Result):
         origin: what the model is called with, and who judges it; unknown in such a result.
     """
 
-    _kind = "int8"
+    _kind, _before = "int8", "fp32"
     _files = (CONFIGURE, WEIGHTS)
     _gone = QuantizationError
 
@@ -104,10 +110,11 @@ class TuningResult(Result):
 
     def table(self) -> str:
         """Return the run as a table for people."""
+        return aligned(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [
-            (f"fp32 {self.monitor}", f"{self.baseline:.4f}"),
-            (f"int8 {self.monitor}", f"{self.accuracy:.4f}"),
-            self._drop_and_allowed(),
+            *self._accuracy_rows(),
             ("status", self.status),
             ("validation passes", f"{self.evaluations:.1f}"),
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
@@ -119,24 +126,33 @@ class TuningResult(Result):
             rows.append(("attention, products", self.floats))
         if self.repairs:
             mended = tuple(dict.fromkeys(one.op for one in self.repairs))
-            rows.append(("repaired", _shortened(mended)))
+            rows.append(("repaired", few_of(mended)))
         if others := tuple(op for op in self.fp32_ops if op not in self.not_paying):
-            rows.append(("in fp32", _shortened(others)))
+            rows.append(("in fp32", few_of(others)))
         if self.not_paying:
-            rows.append(("in fp32, int8 is slower", _shortened(tuple(self.not_paying))))
+            rows.append(("in fp32, int8 is slower", few_of(tuple(self.not_paying))))
         if len(self.pareto) > 1:
             rows += self._choices()
         if self.not_quantizable:
-            rows.append(("not quantizable", _shortened(tuple(self.not_quantizable))))
+            rows.append(("not quantizable", few_of(tuple(self.not_quantizable))))
         if self.workspace is not None:
             rows.append(("workspace", shown(self.workspace)))
-        return aligned(rows)
+        return rows
+
+    def _in_short(self) -> list[str]:
+        speed = as_speedup(self.speedup, self.speedup_spread)
+        return [
+            self._what_came(_VERDICTS[self.status]),
+            f"{len(self.int8_ops)} ops int8, {len(self.fp32_ops)} fp32; speed-up {speed},"
+            f" {self.size_ratio:.2f}x smaller",
+            *self._where(),
+        ]
 
     def _on_other_rungs(self) -> list[tuple[str, str]]:
         """Return a row for each rung between static int8 and fp32 that an op is on."""
         on = {rung: [op for op, name in self.rungs.items() if name == rung.value] for rung in Rung}
         return [
-            (rung.value, f"{len(ops)}: {_shortened(tuple(ops))}")
+            (rung.value, f"{len(ops)}: {few_of(ops)}")
             for rung, ops in on.items()
             if ops and rung not in (Rung.STATIC, Rung.FP32)
         ]
@@ -181,7 +197,7 @@ class TuningResult(Result):
         return [
             (
                 f"trial {trial.number}",
-                f"{self.monitor} {trial.score.accuracy:.4f},"
+                f"{self.monitor} {shown_number(trial.score.accuracy or 0.0)},"
                 f" {shown_as(trial.score.objective or 0.0, self.objective)},"
                 f" {len(trial.recipe.fp32_ops)} fp32",
             )
@@ -212,58 +228,3 @@ def read_result(path: Path) -> TuningResult:
         "rungs": values(lambda name: Rung(name).value),
     }
     return read_as(TuningResult, path, parts)
-
-
-def trial_line(trial: Trial, monitor: str) -> str:
-    """Return the one line that is said of a trial."""
-    recipe, score = trial.recipe, trial.score
-    return (
-        f"trial {trial.number}: {ops_of(recipe)}:"
-        f" {_came_to(score, monitor)}, {score.seconds:.1f} s"
-        f"{' (from history)' if trial.replayed else ''}"
-    )
-
-
-def ops_of(recipe: Recipe) -> str:
-    """Return how many ops are on which rung, for people.
-
-    Example::
-
-        ops_of(recipe)  # "2 ops int8, 1 fp32"
-    """
-    counts = Counter(recipe.rungs.values())
-    below = [
-        f"{counts[rung]} {rung.value.removesuffix(' int8')}"
-        for rung in (Rung.DYNAMIC, Rung.WEIGHT_ONLY)
-        if counts[rung]
-    ]
-    how = f" ({', '.join(below)})" if below else ""
-    bf16 = f" {counts[Rung.BF16]} bf16," if counts[Rung.BF16] else ""
-    return f"{len(recipe.int8_ops)} ops int8{how},{bf16} {len(recipe.fp32_ops)} fp32"
-
-
-def _came_to(score: Score, monitor: str) -> str:
-    if score.failed:
-        return f"failed: {score.failure}"
-    if score.screened:
-        share = f"{score.evaluations:.0%} of the pass"
-        return f"{monitor} about {score.accuracy:.2g} after {share}, given up"
-    return f"{monitor} {score.accuracy:.4f}, {'met' if score.accepted else 'not met'}"
-
-
-def by_reason(excluded: Mapping[str, str]) -> list[str]:
-    """Return one line a reason, with the names that it holds for.
-
-    Example::
-
-        by_reason({"a": "no kernel", "b": "no kernel"})  # ["a, b: no kernel"]
-    """
-    names: dict[str, list[str]] = {}
-    for name, reason in excluded.items():
-        names.setdefault(reason, []).append(name)
-    return [f"{_shortened(tuple(those))}: {reason}" for reason, those in names.items()]
-
-
-def _shortened(names: tuple[str, ...], most: int = 4) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -25,7 +25,7 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError
-from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.columns import aligned, hanging
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.selftest.disk_faults import SILENT, UNNAMED, DiskFaults
@@ -111,7 +111,7 @@ def table(rows: list[Tried]) -> str:
         for one in rows
     ]
     faults = [fault for one in rows for fault in one.faults]
-    return "\n".join([aligned([head, *shown], right=range(1, 6)), *faults])
+    return "\n".join([aligned([head, *shown], right=range(1, 6)), *map(hanging, faults)])
 
 
 def _killed(draw: random.Random, root: Path, wanted: int) -> Tried:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lpot_lightning.machine.columns import aligned
+from lpot_lightning.machine.columns import aligned, in_blocks
+from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.timing.percentiles import Latency, Speed
 from lpot_lightning.timing.ratio import Spread, as_speedup
 
@@ -64,9 +65,11 @@ class FileResult:
         return cls(**plain | own)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BenchmarkResult(ShownInShort):
     """What a benchmark came to.
+
+    ``print`` shows it in a few lines, a notebook as small tables.
 
     Args:
         name: ``model.name`` of the conf.
@@ -132,7 +135,16 @@ class BenchmarkResult:
         return cls(**{**plain, "speedup_spread": _spread(plain.get("speedup_spread"))})
 
     def table(self) -> str:
-        """Return it as a table for people."""
+        """Return it as a table for people; columns that do not fit the terminal follow below."""
+        (grid, _), (notes, _) = self._grids()
+        first = max(len(row[0]) for row in [*grid, *notes])
+        parts = [f"{in_blocks(grid, first)}\n{aligned(notes, first)}"]
+        if self.instances:
+            parts.append(self._per_instance())
+        return "\n\n".join(parts)
+
+    def _grids(self) -> list[tuple[Cells, bool]]:
+        """Return a column for each that was timed, and what holds for all of them."""
         grid = [["", *self._labels], *self._of_speed()]
         if self.accuracy is not None:
             grid.append([self.monitor, *(_number(one, 4) for one in self._accuracies)])
@@ -144,11 +156,12 @@ class BenchmarkResult:
         if self.speed is not None:
             notes.append(["calls", self._calls])
         notes.append(["threads", f"{self.threads}{' each' if self.instances else ''}"])
-        first = max(len(row[0]) for row in [*grid, *notes])
-        parts = [f"{aligned(grid, first)}\n{aligned(notes, first)}"]
-        if self.instances:
-            parts.append(self._per_instance())
-        return "\n\n".join(parts)
+        return [(grid, True), (notes, False)]
+
+    def _in_short(self) -> list[str]:
+        speeds = self._speeds or (None,) * len(self._labels)
+        timed = zip(self._labels, speeds, self._accuracies, self._speedups, strict=True)
+        return [_one_line(*one, self.monitor) for one in timed]
 
     @property
     def _compared(self) -> bool:
@@ -204,12 +217,29 @@ class BenchmarkResult:
         return tuple(filter(None, (self.speed, self.fp32, *(one.speed for one in self.files))))
 
     def _per_instance(self) -> str:
+        """Return what each process measured, model by model where the terminal is narrow."""
         rows = [["instance", "cores"]]
         for label in self._labels:
             rows[0] += [f"{label}: ms, p50 / p90 / p99", "samples/s"]
         for number, one in enumerate(self.instances, start=1):
             rows.append([str(number), in_short_ranges(one.cores), *_cells(one.speeds)])
-        return aligned([*rows, ["all", "", *_cells(self._speeds)]])
+        return in_blocks([*rows, ["all", "", *_cells(self._speeds)]], names=2, together=2)
+
+
+def _one_line(
+    label: str, speed: Speed | None, accuracy: float | None, speedup: str, monitor: str
+) -> str:
+    parts = []
+    if speed is not None:
+        what = "call" if speed.batch_size is None else f"batch of {speed.batch_size}"
+        parts.append(f"{speed.latency.p50:.3g} ms a {what}")
+    if speed is not None and speed.throughput is not None:
+        parts.append(f"{_number(speed.throughput, 0)} samples a second")
+    if accuracy is not None:
+        parts.append(f"{monitor} {_number(accuracy, 4)}")
+    if speedup:
+        parts.append(f"speed-up {speedup}")
+    return f"{label}: {', '.join(parts) or 'nothing measured'}"
 
 
 def _cells(speeds: Sequence[Speed]) -> list[str]:

@@ -30,7 +30,7 @@ from lpot_lightning.trainer.borrowed_loop import (
     run,
 )
 from lpot_lightning.trainer.package import either
-from lpot_lightning.trainer.progress import Bar, Progress
+from lpot_lightning.trainer.shown.progress import Bar, Progress
 
 _OF = ("forward", "update", "compute")
 """What is called of a metric."""

@@ -17,13 +17,16 @@ from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.runs.options import Listener, Options
 from lpot_lightning.runs.quantize import quantize_model
 from lpot_lightning.runs.trained import Trained
-from lpot_lightning.runs.tuning_result import TuningResult, trial_line
+from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.runs.workspace import Workspace
 from lpot_lightning.trainer.calibration import Source
 from lpot_lightning.trainer.checkpoint import write_checkpoint
 from lpot_lightning.trainer.fit_validations import FitValidations
 from lpot_lightning.trainer.session import Session
+from lpot_lightning.trainer.shown.loggers import log_trial, log_tuning
+from lpot_lightning.trainer.shown.printing import print_result
 from lpot_lightning.trainer.weights import Weights
+from lpot_lightning.tuning.in_words import trial_line
 from lpot_lightning.tuning.trial import Trial
 
 
@@ -101,12 +104,8 @@ def run_quantization(
             Listener(say=rank_zero_info, trial=partial(_tell, trainer), saved=saved),
             trained,
         )
-    rank_zero_info(f"\n{result.table()}")
-    log_scalars(
-        trainer,
-        {"speedup": result.speedup, "size_ratio": result.size_ratio},
-        trainer.global_step + len(result.trials),
-    )
+    print_result(trainer, result.table())
+    log_tuning(trainer, result)
     return result
 
 
@@ -117,17 +116,5 @@ def _one_trial(conf: Conf) -> Conf:
 
 def _tell(trainer: Trainer, trial: Trial, monitor: str) -> None:
     """One line a trial, and its scalars to the loggers."""
-    recipe, score = trial.recipe, trial.score
     rank_zero_info(trial_line(trial, monitor))
-    scalars = {"fp32_ops": float(len(recipe.fp32_ops)), "seconds": score.seconds}
-    if score.accuracy is not None and not score.screened:
-        scalars[monitor] = score.accuracy
-    log_scalars(trainer, scalars, trainer.global_step + trial.number)
-
-
-def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
-    """Log under our own prefix."""
-    for logger in trainer.loggers if trainer.is_global_zero else ():
-        named = {f"lpot/{name}": value for name, value in scalars.items()}
-        logger.log_metrics(named, step=step)
-        logger.save()
+    log_trial(trainer, trial, monitor)

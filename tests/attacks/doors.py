@@ -62,7 +62,7 @@ def _history(folder: Path) -> object:
     path = folder / "history.jsonl"
     seen = look_at(path)
     with contextlib.suppress(LpotError):
-        look(str(folder)).to_json(), page(look(str(folder)))
+        look(str(folder)).to_dict(), page(look(str(folder)))
     history = History.open(path, {"config": "x"})
     history.check_baseline(0.5)
     return seen, history.trials

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 import lightning.pytorch as pl
@@ -89,11 +88,10 @@ def test_the_users_world_is_as_before_where_it_fails():
     assert (callback.watched, callback.result) == (1, None)
 
 
-def test_the_table_is_said(caplog):
+def test_the_table_is_printed(capsys):
     callback = BenchmarkCallback(timed())
-    with caplog.at_level(logging.INFO):
-        fitted(callback)
-    assert callback.result.table() in caplog.text
+    fitted(callback)
+    assert callback.result.table() in capsys.readouterr().out
 
 
 def test_what_quantizes_has_to_stand_before(workspace):

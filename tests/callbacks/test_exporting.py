@@ -122,12 +122,12 @@ def test_names_of_files(workspace, monkeypatch, tmp_path):
     ]
 
 
-def test_the_table_is_said(monkeypatch, caplog):
+def test_the_table_is_printed(monkeypatch, caplog, capsys):
     made_up(monkeypatch)
     callback = ExportCallback(["pt2"])
     with caplog.at_level(logging.INFO):
         fitted(callback)
-    assert callback.exported[0].table() in caplog.text
+    assert callback.exported[0].table() in capsys.readouterr().out
     assert "wrote `" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -64,19 +65,51 @@ def test_who_can_be_given_it(tmp_path, capsys, section, readers):
 def test_why_it_is_not_for_others(tmp_path, capsys):
     text = f"{PTQ}quantization: {{train: {{end_epoch: 1}}}}\n"
     _, out, _ = check(tmp_path, text, capsys)
-    assert out.splitlines()[:6] == [
-        "# valid; for Benchmark",
-        "# not for QuantizationCallback: `quantization.train` is given, and"
+    comments = [line for line in out.splitlines() if line.startswith("#")]
+    assert max(map(len, comments)) <= 80
+    assert " ".join(line.lstrip("# ") for line in comments) == (
+        "valid; for Benchmark"
+        " not for QuantizationCallback: `quantization.train` is given, and"
         " `post_training_static_quant` does not train; leave it out, or set"
-        " `quantization.approach` to `quant_aware_training`.",
-        "# not for QATCallback: `quantization.approach` is `post_training_static_quant`, which is"
-        " not what `QATCallback` does; use `QuantizationCallback`.",
-        "# not for PruningCallback: there is no `pruning` for `PruningCallback`; use"
-        " `QuantizationCallback`.",
-        "# not for Quantization: `quantization.train` is given, and `post_training_static_quant`"
-        " does not train; leave it out, or set `quantization.approach` to `quant_aware_training`.",
-        "# not for Pruning: there is no `pruning` for `Pruning`; use `Quantization`.",
-    ]
+        " `quantization.approach` to `quant_aware_training`."
+        " not for QATCallback: `quantization.approach` is `post_training_static_quant`, which is"
+        " not what `QATCallback` does; use `QuantizationCallback`."
+        " not for PruningCallback: there is no `pruning` for `PruningCallback`; use"
+        " `QuantizationCallback`."
+        " not for Quantization: `quantization.train` is given, and `post_training_static_quant`"
+        " does not train; leave it out, or set `quantization.approach` to `quant_aware_training`."
+        " not for Pruning: there is no `pruning` for `Pruning`; use `Quantization`."
+    )
+
+
+def test_programs_get_one_json_object(tmp_path, capsys):
+    path = tmp_path / "conf.yaml"
+    path.write_text(PTQ)
+    assert main(["check", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["conf"]["tuning"]["accuracy_criterion"] == {"relative": 0.01}
+    assert found["readers"][0] == {
+        "reader": "QuantizationCallback",
+        "accepts": True,
+        "reasons": [],
+    }
+    assert {one["reader"] for one in found["readers"]} == set(READERS)
+    assert found["warnings"] == []
+
+
+def test_programs_get_all_faults_each_with_its_line(tmp_path, capsys):
+    path = tmp_path / "conf.yaml"
+    path.write_text(
+        "model: {name: a, framework: pytorch}\ntunning:\n  random_seed: x\ndevice: tpu\n"
+    )
+    assert main(["check", "--json", str(path)]) == 1
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert error["kind"] == "ConfError"
+    assert error["where"] == f"{path}:2"
+    assert [one["where"] for one in error["faults"]] == [f"{path}:{line}" for line in (2, 4, 3)]
+    assert error["message"] == "\n".join(one["message"] for one in error["faults"])
+    assert err.count("error: ") == 3
 
 
 def test_what_nobody_can_be_given_is_an_error(tmp_path, capsys):

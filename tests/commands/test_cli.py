@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -319,3 +321,70 @@ def test_an_export_that_fails_is_one_line_and_an_exit_code(
         run("quantize", tmp_path, conf=conf(workspace, export={"formats": ["onnx"]}))
     said = capsys.readouterr().err.splitlines()[-1]
     assert (caught.value.code, said[:48]) == (1, "error: no such op. The run is over, and its int8")
+
+
+@pytest.mark.parametrize("command", ["quantize", "benchmark"])
+def test_programs_get_one_json_object_on_stdout(tmp_path, workspace, capsys, command):
+    class Loud(Lit):
+        def __init__(self):
+            super().__init__()
+            sys.stdout.write("of the user\n")
+
+    run(command, tmp_path, "--json", module=Loud, conf=conf(workspace))
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found.get("status") == "met" or found["speed"]["iterations"] > 0
+    assert "of the user" in err
+
+
+def test_programs_get_errors_as_json(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", conf="no.yaml")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 1
+    assert json.loads(out)["error"]["kind"] == "ConfError"
+    assert "error: no such file" in err
+
+
+def test_programs_hear_of_a_goal_that_is_missed(tmp_path, workspace, monkeypatch, capsys):
+    monkeypatch.setattr("lpot_lightning.tuning.score.Criterion.accepts", lambda *_: False)
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", conf=conf(workspace))
+    assert caught.value.code == 3
+    assert json.loads(capsys.readouterr().out)["status"] == "not_met"
+
+
+def test_programs_hear_of_an_error_of_the_users(tmp_path, workspace, capsys):
+    class Broken(Lit):
+        def __init__(self):
+            raise ZeroDivisionError("of the user")
+
+    with pytest.raises(ZeroDivisionError):
+        run("quantize", tmp_path, "--json", module=Broken, conf=conf(workspace))
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "of the user"
+
+
+def test_a_file_for_the_json_leaves_stdout_as_it_is(tmp_path, workspace):
+    path = tmp_path / "result.json"
+    run("quantize", tmp_path, f"--json={path}", conf=conf(workspace))
+    assert json.loads(path.read_text())["status"] == "met"
+
+
+def test_programs_hear_of_wrong_arguments(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", "--nonsense=1", conf="no.yaml")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert json.loads(out)["error"]["kind"] == "WrongArguments"
+    assert "nonsense" in err
+
+
+def test_programs_hear_of_a_signal(tmp_path, workspace, capsys):
+    class Stopping(Lit):
+        def validation_step(self, batch, batch_idx):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        run("quantize", tmp_path, "--json", module=Stopping, conf=conf(workspace))
+    assert caught.value.code == 143
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "Interrupted"

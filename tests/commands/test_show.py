@@ -87,8 +87,9 @@ def test_a_run_that_has_ended(workspace, capsys):
         "3      0         2         0.9100    1.2      not met\n"
         "4      1         1         0.9250    1.2      met\n"
         "\n"
-        "op     kind    precision  activation                scale   weight\n"
-        "net.0  Linear  int8       uint8 asym per_tensor kl  0.0262  int8 sym per_channel minmax\n"
+        "op     kind    precision  scale   activation             weight\n"
+        "net.0  Linear  int8       0.0262  uint8 asym per_tensor  int8 sym per_channel\n"
+        "                                  kl                     minmax\n"
         "net.2  Linear  fp32\n"
         "\n"
         "not quantizable\n"
@@ -101,7 +102,7 @@ def test_an_op_in_groups_tells_their_size(workspace, capsys):
     kept = TensorConfig(dtype="int8", scheme="sym", granularity="per_group", group_size=64)
     op = {"kind": "Linear", **OpConfig(TensorConfig(dtype="fp32"), kept).to_dict()}
     save_configure(workspace / "best_configure.yaml", {**CONFIGURE, "op": with_rungs({"a": op})})
-    row = "a   Linear  weight-only int8  fp32        -      int8 sym per_group 64\n"
+    row = "a   Linear  weight-only int8  -      fp32        int8 sym per_group 64\n"
     assert row in show(workspace, capsys)[1]
 
 

@@ -241,8 +241,8 @@ def test_the_table_of_ops_tells_times_and_why(heard: list[Any]) -> None:
         "op      precision  ms in int8  in fp32  why",
         "first   int8                1        2",
         "last    fp32                -        -  asked for",
-        "narrow  fp32                4        1  int8 is slower: 4 ms against 1 ms, at least 3.33x"
-        " as long, 50.0% of a step",
+        "narrow  fp32                4        1  int8 is slower: 4 ms against 1 ms, at",
+        "                                        least 3.33x as long, 50.0% of a step",
         "wide    int8                -        -",
     ]
 

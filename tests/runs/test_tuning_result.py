@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from small_run import net, run
 
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.runs.pruning_result import read_pruning_result
-from lpot_lightning.runs.tuning_result import by_reason, read_result
+from lpot_lightning.runs.tuning_result import read_result
+from lpot_lightning.tuning.in_words import by_reason
 
 
 def test_names_with_the_same_reason_share_a_line() -> None:
@@ -37,6 +39,42 @@ def test_the_drop_is_positive_where_int8_is_worse() -> None:
     result = run(net(fragile=True), exit_policy={"performance_only": True})
     assert result.accuracy < result.baseline
     assert result.drop > 0
+
+
+def test_tiny_goals_are_shown_with_the_digits_they_need() -> None:
+    table = run(net(), accuracy_criterion={"relative": 0.00002}).table()
+    assert re.search(r"drop / allowed +0\.\d{4}% / 0\.0020%\n", table)
+
+
+def test_print_says_what_came_of_it_in_a_few_lines(tmp_path: Path) -> None:
+    result = run(net(), folder=tmp_path / "run")
+    first, second, third = str(result).split("\n")
+    assert re.fullmatch(
+        rf"int8 {result.monitor} [\d.]+, fp32 [\d.]+: the goal is met"
+        r" \(drop 0\.\d\d%, allowed 1\.00%\)",
+        first,
+    )
+    assert "ops int8, 0 fp32; speed-up" in second
+    assert third == "files in run"
+
+
+def test_a_goal_that_is_missed_is_told_first() -> None:
+    result = run(net(fragile=True), exit_policy={"performance_only": True})
+    assert ": the goal is not met (drop " in repr(result)
+    assert "\n" not in repr(result)
+
+
+def test_a_result_of_many_ops_is_still_one_line() -> None:
+    result = replace(run(net()), int8_ops=tuple(f"layers.{n}" for n in range(999)))
+    assert len(repr(result)) < 160
+    assert len(str(result)) < 400
+
+
+def test_a_notebook_shows_the_rows_of_the_table() -> None:
+    result = replace(run(net()), monitor="<b>")
+    page = result._repr_html_()
+    assert "<b>" not in page
+    assert page.count("<tr") == len(result.table().split("\n"))
 
 
 @pytest.mark.parametrize("read", [read_result, read_pruning_result])

@@ -143,9 +143,9 @@ def run_one(fault: Fault) -> None:
     def alone(owner: Any, name: str) -> None:
         work = getattr(owner, name)
 
-        def struck(*given: Any) -> Any:
+        def struck(*given: Any, **named: Any) -> Any:
             here("writing", 0)
-            return work(*given)
+            return work(*given, **named)
 
         setattr(owner, name, struck)
 

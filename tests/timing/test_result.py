@@ -92,21 +92,56 @@ def test_two_models_in_two_instances():
         "accuracy                      0.9000                 0.9100\n"
         "speed-up                      3.00x (2.90x to 3.20x)\n"
         "name                          net\n"
-        "calls                         20 after 5 of warm-up in each of 2 instances, in turns\n"
+        "calls                         20 after 5 of warm-up in each of 2 instances, in\n"
+        "                              turns\n"
         "threads                       2 each\n"
         "\n"
-        "instance  cores  int8: ms, p50 / p90 / p99  samples/s  fp32: ms, p50 / p90 / p99"
-        "  samples/s\n"
-        "1         0-1    1.00 / 1.50 / 2.00         7,654      3.00 / 3.50 / 4.00"
-        "         2,543\n"
-        "2         2-3    1.00 / 1.50 / 2.00         7,654      3.00 / 3.50 / 4.00"
-        "         2,543\n"
-        "all              1.00 / 1.50 / 2.00         7,654      3.00 / 3.50 / 4.00"
-        "         2,543"
+        "instance  cores  int8: ms, p50 / p90 / p99  samples/s\n"
+        "1         0-1    1.00 / 1.50 / 2.00         7,654\n"
+        "2         2-3    1.00 / 1.50 / 2.00         7,654\n"
+        "all              1.00 / 1.50 / 2.00         7,654\n"
+        "\n"
+        "instance  cores  fp32: ms, p50 / p90 / p99  samples/s\n"
+        "1         0-1    3.00 / 3.50 / 4.00         2,543\n"
+        "2         2-3    3.00 / 3.50 / 4.00         2,543\n"
+        "all              3.00 / 3.50 / 4.00         2,543"
     )
 
 
-def test_files_have_columns_of_their_own():
+def test_a_wide_terminal_is_used(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    heads = [line for line in SEVERAL.table().split("\n") if line.startswith("instance")]
+    assert len(heads) == 1
+    assert "fp32: ms" in heads[0]
+
+
+def test_no_line_is_wider_than_a_terminal_of_80_columns():
+    many = replace(WITH_FILE, files=WITH_FILE.files * 3)
+    assert max(map(len, many.table().split("\n"))) <= 80
+
+
+def test_print_shows_a_line_for_each_that_was_timed():
+    assert str(SEVERAL) == (
+        "int8: 1 ms a batch of 8, 7,654 samples a second, accuracy 0.9000,"
+        " speed-up 3.00x (2.90x to 3.20x)\n"
+        "fp32: 3 ms a batch of 8, 2,543 samples a second, accuracy 0.9100"
+    )
+    assert str(ACCURACY) == "model: accuracy 0.9000"
+
+
+def test_as_a_part_of_others_it_is_one_line():
+    assert repr([ALONE]) == "[<BenchmarkResult: model: 1 ms a batch of 8, 7,654 samples a second>]"
+
+
+def test_a_notebook_shows_a_head_and_rows():
+    page = SEVERAL._repr_html_()
+    assert page.count("<table") == 2
+    assert ">fp32</th>" in page
+    assert ">0.9100</td>" in page
+
+
+def test_files_have_columns_of_their_own(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     lines = WITH_FILE.table().splitlines()
     rows = {row[0]: row[1:] for row in (re.split(" {2,}", line) for line in lines if line)}
     speedups = next(line for line in lines if line.startswith("speed-up"))

@@ -16,6 +16,7 @@ from lpot_lightning.quantization.graph.exporting import NotExported
 from lpot_lightning.quantization.graph.ops import named
 from lpot_lightning.quantization.graph.tracing import comes_of_inputs, is_tracing, paused
 from lpot_lightning.quantization.graph.weight_calls import WeightCall
+from lpot_lightning.quantization.one_line import OneLine
 from lpot_lightning.quantization.rungs import WeightForm
 
 _PROBES, _SEED = 4, 1978
@@ -24,7 +25,7 @@ _ALIKE = 1e-3
 machine to machine."""
 
 
-class QuantizedFunction(nn.Module):
+class QuantizedFunction(OneLine):
     """Computes for a function that a weight goes into, in those calls that have that weight.
 
     The weight is known by products with a few vectors, whatever was done to it before it was
@@ -50,6 +51,10 @@ class QuantizedFunction(nn.Module):
         """Return what the function gives."""
         found: Tensor = self.layer(input)
         return found
+
+    def __repr__(self) -> str:
+        """Say how the function computes."""
+        return repr(self.layer)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo captures no code of ours
     def is_of(self, weight: Tensor, bias: Tensor | None) -> bool:

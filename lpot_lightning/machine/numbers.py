@@ -1,0 +1,54 @@
+"""Numbers for people, with as many digits as they need."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+_MOST_DIGITS = 12
+
+
+def shown_number(value: float) -> str:
+    """Return four digits behind the point; for small numbers four that count.
+
+    Example::
+
+        shown_number(0.98765)  # "0.9877"
+        shown_number(0.000012345)  # "1.234e-05"
+    """
+    small = 0 < abs(value) < 1e-3
+    return f"{value:.4g}" if small else _without_minus_zero(f"{value:.4f}")
+
+
+def drop_and_allowed(drop: float, allowed: float, *, share: bool) -> tuple[str, str]:
+    """Return both with the same digits, and so many that they tell what is true of them.
+
+    Args:
+        drop: how much worse something is.
+        allowed: how much is allowed.
+        share: whether they are shares, which are shown in percent.
+
+    Example::
+
+        drop_and_allowed(0.0, 0.01, share=True)  # ("0.00%", "1.00%")
+        drop_and_allowed(0.00002, 0.00005, share=True)  # ("0.0020%", "0.0050%")
+    """
+    first, form = (2, "%") if share else (4, "f")
+    for digits in range(first, _MOST_DIGITS):
+        shown = tuple(_without_minus_zero(f"{one:.{digits}{form}}") for one in (drop, allowed))
+        if _tells(shown[0], shown[1], drop, allowed):
+            break
+    return shown[0], shown[1]
+
+
+def _tells(drop: str, allowed: str, exact_drop: float, exact_allowed: float) -> bool:
+    """Whether a goal is not shown as 0, with two digits that count, and a drop beyond it is so."""
+    if not isfinite(exact_drop):
+        return True
+    digits = allowed.strip("-%").replace(".", "").lstrip("0")
+    told = exact_allowed == 0 or len(digits) > 1
+    beyond = float(drop.rstrip("%")) > float(allowed.rstrip("%"))
+    return told and (beyond or exact_drop <= exact_allowed * (1 + 1e-9))
+
+
+def _without_minus_zero(text: str) -> str:
+    return text if text.strip("-0.%") else text.lstrip("-")

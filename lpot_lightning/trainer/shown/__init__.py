@@ -1,0 +1,1 @@
+"""What a fit shows: bars, tables, and what loggers keep."""

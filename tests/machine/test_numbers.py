@@ -1,0 +1,39 @@
+"""Numbers for people."""
+
+import math
+
+import pytest
+
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+
+
+@pytest.mark.parametrize(
+    ("drop", "allowed", "shown"),
+    [
+        (0.0, 0.01, ("0.00%", "1.00%")),
+        (-0.00001, 0.01, ("0.00%", "1.00%")),
+        (0.00002, 0.00005, ("0.0020%", "0.0050%")),
+        (0.0, 0.0000012, ("0.00000%", "0.00012%")),
+        (0.0, 0.0, ("0.00%", "0.00%")),
+        (0.000004, 0.0, ("0.0004%", "0.0000%")),
+        (0.0100004, 0.01, ("1.00004%", "1.00000%")),
+        (-0.02, -0.01, ("-2.00%", "-1.00%")),
+        (math.inf, 0.01, ("inf%", "1.00%")),
+    ],
+)
+def test_a_drop_and_its_limit_have_the_digits_they_need(drop, allowed, shown):
+    assert drop_and_allowed(drop, allowed, share=True) == shown
+
+
+def test_in_the_unit_of_the_metric_there_are_four_digits_or_more():
+    assert drop_and_allowed(0.5, 1.0, share=False) == ("0.5000", "1.0000")
+    assert drop_and_allowed(0.0, 0.00003, share=False) == ("0.000000", "0.000030")
+
+
+def test_small_numbers_keep_four_digits_that_count():
+    assert [shown_number(one) for one in (0.98765, 0.0, -0.00001, 1234.5)] == [
+        "0.9877",
+        "0.0000",
+        "-1e-05",
+        "1234.5000",
+    ]
