@@ -37,7 +37,7 @@ source_suffix = {".md": "markdown"}
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nitpicky = True
 # Types of others, whose pages a build without a network cannot look up, and short names of types.
-ALIASES = r"Path|Model|Module|Result|Spread|Origin|Source|Choice|\w*Conf|\w*Status"
+ALIASES = r"Path|Model|Module|Result|Spread|Origin|Source|Choice|\w*(Conf|Facts|Status)"
 nitpick_ignore_regex = [
     ("py:class", r"(torch|lightning|collections|os|pathlib|nn)\..*"),
     ("py:class", rf"(lpot_lightning\.[\w.]+\.)?({ALIASES})"),
