@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PEERS := .venv-bench
+INC := .venv-inc
 NEWEST := .venv-newest
 WORKERS ?= 2
 MINUTES ?= 60
@@ -11,7 +12,7 @@ ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py fre
 	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs test newest soak check bench bench-peers chaos clean
+.PHONY: demo docs test newest soak check bench bench-peers compare pictures chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +76,19 @@ bench-peers: $(PEERS)/installed  ## others' int8 beside ours; then `make bench` 
 	$(PEERS)/bin/python benchmarks/deploy_peers.py $(QUICK)
 	$(PEERS)/bin/python benchmarks/rungs_peers.py $(QUICK)
 
+$(INC)/installed:
+	$(PYTHON) -m venv $(INC)
+	$(INC)/bin/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(INC)/bin/pip install --quiet --constraint constraints.txt 'neural-compressor[pt]==3.10'
+	touch $@
+
+compare: $(PEERS)/installed  ## int8 of others beside ours on ten small nets: benchmarks/RESULTS.md; QUICK=--quick
+	-$(MAKE) $(INC)/installed
+	$(PEERS)/bin/python benchmarks/comparison/compare.py $(QUICK)
+
+pictures: $(VENV)/installed  ## the picture of a report in docs; needs Chromium
+	$(RUN) docs/pictures/make.py
+
 chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes hang, and go on
 	$(RUN) tests/scenes/chaos.py
 	$(RUN) tests/scenes/disk_chaos.py
@@ -83,4 +97,4 @@ chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes
 	$(RUN) tests/scenes/ranks_chaos.py
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(NEWEST) docs/_build lpot_workspace
+	rm -rf $(VENV) $(PEERS) $(INC) $(NEWEST) .compare docs/_build lpot_workspace

@@ -22,6 +22,7 @@ import nncf
 import numpy as np
 import openvino as ov
 import torch
+from openvino_graph import is_quantized
 from planted_net import PlantedNet
 from table import interleaved_ms, repeated
 
@@ -56,18 +57,6 @@ def ops_in_fp32(model: ov.Model, net: PlantedNet) -> tuple[list[str], int]:
     layers = [name for name, one in net.named_modules() if isinstance(one, LAYERS)]
     found = zip(layers, ops, strict=True)  # the net is a chain, so both are in its order
     return [name for name, op in found if not all(map(is_quantized, op.input_values()))], len(ops)
-
-
-def is_quantized(value: ov.Output) -> bool:
-    """Whether ``value`` is quantized, or made of int8 constants."""
-    node = value.get_node()
-    kind = node.get_type_name()
-    if kind == "FakeQuantize":
-        return True
-    if kind == "Constant":
-        return node.get_element_type().size == 1
-    first = node.input_values()[:1]  # of scale and shape changes: the tensor
-    return kind in ("Convert", "Subtract", "Multiply", "Reshape") and is_quantized(first[0])
 
 
 def tuned(net: PlantedNet, calibration: torch.Tensor, judge: Judge, goal: float) -> ov.Model:

@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter, process_time
 
 import torch
 from classifier import quiet_trainer, say_nothing
 from lightning.pytorch import LightningModule
 from old_engine import old_speedup
+from processor import cpu, model_name
 from table import markdown
 from todays_nets import NETS, Net
 from torch import Tensor, nn
@@ -206,25 +205,10 @@ def clock_of(asked: argparse.Namespace) -> Callable[[], float]:
     return process_time if asked.cpu_time else perf_counter
 
 
-def cpu() -> str:
-    """Return which int8 instructions there are: what speed-ups depend on most."""
-    flags = _cpu_info().get("flags", "").split()
-    known = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")
-    return next((one for one in known if one in flags), platform.machine())
-
-
-def _cpu_info() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
 def heading() -> str:
     """Say where this is measured."""
-    name = _cpu_info().get("model name", platform.processor())
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"torch {torch.__version__}, {name}, {cpu()}{load}; goals are of avx512_vnni\n"
+    return f"torch {torch.__version__}, {model_name()}, {cpu()}{load}; goals are of avx512_vnni\n"
 
 
 def arguments(about: str) -> argparse.ArgumentParser:

@@ -18,11 +18,12 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("errors", "version"),
     ("machine",),
-    ("recipe", "module", "conf"),
+    ("recipe", "training_log", "module", "conf"),
     ("tuning", "quantization", "pruning", "data"),
     ("artifacts",),
     ("judging", "timing"),
     ("deploy",),
+    ("report",),
     ("runs",),
     ("trainer", "lpot"),
     ("callbacks", "common"),
@@ -44,10 +45,11 @@ INSIDE = {
         "tuned_run",
     ),
     "runs": (
-        "result trained paying_result frozen",
-        "workspace",
-        "options entering job objective tuning_result pruning_result pruned_files run_history"
-        " model_watch",
+        "reporting.report_file reporting.surroundings trained paying_result frozen",
+        "reporting.op_facts result workspace",
+        "pruning_result",
+        "options entering job objective tuning_result pruned_files run_history model_watch",
+        "reporting.reporter",
         "causes.words",
         "causes.hurt causes.known",
         "causes.all_causes",
@@ -61,7 +63,8 @@ INSIDE = {
         "quantization pruning benchmark",
     ),
     "tuning": (
-        "score sensitivity wish countdown journal causes findings",
+        "score sensitivity wish countdown journal causes about",
+        "findings",
         "ladder",
         "space trial pareto repair screening history in_words",
         "strategies.strategy strategies.steps strategies.combinations strategies.sampled"
@@ -93,7 +96,7 @@ INSIDE = {
     "deploy": (
         "options origin exported comparing requirements names",
         "unfinished",
-        "calls recording stored",
+        "calls recording stored export_records",
         "whole_graph plain_program held_rows",
         "running.runtime running.fakes running.program_records running.onnx_runtime"
         " running.openvino_runtime running.torch_runtime running.runtimes running.file_model",
@@ -104,6 +107,12 @@ INSIDE = {
         "checking exchanged",
         "export",
         "asking",
+    ),
+    "report": (
+        "facts markup numbers",
+        "charts rungs",
+        "verdict trials ops precision_map speed training pruned exports surroundings",
+        "page",
     ),
     "selftest": (
         "file_calls scene mutations",
@@ -209,7 +218,7 @@ def test_inside_a_room_imports_do_not_go_up(room: str) -> None:
 
 def test_the_search_knows_no_more_than_it_needs() -> None:
     """It imports recipes, confs and files, and of others neither torch nor Lightning."""
-    allowed = {"tuning", "recipe", "conf", "machine", "errors", "version"}
+    allowed = {"tuning", "recipe", "training_log", "conf", "machine", "errors", "version"}
     for here, path in files().items():
         if room_of(here) == "tuning":
             assert {room_of(one) for one in ours(path)} <= allowed, here

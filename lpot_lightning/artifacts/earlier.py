@@ -28,11 +28,20 @@ HISTORY, DEPLOY, RESULT, CHECKPOINT = (
     "result.json",
     "best_quantized.ckpt",
 )
+REPORT, EXPORT_RECORDS = "report.html", "exports.json"
 _KILLED = ("best_model_weights.previous.pt", "pruned_model_weights.previous.pt")
 """What the configuration still means where a run was killed between its two files."""
-INT8 = (CONFIGURE, WEIGHTS, _KILLED[0], CHECKPOINT, HISTORY, RESULT, DEPLOY)
-PRUNED = ("pruned_configure.yaml", "pruned_model_weights.pt", _KILLED[1], "pruning_result.json")
-_BESIDES = (CHECKPOINT, RESULT, DEPLOY)
+INT8 = (CONFIGURE, WEIGHTS, _KILLED[0], CHECKPOINT, HISTORY, RESULT, EXPORT_RECORDS, REPORT, DEPLOY)
+PRUNED = (
+    "pruned_configure.yaml",
+    "pruned_model_weights.pt",
+    _KILLED[1],
+    "pruning_result.json",
+    EXPORT_RECORDS,
+    REPORT,
+)
+_BESIDES = (CHECKPOINT, RESULT, EXPORT_RECORDS, REPORT, DEPLOY)
+_NO_MODEL = (*_BESIDES, *_KILLED)
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 
@@ -55,9 +64,9 @@ def keep_earlier(folder: Path, names: Iterable[str] = INT8) -> Path | None:
     found = [folder / name for name in names if (folder / name).is_file()]
     last = _last(folder / EARLIER)
     left = [one for one in found if not _is_kept(one, last)]
-    if all(one.name in (*_BESIDES, *_KILLED) for one in left):
-        return last if found else None
-    if not all(one.name in (*_BESIDES, *_KILLED, HISTORY) for one in left):  # another model
+    if all(one.name in _NO_MODEL for one in left):
+        return last if any(one.name not in _NO_MODEL for one in found) else None
+    if not all(one.name in (*_NO_MODEL, HISTORY) for one in left):  # another model
         left = [one for one in found if not _is_left(one, last)]
     try:
         return _kept(left, folder / EARLIER)
@@ -79,12 +88,16 @@ def is_kept_earlier(folder: Path, name: str, content: bytes) -> bool:
     return path is not None and path.is_file() and read_file(path, memory()) == content
 
 
-def forget_besides(folder: Path) -> None:
+def forget_besides(folder: Path, names: Iterable[str] = _BESIDES) -> None:
     """Remove what an earlier run, which is kept, has left beside its model.
 
     It would be taken for a part of the model that is written next.
+
+    Args:
+        folder: the workspace.
+        names: of the files.
     """
-    for name in _BESIDES:
+    for name in names:
         if _is_kept(folder / name, _last(folder / EARLIER)):
             remove_file(folder / name)
 

@@ -151,8 +151,7 @@ class ExportCallback(EitherCallback):
         if result.workspace is None:
             return
         paths = [result.workspace / EXPORTS / name for name in self._names]
-        asked = result.model, paths, self.options, result.origin, rank_zero_info
-        write = partial(export_each, *asked, show=partial(print_result, trainer))
+        write = partial(self._written, trainer, result.model, paths, result.origin, result)
         try:
             with (
                 ending_well(partial(self._left_by, result), trainer),
@@ -219,18 +218,30 @@ class ExportCallback(EitherCallback):
         precision = judging_precision(trainer, module, _unsaid)
         session = Session(trainer, module, callbacks_of(trainer), precision)
         with closing(session), session.at_work(conf) as work:
+            result: Result | None = None if source is None else source.result
             if source is None:
                 model, origin = _of_the_fit(work, judges=self.options.judge)
             else:
-                result: Result | None = source.result
                 assert result is not None  # else it has raised
                 model, origin = result.model, result.origin
                 judge = partial(judged_in, session, conf, result.monitor)
                 origin = replace(origin, judge=judge)
             paths = [folder / name for name in self._names]
-            asked = model, paths, self.options, origin, rank_zero_info
-            write = partial(export_each, *asked, show=partial(print_result, trainer))
+            write = partial(self._written, trainer, model, paths, origin, result)
             return work.ranks.on_zero(write)
+
+    def _written(
+        self,
+        trainer: Trainer,
+        model: nn.Module,
+        paths: Sequence[Path],
+        origin: Origin,
+        result: Result | None,
+    ) -> tuple[Exported, ...]:
+        """Export, and let the report of the run tell of it."""
+        asked = model, paths, self.options, origin, rank_zero_info
+        found = export_each(*asked, show=partial(print_result, trainer))
+        return found if result is None else result.note_exports(found)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Return where the files go, ``None`` in a ``fast_dev_run``."""

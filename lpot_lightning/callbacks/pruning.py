@@ -40,8 +40,8 @@ from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
 from lpot_lightning.runs.channels import Channels, find_channels
 from lpot_lightning.runs.prune import PruningEnd, finish_pruning
-from lpot_lightning.runs.pruned_files import RESULT, judged_left
-from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
+from lpot_lightning.runs.pruned_files import judged_left
+from lpot_lightning.runs.pruning_result import RESULT, PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
 from lpot_lightning.trainer.shown.loggers import log_pruning, log_scalars

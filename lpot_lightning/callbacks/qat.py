@@ -169,12 +169,28 @@ class QATCallback(TunedCallback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Let no other data teach the ranges, and make them the same in all processes."""
         self._step.end()
         self._now.end_batch(trainer.world_size)
-        super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
+        epoch, parts = trainer.current_epoch, trainer.accumulate_grad_batches
+        self._now.notes.note_loss(epoch, outputs, parts)
+        super().on_train_batch_end(trainer, pl_module, outputs, *args, **kwargs)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the metric to judge by, and note what it is in this epoch."""
+        super().on_validation_end(trainer, pl_module)
+        if self._found_monitor is not None and trainer.state.fn == TrainerFn.FITTING:
+            value = trainer.callback_metrics.get(self._found_monitor.name)
+            if value is not None and not trainer.sanity_checking:
+                self._now.notes.note_accuracy(trainer.current_epoch, float(value))
 
     @override
     def on_save_checkpoint(
@@ -306,7 +322,7 @@ class QATCallback(TunedCallback):
         assert fit.ranges is not None
         state = ranges_of(weights, fit.ranges, self._asked)
         if fit.has_trained or has_ranges(state):
-            return Trained(state, self.baseline, fit.start)
+            return Trained(state, self.baseline, fit.start, fit.notes.log)
         rank_zero_warn(
             "no batch was trained with the rounding of int8: the ranges of activations are"
             " calibrated, as `QuantizationCallback` does"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lpot_lightning.callbacks.freezing import BatchNorms, FreezePlan, Moment, has_batch_norm
 from lpot_lightning.callbacks.length import Length
+from lpot_lightning.callbacks.training_notes import TrainingNotes
 from lpot_lightning.quantization.backend import Training
 
 _STATISTICS, _RANGES = "statistics of BatchNorm", "ranges of activations"
@@ -26,12 +27,14 @@ class QATFit:
         saved: what a checkpoint has of the fit that this one goes on with.
         start: the accuracy before the training, where it was measured.
         ranges: what the training for int8 has come to; ``None`` before it began.
+        notes: how the training goes.
         is_planned: whether it is known what is frozen when.
     """
 
     def __init__(self, asked: Mapping[str, Moment]) -> None:
         self.saved: Mapping[str, Any] | None = None
         self.start: float | None = None
+        self.notes = TrainingNotes()
         self.is_planned = False
         self._asked, self._plan = asked, FreezePlan()
         self._first = Moment()  # the epoch and the step in which the training for int8 began
@@ -64,6 +67,7 @@ class QATFit:
         self.start = self.saved["start"]
         self._first = Moment(self.saved["first"], self.saved.get("first_step"))
         self._came = dict(self.saved.get("came", {}))
+        self.notes = TrainingNotes.of(self.saved.get("log"))
 
     def begin(self, module: LightningModule, training: Training, *, goes_on: bool = False) -> None:
         """Let the layers of ``module`` round.
@@ -118,6 +122,7 @@ class QATFit:
                 continue
             self._said.add(what)
             if what == _RANGES or has_batch_norm(module):
+                self.notes.note_frozen(what, now)
                 yield what
 
     def begin_batch(self, module: LightningModule, now: Moment, *, renews: bool) -> None:
@@ -155,6 +160,7 @@ class QATFit:
             "first_step": self._first.step,
             "came": dict(self._came),
             "training": ranges,
+            "log": self.notes.log.to_dict(),
         }
 
     def give_back(self) -> None:

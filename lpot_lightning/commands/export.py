@@ -16,6 +16,7 @@ from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.restore import load
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.callbacks.later_judge import LaterJudge
+from lpot_lightning.commands.report import facts_in
 from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.names import options_of
@@ -27,6 +28,7 @@ from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.pruning_result import NAMES
+from lpot_lightning.runs.reporting.report_file import note_exports
 from lpot_lightning.runs.result import Result
 from lpot_lightning.trainer.package import either
 
@@ -128,7 +130,9 @@ def _of_workspace(
     wanted = configure["weights"]["sha256"], configure["fp32_model"]
     tensors = storage.read_weights(storage.read_checked(weights_path, *wanted), weights_path)
     origin = origin_of(configure, tensors, options.method)
-    return export_as(made, path, options, judging(made, origin))
+    exported = export_as(made, path, options, judging(made, origin))
+    note_exports(folder, [exported], lambda: facts_in(folder))
+    return exported
 
 
 def _names_in(folder: Path) -> storage.Names:

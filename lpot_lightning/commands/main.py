@@ -27,6 +27,10 @@ _SHOW = (
     "Print what a quantization has left in its workspace: the result, the trials, and the precision"
     " of each op. Nothing in it is changed; a run may still be going on."
 )
+_REPORT = (
+    "Write the report of a workspace, one page for a browser, and print where it is. Runs write it"
+    " themselves after each trial; this makes it of what is there, also after a run was killed."
+)
 _EXPORT = (
     "Write the int8 model of a workspace to a file that other runtimes run, and check the file."
 )
@@ -129,6 +133,12 @@ def _show(asked: argparse.Namespace) -> CommandAnswer:
     return show(asked.workspace)
 
 
+def _report(asked: argparse.Namespace) -> CommandAnswer:
+    from lpot_lightning.commands.report import report_of  # which needs torch
+
+    return report_of(asked.workspace, asked.output)
+
+
 def _export(asked: argparse.Namespace) -> CommandAnswer:
     from lpot_lightning.commands.export_command import export_for  # which needs Lightning, too
 
@@ -152,6 +162,7 @@ def _skill(asked: argparse.Namespace) -> CommandAnswer:
 _COMMANDS = {
     "check": _check,
     "show": _show,
+    "report": _report,
     "export": _export,
     "selftest": _selftest,
     "skill": _skill,
@@ -180,12 +191,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WORKSPACE",
         help="its folder, such as lpot_workspace/pytorch_fx/my_model",
     )
+    _add_report(added("report", _REPORT))
     _add_export(added("export", _EXPORT))
     _add_selftest(added("selftest", _SELFTEST))
     added("skill", _SKILL).add_argument(
         "--path", action="store_true", help="print its folder, to be copied to your assistant's"
     )
     return parser
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("workspace", metavar="WORKSPACE", help="its folder")
+    report.add_argument(
+        "--output",
+        metavar="FILE",
+        help="what to write, by default `report.html` in the workspace",
+    )
 
 
 def _add_selftest(selftest: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.columns import aligned, hanging
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.numbers import shown_number
-from lpot_lightning.runs.pruned_files import RESULT as PRUNED
+from lpot_lightning.runs.pruning_result import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
@@ -46,6 +46,12 @@ class WorkspaceFiles:
     pruned: PruningResult | None = None
 
     @property
+    def is_over(self) -> bool:
+        """Whether the result is that of the run that was begun last."""
+        later = self.history is not None and _newer(self.folder / HISTORY, self.folder / RESULT)
+        return self.result is not None and not later
+
+    @property
     def notes(self) -> list[str]:
         """What is not as after a run that has ended."""
         found: list[str] = []
@@ -55,7 +61,7 @@ class WorkspaceFiles:
             found.append("the last line of the history is not written to its end, and left out")
         if self.result is None:
             found.append("the run has not ended: it is going on, or was stopped")
-        elif self.history is not None and _newer(self.folder / HISTORY, self.folder / RESULT):
+        elif not self.is_over:
             found.append("a later run has not ended: the result is that of the one before")
         if self.configure is None:
             found.append("there is no int8 model yet")

@@ -80,6 +80,14 @@ def _is_configure(content: bytes) -> bool:
     return _FORMAT.search(content) is not None  # to parse a large one takes seconds
 
 
+def _is_report(content: bytes) -> bool:
+    return b"lpot_lightning report" in content
+
+
+def _is_record(content: bytes) -> bool:
+    return "exports" in _keys(content, json.loads)
+
+
 def _keys(content: bytes, read: Callable[[bytes], Any]) -> set[Any]:
     try:
         found = read(content)
@@ -91,6 +99,8 @@ def _keys(content: bytes, read: Callable[[bytes], Any]) -> set[Any]:
 _OURS: dict[str, Callable[[bytes], bool]] = {
     "result.json": _is_result,
     "pruning_result.json": _is_result,
+    "report.html": _is_report,
+    "exports.json": _is_record,
     "deploy.yaml": _is_deploy,
     "best_configure.yaml": _is_configure,
     "pruned_configure.yaml": _is_configure,

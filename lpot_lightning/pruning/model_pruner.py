@@ -20,6 +20,7 @@ from lpot_lightning.pruning.pruners import LayerSparsity, PatternLock, Pruner, W
 from lpot_lightning.pruning.schedule import Schedule
 from lpot_lightning.pruning.untrained import frozen_in
 from lpot_lightning.pruning.weights import PLACE, Weight, assign
+from lpot_lightning.training_log import SparsityLog, SparsityNotes, TrainingLog
 
 STAIRS = 100
 """Into how many stairs a schedule in steps is divided where nothing else is asked for."""
@@ -100,6 +101,7 @@ class ModelPruner:
         self._schedules = [schedule_of(one) for one in pruners]
         self._at = [0.0] * len(pruners)
         self._begun = self._observed = False
+        self._notes = SparsityNotes()
         self._anew: dict[int, bool] = {}
         self._fresh: list[set[str]] = [set() for _ in pruners]  # gradients since the last stair
         self._due: list[int | None] = [None] * len(pruners)  # the step that waits for others
@@ -215,7 +217,8 @@ class ModelPruner:
             ConfError: if gradients are needed to prune, and none was seen yet.
             PruningError: if some weight got no gradient.
         """
-        return self._prune_to(self._wanted("epoch", epoch), f"epoch {epoch}")
+        pruned = self._prune_to(self._wanted("epoch", epoch), f"epoch {epoch}")
+        return pruned and self._noted("epoch", epoch)
 
     def begin_step(self, step: int) -> bool:
         """Prune to what the schedules in steps ask of this one, as ``begin_epoch`` does.
@@ -229,7 +232,17 @@ class ModelPruner:
         for number, at in enumerate(self._at):
             if wanted[number] > at and self._waits(number, step):
                 wanted[number] = at
-        return self._prune_to(wanted, f"step {step}")
+        return self._prune_to(wanted, f"step {step}") and self._noted("step", step)
+
+    @property
+    def log(self) -> tuple[SparsityLog, ...]:
+        """How sparse each parameter was whenever more was pruned."""
+        return self._notes.noted
+
+    def _noted(self, unit: Unit, at: int) -> bool:
+        layers = {one.name: one.sparsity for one in self.layers()}
+        self._notes.note(SparsityLog(unit=unit, at=at, layers=layers), last=self.reached)
+        return True
 
     def _waits(self, number: int, step: int) -> bool:
         """Return whether a weight has no gradient yet, as where optimizers take turns."""
@@ -374,6 +387,7 @@ class ModelPruner:
             "due": list(self._due),
             "masks": self.masks.state(),
             "pruners": [one.state() for one in self._pruners],
+            "log": TrainingLog(sparsity=self.log).to_dict(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -404,6 +418,7 @@ class ModelPruner:
             one.load(saved)
         self._at = [float(one) for one in at]
         self._take_up_waiting(state)
+        self._take_up_log(state.get("log"))
         self._begun = self._observed = bool(state.get("begun"))
         self.masks.apply()
 
@@ -415,6 +430,16 @@ class ModelPruner:
             if not is_list or not all(isinstance(one, kind) for one in found):
                 raise ArtifactError(f"`pruner.{name}` in the checkpoint is damaged")
         self._fresh, self._due = [set(one) for one in fresh], list(due)
+
+    def _take_up_log(self, found: object) -> None:
+        """Go on with the notes of the checkpoint; those of earlier versions have none."""
+        if found is None:
+            return
+        try:
+            log = TrainingLog.from_dict(found)  # type: ignore[arg-type]
+        except (TypeError, KeyError, ValueError) as error:
+            raise ArtifactError("`pruner.log` in the checkpoint is damaged") from error
+        self._notes = SparsityNotes(log.sparsity)
 
     def close(self) -> None:
         """Take all hooks out of the model; what is pruned stays zero only until it is trained."""

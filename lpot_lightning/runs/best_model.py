@@ -107,6 +107,8 @@ class Keeper:
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             causes=causes,
+            training=None if job.trained is None else job.trained.log,
+            about=job.about,
             held=job.model,
             origin=dataclasses.replace(
                 job.origin, monitor=job.monitor.name, accuracy=best.score.accuracy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -15,7 +16,9 @@ from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.quantization.backend import Backend, Prepared
 from lpot_lightning.runs.options import Listener, Options
+from lpot_lightning.runs.reporting.surroundings import about_tuning
 from lpot_lightning.runs.trained import Trained
+from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.score import Criterion
 
 
@@ -54,6 +57,11 @@ class Job:
     trained: Trained | None = None
     traits: Traits = Traits()
     origin: Origin = UNKNOWN
+
+    @cached_property
+    def about(self) -> About:
+        """What is asked for, and where it runs."""
+        return about_tuning(self.conf, self.monitor.name, self.criterion)
 
     @property
     def ranks(self) -> Ranks:

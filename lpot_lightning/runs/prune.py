@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -16,11 +16,14 @@ from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Feed, Judge
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.machine.signals import uninterrupted
+from lpot_lightning.pruning.channels.plan import ChannelPlan, Kept
 from lpot_lightning.pruning.model_pruner import ModelPruner
 from lpot_lightning.runs.channels import Channels, without_channels
 from lpot_lightning.runs.preparation import Say
 from lpot_lightning.runs.pruned_files import save_pruned
-from lpot_lightning.runs.pruning_result import PruningResult
+from lpot_lightning.runs.pruning_result import CutShapes, PruningResult
+from lpot_lightning.runs.reporting.surroundings import about_pruning
+from lpot_lightning.training_log import TrainingLog
 from lpot_lightning.tuning.score import Criterion
 
 
@@ -121,6 +124,9 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
         macs=smaller.macs,
         speedup=None if smaller.speed is None else smaller.speed.middle,
         speedup_spread=None if smaller.speed is None else smaller.speed.spread,
+        cut={} if smaller.plan is None else _cut_by(smaller.plan),
+        training=TrainingLog(sparsity=pruner.log),
+        about=about_pruning(end.conf, monitor.name, criterion),
         workspace=end.workspace,
         held=smaller.model.eval(),
         origin=Origin(
@@ -140,3 +146,17 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
             f"`{name}` was pruned away as a whole: a lower target or `prune_domain: local` helps"
         )
     return result
+
+
+def _cut_by(plan: ChannelPlan) -> dict[str, CutShapes]:
+    """Return the shapes before and after the cut of what has channels in and out."""
+    return {
+        name: (tuple(one.shape), tuple(_left(one.shape, one.kept)))
+        for name, one in plan.tensors.items()
+        if len(one.shape) > 1
+    }
+
+
+def _left(shape: Sequence[int], kept: Sequence[Kept]) -> Iterator[int]:
+    for size, stays in zip(shape, kept, strict=True):
+        yield size if stays is None else len(stays)

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpot_lightning.artifacts.earlier import PRUNED, is_kept_earlier, keep_earlier
+from lpot_lightning.artifacts.earlier import (
+    EXPORT_RECORDS,
+    PRUNED,
+    REPORT,
+    forget_besides,
+    is_kept_earlier,
+    keep_earlier,
+)
 from lpot_lightning.artifacts.probe import PREFIX
 from lpot_lightning.artifacts.storage import memory, read_weights, save
 from lpot_lightning.artifacts.traits import Traits
@@ -23,9 +30,9 @@ from lpot_lightning.machine.files import open_folder, read_file, write_file
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
-from lpot_lightning.runs.pruning_result import NAMES, PruningResult
+from lpot_lightning.runs.pruning_result import NAMES, RESULT, PruningResult
+from lpot_lightning.runs.reporting.report_file import ReportWriter
 
-RESULT = "pruning_result.json"
 UNJUDGED = "unjudged"
 """How files of weights are called that a signal kept from being judged."""
 
@@ -56,6 +63,7 @@ def save_pruned(
     plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not _has(folder, plain) and (kept := keep_earlier(folder, PRUNED)):
         say(f"the pruned model of another run is kept as `{kept}`")
+        forget_besides(folder, (EXPORT_RECORDS,))
     traits, probe = Traits.of_calls(result.model, calls).described(second_model(result.model))
     configure = _configure(result, conf) | traits
     if plan is not None:
@@ -63,6 +71,7 @@ def save_pruned(
     is_kept = partial(is_kept_earlier, folder, NAMES.weights)
     save(folder, configure, plain | probe, NAMES, is_kept)
     write_file(folder / RESULT, result.to_json())
+    ReportWriter(folder / REPORT).write(lambda: result.facts(folder))
 
 
 def _has(folder: Path, plain: Mapping[str, Tensor]) -> bool:

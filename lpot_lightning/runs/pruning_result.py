@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from typing_extensions import override
+
+from lpot_lightning.artifacts.earlier import HISTORY, REPORT
 from lpot_lightning.artifacts.storage import Names
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
 from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.pruning.pruners import LayerSparsity
-from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as
-from lpot_lightning.timing.ratio import Spread, as_speedup
+from lpot_lightning.report.facts import Facts, PruningFacts, RunState
+from lpot_lightning.runs.reporting.report_file import files_in, now
+from lpot_lightning.runs.result import (
+    Result,
+    as_tuple,
+    each,
+    or_none,
+    pair_or_none,
+    read_as,
+    values,
+)
+from lpot_lightning.timing.ratio import Ratio, Spread, as_speedup
+from lpot_lightning.training_log import TrainingLog
+from lpot_lightning.tuning.about import About
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 PruningStatus = Literal["met", "not_met"]
+RESULT = "pruning_result.json"
 SHOWN = 30
+CutShapes = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of one tensor, before and after the cut."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -42,6 +62,9 @@ class PruningResult(Result):
             all pairs; ``None`` where nothing was cut: zeros alone make a dense kernel no faster.
         speedup_spread: two ratios between which it is, 95 of 100 times; ``None`` where it was not
             measured, or by fewer than three pairs.
+        cut: the shapes of the weights that channels were cut out of, before and after, by name.
+        training: how sparse each parameter was at each moment at which more was pruned.
+        about: what was asked for, and where it ran; ``None`` in a result of an earlier version.
         workspace: where the files are; ``None`` where none were asked for.
         held: the ``model``; ``None`` in a result that was read from its file.
         origin: what the model is called with, and who judges it; unknown in such a result.
@@ -59,6 +82,9 @@ class PruningResult(Result):
     macs: tuple[int, int] | None
     speedup: float | None
     speedup_spread: Spread | None = None
+    cut: Mapping[str, CutShapes] = field(default_factory=dict)
+    training: TrainingLog | None = None
+    about: About | None = None
 
     @property
     def sparsity(self) -> float:
@@ -69,6 +95,52 @@ class PruningResult(Result):
     def emptied(self) -> tuple[str, ...]:
         """The parameters of which nothing is left, though that was not their target."""
         return tuple(one.name for one in self.layers if one.sparsity == 1 and one.target != 1)
+
+    @override
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Do what ``report`` of all results does.
+
+        Where an int8 run has followed in the same workspace, the page there has both, and is left
+        as it is.
+        """
+        if path is None and self.workspace is not None:
+            page = self.workspace / REPORT
+            if page.is_file() and (self.workspace / HISTORY).is_file():
+                return page
+        return super().report(path)
+
+    @override
+    def facts(self, folder: Path | None) -> Facts:
+        """Return what a report tells of the run."""
+        return Facts(
+            title="pruned model" if self.about is None else self.about.model,
+            state=RunState.ENDED,
+            now=now(),
+            folder="" if folder is None else shown(folder),
+            pruning=self.pruning_facts(),
+            exports=() if folder is None else read_exports(folder),
+            files=() if folder is None else files_in(folder),
+        )
+
+    def pruning_facts(self) -> PruningFacts:
+        """Return what a report tells of the pruning."""
+        return PruningFacts(
+            monitor=self.monitor,
+            criterion=self.criterion,
+            baseline=self.baseline,
+            accuracy=self.accuracy,
+            met=self.status == "met",
+            reached=self.reached,
+            layers=self.layers,
+            sparsity=self.sparsity,
+            unprunable=self.unprunable,
+            parameters=self.parameters,
+            macs=self.macs,
+            speed=None if self.speedup is None else Ratio(self.speedup, self.speedup_spread),
+            cut=self.cut,
+            training=self.training,
+            about=self.about,
+        )
 
     def table(self) -> str:
         """Return the run as a table for people."""
@@ -137,13 +209,26 @@ def read_pruning_result(path: Path) -> PruningResult:
     Raises:
         ArtifactError: if the file cannot be read, or is not one of ours.
     """
-    parts = {
+    parts: dict[str, Callable[[Any], Any]] = {
         "layers": each(_layer),
         "parameters": as_tuple,
         "macs": pair_or_none,
         "speedup_spread": pair_or_none,
+        "cut": values(lambda plain: tuple(map(tuple, as_tuple(plain)))),
+        "training": or_none(TrainingLog.from_dict),
+        "about": or_none(About.from_dict),
     }
     return read_as(PruningResult, path, parts)
+
+
+def pruning_facts_in(folder: Path) -> PruningFacts | None:
+    """Return what a report tells of the pruning in a workspace; ``None`` where there was none.
+
+    Raises:
+        ArtifactError: if its result cannot be read, or is not one of ours.
+    """
+    path = folder / RESULT
+    return read_pruning_result(path).pruning_facts() if path.is_file() else None
 
 
 def _layer(plain: dict[str, Any]) -> LayerSparsity:

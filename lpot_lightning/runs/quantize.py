@@ -31,6 +31,7 @@ from lpot_lightning.runs.paying import find_paying
 from lpot_lightning.runs.paying_result import Paying
 from lpot_lightning.runs.preparation import Say, calibrate, prepare
 from lpot_lightning.runs.ranker import Ranker
+from lpot_lightning.runs.reporting.reporter import Reporter
 from lpot_lightning.runs.run_history import open_history
 from lpot_lightning.runs.speed import choose_floats
 from lpot_lightning.runs.trained import Trained
@@ -145,8 +146,12 @@ class _Run:
         choose_floats(job, space, history)
         paying = find_paying(job, space, history, found.seconds)
         keeper, ranker = Keeper(job, space, paying, anew=history.anew), Ranker(job, space, history)
-        outcome = self._tune(job, space, history, keeper, ranker, paying)
-        return keeper.finish(outcome, ranker)
+        self.reporter = Reporter(job, history)
+        with self.reporter.told_of_stops():
+            outcome = self._tune(job, space, history, keeper, ranker, paying)
+            result = keeper.finish(outcome, ranker)
+        self.reporter.end(result)
+        return result
 
     def _prepared(self, model: nn.Module) -> tuple[Backend, nn.Module, Prepared, Traits]:
         backend, state = BACKENDS[ENGINE](), None if self.trained is None else self.trained.state
@@ -236,14 +241,19 @@ class _Run:
             history=history,
             cost=ranker.cost,
             on_trial=lambda trial: self._hear(trial, job),
-            on_best=keeper.keep,
+            on_best=lambda trial: self._keep(keeper, trial),
             now=lambda: self.ranks.agreed(monotonic()),
             countdown=self.judge.countdown,
             run_in_full=lambda recipe: self._try(job, recipe, in_full=True),
         )
 
+    def _keep(self, keeper: Keeper, trial: Trial) -> None:
+        keeper.keep(trial)
+        self.reporter.choose(trial)
+
     def _hear(self, trial: Trial, job: Job) -> None:
         self.listener.trial(trial, job.monitor.name)
+        self.reporter.hear(trial)
         if self.trained is not None and self.most > 1:
             self.heard.append(trial)
             self._say_of_training(job)

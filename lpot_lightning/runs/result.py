@@ -11,17 +11,21 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from lpot_lightning.artifacts.earlier import REPORT
 from lpot_lightning.deploy.asking import export_as
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
-from lpot_lightning.errors import ArtifactError, LpotError, in_short
+from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
-from lpot_lightning.machine.files import read_file, shown
+from lpot_lightning.machine.files import expanded, read_file, shown, write_file
 from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.report.facts import Facts
+from lpot_lightning.report.page import page
+from lpot_lightning.runs.reporting.report_file import note_exports
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
@@ -102,7 +106,50 @@ class Result(ShownInShort):
             exported = callback.result.export("model.onnx", target="openvino", judge=True)
             print(exported.table())
         """
-        return export_as(self.model, path, options_of(options), self.origin)
+        exported = export_as(self.model, path, options_of(options), self.origin)
+        return self.note_exports([exported])[0]
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write a page about the run, to be opened in a browser, and return where it is.
+
+        It needs nothing else, also no network. A run with a workspace keeps it up to date by
+        itself, as ``report.html``.
+
+        Args:
+            path: of the file; by default that of the workspace.
+
+        Raises:
+            ConfError: if there is neither a path nor a workspace.
+            ArtifactError: if it cannot be written.
+
+        Example::
+
+            print(callback.result.report())
+        """
+        if path is None and self.workspace is None:
+            raise ConfError(
+                "`path` is missing, and the run has no workspace: `result.report('report.html')`"
+            )
+        place = (self.workspace or Path()) / REPORT if path is None else expanded(path)
+        write_file(place, page(self.facts(self.workspace)))
+        return place
+
+    def facts(self, folder: Path | None) -> Facts:
+        """Return what a report tells of the run.
+
+        Args:
+            folder: its workspace, as seen from here.
+        """
+        raise NotImplementedError
+
+    def note_exports(self, exported: Sequence[Exported]) -> tuple[Exported, ...]:
+        """Keep in the workspace what exports of the model came to, and return them.
+
+        They are written already: where that cannot be kept, a warning says so.
+        """
+        if self.workspace is not None and self.workspace.is_dir():
+            note_exports(self.workspace, exported, lambda: self.facts(self.workspace))
+        return tuple(exported)
 
     def to_json(self) -> bytes:
         """Return everything but the model and its origin, to be read by ``read_as``."""
@@ -193,6 +240,11 @@ def values(make: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], dict[str
 def pair_or_none(plain: Sequence[Any] | None) -> tuple[Any, Any] | None:
     """Return two plain values as they were."""
     return None if plain is None else (plain[0], plain[1])
+
+
+def or_none(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what leaves ``None`` as it is, and gives all else to ``make``."""
+    return lambda plain: None if plain is None else make(plain)
 
 
 def _same(value: Any) -> Any:

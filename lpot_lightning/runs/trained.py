@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from lpot_lightning.training_log import TrainingLog
+
 
 class Baseline(NamedTuple):
     """What int8 is compared with, and why that."""
@@ -23,11 +25,13 @@ class Trained:
         state: what ``Training.state`` gave when it was over.
         given: the accuracy to compare with, where the user gave one.
         start: the accuracy before the training, where it was measured.
+        log: how it went, where somebody took notes.
     """
 
     state: Mapping[str, Any]
     given: float | None = None
     start: float | None = None
+    log: TrainingLog | None = None
 
     def baseline(self, trained: float, higher_is_better: bool) -> Baseline:
         """Return what int8 is compared with.

@@ -7,17 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import QuantizationError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
 from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.recipe import Rung
+from lpot_lightning.report.facts import Facts, RunState, TuningFacts
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
-from lpot_lightning.runs.result import Result, as_tuple, each, pair_or_none, read_as, values
-from lpot_lightning.timing.ratio import Spread, as_speedup
+from lpot_lightning.runs.pruning_result import pruning_facts_in
+from lpot_lightning.runs.reporting.op_facts import op_facts
+from lpot_lightning.runs.reporting.report_file import files_in, now
+from lpot_lightning.runs.result import (
+    Result,
+    as_tuple,
+    each,
+    or_none,
+    pair_or_none,
+    read_as,
+    values,
+)
+from lpot_lightning.timing.ratio import Ratio, Spread, as_speedup
+from lpot_lightning.training_log import TrainingLog
+from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.in_words import few_of
 from lpot_lightning.tuning.pareto import pareto
@@ -70,6 +87,8 @@ class TuningResult(Result):
             were ranked, of those in fp32 or ``not_quantizable`` for a known reason, and of modules
             that are no graphs, by their names.
         floats: of what type attention and products of activations are: ``"fp32"`` or ``"bf16"``.
+        training: how the training for int8 went, where there was one in a Trainer.
+        about: what was asked for, and where it ran; ``None`` in a result of an earlier version.
         held: the ``model``; ``None`` in a result that was read from its file.
         origin: what the model is called with, and who judges it; unknown in such a result.
     """
@@ -95,6 +114,8 @@ class TuningResult(Result):
     sensitivities: tuple[Sensitivity, ...] = ()
     repairs: tuple[Repair, ...] = ()
     floats: str = "fp32"
+    training: TrainingLog | None = None
+    about: About | None = None
     causes: Mapping[str, Cause] = field(default_factory=dict)
 
     @property
@@ -107,6 +128,63 @@ class TuningResult(Result):
                 print(trial.score.accuracy, trial.score.objective, trial.recipe.fp32_ops)
         """
         return pareto(self.trials, self.criterion)
+
+    @override
+    def facts(self, folder: Path | None) -> Facts:
+        """Return what a report tells of the run."""
+        return Facts(
+            title="int8 model" if self.about is None else self.about.model,
+            state=RunState.ENDED,
+            now=now(),
+            folder="" if folder is None else shown(folder),
+            tuning=self._tuning_facts(),
+            pruning=None if folder is None else pruning_facts_in(folder),
+            exports=() if folder is None else read_exports(folder),
+            files=() if folder is None else files_in(folder),
+        )
+
+    def _tuning_facts(self) -> TuningFacts:
+        usual = dict.fromkeys(self.fp32_ops, Rung.FP32) | dict.fromkeys(self.int8_ops, Rung.STATIC)
+        rungs = usual | {op: Rung(name) for op, name in self.rungs.items()}
+        return TuningFacts(
+            monitor=self.monitor,
+            criterion=self.criterion,
+            baseline=self.baseline,
+            accuracy=self.accuracy,
+            status=self.status,
+            trials=self.trials,
+            best=self._taken,
+            pareto=tuple(one.number for one in self.pareto),
+            objective=self.objective,
+            ops=op_facts(
+                rungs,
+                self.why,
+                sensitivities=self.sensitivities,
+                times=self.op_times,
+                repairs=self.repairs,
+                causes=self.causes,
+            ),
+            excluded=self.not_quantizable,
+            causes={name: one for name, one in self.causes.items() if name not in rungs},
+            evaluations=self.evaluations,
+            speed=Ratio(self.speedup, self.speedup_spread),
+            size_ratio=self.size_ratio,
+            floats=self.floats,
+            training=self.training,
+            about=self.about,
+        )
+
+    @property
+    def _taken(self) -> int | None:
+        """The number of the trial whose model this is."""
+        mine = {*self.int8_ops}
+        same = (
+            one.number
+            for one in reversed(self.trials)
+            if one.score.in_full and one.score.accuracy == self.accuracy
+            if {*one.recipe.int8_ops} == mine
+        )
+        return next(same, None)
 
     def table(self) -> str:
         """Return the run as a table for people."""
@@ -169,10 +247,11 @@ class TuningResult(Result):
             times = self.op_times.get(op)
             shown = ("-", "-") if times is None else (ms(times.int8), ms(times.fp32))
             usual = Rung.STATIC if op in self.int8_ops else Rung.FP32
-            rows.append((op, self.rungs.get(op, usual.value), *shown, self._why(op)))
+            rows.append((op, self.rungs.get(op, usual.value), *shown, self.why(op)))
         return aligned(rows, right=(2, 3))
 
-    def _why(self, op: str) -> str:
+    def why(self, op: str) -> str:
+        """Return why an op is what it is; ``""`` where there is nothing to say."""
         if op in self.not_paying:
             return self.not_paying[op].why
         if op in self.asked_fp32:
@@ -226,5 +305,7 @@ def read_result(path: Path) -> TuningResult:
         "asked_fp32": as_tuple,
         "causes": values(Cause.from_dict),
         "rungs": values(lambda name: Rung(name).value),
+        "training": or_none(TrainingLog.from_dict),
+        "about": or_none(About.from_dict),
     }
     return read_as(TuningResult, path, parts)

@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from lpot_lightning.errors import LpotError
 from lpot_lightning.selftest.scene import Note
 
-RESULT, ERRORS, RAISED, NOTES = "result", "errors", "raised", "notes"
-"""What a run leaves beside its own files: its end, its stderr, what it raised, its notes."""
+RESULT, ERRORS, RAISED, NOTES, WARNED = "result", "errors", "raised", "notes", "warned"
+"""What a run leaves beside its own files: its end, its stderr, what it raised, its notes, and what
+it told of a report that could not be written, which ends no run."""
 Before = Callable[[Note], Note]
 """Changes the child before its run: takes and returns what notes."""
 _open = open  # before somebody counts its calls
@@ -121,7 +124,8 @@ def _child(scene: Runnable, folder: Path, note: Note) -> int:
     errors = _open(folder / ERRORS, "a")
     os.dup2(errors.fileno(), 2)
     try:
-        told = scene.run(folder, note)
+        with _heard(folder / WARNED):
+            told = scene.run(folder, note)
     except Exception as error:
         traceback.print_exc(file=errors)
         errors.flush()
@@ -129,6 +133,23 @@ def _child(scene: Runnable, folder: Path, note: Note) -> int:
         return 1
     _leave(folder / RESULT, told)
     return 0
+
+
+@contextmanager
+def _heard(path: Path) -> Iterator[None]:
+    """Leave what is told of a report, whatever is done with other warnings."""
+    texts: list[str] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message="the report `")
+        usual = warnings.showwarning
+
+        def heard(message: Warning | str, *given: Any) -> None:
+            texts.append(str(message))
+            usual(message, *given)
+
+        warnings.showwarning = heard  # type: ignore[assignment]
+        yield
+    _leave(path, {"texts": texts})
 
 
 def _have_own_lock() -> None:

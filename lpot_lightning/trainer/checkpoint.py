@@ -32,6 +32,7 @@ from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.module.stand_in import put
 from lpot_lightning.quantization.backend import BACKENDS, check_backend
 from lpot_lightning.trainer.readable import readable_part
+from lpot_lightning.training_log import TrainingLog
 
 Form = Literal["int8", "fake_quant"]
 FORMS = ("int8", "fake_quant")
@@ -105,7 +106,8 @@ def qat_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     state = {name: value for name, value in found.items() if name != SEAL}
     try:
         check_typed(state.get("came", {}), dict[str, int], "came")
-    except TypeError as error:
+        TrainingLog.from_dict(state.get("log", TrainingLog().to_dict()))
+    except (TypeError, KeyError) as error:
         raise ArtifactError(f"`{KEY}.{QAT}` of the checkpoint is damaged: {error}") from error
     check_backend(
         found["training"].get("backend"),

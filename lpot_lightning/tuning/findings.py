@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 from lpot_lightning.machine.typed import NotNegative, Positive, check_typed, look_up_hints
 from lpot_lightning.recipe import Recipe
+from lpot_lightning.training_log import TrainingLog
+from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.causes import CauseKind
 
 
@@ -104,6 +106,18 @@ class FloatFound(TypedDict):
     faster: bool
 
 
+class AboutFound(TypedDict):
+    """What the run was asked for, and where it runs."""
+
+    about: dict[str, Any]
+
+
+class TrainingFound(TypedDict):
+    """How the training went that the run followed."""
+
+    log: dict[str, Any]
+
+
 _FORMS: dict[str, Any] = {
     "costs": CostsFound,
     "ranking": RankingFound,
@@ -112,6 +126,8 @@ _FORMS: dict[str, Any] = {
     "paying": PayingFound,
     "share": ShareFound,
     "float": FloatFound,
+    "about": AboutFound,
+    "training": TrainingFound,
 }
 FINDINGS = tuple(_FORMS)
 look_up_hints(*_FORMS.values())
@@ -126,11 +142,16 @@ def check_finding(kind: str, content: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: if something is missing, unknown, of another type or out of its bounds.
+        KeyError: if a log of a training lacks a part.
         ConfError: if it holds a recipe that is none.
     """
     check_typed(dict(content), _FORMS[kind], kind)
     if kind == "repair":
         Recipe.from_dict(content["repaired"])
+    if kind == "about":
+        About.from_dict(content["about"])
+    if kind == "training":
+        TrainingLog.from_dict(content["log"])
 
 
 def ops_in(kind: str, content: Mapping[str, Any]) -> set[str]:

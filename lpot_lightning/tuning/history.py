@@ -73,6 +73,8 @@ class PastTrial:
 Archive = Callable[[Path], Path]
 Known = tuple[tuple[PastTrial, ...], tuple[Mapping[str, Any], ...]]
 """The trials and the findings of a history."""
+Findings = Mapping[tuple[str, str], Mapping[str, Any]]
+"""By their kind and their key, in the order in which they were found."""
 
 
 class History:
@@ -170,6 +172,11 @@ class History:
         Those that were ended early and later judged in full come once more, at the end.
         """
         return *self._trials.values(), *self._in_full.values()
+
+    @property
+    def findings(self) -> Findings:
+        """What was found out without a trial."""
+        return self._findings
 
     def find(self, key: str) -> Score | None:
         """Return the score of the recipe with this ``key``, or ``None`` if it was not tried."""
@@ -313,11 +320,13 @@ class Seen:
         baseline: the accuracy of the fp32 model, where it is known already.
         trials: the finished trials, in the order of trying.
         torn: whether a last line is not written to its end, or not yet.
+        findings: what was found out without a trial.
     """
 
     baseline: float | None
     trials: tuple[PastTrial, ...]
     torn: bool
+    findings: Findings = field(default_factory=dict)
 
 
 def look_at(path: Path) -> Seen:
@@ -330,7 +339,7 @@ def look_at(path: Path) -> Seen:
     history = History(header=_header(path, records[0]))
     for number, record in enumerate(records[1:], start=1):
         history._take(path, number, record)
-    return Seen(history.baseline, history.trials, whole is not None)
+    return Seen(history.baseline, history.trials, whole is not None, history.findings)
 
 
 def _header(path: Path, record: Mapping[str, Any]) -> Header:

@@ -16,12 +16,15 @@ from museum_models import Exhibit, shown
 
 from lpot_lightning import load, load_from_checkpoint
 from lpot_lightning.artifacts.tune_config import read_configure
+from lpot_lightning.commands.report import facts_in
 from lpot_lightning.commands.show import look, page
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.data.datasets import DATASETS
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.errors import LpotError
 from lpot_lightning.machine.lock import WorkspaceLock
+from lpot_lightning.report.page import page as report
 from lpot_lightning.runs.pruning_result import read_pruning_result
 from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.trainer.checkpoint import fp32_from_checkpoint
@@ -62,7 +65,7 @@ def _history(folder: Path) -> object:
     path = folder / "history.jsonl"
     seen = look_at(path)
     with contextlib.suppress(LpotError):
-        look(str(folder)).to_dict(), page(look(str(folder)))
+        look(str(folder)).to_dict(), page(look(str(folder))), report(facts_in(folder))
     history = History.open(path, {"config": "x"})
     history.check_baseline(0.5)
     return seen, history.trials
@@ -71,14 +74,14 @@ def _history(folder: Path) -> object:
 def _result(folder: Path) -> object:
     found = read_result(folder / "result.json")
     with contextlib.suppress(LpotError):
-        page(look(str(folder)))
+        page(look(str(folder))), report(facts_in(folder))
     return found
 
 
 def _pruning_result(folder: Path) -> object:
     found = read_pruning_result(folder / "pruning_result.json")
     with contextlib.suppress(LpotError):
-        page(look(str(folder)))
+        page(look(str(folder))), report(facts_in(folder))
     return found
 
 
@@ -144,6 +147,7 @@ DOORS: dict[str, Door] = {
     "history": Door(_history, _of("ptq", "history.jsonl"), writes=True),
     "result": Door(_result, _of("ptq", "result.json")),
     "pruning result": Door(_pruning_result, _of("pruned", "pruning_result.json")),
+    "export records": Door(read_exports),
     "lock": Door(_lock, writes=True),
     "pair name": _named(lambda name: load(name, name, Exhibit())),
     "checkpoint name": _named(lambda name: load_from_checkpoint(Exhibit, name)),

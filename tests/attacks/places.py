@@ -66,6 +66,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "history": ("history.jsonl",),
     "result": ("result.json",),
     "pruning result": ("pruning_result.json",),
+    "export records": ("exports.json",),
     "lock": ("lock", "history.jsonl", "result.json", "deploy.yaml", "best_configure.yaml"),
     "MNIST": ("data/t10k-images-idx3-ubyte", "data/t10k-labels-idx1-ubyte"),
     "CIFAR10": ("data/test_batch.bin",),
@@ -90,6 +91,7 @@ def things() -> Iterator[Attack]:
                 # a history that is not there is begun, and one that is empty is none
                 may = may or (door == "history" and thing in ("nothing", "a link to MARKER"))
                 may = may or (door == "history" and thing == "a link to nothing")
+                may = may or (door == "export records" and thing == "nothing")
                 may = may or (door == "bert" and thing == "a link to endless text")
                 name = f"place: {thing} as `{file}`"
                 yield Attack(name, door, _in_place(file, put), may)

@@ -257,6 +257,7 @@ VALUES: tuple[Any, ...] = (
     None, True, "", "x", -1, 0, 1.5, 10**30, float("inf"), [], [[]], {}, {"x": 1}, "../../MARKER",
     "${oc.env:HOME}", "a\0b", "\x1b[31m", "x" * 5000,
 )  # fmt: skip
+RECORDS = "export records"
 RESULTS = {"result": "result.json", "pruning result": "pruning_result.json"}
 FIELDS = (
     *("status", "monitor", "criterion", "baseline", "accuracy", "workspace"),
@@ -266,6 +267,8 @@ FIELDS = (
 
 def jsons() -> Iterator[Attack]:
     """Yield hostile results."""
+    for name, content in JSONS.items():
+        yield Attack(f"JSON: {name} as {RECORDS}", RECORDS, written("exports.json", content))
     for door, file in RESULTS.items():
         for name, content in JSONS.items():
             yield Attack(f"JSON: {name} as {door}", door, written(file, content))
@@ -295,6 +298,8 @@ _RECORDS: dict[str, dict[str, Any]] = {
     "costs": {"kind": "costs", "recipe": "x"},
     "paying": {"kind": "paying", "recipe": "x"},
     "ranking": {"kind": "ranking", "recipe": "x"},
+    "about": {"kind": "about", "recipe": "", "about": {}},
+    "training": {"kind": "training", "recipe": "", "log": {}},
     "trial": {"kind": "trial", "accepted": True, "score": {}, "recipe": {}},
 }
 HISTORIES: dict[str, Content] = {

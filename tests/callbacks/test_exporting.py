@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lit_scenes import Lit, conf, fitted, train_loader, trainer, val_loader
 from users_world import watched
 
 from lpot_lightning import ExportCallback, QuantizationCallback
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import (
     ArtifactError,
     ConfError,
@@ -46,6 +48,29 @@ def test_the_int8_model_of_the_callback_before(workspace, monkeypatch):
     assert all(path.read_bytes() == b"a model" for path in paths)
     assert all(one.model is before.result.model for one in exports.asked)
     assert exports.asked[0].options.opset == 20
+
+
+def test_the_workspace_remembers_exports_and_its_report_tells_of_them(workspace, monkeypatch):
+    made_up(monkeypatch)
+    callback, before = ExportCallback(["onnx"]), quantization(workspace)
+    fitted(callback, others=(before,))
+    before.result.export(workspace / "mine.pt2")
+    found = read_exports(workspace)
+    assert [str(one.path) for one in found] == ["exports/model.onnx", "mine.pt2"]
+    assert found[0] == replace(callback.exported[0], path=found[0].path)
+    text = (workspace / "report.html").read_text()
+    assert '<section id="exports">' in text
+    assert "not checked" in text
+
+
+def test_records_that_are_damaged_are_told_and_cost_no_export(workspace, monkeypatch):
+    made_up(monkeypatch)
+    before = quantization(workspace)
+    fitted(before)
+    (workspace / "exports.json").write_text("no JSON")
+    with pytest.warns(UserWarning, match=r"exports\.json` is not what .*; remove it") as caught:
+        assert before.result.export(workspace / "mine.pt2").bytes == 7
+    assert len(caught) == 1
 
 
 def test_it_knows_what_the_model_is_called_with(workspace, monkeypatch):

@@ -39,7 +39,12 @@ from lpot_lightning.errors import ArtifactError, PruningError
 from lpot_lightning.runs.pruning_result import read_pruning_result
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-FILES = ["pruned_configure.yaml", "pruned_model_weights.pt", "pruning_result.json"]
+FILES = [
+    "pruned_configure.yaml",
+    "pruned_model_weights.pt",
+    "pruning_result.json",
+    "report.html",
+]
 BOTH = pytest.mark.parametrize("kind", [{}, GRADIENT], ids=["magnitude", "sensitivity"])
 
 

@@ -26,7 +26,7 @@ from lpot_lightning.errors import ArtifactError, ConfError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 FILES = ["best_configure.yaml", "best_model_weights.pt", "best_quantized.ckpt", "deploy.yaml",
-         "history.jsonl", "result.json"]  # fmt: skip
+         "history.jsonl", "report.html", "result.json"]  # fmt: skip
 
 
 def accuracy(module):

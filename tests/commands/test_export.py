@@ -10,6 +10,7 @@ from torch import nn
 from users_world import kept
 
 from lpot_lightning import QuantizationCallback, export, quantize
+from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.errors import ArtifactError, ConfError, ExportError
 
 
@@ -71,6 +72,13 @@ def test_a_workspace_and_the_fp32_model(exports, result, workspace):
     (call,) = one.origin.calls
     stored = result.origin.calls[0].args[0]
     assert torch.equal(call.args[0], stored[: len(call.args[0])])
+
+
+def test_a_workspace_remembers_what_was_exported_from_it(exports, result, workspace):
+    export(workspace, "a.pt2", Lit())
+    (found,) = read_exports(workspace)
+    assert found.path.name == "a.pt2"
+    assert '<section id="exports">' in (workspace / "report.html").read_text()
 
 
 def test_the_call_of_what_is_asked_for(exports, workspace):

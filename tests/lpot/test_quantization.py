@@ -302,6 +302,7 @@ def test_what_load_restores_is_what_was_judged(workspace: Path, approach: str) -
         "best_model_weights.pt",
         "deploy.yaml",
         "history.jsonl",
+        "report.html",
         "result.json",
     }
     paths = workspace / "best_configure.yaml", workspace / "best_model_weights.pt"

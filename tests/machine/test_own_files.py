@@ -12,13 +12,15 @@ from lpot_lightning.artifacts.storage import PREVIOUS, Names
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.own_files import _OURS, check_own_files
 from lpot_lightning.runs.pruned_files import NAMES as PRUNED_NAMES
-from lpot_lightning.runs.pruned_files import RESULT as PRUNED
+from lpot_lightning.runs.pruning_result import RESULT as PRUNED
 
 RESULT = {"status": "met", "monitor": "acc", "criterion": {}, "baseline": 1.0, "accuracy": 0.9}
 DEPLOY = {"version": 1.0, "model": {"name": "net"}, "device": "cpu", "evaluation": {}}
 OURS = {
     "result.json": json.dumps(RESULT | {"trials": []}),
     "pruning_result.json": json.dumps(RESULT | {"layers": [], "of a newer version": 1}),
+    "report.html": "<!doctype html><p>lpot_lightning report</p>",
+    "exports.json": '{"exports": []}',
     "deploy.yaml": yaml.safe_dump(DEPLOY),
     "best_configure.yaml": "format: lpot_lightning/7\nop: {}\n",
     "pruned_configure.yaml": "approach: pruning\nformat: 'lpot_lightning/1'\n",
@@ -26,6 +28,8 @@ OURS = {
 THEIRS = {
     "result.json": ['{"accuracy": 0.9}', "[1, 2]", "no JSON", "[" * 100_000, "\xff"],
     "pruning_result.json": ['{"layers": []}'],
+    "report.html": ["<!doctype html><h1>Quarterly report</h1>"],
+    "exports.json": ["[]", '{"files": []}'],
     "deploy.yaml": ["kind: Deployment", "- model", "a: &a [*a]", "model: {}\nsteps: []"],
     "best_configure.yaml": ["model: net\ncfg: {}", "# format: lpot_lightning/1"],
     "pruned_configure.yaml": ["format: mine"],
@@ -79,6 +83,7 @@ def test_a_file_as_large_as_none_of_ours(tmp_path):
 
 def test_the_names_are_those_that_are_written():
     written = {earlier.HISTORY, earlier.DEPLOY, earlier.RESULT, PRUNED, earlier.CHECKPOINT}
+    written |= {earlier.REPORT, earlier.EXPORT_RECORDS}
     for names in (Names(), PRUNED_NAMES):
         weights = Path(names.weights)
         written |= {names.configure, names.weights, weights.with_stem(weights.stem + PREVIOUS).name}

@@ -248,6 +248,8 @@ def told(result: TuningResult) -> dict[str, Any]:
         for each in (result.op_times, result.not_paying)
         for op in sorted(each)
     ]
+    shown["about"] = None if result.about is None else result.about.to_dict()
+    shown["training"] = None if result.training is None else result.training.to_dict()
     shown["causes"] = {op: one.to_dict() for op, one in result.causes.items()}
     shown["repairs"] = [dataclasses.astuple(one) for one in result.repairs]
     return json.loads(json.dumps({**shown, "trials": trials, "predictions": state.tolist()}))

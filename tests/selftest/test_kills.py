@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class Counting:
         elif self.wrong == "silent":
             with contextlib.suppress(ArtifactError):
                 write_file(path, b"content")
+        elif self.wrong == "warns":
+            try:
+                write_file(path, b"content")
+            except ArtifactError as error:
+                warnings.warn(f"the report `{path}` is not up to date: {error}", stacklevel=2)
         elif self.wrong == "unnamed":
             try:
                 write_file(path, b"content")
@@ -94,7 +100,10 @@ def test_what_is_done_wrongly_is_found(tmp_path, wrong, kind):
     assert killed(tmp_path, wrong, 30).counts[kind]
 
 
-@pytest.mark.parametrize(("wrong", "kind"), [("", ""), ("silent", SILENT), ("unnamed", UNNAMED)])
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [("", ""), ("silent", SILENT), ("unnamed", UNNAMED), ("warns", "")],
+)
 def test_disks_that_fail(tmp_path, wrong, kind):
     disk = DiskFaults(Counting(wrong), random.Random(0), tmp_path)
     for _ in range(12):

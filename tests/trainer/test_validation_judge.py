@@ -359,7 +359,7 @@ def test_a_trial_that_raises_fails_and_the_world_is_given_back(callback, workspa
     with pytest.raises(QuantizationError, match="RuntimeError: int8 is not for me"):
         fitted(quantization, Fragile())
     assert quantization.result is None
-    assert files_in(workspace) == ["history.jsonl"]
+    assert files_in(workspace) == ["history.jsonl", "report.html"]
 
 
 def test_a_trial_that_gives_nan_fails_and_is_not_chosen(callback):

@@ -7,9 +7,16 @@ from made_up import INT8
 
 from lpot_lightning.errors import ConfError
 from lpot_lightning.recipe import FP32, Recipe
+from lpot_lightning.training_log import EpochLog, FrozenPart, SparsityLog, TrainingLog
+from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.findings import FINDINGS, check_finding, ops_in
 from lpot_lightning.tuning.history import History
 
+ABOUT = About(
+    model="net", approach="post_training_static_quant", monitor="acc", goal=0.01, relative=True,
+    higher_is_better=True, strategy="auto", objective="performance", most=9, seed=1,
+    versions={"torch": "2.13"}, machine={"cores": "2"},
+)  # fmt: skip
 RECIPE = Recipe.of({"a": INT8, "b": FP32}).to_dict()
 GOOD = {
     "costs": {"ops": {"a": 0.5, "b": 2}},
@@ -26,6 +33,14 @@ GOOD = {
     },
     "share": {"share": 0.25},
     "float": {"faster": True},
+    "about": {"about": ABOUT.to_dict()},
+    "training": {
+        "log": TrainingLog(
+            (EpochLog(epoch=0, loss=0.5, batches=3, accuracy=None),),
+            (FrozenPart("ranges of activations", 0, 2),),
+            (SparsityLog(unit="epoch", at=0, layers={"a.weight": 0.5}),),
+        ).to_dict()
+    },
 }
 BAD = [
     ("costs", ["ops", "a"], 0),
@@ -47,6 +62,13 @@ BAD = [
     ("paying", ["all_slower"], 0),
     ("share", ["share"], None),
     ("float", ["faster"], "yes"),
+    ("about", ["about", "seed"], "1"),
+    ("about", ["about", "versions"], {"torch": 2}),
+    ("about", ["about", "more"], 1),
+    ("training", ["log", "epochs", 0, "loss"], "0.5"),
+    ("training", ["log", "frozen", 0, "step"], None),
+    ("training", ["log", "sparsity", 0, "layers", "a.weight"], -1.0),
+    ("training", ["log", "sparsity"], {}),
 ]
 
 

@@ -68,7 +68,7 @@ def test_a_fit_ends_with_the_code_of_the_signal(callback, workspace, number, cap
     assert code_of(fitted, quantization, sent(number)) == 128 + number
     assert quantization.watched == 1
     assert "interrupted: no trial was finished; go on with the same call of `fit`" in caplog.text
-    assert files_in(workspace) == ["history.jsonl"]
+    assert files_in(workspace) == ["history.jsonl", "report.html"]
     fitted(quantization)
     assert quantization.result.status == "met"
 

@@ -142,6 +142,7 @@ def test_the_result_is_read_back_and_has_one_writer(tmp_path, workspace, monkeyp
     assert (tmp_path / "written").read_text() == "x"
     assert files_in(workspace) == [
         "pruned_configure.yaml", "pruned_model_weights.pt", "pruning_result.json",
+        "report.html",
     ]  # fmt: skip
     restored = lpot_lightning.load(
         workspace / "pruned_configure.yaml", workspace / "pruned_model_weights.pt", Rolling()

@@ -126,6 +126,7 @@ def test_while_it_is_saved_it_is_saved_whole(fp32, workspace, caplog, number, mo
     assert "the pruned model is judged (`accuracy` " in caplog.text
     assert {one.name for one in workspace.iterdir()} - {"lock"} == {
         "pruned_configure.yaml", "pruned_model_weights.pt", "pruning_result.json",
+        "report.html",
     }  # fmt: skip
 
 

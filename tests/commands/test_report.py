@@ -1,0 +1,92 @@
+"""`lpot-lightning report`: the page of a workspace, of any version and in any state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from small_run import net, run
+
+from lpot_lightning.commands.main import main
+
+MUSEUM = Path(__file__).parents[1] / "museum"
+HALLS = [one for one in sorted(MUSEUM.glob("format_2*/*")) if one.is_dir()]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ws")
+    run(net(fragile=True), folder=folder)
+    return folder
+
+
+def report(folder, capsys, *options):
+    """Return the exit code, what went to stdout and what to stderr."""
+    code = main(["report", str(folder), *options])
+    return code, *capsys.readouterr()
+
+
+def test_it_says_where_the_report_is(workspace, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert report(workspace, capsys, "--output", "mine.html") == (0, "mine.html\n", "")
+    assert b"random seed" in (tmp_path / "mine.html").read_bytes()
+
+
+@pytest.mark.parametrize("hall", HALLS, ids=lambda one: f"{one.parent.name}-{one.name}")
+def test_workspaces_of_earlier_versions_have_one_too(hall, capsys, tmp_path):
+    code, _, err = report(hall, capsys, "--output", str(tmp_path / "r.html"))
+    assert (code, err) == (0, "")
+    assert b"<h1>" in (tmp_path / "r.html").read_bytes()
+
+
+def test_of_a_run_that_has_only_a_model_its_accuracy_is_told(workspace, capsys, tmp_path):
+    shutil.copy(workspace / "best_configure.yaml", tmp_path)
+    assert report(tmp_path, capsys)[0] == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Not ended" in text
+    assert "fp32 is 1.0000" in text
+
+
+def test_a_later_run_that_has_not_ended_counts(workspace, capsys, tmp_path):
+    for name in ("result.json", "history.jsonl", "best_configure.yaml"):
+        shutil.copy(workspace / name, tmp_path)
+    (tmp_path / "history.jsonl").touch()
+    assert report(tmp_path, capsys)[0] == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "A later run has not ended" in text
+    assert "Not ended" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("result.json", b"{}", "is not what lpot_lightning writes"),
+        ("history.jsonl", b"x\ny\n", "history.jsonl"),
+        ("exports.json", b'{"exports": [], "sha256": "0"}', "exports.json` is damaged"),
+    ],
+)
+def test_a_damaged_file_is_told(workspace, capsys, tmp_path, name, content, told):
+    for one in ("result.json", "best_configure.yaml"):
+        shutil.copy(workspace / one, tmp_path)
+    (tmp_path / name).write_bytes(content)
+    code, out, err = report(tmp_path, capsys)
+    assert (code, out) == (1, "")
+    assert told in err
+
+
+def test_what_is_no_workspace_is_told(capsys, tmp_path):
+    assert report(tmp_path, capsys)[2].endswith("best_configure.yaml`, `pruning_result.json`\n")
+    assert "not there" in report(tmp_path / "none", capsys)[2]
+
+
+def test_a_report_that_cannot_be_written_is_told(workspace, capsys, tmp_path):
+    code, _, err = report(workspace, capsys, "--output", str(tmp_path / "no" / "r.html"))
+    assert code == 1
+    assert "cannot write `" in err
+
+
+def test_programs_are_told_where_it_is(workspace, capsys, tmp_path):
+    code, out, _ = report(workspace, capsys, "--json", "--output", str(tmp_path / "r.html"))
+    assert (code, json.loads(out)) == (0, {"path": str(tmp_path / "r.html")})
