@@ -12,7 +12,7 @@ ENGINE = tests/quantization $(addprefix tests/whole_runs/test_,first_call.py fre
 	tests/artifacts tests/museum tests/examples/test_saving_and_loading.py
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test newest soak check bench bench-peers compare pictures chaos clean
+.PHONY: demo docs test newest soak check bench bench-peers compare pictures chaos clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed  ## train, quantize, restore in a new process
 	$(RUN) examples/digits/demo.py
+
+docs: $(VENV)/installed  ## the site: docs/_build/index.html
+	$(RUN) -m sphinx -c docs -W --keep-going -q . docs/_build
 
 test: $(VENV)/installed check  ## style, types, tests
 	$(RUN) -m pytest $(SPREAD)
@@ -94,4 +97,4 @@ chaos: $(VENV)/installed  ## kill runs, let disks fail, interrupt, let processes
 	$(RUN) tests/scenes/ranks_chaos.py
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(INC) $(NEWEST) .compare lpot_workspace
+	rm -rf $(VENV) $(PEERS) $(INC) $(NEWEST) .compare docs/_build lpot_workspace

@@ -9,6 +9,7 @@ Example::
     quantizer = Quantization("ptq.yaml")
     quantizer.model = common.Model(model)
     quantizer.calib_dataloader = common.DataLoader(dataset, batch_size=32)
+    quantizer.eval_dataloader = common.DataLoader(dataset, batch_size=32)
     quantizer.metric = common.Metric(Correct, "correct")
     q_model = quantizer()
     q_model.save("saved")

@@ -18,7 +18,7 @@ class LpotError(Exception):
     Example::
 
         try:
-            trainer.fit(model)
+            trainer.fit(model, datamodule=data)
         except LpotError as error:
             print(error)  # one sentence each: where, what came, what is allowed, what to do
     """

@@ -69,7 +69,9 @@ class TrainingLog:
 
     Example::
 
-        for one in result.training.epochs:
+        qat = QATCallback("qat.yaml", monitor="val_acc")
+        Trainer(max_epochs=8, callbacks=[qat]).fit(model, datamodule=data)
+        for one in qat.result.training.epochs:
             print(one.epoch, one.loss, one.accuracy)
     """
 

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
-LONGEST = ("test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
+LONGEST = ("test_pages", "test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -132,7 +132,8 @@ INSIDE = {
 """The floors inside of the large rooms, the lowest first."""
 NO_ROOM = {
     "benchmarks": "mirrors the folder of the benchmarks",
-    "examples": "what the examples, the README and the documents show, run as a user does",
+    "documents": "what README, the pages and the docstrings show: each block of it runs",
+    "examples": "the examples, run as a user does",
     "whole_runs": "what no single file answers for: zoos, processes, kills, faults of others",
     "scenes": "no tests: what several of them need",
     "attacks": "hostile and damaged files, whichever call reads them",

@@ -62,7 +62,8 @@ class BenchmarkCallback(EitherCallback):
     Example::
 
         benchmark = BenchmarkCallback("ptq.yaml")
-        Trainer(callbacks=[QuantizationCallback("ptq.yaml"), benchmark]).fit(model, datamodule=data)
+        trainer = Trainer(max_epochs=5, callbacks=[QuantizationCallback("ptq.yaml"), benchmark])
+        trainer.fit(model, datamodule=data)
         print(benchmark.result.table())
     """
 

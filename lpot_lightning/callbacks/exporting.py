@@ -76,7 +76,8 @@ class ExportCallback(EitherCallback):
     Example::
 
         export = ExportCallback(formats=["onnx", "pt2"], judge=True)
-        Trainer(callbacks=[QuantizationCallback("ptq.yaml"), export]).fit(model, datamodule=data)
+        trainer = Trainer(max_epochs=5, callbacks=[QuantizationCallback("ptq.yaml"), export])
+        trainer.fit(model, datamodule=data)
         print(export.exported[0].table())
     """
 

@@ -124,7 +124,12 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
         Example::
 
-            pruning.masks.apply_to(ema.module)  # an average of your own, after each of its updates
+            class Average(Callback):
+                def on_train_batch_end(self, *_):
+                    pruning.masks.apply_to(ema.module)  # an average of your own
+
+            trainer = Trainer(max_epochs=5, callbacks=[pruning, Average()])
+            trainer.fit(model, datamodule=data)
         """
         fit = self._fit
         return None if fit is None or not fit.prunes else fit.pruner.masks

@@ -124,7 +124,7 @@ def what_arguments_replace(conf: Conf, given: Collection[str]) -> list[str]:
 
     Example::
 
-        what_arguments_replace(conf, ["eval_func"])  # ["evaluation.accuracy.metric"]
+        what_arguments_replace(conf, ["eval_func"])  # ["evaluation.accuracy.metric", …]
     """
     return [key for key, value in _replaced(conf, given) if value not in (None, -1)]
 
@@ -155,7 +155,7 @@ def what_has_no_effect(conf: Conf, given: Collection[str]) -> list[str]:
 
     Example::
 
-        what_has_no_effect(conf, [])  # ["`evaluation.accuracy.configs`: …"]
+        what_has_no_effect(conf, [])  # ["`evaluation.accuracy.configs`: …", …]
     """
     remarks = []
     accuracy = conf.evaluation.accuracy if conf.evaluation is not None else None

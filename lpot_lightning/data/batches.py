@@ -56,7 +56,7 @@ def call_with(batch: Any) -> Call:
 
     Example::
 
-        call_with(((image, mask), label)).of(model)  # model(image, mask)
+        call_with(((2, 3), "label")).of(pow)  # 8
     """
     given = batch
     if isinstance(batch, tuple | list):

@@ -60,7 +60,7 @@ def dataloader_of(
 
     Example::
 
-        loader = dataloader_of([(image, 1), (other, 0)], batch_size=2)
+        loader = dataloader_of([(torch.ones(3), 1), (torch.zeros(3), 0)], batch_size=2)
     """
     if isinstance(dataset, DataLoader):
         raise ConfError("`dataset` is a `DataLoader` already: use it as it is")

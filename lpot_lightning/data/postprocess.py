@@ -17,7 +17,8 @@ def label_shift(shift: int) -> Process:
 
     Example::
 
-        label_shift(1)(scores, torch.tensor([1, 2]))  # scores, tensor([0, 1])
+        scores, labels = label_shift(1)(torch.rand(2, 10), torch.tensor([1, 2]))
+        labels  # [0, 1]
     """
 
     def lowered(output: Any, label: Any) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ class LoaderJudge:
     Example::
 
         judge = LoaderJudge(loader, METRICS["topk"](k=1), origin="`eval_dataloader`", seed=1978)
-        judge(model)  # 0.76
+        judge(model)  # such as 0.76
     """
 
     def __init__(

@@ -113,7 +113,7 @@ def evaluation_of(
     Example::
 
         judge = evaluation_of(loader, metric_of(named), origin="`b_dataloader`", seed=1978)
-        judge(model)  # 0.76
+        judge(model)  # such as 0.76
     """
     asked = accuracy or AccuracyConf()
     return LoaderJudge(

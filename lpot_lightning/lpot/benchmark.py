@@ -55,7 +55,7 @@ class Benchmark(Parts):
     Example::
 
         benchmark = Benchmark("deploy.yaml")
-        result = benchmark(int8, fp32=model)
+        result = benchmark(int8, loader, fp32=model)
         print(result.table())
         result.speedup, result.throughput, result.latency.p99
     """

@@ -86,7 +86,7 @@ def judge_of(given: Given, conf: Conf, loader: LoaderWithOrigin | None = None) -
     Example::
 
         judge = judge_of(Given(model=model, eval_dataloader=loader), conf)
-        judge.of(model)  # 0.76
+        judge.of(model)  # such as 0.76
     """
     asked = conf.tuning.accuracy_criterion.higher_is_better
     if given.eval_func is not None:

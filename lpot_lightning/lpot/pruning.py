@@ -99,6 +99,8 @@ class Pruning(Parts, Hooks):
 
         Example::
 
+            pruning.model = model
+            pruning.on_epoch_begin(0)
             pruning.masks.apply_to(ema.module)  # an average of your own
         """
         return None if self._pruner is None else self._pruner.masks
@@ -235,7 +237,7 @@ class Pruning(Parts, Hooks):
             eval_func: see the attribute.
 
         Returns:
-            the pruned model, also where it misses the goal: ``result.status`` tells. Where channels
+            The pruned model, also where it misses the goal; ``result.status`` tells. Where channels
             were pruned, it is smaller. It has LPOT's ``save(folder)``, which copies its files
             there, unless its class has a ``save``.
 

@@ -110,7 +110,7 @@ class Quantization(Parts):
             eval_func: see the attribute.
 
         Returns:
-            the best model, also where it misses the goal: ``result.status`` tells. It has LPOT's
+            The best model, also where it misses the goal; ``result.status`` tells. It has LPOT's
             ``save(folder)``, which copies its files there, unless its class has a ``save``.
 
         Raises:

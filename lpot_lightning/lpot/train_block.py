@@ -32,8 +32,9 @@ class TrainLoop:
 
     Example::
 
-        train = train_loop_of(conf.quantization.train, loader, where="q.yaml: `train`")
-        train(model)
+        shown = LoaderWithOrigin(loader, "`q_dataloader`")
+        q_func = train_loop_of(conf.quantization.train, shown, where="q.yaml: `train`")
+        q_func(model)
     """
 
     def __init__(self, train: TrainConf, loader: LoaderWithOrigin, hooks: Hooks | None) -> None:
@@ -123,7 +124,8 @@ def train_loop_of(
 
     Example::
 
-        q_func = train_loop_of(train, loader, where="q.yaml: `quantization.train`")
+        shown = LoaderWithOrigin(loader, "`q_dataloader`")
+        q_func = train_loop_of(conf.quantization.train, shown, where="q.yaml: `train`")
         q_func(model)
     """
     check_train(train, where=where)

@@ -13,8 +13,9 @@ def audible(logger: logging.Logger) -> Iterator[None]:
 
     Example::
 
-        with audible(logging.getLogger("lpot_lightning")):
-            quantization(model)
+        logger = logging.getLogger("lpot_lightning")
+        with audible(logger):
+            logger.info("trial 1: 10 ops int8")
     """
     if logger.hasHandlers():
         yield

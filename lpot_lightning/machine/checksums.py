@@ -28,7 +28,7 @@ def with_checksum(plain: Mapping[str, Any]) -> dict[str, Any]:
 
     Example::
 
-        with_checksum({"accuracy": 0.9})  # {"accuracy": 0.9, "sha256": "5ae0…"}
+        with_checksum({"accuracy": 0.9})  # {"accuracy": 0.9, "sha256": "a71e…"}
     """
     return {**plain, FIELD: _hash(_canonical(plain))}
 

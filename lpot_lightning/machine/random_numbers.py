@@ -37,8 +37,8 @@ def drawn() -> bytes:
     Example::
 
         before = drawn()
-        step()
-        drawn() == before  # it draws none
+        torch.rand(1)
+        drawn() == before  # False
     """
     kind, key, *rest = np.random.get_state(legacy=True)
     others = repr((hash(random.getstate()), kind, rest)).encode()

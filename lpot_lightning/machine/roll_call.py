@@ -41,9 +41,11 @@ class RollCall:
 
     Example::
 
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         roll = RollCall("words 1")
         roll.come(1)
-        dist.barrier()  # raises: roll.fault(error).missing
+        dist.barrier()  # where it raises an error: roll.fault(error).missing
+        dist.destroy_process_group()
     """
 
     _unanswered = False  # the store is this process's one, in whatever roll call

@@ -42,8 +42,10 @@ def check_typed(value: object, kind: Any, where: str, known: Collection[type] = 
 
     Example::
 
-        check_typed({"fc": "fast"}, dict[str, float], "costs")
-        # TypeError: `costs.fc` is `fast`; allowed: a number
+        try:
+            check_typed({"fc": "fast"}, dict[str, float], "costs")
+        except TypeError as error:
+            print(error)  # it says: `costs.fc` is `fast`; allowed: a number
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

@@ -68,8 +68,8 @@ def recorded(model: nn.Module) -> Iterator[dict[int, ModuleCalls]]:
     Example::
 
         with recorded(model) as calls:
-            model(batch)
-        calls[id(model.head)].args
+            model(images)
+        calls[id(model.net.head)].args
     """
     run = _DryRun(model)
     with ExitStack() as undo:

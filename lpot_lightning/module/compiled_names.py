@@ -18,7 +18,7 @@ def named_as(names: Iterable[str], state: Mapping[str, Any]) -> dict[str, Any]:
 
     Example::
 
-        named_as(["net.weight"], {"net._orig_mod.weight": w})  # {"net.weight": w}
+        named_as(["net.weight"], {"net._orig_mod.weight": 1.0})  # {"net.weight": 1.0}
     """
     known = {_plain(name): name for name in names}
     return {known.get(_plain(name), name): value for name, value in state.items()}

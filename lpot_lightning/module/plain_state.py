@@ -18,7 +18,7 @@ def check_names_and_shapes(plain: Mapping[str, Tensor], expected: Mapping[str, T
 
     Example::
 
-        check_names_and_shapes(read, model.state_dict())
+        check_names_and_shapes(LitDigits().state_dict(), model.state_dict())
     """
     for name in (*expected, *plain):
         if name not in plain:

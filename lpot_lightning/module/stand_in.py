@@ -72,8 +72,8 @@ def replaced(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[nn.Modu
 
     Example::
 
-        with replaced(model, {"net": int8_net}) as judged:
-            score = evaluate(judged)
+        with replaced(model, {"net": StandIn(nn.Flatten())}) as judged:
+            judged(images).shape  # [4, 64]
     """
     done: list[Undo] = []
     try:

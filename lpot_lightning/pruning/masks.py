@@ -26,7 +26,7 @@ class Masks:
     Example::
 
         masks = Masks(model)
-        masks.prune("fc.weight", model.fc.weight.abs() < 0.01)
+        masks.prune("net.head.weight", model.net.head.weight.abs() < 0.01)
         masks.apply()
     """
 

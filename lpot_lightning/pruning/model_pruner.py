@@ -78,7 +78,7 @@ class ModelPruner:
             pruner.begin_epoch(epoch)
             for number, batch in enumerate(data):
                 pruner.begin_step(epoch * len(data) + number)
-                loss(model, batch).backward()
+                model.training_step(batch).backward()
                 pruner.observe()
                 optimizer.step()
                 pruner.apply()

@@ -21,8 +21,8 @@ class Parameters(Mapping[str, nn.Parameter]):
     Example::
 
         parameters = Parameters(model)
-        model.head = nn.Linear(64, 10)
-        assert parameters["head.weight"] is model.head.weight
+        model.net.head = nn.Linear(64, 10)
+        assert parameters["net.head.weight"] is model.net.head.weight
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -71,7 +71,8 @@ def in_floats(
 
     Example::
 
-        in_floats(net, calls, ["fc"], {})  # {"attn#matmul_0": "both operands are activations; …"}
+        found = in_floats(net, calls, ["fc"], {})
+        found["attn#matmul_0"]  # "both operands are activations; …"
     """
     whole = sum(one.seconds for one in calls.values() if not all(one.above))
     found = _norms(model, calls)

@@ -43,7 +43,7 @@ def step_times(
     Example::
 
         times = step_times(graphs, forwards, recipe, convert, step=step, clock=perf_counter)
-        times.seconds(recipe)  # {"net.0": 0.0001}
+        times.seconds(recipe)  # such as {"net.fc": 0.0001}
     """
     programs = _programs(captured)
     with noted(programs, "_computes") as given, noted(forwards, "computed") as alone:

@@ -32,7 +32,7 @@ def page(facts: Facts) -> bytes:
 
     Example::
 
-        Path("report.html").write_bytes(page(facts))
+        Path("report.html").write_bytes(page(result.facts(result.workspace)))
     """
     style, script = _asset("page.css"), _asset("page.js")
     head = tag(

@@ -79,7 +79,7 @@ class Result(ShownInShort):
 
     @property
     def kind(self) -> str:
-        """What the model is: ``"int8"`` or ``"pruned"``."""
+        """What the model is, ``"int8"`` or ``"pruned"``."""
         return self._kind
 
     @property

@@ -108,7 +108,7 @@ class BenchmarkResult(ShownInShort):
 
     @property
     def latency(self) -> Latency | None:
-        """Milliseconds of a call: ``p50``, ``p90``, ``p99``."""
+        """Milliseconds of a call, as ``p50``, ``p90``, ``p99``."""
         return None if self.speed is None else self.speed.latency
 
     @property

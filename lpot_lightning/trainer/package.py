@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import lightning
 from lightning.pytorch import Callback
@@ -105,8 +106,12 @@ class EitherCallback(Callback):
     in a list, and as the command lines do. So it is one of both, once there are both.
     """
 
+    __signature__: ClassVar[inspect.Signature]
+
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
+        made = inspect.signature(cls.__init__)  # that of `__new__` says nothing to `help`
+        cls.__signature__ = made.replace(parameters=[*made.parameters.values()][1:])
         _be_of_both()
 
     def __new__(cls, *_: Any, **__: Any) -> EitherCallback:

@@ -126,7 +126,8 @@ class StopWatch:
     Example::
 
         watch = StopWatch()
-        run(callbacks=watch.around([bar]))
+        trainer = Trainer(callbacks=watch.around([]))
+        trainer.validate(model, datamodule=data)
         watch.median
     """
 

@@ -26,7 +26,7 @@ def ops_of(recipe: Recipe) -> str:
 
     Example::
 
-        ops_of(recipe)  # "10 ops int8 (2 dynamic), 1 fp32"
+        ops_of(recipe.with_fp32(["net.fc"]))  # "2 ops int8, 1 fp32"
     """
     counts = Counter(recipe.rungs.values())
     below = [

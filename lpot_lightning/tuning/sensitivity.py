@@ -38,7 +38,7 @@ class Sensitivity:
 
     @property
     def score(self) -> float:
-        """Damage by cost: the higher, the more is gained by leaving the op in fp32."""
+        """Damage by cost; the higher, the more is gained by leaving the op in fp32."""
         return self.damage / self.cost
 
     @property

@@ -103,7 +103,7 @@ def build_space(
 
     Example::
 
-        space = build_space(ops, conf.model_wise, [("net.head", head_wish)])
+        space = build_space(ops, model_wise=None, op_wise=[("net.fc", stays_fp32)])
         space.fallback_candidates  # ("net.conv1", "net.conv2")
     """
     names = tuple(op.name for op in ops)

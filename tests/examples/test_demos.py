@@ -87,21 +87,6 @@ def test_the_readme_is_read_in_a_minute() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1300
 
 
-def test_the_yaml_of_the_readme_is_a_conf() -> None:
-    text = (ROOT / "README.md").read_text()
-    (block,) = re.findall(r"```yaml\n(# ptq\.yaml.*?)```", text, re.DOTALL)
-    conf = read_conf(yaml.safe_load(block))
-    assert (conf.model.name, conf.tuning.accuracy_criterion.relative) == ("points", 0.01)
-
-
-def test_the_page_without_a_trainer(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "without-a-trainer.md").read_text()
-    program = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    said = output_of(tmp_path, "-c", program)
-    assert re.search(r"^met (0\.9|1\.0)\d*$", said, re.MULTILINE), said
-    assert re.search(r"^met$", said, re.MULTILINE), said
-
-
 def test_the_yaml_of_the_demo_is_a_conf() -> None:
     assert read_conf(DIGITS / "ptq.yaml").tuning.random_seed == 9527
 
@@ -166,12 +151,6 @@ def test_the_training_for_int8_from_two_yamls(tmp_path: Path) -> None:
     assert (tmp_path / "lpot_workspace/pytorch_fx/automaton_qat/result.json").exists()
 
 
-def test_the_yaml_of_the_page_on_training_is_a_conf() -> None:
-    text = (ROOT / "docs" / "qat.md").read_text()
-    (block,) = re.findall(r"```yaml\n(# qat\.yaml.*?)```", text, re.DOTALL)
-    assert read_conf(yaml.safe_load(block)).quantization.approach == "quant_aware_training"
-
-
 @pytest.mark.soak
 def test_a_net_without_half_of_its_channels_becomes_int8(tmp_path: Path) -> None:
     demo = str(PRUNING / "demo.py")
@@ -197,23 +176,3 @@ def test_the_pruning_from_one_yaml(tmp_path: Path) -> None:
     said = output_of(tmp_path, str(PRUNING / "main.py"), *run)
     assert re.search(r"sparsity +90\.00% of the pruned weights", said), said
     assert (tmp_path / "lpot_workspace/pytorch_fx/digits_magnitude/pruned_configure.yaml").exists()
-
-
-def test_the_programs_and_yamls_of_the_page_on_pruning(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "pruning.md").read_text()
-    (block,) = re.findall(r"```yaml\n(# pruning\.yaml.*?)```", text, re.DOTALL)
-    file = tmp_path / "pruning.yaml"
-    file.write_text(block)
-    pruning = read_conf(file).pruning
-    assert pruning is not None
-    assert [one.target_sparsity for one in pruning.approach.weight_compression.resolved()] == [
-        0.9,
-        0.5,
-    ]
-    (program,) = re.findall(r"```python\n(import torch\n.*?)```", text, re.DOTALL)
-    said = output_of(tmp_path, "-c", program)
-    assert re.search(r"^(met|not_met) 0\.5$", said, re.MULTILINE), said
-    (program,) = re.findall(r"```python\n(import copy\n.*?)```", text, re.DOTALL)
-    said = output_of(tmp_path, "-c", program)
-    assert re.search(r"^0\.5$", said, re.MULTILINE), said
-    assert re.search(r"judging the weights of .*\.ckpt", said), said

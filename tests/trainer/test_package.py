@@ -1,6 +1,7 @@
 """Lightning under both of its names: classes are found in the package of whoever they are for."""
 
 import copy
+import inspect
 import subprocess
 
 import lightning.pytorch as L
@@ -22,6 +23,16 @@ from lpot_lightning.trainer.package import EitherCallback, check_packages, eithe
 
 class OwnTrainer(pl.Trainer):
     """A user's."""
+
+
+def test_help_shows_what_a_callback_is_made_with():
+    class Own(QuantizationCallback):
+        def __init__(self, speed: int):
+            super().__init__(conf(), monitor=str(speed))
+
+    assert str(inspect.signature(QuantizationCallback)).startswith("(conf: ")
+    assert "calib: 'Source' = 'train'" in str(inspect.signature(QuantizationCallback))
+    assert str(inspect.signature(Own)) == "(speed: int)"
 
 
 def test_the_package_is_that_of_the_class_it_derives_from():

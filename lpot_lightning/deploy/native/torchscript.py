@@ -94,8 +94,12 @@ class _Flat(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what torch says of tracing: that it is old, and that sizes are looked at."""
+    """Hold back what is said of tracing: that it is old, and that sizes are looked at.
+
+    The tracer asks for every property of each module, those of torchmetrics, too, which are old.
+    """
     with warnings.catch_warnings():  # a DeprecationWarning in torch 2.13, a FutureWarning in 2.14
         warnings.filterwarnings("ignore", message=".*torch.jit")
+        warnings.filterwarnings("ignore", message="This property will be removed")
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield

@@ -32,7 +32,7 @@ def cut(model: Model, plan: ChannelPlan) -> Model:
 
     Example::
 
-        small = cut(LitNet(), ChannelPlan.from_dict(yaml.safe_load(text)))
+        small = cut(LitDigits(), ChannelPlan.from_dict(yaml.safe_load(text)))
         small.load_state_dict(weights)
     """
     _check_tensors(model, plan)

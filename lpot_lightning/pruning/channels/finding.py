@@ -38,8 +38,8 @@ def find_groups(model: nn.Module, calls: CallsByPath) -> ChannelGroups:
     Example::
 
         found = find_groups(model, {"net": ((images[:2],), {})})
-        sorted(group.name for group in found)  # ["net.layer1.0.conv1", …]
-        found.excluded  # {"net.fc": "its channels are what `net` gives"}
+        sorted(group.name for group in found)  # ["net.stage1", "net.stage2", "net.stem"]
+        found.excluded  # {"net.head": "its channels are what `net` gives"}
     """
     torch_pruning()
     ours = _as_needed(model)

@@ -51,7 +51,7 @@ def group_taylor(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], grou
 
     Example::
 
-        loss.backward()
+        model.training_step(batch).backward()
         grads = {name: one.grad for name, one in params.items() if one.grad is not None}
         scores = group_taylor(params, grads, group)
     """

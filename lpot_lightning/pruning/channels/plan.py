@@ -42,7 +42,7 @@ class ChannelPlan:
 
     Example::
 
-        plan = channel_plan_of(model, found.groups, {"stem.conv": scores > threshold})
+        plan = channel_plan_of(model, found.groups, {"net.stem": scores > threshold})
         small = cut(copy.deepcopy(model), plan)
     """
 
@@ -94,7 +94,7 @@ def channel_plan_of(
 
     Example::
 
-        plan = channel_plan_of(model, found.groups, {"stem.conv": torch.arange(64) % 2 == 0})
+        plan = channel_plan_of(model, found.groups, {"net.stem": torch.arange(4) % 2 == 0})
     """
     _check_kept(groups, kept)
     removed: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))

@@ -31,7 +31,8 @@ class Diagnoser:
 
     Example::
 
-        prepared.diagnoser.diagnosis("fc1", config).without_outliers
+        config = recipe.as_mapping()["fc"]
+        prepared.diagnoser.diagnosis("fc", config).without_outliers
     """
 
     def __init__(self, seen: ObservedOps, forms: OpForms) -> None:

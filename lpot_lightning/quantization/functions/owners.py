@@ -44,8 +44,10 @@ class Owners:
 
     Example::
 
-        owners = Owners({"stem": net.stem}, calls, ops.__setitem__)
-        owners.observed["stem"](batch)  # now there is `stem#conv2d_0`
+        found = {}
+        owners = Owners({"mix": net.mix}, calls, lambda name, *inputs: found.update({name: inputs}))
+        owners.observed["mix"](x)
+        list(found)  # ["mix#linear_0"]
     """
 
     def __init__(

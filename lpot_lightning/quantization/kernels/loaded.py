@@ -33,7 +33,7 @@ def packed_on_load(trace: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     Example::
 
         with torch.no_grad():
-            trace = torch.jit.trace(result.model, images)
+            trace = torch.jit.trace(result.model.net, images)
         torch.jit.save(packed_on_load(trace), "model.pt")
         torch.jit.load("model.pt")(images)  # in a process that has torch alone
     """

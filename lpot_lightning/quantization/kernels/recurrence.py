@@ -56,7 +56,8 @@ def gone_over(
 
     Example::
 
-        outputs, (h, c) = gone_over(LSTM, weights, x.unbind(0), (h, c))
+        x = torch.randn(10, 4, 8)  # steps, samples, inputs
+        outputs, (h, c) = gone_over("LSTM", weights, x.unbind(0), (h, c))
     """
     count, outputs = max(1, _TOGETHER // max(1, inputs[0].shape[0])), list[Tensor]()
     for start in range(0, len(inputs), count):

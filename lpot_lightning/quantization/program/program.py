@@ -178,7 +178,7 @@ def programs_of(model: nn.Module) -> dict[str, list[Program]]:
 
     Example::
 
-        print(programs_of(result.model)["net"][0].code)
+        print(programs_of(result.model)[""][0].code)
     """
     forwards = {path: vars(one).get("forward") for path, one in model.named_modules()}
     captured = {path: one for path, one in forwards.items() if isinstance(one, Captured)}

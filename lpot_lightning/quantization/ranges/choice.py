@@ -64,7 +64,9 @@ def narrowest(seen: Histogram, share: float) -> tuple[float, float]:
 
     Example::
 
-        narrowest(seen, 0.999)  # (0.0, 5.1), of values up to 1000
+        histogram = Histogram()
+        histogram.count(torch.cat([torch.rand(5000), torch.tensor([1000.0])]))
+        low, high = narrowest(histogram, 0.999)  # about 0 and 1
     """
     cuts = [(1 - share) * part / _SPLITS for part in range(_SPLITS + 1)]
     ranges = [_without_tails(seen, one, other) for one, other in zip(cuts, cuts[::-1], strict=True)]

@@ -50,7 +50,7 @@ def with_repairs(hurt: Mapping[str, Cause], repairs: Iterable[Repair]) -> dict[s
 
     Example::
 
-        with_repairs(causes, result.repairs)["fc"].repaired
+        with_repairs(causes, repairs)["fc"].repaired
         # "cross_layer_equalization, error 0.21 -> 0.03"
     """
     done: dict[str, list[str]] = {}

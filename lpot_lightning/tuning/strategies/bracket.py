@@ -106,8 +106,9 @@ def close(bracket: Bracket) -> Generator[Recipe, Score, None]:
 
     Example::
 
-        yield from close(bracket)
-        bracket.enough
+        proposals = close(bracket)
+        recipe = next(proposals)
+        recipe = proposals.send(score)
     """
     left = longest(len(bracket.prefixes.names))
     while not bracket.is_closed:

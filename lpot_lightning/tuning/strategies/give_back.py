@@ -30,8 +30,8 @@ def give_back(bracket: Bracket) -> Generator[Recipe, Score, None]:
 
     Example::
 
-        yield from close(bracket)
-        yield from give_back(bracket)
+        proposals = give_back(closed)  # a bracket that `close` is through with
+        recipe = next(proposals, None)
     """
     loan = _Loan.of(bracket)
     for _ in range(GIVE_BACK_TRIALS):

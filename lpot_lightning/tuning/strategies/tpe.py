@@ -62,7 +62,7 @@ class TrialLoss:
 
     Example::
 
-        TrialLoss(space, search)(space.all_int8(), score)  # 0.0
+        TrialLoss(space, search)(space.all_int8(), Score.of(0.9, seconds=1.0))  # 80.0
     """
 
     def __init__(self, space: Space, search: SearchContext) -> None:

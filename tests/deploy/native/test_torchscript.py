@@ -10,6 +10,7 @@ from deploy_scenes import answer, captured, images, small_int8
 from lightning.pytorch import LightningModule
 from rung_scenes import MIXED, ladder, words
 from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from lpot_lightning.deploy.native.torchscript import write_torchscript
 from lpot_lightning.errors import ExportError
@@ -75,3 +76,17 @@ def test_a_lightning_module_without_a_trainer(tmp_path):
     write_torchscript(model, captured(model, x), tmp_path / "model.ts")
     assert torch.equal(loaded(tmp_path / "model.ts")(x), answer(model, x)[0])
     assert not model._jit_is_scripting
+
+
+def test_old_properties_of_torchmetrics_are_no_word_to_the_user(tmp_path):
+    class Judged(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net, self.accuracy = small_int8(), MulticlassAccuracy(5)
+
+        def forward(self, images):
+            return self.net(images)
+
+    model = Judged().eval()
+    write_torchscript(model, captured(model), tmp_path / "model.ts")  # warnings are errors
+    assert torch.equal(loaded(tmp_path / "model.ts")(images(4)), answer(model, images(4))[0])
