@@ -114,9 +114,10 @@ class Ranker:
 
     def _look_for_causes(self, recipe: Recipe) -> None:
         before, started = self._job.prepared.forwards, monotonic()
+        is_known = self._history.finding("causes", recipe.key) is not None
         self.causes = find_causes(self._job, self._history, recipe, self.first)
-        spent = self._spent(before, started)
-        self._job.listener.say(f"looked for why ops hurt, in {spent}")
+        if not is_known:
+            self._job.listener.say(f"looked for why ops hurt, in {self._spent(before, started)}")
         for op, one in self.causes.items():
             self._job.listener.say(f"  {op}: {one.told}")
 
