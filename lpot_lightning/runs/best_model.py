@@ -107,7 +107,7 @@ class Keeper:
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             causes=causes,
-            training=None if job.trained is None else job.trained.log,
+            training=None if job.trained is None else job.ranks.agreed(job.trained.log),
             about=job.about,
             held=job.model,
             origin=dataclasses.replace(
