@@ -46,7 +46,7 @@ class Rung(Enum):
     @property
     def bits(self) -> int:
         """Of a weight."""
-        return {Rung.BF16: 16, Rung.FP32: 32}.get(self, 8)
+        return 16 if self is Rung.BF16 else 32 if self is Rung.FP32 else 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,7 +149,7 @@ class EpochNotes:
 
 
 LEAST_GROWTH = 0.02
-"""By how much a share of zeros has to have grown to be noted again: at most 51 times."""
+"""By how much the share of zeros of some parameter has to have grown to be noted again."""
 
 
 class SparsityNotes:

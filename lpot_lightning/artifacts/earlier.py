@@ -102,6 +102,14 @@ def forget_besides(folder: Path, names: Iterable[str] = _BESIDES) -> None:
             remove_file(folder / name)
 
 
+def is_newer(one: Path, other: Path) -> bool:
+    """Whether both files are there, and ``one`` was written later."""
+    try:
+        return one.stat().st_mtime_ns > other.stat().st_mtime_ns
+    except OSError:  # it has just been renamed, or never was there
+        return False
+
+
 def _kept(files: Iterable[Path], earlier: Path) -> Path:
     make_folder(earlier)
     _sweep(earlier)

@@ -181,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def added(name: str, text: str) -> argparse.ArgumentParser:
-        own = commands.add_parser(name, help=text, description=text, epilog=_CODES)
+        own = commands.add_parser(
+            name, help=text, description=text, epilog=_CODES, allow_abbrev=False
+        )  # `--js` would be taken for `--json` by argparse alone
         own.add_argument("--json", action="store_true", help="print one JSON object, for programs")
         return own
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lpot_lightning.artifacts.earlier import HISTORY, RESULT
+from lpot_lightning.artifacts.earlier import HISTORY, RESULT, is_newer
 from lpot_lightning.artifacts.storage import CONFIGURE
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.commands.answer import CommandAnswer
@@ -48,7 +48,7 @@ class WorkspaceFiles:
     @property
     def is_over(self) -> bool:
         """Whether the result is that of the run that was begun last."""
-        later = self.history is not None and _newer(self.folder / HISTORY, self.folder / RESULT)
+        later = self.history is not None and is_newer(self.folder / HISTORY, self.folder / RESULT)
         return self.result is not None and not later
 
     @property
@@ -195,10 +195,3 @@ def _trial(number: int, past: PastTrial) -> list[str]:
 
 def _number(value: Any) -> str:
     return shown_number(value) if isinstance(value, int | float) else "-"
-
-
-def _newer(one: Path, other: Path) -> bool:
-    try:
-        return one.stat().st_mtime_ns > other.stat().st_mtime_ns
-    except OSError:  # it has just been renamed
-        return False

@@ -47,7 +47,7 @@ def _tells(drop: str, allowed: str, exact_drop: float, exact_allowed: float) -> 
     digits = allowed.strip("-%").replace(".", "").lstrip("0")
     told = exact_allowed == 0 or len(digits) > 1
     beyond = float(drop.rstrip("%")) > float(allowed.rstrip("%"))
-    return told and (beyond or exact_drop <= exact_allowed * (1 + 1e-9))
+    return told and (beyond or exact_drop <= exact_allowed + 1e-9 * abs(exact_allowed))
 
 
 def _without_minus_zero(text: str) -> str:

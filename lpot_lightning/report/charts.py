@@ -10,6 +10,8 @@ from lpot_lightning.report.markup import Content, Markup, tag
 
 HEIGHT, _TOP, _BOTTOM, _SIDE = 220, 12, 208, 3.0
 _STEPS = (1, 2, 2.5, 5, 10)
+_DIGITS = 12
+"""Behind the point, at most, of a number at an axis."""
 _ROOM = 0.08
 """Of the values, above the greatest and below the least."""
 
@@ -67,10 +69,14 @@ def _whole(low: float, high: float) -> list[float]:
 
 def _named(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
     gaps = [b - a for a, b in zip(values, values[1:], strict=False)]
-    digits = 0
-    while gaps and digits < 6 and abs(round(min(gaps), digits) - min(gaps)) > 1e-9 * min(gaps):
-        digits += 1
-    return tuple((one, f"{one:,.{digits}f}" if abs(one) < 1e7 else f"{one:.3g}") for one in values)
+    step = min(gaps, default=1.0)
+    digits = next((n for n in range(_DIGITS) if _has_digits(step, n)), None)
+    is_plain = digits is not None and max(map(abs, values), default=0.0) < 1e7
+    return tuple((one, f"{one:,.{digits}f}" if is_plain else f"{one:.3g}") for one in values)
+
+
+def _has_digits(step: float, digits: int) -> bool:
+    return abs(round(step, digits) - step) <= 1e-6 * step
 
 
 @dataclass(frozen=True)

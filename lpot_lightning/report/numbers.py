@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
 from lpot_lightning.tuning.score import Criterion
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 NONE = "–"
+_LARGE = 1e6
 
 
 def accuracy(value: float | None) -> str:
-    """Return an accuracy, as the log has it; very large and very small ones with an exponent.
+    """Return an accuracy, as the log has it; a very large one with an exponent.
 
     Example::
 
@@ -19,13 +21,17 @@ def accuracy(value: float | None) -> str:
     """
     if value is None:
         return NONE
-    plain = value == 0 or 1e-3 <= abs(value) < 1e6
-    return f"{value:.4f}" if plain else f"{value:.4g}"
+    return f"{value:.4g}" if abs(value) >= _LARGE else shown_number(value)
 
 
 def drop(value: float, criterion: Criterion) -> str:
-    """Return how much was lost, in the unit of the goal."""
-    return f"{value:.2%}" if criterion.relative else accuracy(value)
+    """Return how much was lost, in the unit of the goal, with as many digits as the goal needs."""
+    return drop_and_allowed(value, criterion.goal, share=criterion.relative)[0]
+
+
+def goal(drop: float, criterion: Criterion) -> str:
+    """Return how much may be lost, in the same unit, with digits that tell it from a drop."""
+    return drop_and_allowed(drop, criterion.goal, share=criterion.relative)[1]
 
 
 def ms(seconds: float | None) -> str:

@@ -43,7 +43,7 @@ def ops_section(tuning: TuningFacts) -> Markup | None:
         "ops",
         "Ops",
         table(head, rows, class_="sortable ops"),
-        lede=_lede(has_damage, has_times),
+        lede=_lede(has_damage, has_times, any(one.cause is not None for one in ordered)),
     )
 
 
@@ -54,14 +54,19 @@ def _worst_first(op: OpFacts) -> tuple[bool, bool, float, str]:
     return False, finite, -op.damage if finite else 0.0, op.name
 
 
-def _lede(has_damage: bool, has_times: bool) -> str:
+def _lede(has_damage: bool, has_times: bool, has_causes: bool) -> str:
     damage = (
         "Error is what an op alone in int8, before any repair, does to the model's output on one"
         " calibration batch. "
     )
-    times = "Times are those of one step, the way to integers and back included."
+    causes = "“Its error”, on the right, is that of what the op itself gives. "
+    times = (
+        "Times are those of one step, the way to integers and back included; those in int8 are of"
+        " what the op was in the first trial."
+    )
     unranked = "How much each op hurts did not have to be measured. "
-    return (damage if has_damage else unranked) + (times if has_times else "")
+    told = (damage if has_damage else unranked) + (causes if has_damage and has_causes else "")
+    return told + (times if has_times else "")
 
 
 def _head(has_damage: bool, has_times: bool) -> Iterator[tuple[str, str]]:

@@ -25,10 +25,17 @@ def speed_section(
         "Speed and size",
         None if speed is None else _speed(speed, other),
         None if size_ratio is None else _sizes(size_ratio, other, own),
-        lede=f"Both ran in turns on this machine. The bar is the {own} model's speed-up over"
-        f" {other} for the median of all pairs; the line through it holds the true value 95 of 100"
-        " times.",
-    )  # fmt: skip
+        lede=None if speed is None else _lede(speed, other, own),
+    )
+
+
+def _lede(speed: Ratio, other: str, own: str) -> str:
+    bar = (
+        f"Both ran in turns on this machine. The bar is the {own} model's speed-up over {other} for"
+        " the median of all pairs"
+    )
+    sure = "the line through it holds the true value 95 of 100 times"
+    return f"{bar}; {'they are too few to tell how sure it is' if speed.spread is None else sure}."
 
 
 def _speed(speed: Ratio, other: str) -> Markup:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lpot_lightning.report.facts import Facts, FileFacts
 from lpot_lightning.report.markup import Content, Markup, code, number_cell, section, table, tag
-from lpot_lightning.report.numbers import drop, duration, size
+from lpot_lightning.report.numbers import duration, goal, size
 from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.score import Criterion
 
@@ -26,8 +26,8 @@ def _pairs(about: About) -> Iterator[tuple[str, Content]]:
     yield "approach", about.approach.replace("_", " ")
     yield "metric", (code(about.monitor), _direction(about))
     kind = "relative" if about.relative else "absolute"
-    asked = ("may be lost", about.goal) if about.goal >= 0 else ("is to be won", -about.goal)
-    yield asked[0], f"{drop(asked[1], criterion)} ({kind})"
+    asked = "may be lost" if about.goal >= 0 else "is to be won"
+    yield asked, f"{goal(about.goal, criterion).lstrip('-')} ({kind})"
     if about.strategy:
         yield "strategy", about.strategy
         yield "objective", about.objective

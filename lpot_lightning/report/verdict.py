@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.report.markup import Content, Markup, code, shortened, tag, words
-from lpot_lightning.report.numbers import accuracy, counted, drop
+from lpot_lightning.report.numbers import accuracy, counted, drop, goal
 from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.score import Criterion
 
@@ -68,11 +68,11 @@ def _compared(found: float, baseline: float, criterion: Criterion | None) -> str
     if criterion is None or (criterion.relative and not baseline):
         return "how much may be lost is not known."
     lost = criterion.drop(found, baseline)
-    shown = drop(abs(lost), criterion)
+    shown, asked = (one.lstrip("-") for one in (drop(lost, criterion), goal(lost, criterion)))
     said = f"{shown} {'worse' if lost > 0 else 'better'}" if lost else "nothing lost"
     if criterion.goal < 0:
-        return f"{said}, and {drop(-criterion.goal, criterion)} better was asked for."
-    return f"{said}, and {drop(criterion.goal, criterion)} worse is allowed."
+        return f"{said}, and {asked} better was asked for."
+    return f"{said}, and {asked} worse is allowed."
 
 
 def _figures(facts: Facts) -> Iterator[Markup]:
@@ -163,7 +163,7 @@ def _for_accuracy(tuning: TuningFacts) -> Iterator[str]:
     if criterion is not None and tuning.accuracy is not None and tuning.baseline:
         lost = criterion.drop(tuning.accuracy, tuning.baseline)
         kind = "relative" if criterion.relative else "absolute"
-        if lost > 0:
+        if lost > 0 and not (criterion.relative and float(_rounded_up(lost)) >= 1):
             yield (
                 f"Or allow more: the best model has lost {drop(lost, criterion)}, so"
                 f" `tuning.accuracy_criterion.{kind}: {_rounded_up(lost)}` accepts it."

@@ -107,7 +107,7 @@ class Keeper:
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             causes=causes,
-            training=None if job.trained is None else job.trained.log,
+            training=None if job.trained is None else job.ranks.agreed(job.trained.log),
             about=job.about,
             held=job.model,
             origin=dataclasses.replace(
@@ -129,6 +129,7 @@ class Keeper:
             not_paying=self._not_paying(recipe),
             asked_fp32=self._asked(),
             repairs=ranker.repairs_of(recipe),
+            recipe=recipe,
         )
 
     def _asked(self) -> tuple[str, ...]:

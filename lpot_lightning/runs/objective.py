@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, OpConfig, Rung
+from lpot_lightning.report.numbers import size
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.score import Score
 
@@ -26,12 +27,12 @@ def shown_as(value: float, objective: str) -> str:
     """
     if objective == "performance":
         return f"{value * 1e3:.3g} ms a step"
-    return f"{value / 2**20:.3g} MiB{' at the peak' if objective == 'footprint' else ''}"
+    return f"{size(value)}{' at the peak' if objective == 'footprint' else ''}"
 
 
 def cost_shown_as(value: float, objective: str) -> str:
     """Return what an op costs in fp32 for people."""
-    return f"{value * 1e3:.3f} ms" if objective == "performance" else f"{value / 2**10:.1f} KiB"
+    return f"{value * 1e3:.3f} ms" if objective == "performance" else size(value)
 
 
 def costs_of(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from typing_extensions import override
 
-from lpot_lightning.artifacts.earlier import HISTORY, REPORT
+from lpot_lightning.artifacts.earlier import HISTORY, REPORT, is_newer
+from lpot_lightning.artifacts.earlier import RESULT as INT8_RESULT
 from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.deploy.export_records import read_exports
+from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.errors import PruningError
 from lpot_lightning.machine.columns import aligned
 from lpot_lightning.machine.files import shown
 from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState
-from lpot_lightning.runs.reporting.report_file import files_in, now
+from lpot_lightning.runs.reporting.report_file import files_in, note_exports, now
 from lpot_lightning.runs.result import (
     Result,
     as_tuple,
@@ -103,11 +105,25 @@ class PruningResult(Result):
         Where an int8 run has followed in the same workspace, the page there has both, and is left
         as it is.
         """
-        if path is None and self.workspace is not None:
-            page = self.workspace / REPORT
-            if page.is_file() and (self.workspace / HISTORY).is_file():
-                return page
-        return super().report(path)
+        page = self._page_of_both
+        return super().report(path) if path is not None or page is None else page
+
+    @override
+    def note_exports(self, exported: Sequence[Exported]) -> tuple[Exported, ...]:
+        """Do what ``note_exports`` of all results does; a page of both runs is left as it is."""
+        if self._page_of_both is None:
+            return super().note_exports(exported)
+        note_exports(self._page_of_both.parent, exported, None)
+        return tuple(exported)
+
+    @property
+    def _page_of_both(self) -> Path | None:
+        """The page of an int8 run that has followed in the same workspace, if one has."""
+        if self.workspace is None:
+            return None
+        page, own = self.workspace / REPORT, self.workspace / RESULT
+        has_followed = any(is_newer(self.workspace / one, own) for one in (HISTORY, INT8_RESULT))
+        return page if has_followed and page.is_file() else None
 
     @override
     def facts(self, folder: Path | None) -> Facts:

@@ -114,9 +114,10 @@ class Ranker:
 
     def _look_for_causes(self, recipe: Recipe) -> None:
         before, started = self._job.prepared.forwards, monotonic()
+        is_known = self._history.finding("causes", recipe.key) is not None
         self.causes = find_causes(self._job, self._history, recipe, self.first)
-        spent = self._spent(before, started)
-        self._job.listener.say(f"looked for why {len(self.causes)} ops hurt, in {spent}")
+        if not is_known:
+            self._job.listener.say(f"looked for why ops hurt, in {self._spent(before, started)}")
         for op, one in self.causes.items():
             self._job.listener.say(f"  {op}: {one.told}")
 
@@ -169,12 +170,13 @@ class Ranker:
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""
+        chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
         found: list[tuple[Repair, ...]] = [()]
         for repaired, repairs in self._found:
-            mended, chosen = repaired.as_mapping(), recipe.as_mapping()
-            if all(chosen[op] == mended[op] for op in recipe.int8_ops):
+            mended = repaired.as_mapping()
+            if all(chosen[op] == mended[op] for op in int8):
                 found.append(repairs)
-        return tuple(one for one in found[-1] if one.op in recipe.int8_ops)
+        return tuple(one for one in found[-1] if one.op in int8)
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:

@@ -121,7 +121,8 @@ def setting_yaml(op: str, config: OpConfig) -> str:
         setting_yaml("fc", FP32)
         # quantization: {op_wise: {'fc': {activation: {dtype: fp32}, weight: {dtype: fp32}}}}
     """
-    return f"quantization: {{op_wise: {{'{op}': {{{_sides(config)}}}}}}}"
+    name = op.replace("'", "''")  # so YAML writes one within quotes
+    return f"quantization: {{op_wise: {{'{name}': {{{_sides(config)}}}}}}}"
 
 
 def recipe_yaml(correction: str) -> str:

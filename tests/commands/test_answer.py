@@ -50,6 +50,12 @@ def test_wrong_arguments_are_told_in_json_too(given, capsys):
     assert err.startswith("usage: lpot-lightning")
 
 
+def test_an_option_is_written_out(capsys):
+    with pytest.raises(SystemExit):
+        main(["show", "nowhere", "--js"])  # to take it would print text where JSON was meant
+    assert "unrecognized arguments: --js" in capsys.readouterr().err
+
+
 def test_a_workspace_that_is_not_there(capsys):
     assert main(["show", "nowhere", "--json"]) == 1
     error = json.loads(capsys.readouterr().out)["error"]

@@ -48,6 +48,12 @@ def test_cause_remedy_and_repair_are_told():
     )
 
 
+def test_errors_and_times_are_told_of_what_they_are():
+    found = ops_section(tuning(ops=(op("a", 1.0, cause=CAUSE, int8=0.1, fp32=0.2),)))
+    assert "“Its error”, on the right, is that of what the op itself gives" in found
+    assert "of what the op was in the first trial" in found
+
+
 def test_what_is_not_int8_shares_a_row_by_its_reason():
     found = excluded_section({"a": "no kernel", "b": "no kernel", "c": "asked for"}, {})
     assert names(found) == ["a</code>, <code>b", "c"] or found.count("<tr>") == 3

@@ -20,5 +20,15 @@ def test_a_slower_model_does_not_reach_the_line():
     assert "Size" not in found
 
 
+def test_how_sure_a_speed_is_that_was_measured_once_nobody_says():
+    found = speed_section(Ratio(2.0, None), None, ("fp32", "int8"))
+    assert "95 of 100" not in found
+    assert "too few to tell how sure it is" in found
+
+
+def test_a_size_alone_says_nothing_of_a_bar():
+    assert "The bar is" not in speed_section(None, 4.0, ("fp32", "int8"))
+
+
 def test_where_nothing_was_measured_there_is_no_section():
     assert speed_section(None, None, ("fp32", "int8")) is None

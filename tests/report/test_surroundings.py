@@ -20,6 +20,11 @@ def test_a_gain_that_was_asked_for_is_none_that_may_be_lost():
     assert "<dt>is to be won</dt><dd>0.0200 (absolute)</dd>" in found
 
 
+def test_a_small_goal_is_not_shown_as_none():
+    found = conditions_section(facts(tuning(about=replace(ABOUT, goal=0.00004))))
+    assert "<dt>may be lost</dt><dd>0.0040% (relative)</dd>" in found
+
+
 def test_a_run_of_an_earlier_version_says_nothing_of_it():
     assert conditions_section(facts(tuning(about=None))) is None
 

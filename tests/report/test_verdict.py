@@ -32,6 +32,14 @@ def test_nothing_lost_and_a_gain_that_was_asked_for():
     assert "0.0100 better, and 0.0200 better was asked for" in said(facts(better))
 
 
+def test_a_goal_that_is_just_missed_has_the_digits_that_tell():
+    text = said(facts(tuning(status="not_met", accuracy=0.930598)))
+    assert "Not met" in text
+    assert "1.0002% worse, and 1.0000% worse is allowed" in text
+    small = tuning(accuracy=0.93999, criterion=Criterion(0.00005, True, True))
+    assert "0.0011% worse, and 0.0050% worse is allowed" in said(facts(small))
+
+
 def test_where_lower_is_better_worse_is_more():
     loss = tuning(accuracy=0.5, baseline=0.4, criterion=Criterion(0.05, False, False))
     assert "0.1000 worse, and 0.0500 worse is allowed" in said(facts(loss))
@@ -43,6 +51,11 @@ def test_a_goal_that_is_not_met_says_what_would_do():
     assert "QATCallback" in text
     assert "has lost 2.13%, so tuning.accuracy_criterion.relative: 0.022 accepts it" in text
     assert Criterion(0.022, True, True).accepts(0.92, 0.94)
+
+
+def test_no_goal_is_advised_that_no_file_may_ask_for():
+    lost = tuning(accuracy=0.9, baseline=0.4, criterion=Criterion(0.05, True, False))
+    assert "accuracy_criterion" not in said(facts(replace(lost, status="not_met")))
 
 
 def test_a_training_is_not_advised_to_train():

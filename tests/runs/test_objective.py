@@ -9,13 +9,19 @@ import torch
 
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import FP32, Op
-from lpot_lightning.runs.objective import costs_of, peak_memory
+from lpot_lightning.report.numbers import objective
+from lpot_lightning.runs.objective import cost_shown_as, costs_of, peak_memory, shown_as
 
 OPS = (
     Op(name="a", kind="Linear", configs=(FP32,), weight_bytes=100),
     Op(name="b", kind="add", configs=(FP32,)),
 )
 MEASURED = {"a": OpProfile(0.0013, 64), "b": OpProfile(0.0001, 4096)}
+
+
+@pytest.mark.parametrize("shown", [shown_as, cost_shown_as, objective])
+def test_the_log_and_the_page_give_bytes_in_one_unit(shown):
+    assert shown(2_500_000, "modelsize") == "2.5 MB"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """What people see of a pruning."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.runs.pruning_result import PruningResult
@@ -50,3 +53,13 @@ def test_a_long_parameter_name_leaves_the_table_in_80_columns():
 
 def test_a_notebook_shows_a_table():
     assert ">50.00% of the pruned weights</td>" in RESULT._repr_html_()
+
+
+@pytest.mark.parametrize(("pruned_at", "is_left"), [(1, True), (3, False)])
+def test_the_page_of_an_int8_run_is_left_where_that_came_later(tmp_path, pruned_at, is_left):
+    times = {"report.html": 2, "history.jsonl": 2, "pruning_result.json": pruned_at}
+    for name, seconds in times.items():
+        (tmp_path / name).write_text("of both")
+        os.utime(tmp_path / name, (seconds, seconds))
+    page = replace(RESULT, workspace=tmp_path).report()
+    assert (page.read_text() == "of both") is is_left

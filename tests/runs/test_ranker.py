@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_run import NO_REPAIR, net, run
 
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.conf.schema import RecipesConf
@@ -201,3 +203,11 @@ def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:
     assert allowed_by(RecipesConf()) == CORRECTIONS
     assert "weight_correction" not in allowed_by(RecipesConf(weight_correction=False))
     assert asked_by(RecipesConf(weight_correction=True)) == ("weight_correction",)
+
+
+def test_a_run_that_goes_on_does_not_say_that_it_looked_for_causes(tmp_path: Path) -> None:
+    for looks in (True, False):
+        said: list[str] = []
+        run(net(fragile=True), folder=tmp_path, quantization=NO_REPAIR, said=said)
+        assert any(one.startswith("looked for why ops hurt") for one in said) is looks
+        assert any(one.startswith("  ") and "error" in one for one in said)

@@ -1,5 +1,6 @@
 """Two processes that train a model for int8 together."""
 
+import json
 from datetime import timedelta
 
 import lightning.pytorch as pl
@@ -115,6 +116,26 @@ def test_the_result_and_a_fit_that_goes_on(tmp_path):
     going_on = two(again, more, enable_checkpointing=True, max_epochs=4)
     going_on.fit(ConvLit(), loader, val_images(), ckpt_path=str(path))
     assert (again.result.status, again.result.fp32_ops) == ("met", ())
+
+
+class Told(pl.Callback):
+    """Writes down what each process's result tells of the training."""
+
+    def __init__(self, callback, folder):
+        self._callback, self._folder = callback, folder
+
+    def teardown(self, trainer, module, stage):
+        log = self._callback.result.training.to_dict()
+        (self._folder / f"{trainer.global_rank}.json").write_text(json.dumps(log))
+
+
+def test_all_processes_tell_of_the_training_as_the_first_saw_it(tmp_path):
+    callback = qat(tmp_path / "workspace")
+    loader = DataLoader(images(96, 0), batch_size=8)
+    two(callback, Told(callback, tmp_path)).fit(ConvLit(), loader, val_images())
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert len(first["epochs"]) == 2
+    assert first == second
 
 
 class Astray(Lit):

@@ -16,6 +16,7 @@ from small_run import NO_REPAIR, Agreement, net, run
 from sparse_scenes import checkpoints, pruned, pruning
 
 from lpot_lightning.commands.main import main
+from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import OpFacts
 from lpot_lightning.report.page import page
@@ -197,6 +198,12 @@ def test_a_quantization_of_a_pruned_model_tells_of_both(tmp_path):
     assert {"trials", "ops", "pruning"} <= set(sections(text))
     assert callback.result.report() == tmp_path / "report.html"
     assert report_in(tmp_path) == text
+    told = {"form": "onnx", "target": "onnxruntime", "bytes": 7, "int8_ops": 0}
+    one = Exported(path=tmp_path / "pruned.onnx", inputs={}, outputs=(), **told)
+    callback.result.note_exports([one])
+    assert {"trials", "ops", "pruning"} <= set(sections(report_in(tmp_path)))
+    assert main(["report", str(tmp_path)]) == 0
+    assert "pruned.onnx" in report_in(tmp_path)
 
 
 def _quantizing(workspace: Path) -> Any:

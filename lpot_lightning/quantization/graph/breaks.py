@@ -6,7 +6,7 @@ import inspect
 import re
 import sysconfig
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -102,18 +102,26 @@ class Breaks:
 
     def by_module(self, root: nn.Module) -> dict[str, GraphBreak]:
         """Return the first break in the code of each module inside of ``root``, by its path."""
+        firsts: dict[type[nn.Module], str] = {}
+        for path, module in root.named_modules() if self.found else ():
+            firsts.setdefault(type(module), path)
         found: dict[str, GraphBreak] = {}
         for one, frames in self.found.items():
-            found.setdefault(_path_of(frames, root), one)
+            found.setdefault(_path_of(frames, firsts), one)
         return found
 
 
-def _path_of(frames: Sequence[FrameSummary], root: nn.Module) -> str:
-    """Return the path of the first module whose class has the innermost line that is a method's."""
+def _path_of(frames: Sequence[FrameSummary], firsts: Mapping[type[nn.Module], str]) -> str:
+    """Return the path of the first module whose class has the innermost line that is a method's.
+
+    Args:
+        frames: lines of code, the outermost call first.
+        firsts: the first path of a module of each class.
+    """
     for frame in reversed(frames):
-        for path, module in root.named_modules():
-            if any(_holds(code, frame) for code in _codes(type(module))):
-                return str(path)
+        for kind, path in firsts.items():
+            if any(_holds(code, frame) for code in _codes(kind)):
+                return path
     return ""
 
 

@@ -324,7 +324,7 @@ class _Limit(logging.Filter):
 
     def __init__(self, module: str) -> None:
         super().__init__()
-        self.module, self._is_told = module, False
+        self._module, self._is_told = module, False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let errors through alone."""
@@ -334,7 +334,7 @@ class _Limit(logging.Filter):
             self._is_told = True
             _LOG.warning(
                 "`%s` was called in more than %d ways: others are computed layer by layer",
-                self.module,
+                self._module,
                 MOST,
             )
         return False

@@ -103,7 +103,8 @@ class _Patient:
             if best is not FP32 and left <= CLEARLY * was:
                 break
         after = 0.0 if best is FP32 else left
-        return f"{self._asked(best)} (its error {was:.2g} -> {after:.2g})"
+        whose = "its" if self._is_simulated else "the model's"
+        return f"{self._asked(best)} ({whose} error {was:.2g} -> {after:.2g})"
 
     def _asked(self, config: OpConfig) -> str:
         """Return what to do, with its YAML; ``auto`` does so by itself if it may."""

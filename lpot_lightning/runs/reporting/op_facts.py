@@ -32,7 +32,10 @@ def op_facts(
         causes: why they hurt.
     """
     damages = {one.op: one.damage for one in sensitivities}
-    timed, mended = times or {}, tuple(repairs)
+    timed = times or {}
+    mended: dict[str, list[Repair]] = {}
+    for one in repairs:
+        mended.setdefault(one.op, []).append(one)
     return tuple(
         OpFacts(
             name=op,
@@ -41,7 +44,7 @@ def op_facts(
             int8=timed[op].int8 if op in timed else None,
             fp32=timed[op].fp32 if op in timed else None,
             why=why(op),
-            repairs=tuple(one for one in mended if one.op == op),
+            repairs=tuple(mended.get(op, ())),
             cause=None if causes is None else causes.get(op),
         )
         for op, rung in rungs.items()

@@ -88,7 +88,9 @@ class ReportWriter:
         )
 
 
-def note_exports(folder: Path, exported: Iterable[Exported], facts: Callable[[], Facts]) -> None:
+def note_exports(
+    folder: Path, exported: Iterable[Exported], facts: Callable[[], Facts] | None
+) -> None:
     """Keep in a workspace what exports of its model came to, and let its report tell of them.
 
     They are written already: where this cannot be, a warning says so.
@@ -96,7 +98,7 @@ def note_exports(folder: Path, exported: Iterable[Exported], facts: Callable[[],
     Args:
         folder: the workspace.
         exported: the exports.
-        facts: gives what the report tells then.
+        facts: gives what the report tells then; ``None`` leaves it as it is.
     """
     try:
         keep_exports(folder, exported)
@@ -106,5 +108,6 @@ def note_exports(folder: Path, exported: Iterable[Exported], facts: Callable[[],
             UserWarning,
             stacklevel=4,
         )
-    else:
+        return
+    if facts is not None:
         ReportWriter(folder / REPORT).write(facts)

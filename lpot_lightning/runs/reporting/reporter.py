@@ -148,18 +148,19 @@ def _ops(
 ) -> tuple[OpFacts, ...]:
     if best is None:
         return ()
-    first, slower = trials[0].recipe, _paying(findings).slower
+    rungs, first = best.recipe.rungs, trials[0].recipe.rungs
+    slower = _paying(findings).slower
 
     def why(op: str) -> str:
         if op in slower:
             return slower[op].why
-        if best.recipe.rungs[op] is not Rung.FP32:
+        if rungs[op] is not Rung.FP32:
             return ""
-        always = first.rungs.get(op) is Rung.FP32
+        always = first.get(op) is Rung.FP32
         return "in fp32 from the first trial on" if always else "for the accuracy"
 
     return op_facts(
-        {op: rung for op, rung in best.recipe.rungs.items() if op not in excluded},
+        {op: rung for op, rung in rungs.items() if op not in excluded},
         why,
         sensitivities=_ranking(findings),
         times=_paying(findings).times,
@@ -192,15 +193,15 @@ def _causes(findings: Findings) -> dict[str, Cause]:
 
 def _repairs(findings: Findings, recipe: Recipe) -> list[Repair]:
     """Return what was repaired and is so in ``recipe``."""
-    chosen = recipe.as_mapping()
+    chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
     found: list[Repair] = []
     for (kind, _), one in findings.items():
         if kind != "repair":
             continue
         mended = Recipe.from_dict(one["repaired"]).as_mapping()
-        if all(chosen[op] == mended.get(op) for op in recipe.int8_ops):
+        if all(chosen[op] == mended.get(op) for op in int8):
             found = [Repair(**each) for each in one["repairs"]]
-    return [one for one in found if one.op in recipe.int8_ops]
+    return [one for one in found if one.op in int8]
 
 
 def _training(findings: Findings) -> TrainingLog | None:

@@ -39,16 +39,19 @@ def trials_figure(result: TuningResult) -> Figure:
 
         trials_figure(callback.result).savefig("trials.png")
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _draw_accuracy(above, result)
-    _draw_ops(below, result)
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    with rc_context({"text.usetex": False}):  # names of metrics are no TeX
+        figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+        canvas: Any = FigureCanvasAgg(figure)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        _draw_accuracy(above, result)
+        _draw_ops(below, result)
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        canvas.draw()  # which makes the numbers at the axes, texts, too
     return figure
 
 
@@ -62,7 +65,7 @@ def _draw_accuracy(axes: Any, result: TuningResult) -> None:
         ]
         if scored:
             axes.scatter(*zip(*scored, strict=True), marker=marker, color=color, label=name)
-    axes.set_ylabel(shortened(result.monitor, 24))
+    axes.set_ylabel(shortened(result.monitor, 24), parse_math=False)
     axes.set_title(shortened(f"int8 trials: {result.status.replace('_', ' ')}", 60))
     axes.legend(fontsize="small")
 

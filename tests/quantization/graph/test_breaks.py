@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from traceback import FrameSummary
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from planted_causes import Gate, Gated, WhereGate, quantized
 from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
-from lpot_lightning.quantization.graph.breaks import GraphBreak
+from lpot_lightning.quantization.graph import breaks
+from lpot_lightning.quantization.graph.breaks import Breaks, GraphBreak
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.untraced import untraced
 
@@ -74,6 +76,15 @@ def test_a_line_that_goes_by_a_value() -> None:
     assert Path(found.file).name == "planted_causes.py"
     assert found.text == "if x.sum().item() > 0:"
     assert Path(found.file).read_text().splitlines()[found.line - 1].strip() == found.text
+
+
+def test_many_modules_of_a_class_are_looked_at_once(monkeypatch) -> None:
+    looks, usual = [], breaks._codes
+    monkeypatch.setattr(breaks, "_codes", lambda kind: looks.append(kind) or usual(kind))
+    found = Breaks()
+    found.note("unsupported", [FrameSummary("/home/me/helper.py", 1, "help")])
+    assert list(found.by_module(nn.Sequential(*(Quiet() for _ in range(50))))) == [""]
+    assert len(looks) == 2
 
 
 def test_a_module_that_is_a_graph_has_none() -> None:

@@ -1,10 +1,16 @@
 """What a run reports on its way is what its history and its result say."""
 
+import pytest
+from made_up import INT8
+from report_scenes import ABOUT
 from small_run import NO_REPAIR, net, run
 
+from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.reporting.reporter import facts_so_far
 from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.tuning.history import look_at
+from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.trial import Trial
 
 BASIC = {"name": "basic"}
 
@@ -48,3 +54,16 @@ def test_a_run_without_a_workspace_writes_no_report(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     assert result.report("mine.html").name == "mine.html"
     assert "<h1>small</h1>" in (tmp_path / "mine.html").read_text()
+
+
+@pytest.mark.parametrize("parts", ["rungs", "int8_ops"])
+def test_a_recipe_is_not_gone_through_for_each_of_its_ops(monkeypatch, parts):
+    ops = [f"layer{number}" for number in range(50)]
+    recipe = Recipe.of(dict.fromkeys(ops, INT8)).with_fp32(ops[:20])
+    repairs = [{"op": op, "what": "weight_correction", "before": 0.2, "after": 0.1} for op in ops]
+    found = {("repair", "x"): {"repaired": recipe.to_dict(), "repairs": repairs}}
+    looks, usual = [], getattr(Recipe, parts).fget
+    monkeypatch.setattr(Recipe, parts, property(lambda one: looks.append(1) or usual(one)))
+    best = Trial(1, recipe, Score.of(0.9, seconds=1.0))
+    assert len(facts_so_far(ABOUT, 0.9, [best], found, best=best).ops) == len(ops)
+    assert 0 < len(looks) < 5

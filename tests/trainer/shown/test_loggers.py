@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lit_scenes import Lit, fitted, trainer
@@ -110,6 +112,18 @@ def test_without_matplotlib_there_are_scalars_alone(callback, monkeypatch):
     told(callback(), wandb)
     assert wandb.images == []
     assert any("lpot/speedup" in one[0] for one in wandb.client.asked)
+
+
+def test_a_picture_takes_no_name_for_tex(callback):
+    matplotlib = pytest.importorskip("matplotlib")
+    callback = callback()
+    fitted(callback)
+    result = replace(callback.result, monitor=r"a$\x$")
+    with matplotlib.rc_context({"text.usetex": True}):  # as who writes papers sets it
+        figure = trials_figure(result)
+        figure.canvas.draw()
+        assert matplotlib.rcParams["text.usetex"] is True
+    assert figure.axes[0].get_ylabel() == r"a$\x$"
 
 
 def test_the_picture_names_baseline_goal_and_what_became_of_trials(callback):
