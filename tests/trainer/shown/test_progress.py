@@ -41,6 +41,7 @@ def test_beside_tqdm_a_bar_is_of_lightnings_tqdm(callback, capsys):
 def test_beside_rich_a_bar_is_of_rich_with_its_columns(capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")  # in a dumb terminal Rich draws no bar
     from rich.progress import TextColumn
 
     class Own(RichProgressBar):
