@@ -94,7 +94,12 @@ def test_what_goes_on_rightly_has_no_faults(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "kind"), [("repeats", REPEATED), ("loses", LOST), ("torn", UNREADABLE)]
+    ("wrong", "kind"),
+    [
+        ("loses", LOST),
+        pytest.param("repeats", REPEATED, marks=pytest.mark.soak),
+        pytest.param("torn", UNREADABLE, marks=pytest.mark.soak),
+    ],
 )
 def test_what_is_done_wrongly_is_found(tmp_path, wrong, kind):
     assert killed(tmp_path, wrong, 30).counts[kind]
