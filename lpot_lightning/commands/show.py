@@ -22,6 +22,7 @@ from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_resul
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
 from lpot_lightning.tuning.in_words import by_reason
+from lpot_lightning.tuning.trial import Trial
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)
 _FILES = (*_INT8, PRUNED)
@@ -47,9 +48,19 @@ class WorkspaceFiles:
 
     @property
     def is_over(self) -> bool:
-        """Whether the result is that of the run that was begun last."""
-        later = self.history is not None and is_newer(self.folder / HISTORY, self.folder / RESULT)
-        return self.result is not None and not later
+        """Whether the result is that of the run that was begun last.
+
+        The trials of both files tell, as copies of files have other times. Where a run took up
+        fewer trials than there are, they alone do not, and the times do.
+        """
+        if self.result is None or self.history is None:
+            return self.result is not None
+        kept = {_mark(one) for one in self.history.trials}
+        mine = {_mark(one) for one in self.result.trials}
+        if mine == kept or not mine <= kept:
+            return mine == kept
+        taken_up = all(one.replayed for one in self.result.trials)
+        return taken_up and not is_newer(self.folder / HISTORY, self.folder / RESULT)
 
     @property
     def notes(self) -> list[str]:
@@ -80,6 +91,11 @@ class WorkspaceFiles:
             "accuracy": None if self.configure is None else self.configure.get("accuracy"),
             "pruned": None if self.pruned is None else json.loads(self.pruned.to_json()),
         }
+
+
+def _mark(trial: PastTrial | Trial) -> tuple[str, float]:
+    """Return what two trials of one recipe, of different runs, do not share: the seconds."""
+    return trial.recipe.key, trial.score.seconds
 
 
 def show(path: str) -> CommandAnswer:
