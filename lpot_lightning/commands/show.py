@@ -17,6 +17,7 @@ from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.columns import aligned, hanging
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.numbers import shown_number
+from lpot_lightning.machine.reading import looking_at
 from lpot_lightning.runs.pruning_result import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
@@ -114,11 +115,9 @@ def look(path: str) -> WorkspaceFiles:
     Raises:
         ArtifactError: if there is none, or one of its files is damaged.
     """
-    folder = expanded(path)
-    there = [name for name in _FILES if (folder / name).is_file()]
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise ArtifactError(f"`{path}` is {what}; allowed: the folder of a workspace")
+    folder = workspace_at(path)
+    with looking_at(folder):
+        there = [name for name in _FILES if (folder / name).is_file()]
     if not there:
         raise ArtifactError(
             f"`{path}` is no workspace: it holds none of {', '.join(f'`{one}`' for one in _FILES)}"
@@ -130,6 +129,20 @@ def look(path: str) -> WorkspaceFiles:
         configure=read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
         pruned=read_pruning_result(folder / PRUNED) if PRUNED in there else None,
     )
+
+
+def workspace_at(path: str) -> Path:
+    """Return the folder at ``path``.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
+    folder = expanded(path)
+    with looking_at(path):
+        if not folder.is_dir():
+            what = "a file" if folder.exists() else "not there"
+            raise ArtifactError(f"`{path}` is {what}; allowed: the folder of a workspace")
+    return folder
 
 
 def page(found: WorkspaceFiles) -> str:

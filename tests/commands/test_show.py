@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -214,6 +215,21 @@ def test_what_is_no_workspace(tmp_path, capsys):
     assert err == (
         f"error: `{tmp_path}` is no workspace: it holds none of `result.json`, `history.jsonl`,"
         " `best_configure.yaml`, `pruning_result.json`\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "report", "export"])
+@pytest.mark.parametrize("asked", ["is_dir", "is_file"])
+def test_what_nobody_may_look_at(workspace, capsys, monkeypatch, command, asked):
+    def refused(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    more = ["m.onnx", "--class", "lightning.pytorch.demos.boring_classes:BoringModel"]
+    monkeypatch.setattr(Path, asked, refused)
+    code = main([command, str(workspace), *(more if command == "export" else [])])
+    assert (code, capsys.readouterr().err) == (
+        1,
+        f"error: cannot look into `{workspace}`: Permission denied\n",
     )
 
 
