@@ -176,6 +176,8 @@ class _Run:
                 f"the fp32 model's `{found.monitor.name}` is {found.accuracy}, so there is nothing"
                 " to tune by; look at the weights, the validation data and the metric"
             )
+        for note in found.monitor.notes:
+            self.listener.say(note)
         return found
 
     def _baseline(self, found: Evaluation) -> float:
