@@ -89,7 +89,8 @@ def _figures(facts: Facts) -> Iterator[Markup]:
             yield _figure(str(int8), rest, "int8")
         yield _figure(str(len(tuning.trials)), _passes(tuning), "trials")
     if pruning is not None:
-        yield _figure(f"{pruning.sparsity:.1%}", "of the pruned weights are zero", "sparsity")
+        zero = "became zero, then channels were cut" if pruning.cut else "are zero"
+        yield _figure(f"{pruning.sparsity:.1%}", f"of the pruned weights {zero}", "sparsity")
         before, after = pruning.parameters
         if after != before:
             yield _figure(f"{after / before:.1%}", "of the parameters are left", "after the cut")

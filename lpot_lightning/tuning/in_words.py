@@ -10,6 +10,9 @@ from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.trial import Trial
 
+THE_MODEL = "the model itself"
+"""How the module of all modules is called, which has no name."""
+
 
 def trial_line(trial: Trial, monitor: str) -> str:
     """Return the one line that is said of a trial."""
@@ -64,6 +67,6 @@ def by_reason(excluded: Mapping[str, str]) -> list[str]:
 
 
 def few_of(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and how many more there are; ``""`` is that of the model itself."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(name or THE_MODEL for name in names[:most]) + rest
