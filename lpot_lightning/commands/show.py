@@ -64,6 +64,13 @@ class WorkspaceFiles:
         return taken_up and not is_newer(self.folder / HISTORY, self.folder / RESULT)
 
     @property
+    def _failures(self) -> tuple[str, ...]:
+        """Why all trials failed; empty where there is none, or one that did not."""
+        trials = () if self.history is None else self.history.trials
+        reasons = dict.fromkeys(one.score.failure for one in trials)
+        return () if None in reasons else tuple(map(str, reasons))
+
+    @property
     def notes(self) -> list[str]:
         """What is not as after a run that has ended."""
         found: list[str] = []
@@ -71,7 +78,12 @@ class WorkspaceFiles:
             return found  # it was only pruned
         if self.history is not None and self.history.torn:
             found.append("the last line of the history is not written to its end, and left out")
-        if self.result is None:
+        if self.result is None and self._failures:
+            found.append(
+                "the run has not ended, or ended in an error: every trial so far failed"
+                f" ({'; '.join(self._failures)})"
+            )
+        elif self.result is None:
             found.append("the run has not ended: it is going on, or was stopped")
         elif not self.is_over:
             found.append("a later run has not ended: the result is that of the one before")

@@ -33,6 +33,8 @@ def header(facts: Facts) -> Markup:
 
 def _word(facts: Facts) -> tuple[str, str]:
     """Return the verdict in a word, and how it looks."""
+    if facts.state is RunState.FAILED:
+        return "Failed", "missed"
     if facts.state is not RunState.ENDED:
         return facts.state.value.capitalize(), "open"
     met = (
@@ -43,7 +45,9 @@ def _word(facts: Facts) -> tuple[str, str]:
 
 def _tuned(state: RunState, tuning: TuningFacts) -> Content:
     if tuning.accuracy is None or tuning.baseline is None:
-        return ("No int8 model yet: ", counted(len(tuning.trials), "trial"), " over.")
+        yet = "" if state is RunState.FAILED else " yet"
+        how = "failed" if _all_failed(tuning) else "over"
+        return f"No int8 model{yet}: {counted(len(tuning.trials), 'trial')} {how}."
     so_far = (
         "" if state is RunState.ENDED else f" so far, after {counted(len(tuning.trials), 'trial')}"
     )
@@ -83,7 +87,7 @@ def _figures(facts: Facts) -> Iterator[Markup]:
             yield _figure(*_speed(tuning.speed), "speed-up over fp32")
         if tuning.size_ratio is not None:
             yield _figure(f"{tuning.size_ratio:.2f}×", "smaller", "size")
-        if tuning.ops:
+        if tuning.ops and tuning.accuracy is not None:
             int8 = sum(one.rung.is_int8 for one in tuning.ops)
             rest = f"of {counted(len(tuning.ops), 'op')}"
             yield _figure(str(int8), rest, "int8")
@@ -132,7 +136,14 @@ def _next(facts: Facts) -> Markup | None:
 
 def _advice(facts: Facts) -> Iterator[str]:
     tuning, pruning = facts.tuning, facts.pruning
-    if facts.state in (RunState.STOPPED, RunState.NOT_ENDED):
+    if facts.state is not RunState.ENDED and tuning is not None and _all_failed(tuning):
+        yield from _after_failures(tuning)
+    elif facts.state is RunState.FAILED:
+        yield (
+            "Mend what the error says, and start the same run again: it goes on after its last"
+            " finished trial."
+        )
+    elif facts.state in (RunState.STOPPED, RunState.NOT_ENDED):
         yield "Start the same run again: it goes on after its last finished trial."
     if tuning is not None and facts.state is RunState.ENDED:
         if tuning.status != "met":
@@ -144,6 +155,20 @@ def _advice(facts: Facts) -> Iterator[str]:
             )
     if pruning is not None and not pruning.met:
         yield from _for_pruning(pruning)
+
+
+def _all_failed(tuning: TuningFacts) -> bool:
+    return bool(tuning.trials) and all(one.score.failed for one in tuning.trials)
+
+
+def _after_failures(tuning: TuningFacts) -> Iterator[str]:
+    """Yield what to look at: a run that goes on counts its failed trials, and tries none again."""
+    reasons = dict.fromkeys(str(one.score.failure) for one in tuning.trials)
+    yield (
+        f"No trial could be judged ({shortened('; '.join(reasons), 300)}): look at what the"
+        " validation does with the outputs of an int8 model. The same run would not try these"
+        " again: to try anew give it another `tuning.workspace.path`, or move `history.jsonl` away."
+    )
 
 
 def _for_accuracy(tuning: TuningFacts) -> Iterator[str]:

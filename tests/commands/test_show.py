@@ -136,6 +136,15 @@ def test_a_run_that_has_just_begun(tmp_path, capsys):
     )
 
 
+def test_a_run_all_of_whose_trials_failed(tmp_path, capsys):
+    history = History.open(tmp_path / "history.jsonl", {"config": "a"})
+    history.append(RECIPE, Score.failing("the accuracy is `nan`", 0.1))
+    assert show(tmp_path, capsys)[1].startswith(
+        "note: the run has not ended, or ended in an error: every trial so far failed\n"
+        "  (the accuracy is `nan`)\n"
+    )
+
+
 def test_a_later_run_that_has_not_ended(workspace, capsys):
     os.utime(workspace / "result.json", (1, 1))
     assert show(workspace, capsys)[1].startswith(

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from report_scenes import ABOUT, facts, tuning
+from report_scenes import ABOUT, facts, trial, tuning
 
 from lpot_lightning.report.facts import RunState
 from lpot_lightning.report.verdict import header
@@ -83,6 +83,24 @@ def test_a_run_that_was_stopped_can_be_gone_on_with():
     text = said(facts(tuning(status=None), state=RunState.STOPPED))
     assert "Stopped" in text
     assert "it goes on after its last finished trial" in text
+
+
+def test_a_run_that_failed_is_not_told_to_start_again():
+    failed = tuning(accuracy=None, status=None, trials=(trial(1, None, ["net.head"]),), best=None)
+    text = said(facts(failed, state=RunState.FAILED, notes=("The run ended in an error: so",)))
+    assert "Failed No int8 model: 1 trial failed." in text
+    assert "The run ended in an error: so" in text
+    assert "No trial could be judged (no kernel): look at what" in text
+    assert "it goes on" not in text
+    assert "of 2 ops" not in text
+    files = said(facts(failed, state=RunState.NOT_ENDED))
+    assert "Not ended No int8 model yet: 1 trial failed." in files
+    assert "it goes on" not in files
+
+
+def test_a_run_that_an_error_ended_goes_on_when_that_is_mended():
+    text = said(facts(tuning(status=None), state=RunState.FAILED))
+    assert "Mend what the error says, and start the same run again" in text
 
 
 def test_a_run_without_a_model_yet():
