@@ -149,10 +149,12 @@ def _advice(facts: Facts) -> Iterator[str]:
         if tuning.status != "met":
             yield from _for_accuracy(tuning)
         if tuning.speed is not None and tuning.speed.spread and tuning.speed.spread[1] < 1:
-            yield (
-                "int8 is slower than fp32 here. Larger batches and wider layers win most;"
-                " `tuning.objective: modelsize` looks for a small model in place of a fast one."
+            small = (
+                "; `tuning.objective: modelsize` looks for a small model in place of a fast one"
+                if tuning.objective == "performance"
+                else ""
             )
+            yield f"int8 is slower than fp32 here. Larger batches and wider layers win most{small}."
     if pruning is not None and not pruning.met:
         yield from _for_pruning(pruning)
 

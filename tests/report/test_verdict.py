@@ -74,6 +74,12 @@ def test_a_slower_model_says_so(spread, is_told):
     assert ("int8 is slower than fp32 here" in said(found)) is is_told
 
 
+@pytest.mark.parametrize("objective", ["performance", "modelsize", "footprint"])
+def test_what_was_asked_for_is_not_advised(objective):
+    found = said(facts(tuning(speed=Ratio(0.8, (0.5, 0.9)), objective=objective)))
+    assert ("tuning.objective: modelsize" in found) is (objective == "performance")
+
+
 def test_a_run_that_goes_on_says_so():
     text = said(facts(tuning(status=None), state=RunState.GOING_ON))
     assert "Going on int8 val/acc is 0.9350 so far, after 2 trials" in text
