@@ -18,14 +18,14 @@ from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
-from lpot_lightning.machine.files import expanded, read_file, shown, write_file
+from lpot_lightning.machine.files import read_file, shown, write_file
 from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.report.facts import Facts
 from lpot_lightning.report.page import page
-from lpot_lightning.runs.reporting.report_file import note_exports
+from lpot_lightning.runs.reporting.report_file import note_exports, write_report
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
@@ -120,7 +120,8 @@ class Result(ShownInShort):
 
         Raises:
             ConfError: if there is neither a path nor a workspace.
-            ArtifactError: if it cannot be written.
+            ArtifactError: if it cannot be written, or ``path`` is that of a file which is no
+                report.
 
         Example::
 
@@ -130,8 +131,12 @@ class Result(ShownInShort):
             raise ConfError(
                 "`path` is missing, and the run has no workspace: `result.report('report.html')`"
             )
-        place = (self.workspace or Path()) / REPORT if path is None else expanded(path)
-        write_file(place, page(self.facts(self.workspace)))
+        content = page(self.facts(self.workspace))
+        if path is not None:
+            return write_report(path, content)
+        assert self.workspace is not None
+        place = self.workspace / REPORT
+        write_file(place, content)
         return place
 
     def facts(self, folder: Path | None) -> Facts:

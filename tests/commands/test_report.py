@@ -115,6 +115,15 @@ def test_a_report_that_cannot_be_written_is_told(workspace, capsys, tmp_path):
     assert "cannot write `" in err
 
 
+@pytest.mark.parametrize("name", ["result.json", "best_model_weights.pt"])
+def test_no_file_of_the_workspace_is_overwritten(workspace, capsys, name):
+    before = (workspace / name).read_bytes()
+    code, out, err = report(workspace, capsys, "--output", str(workspace / name))
+    assert (code, out) == (1, "")
+    assert "a file of that name belongs to a workspace" in err
+    assert (workspace / name).read_bytes() == before
+
+
 def test_programs_are_told_where_it_is(workspace, capsys, tmp_path):
     code, out, _ = report(workspace, capsys, "--json", "--output", str(tmp_path / "r.html"))
     assert (code, json.loads(out)) == (0, {"path": str(tmp_path / "r.html")})
