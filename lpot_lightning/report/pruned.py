@@ -21,7 +21,7 @@ from lpot_lightning.report.markup import (
     tag,
     words,
 )
-from lpot_lightning.report.numbers import accuracy, share
+from lpot_lightning.report.numbers import accuracies, share
 from lpot_lightning.training_log import SparsityLog
 
 
@@ -51,9 +51,10 @@ def _became(pruning: PruningFacts) -> str:
 
 def _verdict(pruning: PruningFacts) -> Markup:
     word = "met" if pruning.met else "not met"
+    pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
     return tag(
         "p", "The goal of the pruning was ", tag("b", word), ": pruned ", code(pruning.monitor),
-        f" {accuracy(pruning.accuracy)}, dense {accuracy(pruning.baseline)}.",
+        f" {pruned}, dense {dense}.",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.report.markup import Content, Markup, code, shortened, tag, words
-from lpot_lightning.report.numbers import accuracy, counted, drop, goal
+from lpot_lightning.report.numbers import accuracies, counted, drop, goal
 from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.score import Criterion
 
@@ -52,18 +52,19 @@ def _tuned(state: RunState, tuning: TuningFacts) -> Content:
         "" if state is RunState.ENDED else f" so far, after {counted(len(tuning.trials), 'trial')}"
     )
     compared = _compared(tuning.accuracy, tuning.baseline, tuning.criterion)
+    int8, fp32 = accuracies(tuning.accuracy, tuning.baseline)
     return (
-        "int8 ", code(tuning.monitor), f" is {accuracy(tuning.accuracy)}{so_far}; fp32 is ",
-        f"{accuracy(tuning.baseline)}: {compared}",
+        "int8 ", code(tuning.monitor), f" is {int8}{so_far}; fp32 is {fp32}: {compared}",
     )  # fmt: skip
 
 
 def _pruned(pruning: PruningFacts) -> Content:
     compared = _compared(pruning.accuracy, pruning.baseline, pruning.criterion)
     target = "" if pruning.reached else " The target sparsity was not reached."
+    pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
     return (
-        "pruned ", code(pruning.monitor), f" is {accuracy(pruning.accuracy)}; dense it was ",
-        f"{accuracy(pruning.baseline)}: {compared}{target}",
+        "pruned ", code(pruning.monitor), f" is {pruned}; dense it was {dense}:",
+        f" {compared}{target}",
     )  # fmt: skip
 
 

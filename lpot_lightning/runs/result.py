@@ -19,7 +19,7 @@ from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
 from lpot_lightning.machine.files import read_file, shown, write_file
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.numbers import drop_and_allowed, told_apart
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
@@ -171,7 +171,7 @@ class Result(ShownInShort):
 
     def _what_came(self, verdict: str) -> str:
         """Return what the model is worth, in one line."""
-        now, before = shown_number(self.accuracy), shown_number(self.baseline)
+        now, before = told_apart(self.accuracy, self.baseline)
         drop, allowed = self._drop_and_allowed()
         return (
             f"{self._kind} {self.monitor} {now}, {self._before} {before}: {verdict}"
@@ -183,9 +183,10 @@ class Result(ShownInShort):
         return [] if self.workspace is None else [f"files in {shown(self.workspace)}"]
 
     def _accuracy_rows(self) -> list[tuple[str, str]]:
+        now, before = told_apart(self.accuracy, self.baseline)
         return [
-            (f"{self._before} {self.monitor}", shown_number(self.baseline)),
-            (f"{self._kind} {self.monitor}", shown_number(self.accuracy)),
+            (f"{self._before} {self.monitor}", before),
+            (f"{self._kind} {self.monitor}", now),
             ("drop / allowed", " / ".join(self._drop_and_allowed())),
         ]
 

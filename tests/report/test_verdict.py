@@ -40,6 +40,12 @@ def test_a_goal_that_is_just_missed_has_the_digits_that_tell():
     assert "0.0011% worse, and 0.0050% worse is allowed" in said(facts(small))
 
 
+def test_accuracies_that_differ_do_not_look_the_same():
+    loss = tuning(accuracy=3.32164, baseline=3.32161, criterion=Criterion(0.0, False, False))
+    text = said(facts(replace(loss, status="not_met")))
+    assert "int8 val/acc is 3.32164; fp32 is 3.32161: 0.00003 worse" in text
+
+
 def test_where_lower_is_better_worse_is_more():
     loss = tuning(accuracy=0.5, baseline=0.4, criterion=Criterion(0.05, False, False))
     assert "0.1000 worse, and 0.0500 worse is allowed" in said(facts(loss))
