@@ -14,7 +14,7 @@ from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.ops_table import ops_table
 from lpot_lightning.errors import ArtifactError, in_short
-from lpot_lightning.machine.columns import aligned, hanging
+from lpot_lightning.machine.columns import aligned, hanging, on_one_line
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.reading import looking_at
@@ -198,7 +198,7 @@ def _causes(result: TuningResult) -> Iterator[str]:
     """Yield the causes but for those of what is no op, whose reasons have a part of their own."""
     for name, one in result.causes.items():
         if name not in result.not_quantizable:
-            yield hanging(f"{name}: {one.told}")
+            yield hanging(f"{on_one_line(name)}: {one.told}")
             yield from (hanging(each, "  ", "  ") for each in (one.remedy, one.repaired) if each)
 
 

@@ -18,6 +18,7 @@ from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
+from lpot_lightning.machine.columns import on_one_line
 from lpot_lightning.machine.files import read_file, shown, write_file
 from lpot_lightning.machine.numbers import drop_and_allowed, told_apart
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
@@ -174,7 +175,7 @@ class Result(ShownInShort):
         now, before = told_apart(self.accuracy, self.baseline)
         drop, allowed = self._drop_and_allowed()
         return (
-            f"{self._kind} {self.monitor} {now}, {self._before} {before}: {verdict}"
+            f"{self._kind} {on_one_line(self.monitor)} {now}, {self._before} {before}: {verdict}"
             f" (drop {drop}, allowed {allowed})"
         )
 

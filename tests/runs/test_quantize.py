@@ -44,6 +44,18 @@ def test_a_direction_that_was_guessed_is_told_once(monkeypatch: pytest.MonkeyPat
     assert sum("`FID` is taken as higher is better" in line for line in said) == 1
 
 
+def test_a_metric_with_a_line_break_in_its_name_breaks_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Agreement, "monitor", Monitor("val\nacc", True))
+    said: list[str] = []
+    result = run(net(), said=said)
+    assert all("\n" not in line for line in said)
+    assert "\n" not in repr(result)
+    assert "int8 val\\nacc" in str(result).split("\n")[0]
+    assert result.table().startswith("fp32 val\\nacc ")
+
+
 def test_auto_leaves_exactly_the_fragile_ops_in_fp32() -> None:
     result = run(net(fragile=True), quantization=NO_REPAIR)
     assert result.status == "met"
