@@ -30,7 +30,7 @@ _ACCURACY = "for the accuracy"
 
 
 def ops_section(tuning: TuningFacts) -> Markup | None:
-    """Return the table of ops, the one that hurts most first."""
+    """Return the table of ops; where they were ranked, the one that hurts most first."""
     if not tuning.ops:
         return None
     ordered = sorted(tuning.ops, key=_worst_first)
