@@ -64,7 +64,7 @@ def is_page(beginning: bytes) -> bool:
 
     Example::
 
-        is_page(Path("report.html").read_bytes()[:BEGINNING])
+        is_page(page(result.facts(None))[:BEGINNING])  # True
     """
     return beginning.startswith(_FIRST) and f"{_TITLE}</title>".encode() in beginning
 
