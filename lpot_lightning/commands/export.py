@@ -26,6 +26,7 @@ from lpot_lightning.deploy.requirements import check_installed
 from lpot_lightning.deploy.stored import origin_of
 from lpot_lightning.errors import ArtifactError, ConfError, quoted
 from lpot_lightning.machine.files import expanded
+from lpot_lightning.machine.reading import looking_at
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.runs.pruning_result import NAMES
 from lpot_lightning.runs.reporting.report_file import note_exports
@@ -137,9 +138,10 @@ def _of_workspace(
 
 def _names_in(folder: Path) -> storage.Names:
     """Return which files are there: those of an int8 model, else those of a pruned one."""
-    for names in _BOTH:
-        if (folder / names.configure).is_file():
-            return names
+    with looking_at(folder):
+        for names in _BOTH:
+            if (folder / names.configure).is_file():
+                return names
     raise ArtifactError(
         f"`{folder}` holds none of {quoted(one.configure for one in _BOTH)}; allowed: the workspace"
         " of a quantization or a pruning"

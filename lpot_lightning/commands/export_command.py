@@ -16,9 +16,10 @@ from torch import nn
 from lpot_lightning.artifacts.earlier import CHECKPOINT
 from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.export import export
-from lpot_lightning.errors import ArtifactError, ConfError, did_you_mean, in_short
-from lpot_lightning.machine.files import expanded
+from lpot_lightning.commands.show import workspace_at
+from lpot_lightning.errors import ConfError, did_you_mean, in_short
 from lpot_lightning.machine.plain_yaml import read_plain_yaml
+from lpot_lightning.machine.reading import looking_at
 from lpot_lightning.trainer.checkpoint import fp32_from_checkpoint
 from lpot_lightning.trainer.package import either
 
@@ -34,10 +35,7 @@ def export_for(asked: argparse.Namespace) -> CommandAnswer:
     given = {name: getattr(asked, name) for name in _OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     options["check"], options["dynamic"] = not asked.no_check, _dynamic(asked)
-    folder = expanded(asked.workspace)
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise ArtifactError(f"`{asked.workspace}` is {what}; allowed: the folder of a workspace")
+    folder = workspace_at(asked.workspace)
     model = _model_of(_class_of(asked.kind), asked, folder)
     exported = export(folder, asked.path, model, **options)
     return CommandAnswer(exported.table, exported.to_dict)
@@ -99,8 +97,9 @@ def _model_of(kind: type[nn.Module], asked: argparse.Namespace, folder: Path) ->
     checkpoint = asked.checkpoint
     if issubclass(kind, either(LightningModule)):
         own = folder / CHECKPOINT
-        if checkpoint is None and asked.init_args is None and own.is_file():
-            checkpoint = str(own)
+        with looking_at(folder):
+            if checkpoint is None and asked.init_args is None and own.is_file():
+                checkpoint = str(own)
         if checkpoint is not None:
             lit: Any = kind
             model: nn.Module = fp32_from_checkpoint(lit, checkpoint, **given)

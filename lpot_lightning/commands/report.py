@@ -16,7 +16,7 @@ from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import expanded, shown, write_file
 from lpot_lightning.report.facts import Facts, RunState, TuningFacts
 from lpot_lightning.report.page import page
-from lpot_lightning.runs.reporting.report_file import files_in, now
+from lpot_lightning.runs.reporting.report_file import files_in, now, write_report
 from lpot_lightning.runs.reporting.reporter import facts_so_far
 from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.history import Seen
@@ -32,12 +32,15 @@ def report_of(workspace: str, output: str | None = None) -> CommandAnswer:
 
     Raises:
         ArtifactError: if it is no workspace, one of its files is damaged, or the report cannot be
-            written.
+            written, as where a file is that is no report.
     """
     folder = expanded(workspace)
     facts = facts_in(folder)
-    path = folder / REPORT if output is None else expanded(output)
-    write_file(path, page(facts))
+    if output is None:
+        path = folder / REPORT
+        write_file(path, page(facts))
+    else:
+        path = write_report(output, page(facts))
     written = path.absolute()
     return CommandAnswer(lambda: shown(written), lambda: {"path": str(written)})
 

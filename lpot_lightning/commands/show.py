@@ -14,14 +14,16 @@ from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.ops_table import ops_table
 from lpot_lightning.errors import ArtifactError, in_short
-from lpot_lightning.machine.columns import aligned, hanging
+from lpot_lightning.machine.columns import aligned, hanging, on_one_line
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.numbers import shown_number
+from lpot_lightning.machine.reading import looking_at
 from lpot_lightning.runs.pruning_result import RESULT as PRUNED
 from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
 from lpot_lightning.tuning.in_words import by_reason
+from lpot_lightning.tuning.trial import Trial
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)
 _FILES = (*_INT8, PRUNED)
@@ -47,9 +49,26 @@ class WorkspaceFiles:
 
     @property
     def is_over(self) -> bool:
-        """Whether the result is that of the run that was begun last."""
-        later = self.history is not None and is_newer(self.folder / HISTORY, self.folder / RESULT)
-        return self.result is not None and not later
+        """Whether the result is that of the run that was begun last.
+
+        The trials of both files tell, as copies of files have other times. Where a run took up
+        fewer trials than there are, they alone do not, and the times do.
+        """
+        if self.result is None or self.history is None:
+            return self.result is not None
+        kept = {_mark(one) for one in self.history.trials}
+        mine = {_mark(one) for one in self.result.trials}
+        if mine == kept or not mine <= kept:
+            return mine == kept
+        taken_up = all(one.replayed for one in self.result.trials)
+        return taken_up and not is_newer(self.folder / HISTORY, self.folder / RESULT)
+
+    @property
+    def _failures(self) -> tuple[str, ...]:
+        """Why all trials failed; empty where there is none, or one that did not."""
+        trials = () if self.history is None else self.history.trials
+        reasons = dict.fromkeys(one.score.failure for one in trials)
+        return () if None in reasons else tuple(map(str, reasons))
 
     @property
     def notes(self) -> list[str]:
@@ -59,7 +78,12 @@ class WorkspaceFiles:
             return found  # it was only pruned
         if self.history is not None and self.history.torn:
             found.append("the last line of the history is not written to its end, and left out")
-        if self.result is None:
+        if self.result is None and self._failures:
+            found.append(
+                "the run has not ended, or ended in an error: every trial so far failed"
+                f" ({'; '.join(self._failures)})"
+            )
+        elif self.result is None:
             found.append("the run has not ended: it is going on, or was stopped")
         elif not self.is_over:
             found.append("a later run has not ended: the result is that of the one before")
@@ -82,6 +106,11 @@ class WorkspaceFiles:
         }
 
 
+def _mark(trial: PastTrial | Trial) -> tuple[str, float]:
+    """Return what two trials of one recipe, of different runs, do not share: the seconds."""
+    return trial.recipe.key, trial.score.seconds
+
+
 def show(path: str) -> CommandAnswer:
     """Return what is in the workspace at ``path``.
 
@@ -98,11 +127,9 @@ def look(path: str) -> WorkspaceFiles:
     Raises:
         ArtifactError: if there is none, or one of its files is damaged.
     """
-    folder = expanded(path)
-    there = [name for name in _FILES if (folder / name).is_file()]
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise ArtifactError(f"`{path}` is {what}; allowed: the folder of a workspace")
+    folder = workspace_at(path)
+    with looking_at(folder):
+        there = [name for name in _FILES if (folder / name).is_file()]
     if not there:
         raise ArtifactError(
             f"`{path}` is no workspace: it holds none of {', '.join(f'`{one}`' for one in _FILES)}"
@@ -114,6 +141,20 @@ def look(path: str) -> WorkspaceFiles:
         configure=read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
         pruned=read_pruning_result(folder / PRUNED) if PRUNED in there else None,
     )
+
+
+def workspace_at(path: str) -> Path:
+    """Return the folder at ``path``.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
+    folder = expanded(path)
+    with looking_at(path):
+        if not folder.is_dir():
+            what = "a file" if folder.exists() else "not there"
+            raise ArtifactError(f"`{path}` is {what}; allowed: the folder of a workspace")
+    return folder
 
 
 def page(found: WorkspaceFiles) -> str:
@@ -157,7 +198,7 @@ def _causes(result: TuningResult) -> Iterator[str]:
     """Yield the causes but for those of what is no op, whose reasons have a part of their own."""
     for name, one in result.causes.items():
         if name not in result.not_quantizable:
-            yield hanging(f"{name}: {one.told}")
+            yield hanging(f"{on_one_line(name)}: {one.told}")
             yield from (hanging(each, "  ", "  ") for each in (one.remedy, one.repaired) if each)
 
 

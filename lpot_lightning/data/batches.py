@@ -115,12 +115,12 @@ def _read(
     return count
 
 
-def cannot_take(model: nn.Module, origin: str, error: Exception) -> DataError:
+def cannot_take(model: nn.Module, origin: str, error: Exception, way_out: str = "") -> DataError:
     """Return what says that ``model`` raised ``error`` when it was shown a batch of ``origin``."""
     return DataError(
         f"`{type(model).__name__}` cannot take a batch of {origin} ({in_short(error)}); of a batch"
         " `(input, label)` it is called with the input, a tuple of inputs one by one, a dict by"
-        " name"
+        f" name{way_out}"
     )
 
 

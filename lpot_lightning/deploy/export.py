@@ -123,9 +123,11 @@ class _Export:
             return _as_call(asked)
         calls = self._known_calls()
         if not calls:
+            method_of(self.model, self.method)  # of a name that is none, no example helps
             raise ExportError(
                 f"nobody knows how `{self.method or 'forward'}` is called: give an `example`, a"
-                " tensor, a tuple of arguments or a mapping of keyword arguments"
+                " tensor, a tuple of arguments or a mapping of keyword arguments, as"
+                " `export(…, example=…)` takes it in Python"
             )
         return calls[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import nn
@@ -12,10 +12,27 @@ from lpot_lightning.tuning.screening import Recorder, Watch
 
 @dataclass(frozen=True)
 class Monitor:
-    """The metric that is the accuracy, and its direction."""
+    """The metric that is the accuracy, and its direction.
+
+    Args:
+        name: of it.
+        higher_is_better: which way is up.
+        is_guessed: whether nothing says the direction, and its name tells nobody.
+    """
 
     name: str
     higher_is_better: bool
+    is_guessed: bool = field(default=False, compare=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people are to know of it, each one sentence."""
+        if not self.is_guessed:
+            return ()
+        return (
+            f"`{self.name}` is taken as higher is better, as nothing says which way it is: if it is"
+            " not, set `tuning.accuracy_criterion.higher_is_better: false` in the YAML",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

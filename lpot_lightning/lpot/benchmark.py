@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from lpot_lightning.conf.benchmarking import check_for_judging, check_for_timing
 from lpot_lightning.lpot.benchmark_call import benchmark_given
@@ -60,6 +60,9 @@ class Benchmark(Parts):
         result.speedup, result.throughput, result.latency.p99
     """
 
+    _data: ClassVar[str] = "`b_dataloader`"
+    """What the loader is called, for people."""
+
     def _set_up(self) -> None:
         self.fp32: Any = None
         self.files: Any = None
@@ -111,6 +114,7 @@ class Benchmark(Parts):
             b_func=b_func if own_data else self.b_func,
             mode=mode,
             metric=self._meter,
+            origin=self._data,
         ).checked()
         self.result = None
         if mode == "accuracy":

@@ -105,14 +105,14 @@ def _work(given: BenchmarkGiven, conf: Conf, asked: PerformanceConf) -> Work:
 
 def _to_time_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = performance_of(conf).dataloader
-    own = given_loader(given.b_dataloader, "`b_dataloader`")
+    own = given_loader(given.b_dataloader, given.origin)
     found = own or block_loader(conf, "evaluation.performance.dataloader", block)
     return found or _to_judge_on(given, conf)
 
 
 def _to_judge_on(given: BenchmarkGiven, conf: Conf) -> LoaderWithOrigin:
     block = accuracy_of(conf).dataloader
-    own = given_loader(given.b_dataloader, "`b_dataloader`")
+    own = given_loader(given.b_dataloader, given.origin)
     found = own or block_loader(conf, "evaluation.accuracy.dataloader", block)
     if found is not None:
         return found

@@ -39,6 +39,7 @@ class BenchmarkGiven:
         b_func: is timed in their place.
         mode: of ``MODES``.
         metric: judges models, in place of that of the conf.
+        origin: what ``b_dataloader`` is called, for people.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class BenchmarkGiven:
     mode: Any
     metric: Meter | None = None
     files: Any = None
+    origin: str = "`b_dataloader`"
 
     def checked(self) -> BenchmarkGiven:
         """Return itself, with exported files as models; the path of a folder is a ``Path``.

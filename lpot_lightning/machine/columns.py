@@ -42,7 +42,8 @@ def aligned(
 
         aligned([["op", "dtype"], ["net.0", "int8"]])
     """
-    columns = [[str(cell) for cell in one] for one in zip_longest(*rows, fillvalue="")]
+    rows = [[on_one_line(str(cell)) for cell in row] for row in rows]
+    columns = [list(one) for one in zip_longest(*rows, fillvalue="")]
     widths = _natural(columns, first)
     fitting = _fitted(columns, widths, terminal_width() if width is None else width)
     return "\n".join(line for row in rows for line in _lines(row, fitting, right))
@@ -66,6 +67,7 @@ def in_blocks(
         width: by default that of the terminal.
     """
     most = terminal_width() if width is None else width
+    rows = [[on_one_line(str(cell)) for cell in row] for row in rows]
     columns = [list(one) for one in zip_longest(*rows, fillvalue="")]
     widths = _natural(columns, first)
     blocks: list[list[int]] = []
@@ -83,6 +85,23 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
+def on_one_line(text: str) -> str:
+    """Return a name as it is, but for what would end its line or move the cursor, which is escaped.
+
+    Example::
+
+        on_one_line("first\\nsecond")  # a backslash and an n stand between the words
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if unicodedata.category(one) in ("Cc", "Zl", "Zp")
+        else one
+        for one in text
+    )
+
+
 def shortened(text: str, most: int) -> str:
     """Return ``text`` without its middle where it is wider than ``most`` columns."""
     if wide(text) <= most:
@@ -98,25 +117,31 @@ def shortened(text: str, most: int) -> str:
     return f"{left}…{right}"
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int, *, code: bool = False) -> list[str]:
     """Return ``text`` in lines of at most ``width`` columns.
 
     It goes on in the next line between words, and behind a ``/``; what is too long for a line is
     shortened in the middle.
+
+    Args:
+        text: words.
+        width: of a line.
+        code: whether what stands in backticks is to be copied: words of it are neither parted nor
+            shortened, and may be wider than a line.
     """
     lines = [""]
-    for gap, piece in _pieces(text, width):
+    for gap, piece, is_code in _pieces(text, width, code):
         if wide(f"{lines[-1]}{gap}{piece}") <= width:
             lines[-1] += f"{gap}{piece}"
-        elif lines == [""]:
-            lines = [shortened(piece, width)]
-        else:
-            lines.append(shortened(piece, width))
+            continue
+        lines.append(piece if is_code else shortened(piece, width))
+        if lines[0] == "":
+            del lines[0]
     return lines
 
 
 def hanging(text: str, first: str = "", then: str = "  ", width: int | None = None) -> str:
-    """Return ``text`` in lines that fit the terminal.
+    """Return ``text`` in lines that fit the terminal, but for words in backticks that are wider.
 
     Args:
         text: words.
@@ -125,7 +150,7 @@ def hanging(text: str, first: str = "", then: str = "  ", width: int | None = No
         width: by default that of the terminal.
     """
     most = terminal_width() if width is None else width
-    lines = wrapped(text, most - max(wide(first), wide(then)))
+    lines = wrapped(text, most - max(wide(first), wide(then)), code=True)
     return "\n".join(f"{then if number else first}{line}" for number, line in enumerate(lines))
 
 
@@ -142,16 +167,19 @@ def _wide(letter: str) -> int:
     return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
 
 
-def _pieces(text: str, width: int) -> Iterator[tuple[str, str]]:
-    """Yield what stays in one line, each with what is between it and the one before."""
+def _pieces(text: str, width: int, code: bool) -> Iterator[tuple[str, str, bool]]:
+    """Yield what stays in one line, each with the gap before it, and whether it is code."""
+    ticks = 0
     for number, word in enumerate(text.split()):
         gap = " " if number else ""
-        if wide(word) <= width or "/" not in word:
-            yield gap, word
+        is_code = code and (ticks % 2 == 1 or "`" in word)
+        ticks += word.count("`")
+        if is_code or wide(word) <= width or "/" not in word:
+            yield gap, word, is_code
             continue
         *folders, last = word.split("/")
         for part in (*(f"{one}/" for one in folders), last):
-            yield gap, part
+            yield gap, part, False
             gap = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 
 _MOST_DIGITS = 12
@@ -17,6 +18,31 @@ def shown_number(value: float) -> str:
     """
     small = 0 < abs(value) < 1e-3
     return f"{value:.4g}" if small else _without_minus_zero(f"{value:.4f}")
+
+
+def told_apart(
+    one: float, other: float, usual: Callable[[float], str] = shown_number
+) -> tuple[str, str]:
+    """Return both as usual; where they differ and do not look so, with the digits that tell.
+
+    Args:
+        one: a number.
+        other: the one that it is compared with.
+        usual: how a number is shown that stands alone.
+
+    Example::
+
+        told_apart(0.92, 0.93)  # ("0.9200", "0.9300")
+        told_apart(3.32164, 3.32161)  # ("3.32164", "3.32161")
+    """
+    shown = usual(one), usual(other)
+    if one == other or shown[0] != shown[1]:
+        return shown
+    for digits in range(5, _MOST_DIGITS + 5):
+        first, second = (f"{each:#.{digits}g}".rstrip(".") for each in (one, other))
+        if first != second:
+            return first, second
+    return shown
 
 
 def drop_and_allowed(drop: float, allowed: float, *, share: bool) -> tuple[str, str]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from lpot_lightning.errors import ArtifactError
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -43,6 +47,20 @@ def regular_bytes(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise too_large(len(content), most)
     return content
+
+
+@contextmanager
+def looking_at(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell people of a path that the system lets nobody look at, as without permission.
+
+    Raises:
+        ArtifactError: in the place of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ArtifactError(f"cannot look into `{os.fspath(path)}`: {reason}") from error
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:

@@ -71,8 +71,13 @@ def _named(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
     gaps = [b - a for a, b in zip(values, values[1:], strict=False)]
     step = min(gaps, default=1.0)
     digits = next((n for n in range(_DIGITS) if _has_digits(step, n)), None)
-    is_plain = digits is not None and max(map(abs, values), default=0.0) < 1e7
-    return tuple((one, f"{one:,.{digits}f}" if is_plain else f"{one:.3g}") for one in values)
+    if digits is not None and max(map(abs, values), default=0.0) < 1e7:
+        return tuple((one, f"{one:,.{digits}f}") for one in values)
+    for most in range(3, 18):  # digits that count, so many that no two names are the same
+        names = [f"{one:.{most}g}" for one in values]
+        if len({*names}) == len({*values}):
+            break
+    return tuple(zip(values, names, strict=True))
 
 
 def _has_digits(step: float, digits: int) -> bool:

@@ -26,7 +26,9 @@ class RunState(Enum):
     NOT_ENDED = "not ended"
     """It is going on, or was stopped: its files do not tell which."""
     STOPPED = "stopped"
-    """An error or a signal ended it."""
+    """A signal ended it."""
+    FAILED = "failed"
+    """An error ended it."""
     ENDED = "ended"
     """There is a result."""
 

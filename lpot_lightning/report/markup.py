@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from lpot_lightning.tuning.in_words import THE_MODEL
+
 _VOID = {"meta", "br", "wbr"}
 _LONGEST = 160
 """Characters of a name: what is longer is shortened in its middle."""
@@ -66,6 +68,11 @@ def code(name: str) -> Markup:
     parts = joined_by(tag("wbr"), (f"{one}." for one in shortened(name).split(".")))
     text = Markup(parts.removesuffix("."))
     return tag("code", text, class_="split", title=name if len(name) > _LONGEST else None)
+
+
+def named(module: str) -> Markup:
+    """Return the name of a module as code; that of the model itself, which has none, in words."""
+    return code(module) if module else joined(THE_MODEL)
 
 
 def joined_by(between: Content, parts: Iterable[Content]) -> Markup:

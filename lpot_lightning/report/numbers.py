@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number, told_apart
 from lpot_lightning.tuning.score import Criterion
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -22,6 +22,11 @@ def accuracy(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value:.4g}" if abs(value) >= _LARGE else shown_number(value)
+
+
+def accuracies(one: float, other: float) -> tuple[str, str]:
+    """Return two accuracies that are compared, with digits that tell them apart."""
+    return told_apart(one, other, accuracy)
 
 
 def drop(value: float, criterion: Criterion) -> str:

@@ -13,6 +13,7 @@ from lpot_lightning.report.markup import (
     code,
     joined,
     joined_by,
+    named,
     number_cell,
     section,
     shortened,
@@ -29,7 +30,7 @@ _ACCURACY = "for the accuracy"
 
 
 def ops_section(tuning: TuningFacts) -> Markup | None:
-    """Return the table of ops, the one that hurts most first."""
+    """Return the table of ops; where they were ranked, the one that hurts most first."""
     if not tuning.ops:
         return None
     ordered = sorted(tuning.ops, key=_worst_first)
@@ -164,7 +165,7 @@ def excluded_section(excluded: Mapping[str, str], causes: Mapping[str, Cause]) -
 def _excluded(names: Iterable[str], reason: str, remedy: str, *, helps: bool) -> Markup:
     return tag(
         "tr",
-        tag("td", joined_by(", ", map(code, names)), class_="name"),
+        tag("td", joined_by(", ", map(named, names)), class_="name"),
         tag("td", words(shortened(reason, 600)), class_="why"),
         _remedy(remedy) if helps else None,
     )

@@ -20,6 +20,10 @@ from lpot_lightning.report.trials import pareto_section, trials_section
 from lpot_lightning.report.verdict import header
 from lpot_lightning.version import VERSION
 
+BEGINNING = 4096
+"""Bytes of a page that its title is in."""
+_FIRST, _TITLE = b"<!doctype html>", "lpot_lightning report"
+
 
 def page(facts: Facts) -> bytes:
     """Return a report as HTML: no network, light and dark, readable without JavaScript.
@@ -41,7 +45,7 @@ def page(facts: Facts) -> bytes:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{shortened(facts.title, 60)} – lpot_lightning report"),
+        tag("title", f"{shortened(facts.title, 60)} – {_TITLE}"),
         tag("style", Markup(style)),
     )
     body = tag(
@@ -51,8 +55,18 @@ def page(facts: Facts) -> bytes:
         _footer(facts),
         tag("script", Markup(script)),
     )
-    text = f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    text = f"{_FIRST.decode()}\n{tag('html', head, body, lang='en')}\n"
     return text.encode(errors="replace")  # half of a surrogate pair is no text
+
+
+def is_page(beginning: bytes) -> bool:
+    """Whether the first ``BEGINNING`` bytes of a file are those of a page of ours.
+
+    Example::
+
+        is_page(page(result.facts(None))[:BEGINNING])  # True
+    """
+    return beginning.startswith(_FIRST) and f"{_TITLE}</title>".encode() in beginning
 
 
 def _sections(facts: Facts) -> list[Markup | None]:

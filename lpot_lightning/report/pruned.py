@@ -13,12 +13,15 @@ from lpot_lightning.report.markup import (
     code,
     joined,
     joined_by,
+    named,
     number_cell,
     section,
+    shortened,
     table,
     tag,
+    words,
 )
-from lpot_lightning.report.numbers import accuracy, share
+from lpot_lightning.report.numbers import accuracies, share
 from lpot_lightning.training_log import SparsityLog
 
 
@@ -38,15 +41,20 @@ def pruning_section(pruning: PruningFacts, *, alone: bool) -> Markup:
         _total(pruning, log),
         table(_head(pruning, log), rows, class_="sortable layers") if pruning.layers else None,
         _cost(pruning),
-        lede=f"{share(pruning.sparsity)} of the weights that were to be pruned are zero.",
+        lede=f"{share(pruning.sparsity)} of the weights that were to be pruned {_became(pruning)}.",
     )
+
+
+def _became(pruning: PruningFacts) -> str:
+    return "became zero, before channels were cut out" if pruning.cut else "are zero"
 
 
 def _verdict(pruning: PruningFacts) -> Markup:
     word = "met" if pruning.met else "not met"
+    pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
     return tag(
         "p", "The goal of the pruning was ", tag("b", word), ": pruned ", code(pruning.monitor),
-        f" {accuracy(pruning.accuracy)}, dense {accuracy(pruning.baseline)}.",
+        f" {pruned}, dense {dense}.",
     )  # fmt: skip
 
 
@@ -131,8 +139,24 @@ def _cost(pruning: PruningFacts) -> Iterator[Content]:
     )
     yield table((("weight", "text"), ("before", "text"), ("after", "text")), rows, class_="cut")
     if pruning.unprunable:
-        names = joined_by(", ", map(code, pruning.unprunable))
-        yield tag("p", "These keep all channels: ", names, ".", class_="note")
+        yield tag("h3", "What keeps all its channels")
+        yield _whole(pruning.unprunable)
+
+
+def _whole(unprunable: Mapping[str, str]) -> Markup:
+    """Return what channels cannot be cut out of, by the reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in unprunable.items():
+        names.setdefault(reason, []).append(name)
+    rows = (
+        tag(
+            "tr",
+            tag("td", joined_by(", ", map(named, those)), class_="name"),
+            tag("td", words(shortened(reason, 600)), class_="why"),
+        )
+        for reason, those in names.items()
+    )
+    return table((("what", "text"), ("why", "text")), rows, class_="reasons")
 
 
 def _macs(before: int, after: int) -> str:

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.report.markup import Content, Markup, code, shortened, tag, words
-from lpot_lightning.report.numbers import accuracy, counted, drop, goal
+from lpot_lightning.report.numbers import accuracies, counted, drop, goal
 from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.score import Criterion
 
@@ -33,6 +33,8 @@ def header(facts: Facts) -> Markup:
 
 def _word(facts: Facts) -> tuple[str, str]:
     """Return the verdict in a word, and how it looks."""
+    if facts.state is RunState.FAILED:
+        return "Failed", "missed"
     if facts.state is not RunState.ENDED:
         return facts.state.value.capitalize(), "open"
     met = (
@@ -43,23 +45,26 @@ def _word(facts: Facts) -> tuple[str, str]:
 
 def _tuned(state: RunState, tuning: TuningFacts) -> Content:
     if tuning.accuracy is None or tuning.baseline is None:
-        return ("No int8 model yet: ", counted(len(tuning.trials), "trial"), " over.")
+        yet = "" if state is RunState.FAILED else " yet"
+        how = "failed" if _all_failed(tuning) else "over"
+        return f"No int8 model{yet}: {counted(len(tuning.trials), 'trial')} {how}."
     so_far = (
         "" if state is RunState.ENDED else f" so far, after {counted(len(tuning.trials), 'trial')}"
     )
     compared = _compared(tuning.accuracy, tuning.baseline, tuning.criterion)
+    int8, fp32 = accuracies(tuning.accuracy, tuning.baseline)
     return (
-        "int8 ", code(tuning.monitor), f" is {accuracy(tuning.accuracy)}{so_far}; fp32 is ",
-        f"{accuracy(tuning.baseline)}: {compared}",
+        "int8 ", code(tuning.monitor), f" is {int8}{so_far}; fp32 is {fp32}: {compared}",
     )  # fmt: skip
 
 
 def _pruned(pruning: PruningFacts) -> Content:
     compared = _compared(pruning.accuracy, pruning.baseline, pruning.criterion)
     target = "" if pruning.reached else " The target sparsity was not reached."
+    pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
     return (
-        "pruned ", code(pruning.monitor), f" is {accuracy(pruning.accuracy)}; dense it was ",
-        f"{accuracy(pruning.baseline)}: {compared}{target}",
+        "pruned ", code(pruning.monitor), f" is {pruned}; dense it was {dense}:",
+        f" {compared}{target}",
     )  # fmt: skip
 
 
@@ -83,13 +88,14 @@ def _figures(facts: Facts) -> Iterator[Markup]:
             yield _figure(*_speed(tuning.speed), "speed-up over fp32")
         if tuning.size_ratio is not None:
             yield _figure(f"{tuning.size_ratio:.2f}×", "smaller", "size")
-        if tuning.ops:
+        if tuning.ops and tuning.accuracy is not None:
             int8 = sum(one.rung.is_int8 for one in tuning.ops)
             rest = f"of {counted(len(tuning.ops), 'op')}"
             yield _figure(str(int8), rest, "int8")
         yield _figure(str(len(tuning.trials)), _passes(tuning), "trials")
     if pruning is not None:
-        yield _figure(f"{pruning.sparsity:.1%}", "of the pruned weights are zero", "sparsity")
+        zero = "became zero, then channels were cut" if pruning.cut else "are zero"
+        yield _figure(f"{pruning.sparsity:.1%}", f"of the pruned weights {zero}", "sparsity")
         before, after = pruning.parameters
         if after != before:
             yield _figure(f"{after / before:.1%}", "of the parameters are left", "after the cut")
@@ -131,18 +137,41 @@ def _next(facts: Facts) -> Markup | None:
 
 def _advice(facts: Facts) -> Iterator[str]:
     tuning, pruning = facts.tuning, facts.pruning
-    if facts.state in (RunState.STOPPED, RunState.NOT_ENDED):
+    if facts.state is not RunState.ENDED and tuning is not None and _all_failed(tuning):
+        yield from _after_failures(tuning)
+    elif facts.state is RunState.FAILED:
+        yield (
+            "Mend what the error says, and start the same run again: it goes on after its last"
+            " finished trial."
+        )
+    elif facts.state in (RunState.STOPPED, RunState.NOT_ENDED):
         yield "Start the same run again: it goes on after its last finished trial."
     if tuning is not None and facts.state is RunState.ENDED:
         if tuning.status != "met":
             yield from _for_accuracy(tuning)
         if tuning.speed is not None and tuning.speed.spread and tuning.speed.spread[1] < 1:
-            yield (
-                "int8 is slower than fp32 here. Larger batches and wider layers win most;"
-                " `tuning.objective: modelsize` looks for a small model in place of a fast one."
+            small = (
+                "; `tuning.objective: modelsize` looks for a small model in place of a fast one"
+                if tuning.objective == "performance"
+                else ""
             )
+            yield f"int8 is slower than fp32 here. Larger batches and wider layers win most{small}."
     if pruning is not None and not pruning.met:
         yield from _for_pruning(pruning)
+
+
+def _all_failed(tuning: TuningFacts) -> bool:
+    return bool(tuning.trials) and all(one.score.failed for one in tuning.trials)
+
+
+def _after_failures(tuning: TuningFacts) -> Iterator[str]:
+    """Yield what to look at: a run that goes on counts its failed trials, and tries none again."""
+    reasons = dict.fromkeys(str(one.score.failure) for one in tuning.trials)
+    yield (
+        f"No trial could be judged ({shortened('; '.join(reasons), 300)}): look at what the"
+        " validation does with the outputs of an int8 model. The same run would not try these"
+        " again: to try anew give it another `tuning.workspace.path`, or move `history.jsonl` away."
+    )
 
 
 def _for_accuracy(tuning: TuningFacts) -> Iterator[str]:

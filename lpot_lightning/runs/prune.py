@@ -108,6 +108,8 @@ def finish_pruning(model: nn.Module, pruner: ModelPruner, end: PruningEnd) -> Pr
             f"the pruned model's `{monitor.name}` is {accuracy}: look at the weights, the"
             " validation data and the metric"
         )
+    for note in monitor.notes:
+        end.say(note)
     baseline = end.dense.baseline(monitor.higher_is_better)
     criterion = Criterion.of(end.conf.tuning.accuracy_criterion, monitor.higher_is_better)
     good = criterion.accepts(accuracy, baseline)

@@ -185,7 +185,8 @@ class PruningResult(Result):
         verdict = "the goal is met" if self.status == "met" else "the goal is not met"
         if not self.reached:
             verdict = "the target sparsity is not reached"
-        parts = [f"{self.sparsity:.2%} of the pruned weights are zero"]
+        became = "became zero, and channels were cut out" if self.cut else "are zero"
+        parts = [f"{self.sparsity:.2%} of the pruned weights {became}"]
         if self.parameters[0] != self.parameters[1]:
             parts.append(f"parameters {self._change_of_parameters()}")
         if self.speedup is not None:

@@ -18,6 +18,7 @@ from lpot_lightning.deploy.recording import CallRecorder, roots_with
 from lpot_lightning.errors import EvaluationError
 from lpot_lightning.judging.protocols import Evaluation, Feed, Judge
 from lpot_lightning.judging.screened_judge import ScreenedJudge
+from lpot_lightning.machine.columns import on_one_line
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.stand_in import computing, replaced
 from lpot_lightning.quantization.backend import BACKENDS, ENGINE, Backend, Prepared
@@ -176,6 +177,8 @@ class _Run:
                 f"the fp32 model's `{found.monitor.name}` is {found.accuracy}, so there is nothing"
                 " to tune by; look at the weights, the validation data and the metric"
             )
+        for note in found.monitor.notes:
+            self.listener.say(note)
         return found
 
     def _baseline(self, found: Evaluation) -> float:
@@ -197,9 +200,9 @@ class _Run:
 
     def _announce(self, baseline: Evaluation, ops: int) -> None:
         self.listener.say(
-            f"fp32 `{baseline.monitor.name}` = {baseline.accuracy:.4f}, one validation pass took"
-            f" {_duration(baseline.seconds)}; at most {self.most} trials of {ops} ops are expected"
-            f" to take {_duration(self.most * baseline.seconds)} or less"
+            f"fp32 `{on_one_line(baseline.monitor.name)}` = {baseline.accuracy:.4f},"
+            f" one validation pass took {_duration(baseline.seconds)}; at most {self.most} trials"
+            f" of {ops} ops are expected to take {_duration(self.most * baseline.seconds)} or less"
         )
 
     def _most_trials(self, space: Space) -> int:

@@ -18,14 +18,15 @@ from lpot_lightning.deploy.names import options_of
 from lpot_lightning.deploy.origin import UNKNOWN, Origin
 from lpot_lightning.errors import ArtifactError, ConfError, LpotError, in_short
 from lpot_lightning.machine.checksums import ChecksumError, with_checksum, without_checksum
-from lpot_lightning.machine.files import expanded, read_file, shown, write_file
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.columns import on_one_line
+from lpot_lightning.machine.files import read_file, shown, write_file
+from lpot_lightning.machine.numbers import drop_and_allowed, told_apart
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.machine.typed import check_typed
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.report.facts import Facts
 from lpot_lightning.report.page import page
-from lpot_lightning.runs.reporting.report_file import note_exports
+from lpot_lightning.runs.reporting.report_file import note_exports, write_report
 from lpot_lightning.tuning.score import Criterion
 
 R = TypeVar("R", bound="Result")
@@ -120,7 +121,8 @@ class Result(ShownInShort):
 
         Raises:
             ConfError: if there is neither a path nor a workspace.
-            ArtifactError: if it cannot be written.
+            ArtifactError: if it cannot be written, or ``path`` is that of a file which is no
+                report.
 
         Example::
 
@@ -130,8 +132,12 @@ class Result(ShownInShort):
             raise ConfError(
                 "`path` is missing, and the run has no workspace: `result.report('report.html')`"
             )
-        place = (self.workspace or Path()) / REPORT if path is None else expanded(path)
-        write_file(place, page(self.facts(self.workspace)))
+        content = page(self.facts(self.workspace))
+        if path is not None:
+            return write_report(path, content)
+        assert self.workspace is not None
+        place = self.workspace / REPORT
+        write_file(place, content)
         return place
 
     def facts(self, folder: Path | None) -> Facts:
@@ -166,10 +172,10 @@ class Result(ShownInShort):
 
     def _what_came(self, verdict: str) -> str:
         """Return what the model is worth, in one line."""
-        now, before = shown_number(self.accuracy), shown_number(self.baseline)
+        now, before = told_apart(self.accuracy, self.baseline)
         drop, allowed = self._drop_and_allowed()
         return (
-            f"{self._kind} {self.monitor} {now}, {self._before} {before}: {verdict}"
+            f"{self._kind} {on_one_line(self.monitor)} {now}, {self._before} {before}: {verdict}"
             f" (drop {drop}, allowed {allowed})"
         )
 
@@ -178,9 +184,10 @@ class Result(ShownInShort):
         return [] if self.workspace is None else [f"files in {shown(self.workspace)}"]
 
     def _accuracy_rows(self) -> list[tuple[str, str]]:
+        now, before = told_apart(self.accuracy, self.baseline)
         return [
-            (f"{self._before} {self.monitor}", shown_number(self.baseline)),
-            (f"{self._kind} {self.monitor}", shown_number(self.accuracy)),
+            (f"{self._before} {self.monitor}", before),
+            (f"{self._kind} {self.monitor}", now),
             ("drop / allowed", " / ".join(self._drop_and_allowed())),
         ]
 

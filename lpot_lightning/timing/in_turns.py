@@ -163,7 +163,14 @@ class _Calls:
         except ExportError:
             raise
         except Exception as error:  # whatever the user's model says to its data
-            raise cannot_take(self._model, self._origin, error) from error
+            raise cannot_take(self._model, self._origin, error, _way_out(self._model)) from error
+
+
+def _way_out(model: nn.Module) -> str:
+    """Return what times a LightningModule with batches of any form; ``""`` for other modules."""
+    if not hasattr(model, "validation_step"):
+        return ""
+    return "; `BenchmarkCallback` times `validation_step`, which takes a batch as it is"
 
 
 class _Function:

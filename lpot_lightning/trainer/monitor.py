@@ -16,6 +16,11 @@ from lpot_lightning.trainer.package import either
 _WATCHERS = (ModelCheckpoint, EarlyStopping)
 _OF_A_LOADER = "/dataloader_idx_"  # how Lightning ends names where there are several
 _LOSS_LIKE = ("loss", "err", "mse", "mae", "rmse", "perplexity", "wer", "cer", "nll")
+_ACCURACY_LIKE = re.compile(
+    "acc|auc|auroc|precision|recall|iou|dice|psnr|ssim|bleu|rouge|kappa|ndcg"
+    "|(?<![a-z])(?:f1|r2|map|ap|top)(?![a-z])"
+)
+"""What is in names of which everybody knows that more is better."""
 
 
 def find_monitor(
@@ -48,7 +53,10 @@ def find_monitor(
     if name not in logged:
         raise EvaluationError(_unknown(name, logged))
     modes = _modes(watchers, name)
-    return Monitor(name, _direction(name, asked_direction, modes, directions.get(name)))
+    known = _direction(name, asked_direction, modes, directions.get(name))
+    if known is not None:
+        return Monitor(name, known)
+    return Monitor(name, True, is_guessed=_ACCURACY_LIKE.search(name.lower()) is None)
 
 
 def named_by(watchers: Sequence[Callback], kinds: Sequence[type[Callback]] = _WATCHERS) -> set[str]:
@@ -126,8 +134,8 @@ def _last(name: str) -> str:
 
 def _direction(
     name: str, asked: bool | None, watched: Sequence[tuple[str, bool]], of_metric: bool | None
-) -> bool:
-    """Return the YAML's direction, else the watching callbacks', else the metric's own."""
+) -> bool | None:
+    """Return the YAML's direction, else the watching callbacks', the metric's own, or ``None``."""
     sources = [source for source, _ in watched]
     one_sided = [(source, mode) for source, mode in watched if sources.count(source) == 1]
     known = [
@@ -146,7 +154,7 @@ def _direction(
             f"`{name}` is a plain number whose name sounds like a loss, and nothing says which way"
             " is better: set `tuning.accuracy_criterion.higher_is_better` in the YAML"
         )
-    return True
+    return None
 
 
 def _names(logged: Collection[str]) -> str:

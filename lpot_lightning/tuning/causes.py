@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from lpot_lightning.machine.columns import on_one_line
 from lpot_lightning.recipe import OpConfig, Rung
 
 
@@ -121,8 +123,14 @@ def setting_yaml(op: str, config: OpConfig) -> str:
         setting_yaml("fc", FP32)
         # quantization: {op_wise: {'fc': {activation: {dtype: fp32}, weight: {dtype: fp32}}}}
     """
-    name = op.replace("'", "''")  # so YAML writes one within quotes
-    return f"quantization: {{op_wise: {{'{name}': {{{_sides(config)}}}}}}}"
+    return f"quantization: {{op_wise: {{{_quoted(op)}: {{{_sides(config)}}}}}}}"
+
+
+def _quoted(op: str) -> str:
+    """Return a name as a key in single quotes; one with line breaks as a regular expression."""
+    if on_one_line(op) != op:  # a key is printable
+        op = "".join(re.escape(one) if one.isprintable() else on_one_line(one) for one in op)
+    return "'" + op.replace("'", "''") + "'"  # so YAML writes one within quotes
 
 
 def recipe_yaml(correction: str) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lpot_lightning.machine.columns import on_one_line
 from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.tuning.score import Score
 from lpot_lightning.tuning.trial import Trial
 
+THE_MODEL = "the model itself"
+"""How the module of all modules is called, which has no name."""
+
 
 def trial_line(trial: Trial, monitor: str) -> str:
     """Return the one line that is said of a trial."""
-    recipe, score = trial.recipe, trial.score
+    recipe, score, monitor = trial.recipe, trial.score, on_one_line(monitor)
     return (
         f"trial {trial.number}: {ops_of(recipe)}:"
         f" {_came_to(score, monitor)}, {score.seconds:.1f} s"
@@ -64,6 +68,6 @@ def by_reason(excluded: Mapping[str, str]) -> list[str]:
 
 
 def few_of(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and how many more there are; ``""`` is that of the model itself."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(on_one_line(name) or THE_MODEL for name in names[:most]) + rest

@@ -14,12 +14,15 @@ import yaml
 from export_scenes import made_up
 from file_scenes import scripted
 from lit_scenes import Lit, Points, conf, trainer, val_loader
+from torch.utils.data import DataLoader
 from warm_python import python
 
 pytest.importorskip("jsonargparse")
 import lightning.pytorch as pl
 
 from lpot_lightning import LPOTCLI
+from lpot_lightning.commands.benchmark import benchmark
+from lpot_lightning.errors import DataError
 
 # Lightning 2.6 calls jsonargparse in ways that this warns of
 pytestmark = [
@@ -186,6 +189,23 @@ class OwnData(Lit):
 
     def val_dataloader(self):
         return [val_loader(batch_size=self.trainer.num_devices * 8), val_loader()]
+
+
+class Named(Lit):
+    """Has batches that its steps take, and `forward` does not."""
+
+    def val_dataloader(self):
+        return DataLoader([{"images": torch.ones(8), "labels": 1}])
+
+
+def test_benchmark_of_batches_that_forward_cannot_take_says_what_can(workspace):
+    asked = conf(workspace, evaluation={"performance": {"warmup": 0}})
+    with pytest.raises(DataError) as caught:
+        benchmark(trainer(), Named(), conf=asked)
+    assert str(caught.value).startswith("`Named` cannot take a batch of the validation data (Type")
+    assert str(caught.value).endswith(
+        "a dict by name; `BenchmarkCallback` times `validation_step`, which takes a batch as it is"
+    )
 
 
 def test_benchmark_of_a_module_that_has_its_data_itself(tmp_path, workspace):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -135,6 +136,15 @@ def test_a_run_that_has_just_begun(tmp_path, capsys):
     )
 
 
+def test_a_run_all_of_whose_trials_failed(tmp_path, capsys):
+    history = History.open(tmp_path / "history.jsonl", {"config": "a"})
+    history.append(RECIPE, Score.failing("the accuracy is `nan`", 0.1))
+    assert show(tmp_path, capsys)[1].startswith(
+        "note: the run has not ended, or ended in an error: every trial so far failed\n"
+        "  (the accuracy is `nan`)\n"
+    )
+
+
 def test_a_later_run_that_has_not_ended(workspace, capsys):
     os.utime(workspace / "result.json", (1, 1))
     assert show(workspace, capsys)[1].startswith(
@@ -214,6 +224,21 @@ def test_what_is_no_workspace(tmp_path, capsys):
     assert err == (
         f"error: `{tmp_path}` is no workspace: it holds none of `result.json`, `history.jsonl`,"
         " `best_configure.yaml`, `pruning_result.json`\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "report", "export"])
+@pytest.mark.parametrize("asked", ["is_dir", "is_file"])
+def test_what_nobody_may_look_at(workspace, capsys, monkeypatch, command, asked):
+    def refused(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    more = ["m.onnx", "--class", "lightning.pytorch.demos.boring_classes:BoringModel"]
+    monkeypatch.setattr(Path, asked, refused)
+    code = main([command, str(workspace), *(more if command == "export" else [])])
+    assert (code, capsys.readouterr().err) == (
+        1,
+        f"error: cannot look into `{workspace}`: Permission denied\n",
     )
 
 

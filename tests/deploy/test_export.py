@@ -110,6 +110,11 @@ def test_dicts_numbers_and_what_is_not_used(tmp_path):
     assert far(found, wanted) < 1e-5
 
 
+def test_a_method_that_the_model_has_not_is_told_with_near_names(tmp_path):
+    with pytest.raises(ConfError, match=r"`encodes`, which .* has not; .* Did you mean `encode`\?"):
+        exported(small_int8(), tmp_path / "m.pt2", method="encodes")
+
+
 def test_an_example_stands_for_what_nobody_knows(tmp_path):
     with pytest.raises(ExportError, match="nobody knows how `encode` is called"):
         exported(small_int8(), tmp_path / "m.pt2", method="encode")

@@ -37,6 +37,18 @@ def test_text_goes_on_in_the_next_line_of_its_column():
     assert lines[2].startswith(" " * 12 + "1.90x")
 
 
+def test_what_is_to_be_copied_is_neither_shortened_nor_parted():
+    yaml = f"quantization: {{op_wise: {{'{NAME}/{NAME}': {{weight: {{dtype: fp32}}}}}}}}"
+    told = hanging(f"leave {NAME} in fp32: `{yaml}`", width=40)
+    assert yaml in " ".join(told.split())
+    assert NAME not in told.split("`")[0]
+    assert widest(aligned([["a", f"`{NAME}` {WHY}"]], width=40)) <= 40
+
+
+def test_a_name_with_a_line_break_stays_in_its_row():
+    assert aligned([["a\nb", "c\t"], ["d", "\u2028"]]) == "a\\nb  c\\t\nd     \\u2028"
+
+
 def test_text_gives_way_before_names_do():
     table = aligned([["op", "why"], [NAME, WHY]], width=82)
     assert NAME in table

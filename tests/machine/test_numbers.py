@@ -4,7 +4,23 @@ import math
 
 import pytest
 
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number, told_apart
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        (0.92, 0.93, ("0.9200", "0.9300")),
+        (0.93, 0.93, ("0.9300", "0.9300")),
+        (3.32164, 3.32161, ("3.32164", "3.32161")),
+        (0.00001234, 0.000012341, ("1.2340e-05", "1.2341e-05")),
+        (-0.5, -0.5000001, ("-0.5000000", "-0.5000001")),
+        (123456.00001, 123456.00002, ("123456.00001", "123456.00002")),
+        (math.nan, math.nan, ("nan", "nan")),
+    ],
+)
+def test_two_numbers_that_are_compared_do_not_look_the_same(one, other, shown):
+    assert told_apart(one, other) == shown
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def test_ticks_are_few_round_and_inside(low, high):
     assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 6) in (1, 2, 2.5, 5, 10)
 
 
-@pytest.mark.parametrize("values", [(0.9412, 0.9481), (0.94, 0.94000003), (1e-14, 2e-14)])
+@pytest.mark.parametrize(
+    "values", [(0.9412, 0.9481), (0.94, 0.94000003), (1e-14, 2e-14), (12345678, 12345679)]
+)
 def test_names_of_ticks_tell_them_apart(values):
     axis = Axis.of(values, "acc")
     names = [name for _, name in axis.ticks]

@@ -50,7 +50,16 @@ def test_what_was_cut_is_told_with_what_it_saves():
     assert "Parameters: 100 → 25 (25.0% are left)" in found
     assert "1,000 → 250 (25.0%)" in found
     assert "8 × 4" in found
-    assert "These keep all channels: <code>c</code>" in found
+    assert "weights that were to be pruned became zero, before channels were cut out" in found
+    assert " are zero" not in found
+
+
+def test_what_keeps_all_channels_is_told_with_the_reason():
+    shapes = {"a.weight": ((8, 4), (4, 4))}
+    found = drawn(cut=shapes, unprunable={"": "it is read", "c": "it is read", "d": "so"})
+    assert 'the model itself, <code>c</code></td><td class="why">it is read' in found
+    assert '<code>d</code></td><td class="why">so' in found
+    assert "<code></code>" not in found
 
 
 def test_beside_an_int8_model_its_own_verdict_is_told():

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from report_scenes import ABOUT, facts, tuning
+from report_scenes import ABOUT, facts, trial, tuning
 
 from lpot_lightning.report.facts import RunState
 from lpot_lightning.report.verdict import header
@@ -38,6 +38,12 @@ def test_a_goal_that_is_just_missed_has_the_digits_that_tell():
     assert "1.0002% worse, and 1.0000% worse is allowed" in text
     small = tuning(accuracy=0.93999, criterion=Criterion(0.00005, True, True))
     assert "0.0011% worse, and 0.0050% worse is allowed" in said(facts(small))
+
+
+def test_accuracies_that_differ_do_not_look_the_same():
+    loss = tuning(accuracy=3.32164, baseline=3.32161, criterion=Criterion(0.0, False, False))
+    text = said(facts(replace(loss, status="not_met")))
+    assert "int8 val/acc is 3.32164; fp32 is 3.32161: 0.00003 worse" in text
 
 
 def test_where_lower_is_better_worse_is_more():
@@ -74,6 +80,12 @@ def test_a_slower_model_says_so(spread, is_told):
     assert ("int8 is slower than fp32 here" in said(found)) is is_told
 
 
+@pytest.mark.parametrize("objective", ["performance", "modelsize", "footprint"])
+def test_what_was_asked_for_is_not_advised(objective):
+    found = said(facts(tuning(speed=Ratio(0.8, (0.5, 0.9)), objective=objective)))
+    assert ("tuning.objective: modelsize" in found) is (objective == "performance")
+
+
 def test_a_run_that_goes_on_says_so():
     text = said(facts(tuning(status=None), state=RunState.GOING_ON))
     assert "Going on int8 val/acc is 0.9350 so far, after 2 trials" in text
@@ -83,6 +95,24 @@ def test_a_run_that_was_stopped_can_be_gone_on_with():
     text = said(facts(tuning(status=None), state=RunState.STOPPED))
     assert "Stopped" in text
     assert "it goes on after its last finished trial" in text
+
+
+def test_a_run_that_failed_is_not_told_to_start_again():
+    failed = tuning(accuracy=None, status=None, trials=(trial(1, None, ["net.head"]),), best=None)
+    text = said(facts(failed, state=RunState.FAILED, notes=("The run ended in an error: so",)))
+    assert "Failed No int8 model: 1 trial failed." in text
+    assert "The run ended in an error: so" in text
+    assert "No trial could be judged (no kernel): look at what" in text
+    assert "it goes on" not in text
+    assert "of 2 ops" not in text
+    files = said(facts(failed, state=RunState.NOT_ENDED))
+    assert "Not ended No int8 model yet: 1 trial failed." in files
+    assert "it goes on" not in files
+
+
+def test_a_run_that_an_error_ended_goes_on_when_that_is_mended():
+    text = said(facts(tuning(status=None), state=RunState.FAILED))
+    assert "Mend what the error says, and start the same run again" in text
 
 
 def test_a_run_without_a_model_yet():

@@ -17,6 +17,7 @@ from torch.fx import Node
 import lpot_lightning
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.errors import ArtifactError, ConfError, EvaluationError, QuantizationError
+from lpot_lightning.judging.protocols import Monitor
 from lpot_lightning.module.fingerprint import content_hash
 from lpot_lightning.recipe import FP32, Recipe
 from lpot_lightning.runs.workspace import Workspace
@@ -34,6 +35,25 @@ def test_a_good_natured_net_needs_two_passes() -> None:
     result = run(net())
     assert (result.status, result.evaluations, result.fp32_ops) == ("met", 2.0, ())
     assert result.int8_ops == ("first", "wide", "narrow", "last")
+
+
+def test_a_direction_that_was_guessed_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Agreement, "monitor", Monitor("FID", True, is_guessed=True))
+    said: list[str] = []
+    run(net(), said=said)
+    assert sum("`FID` is taken as higher is better" in line for line in said) == 1
+
+
+def test_a_metric_with_a_line_break_in_its_name_breaks_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Agreement, "monitor", Monitor("val\nacc", True))
+    said: list[str] = []
+    result = run(net(), said=said)
+    assert all("\n" not in line for line in said)
+    assert "\n" not in repr(result)
+    assert "int8 val\\nacc" in str(result).split("\n")[0]
+    assert result.table().startswith("fp32 val\\nacc ")
 
 
 def test_auto_leaves_exactly_the_fragile_ops_in_fp32() -> None:

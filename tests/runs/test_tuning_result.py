@@ -28,6 +28,10 @@ def test_names_with_the_same_reason_share_a_line() -> None:
     assert found == ["a, c: no kernel", "b: never called"]
 
 
+def test_the_model_itself_has_no_name_and_is_told_in_words():
+    assert by_reason({"": "it is read", "up": "it is read"}) == ["the model itself, up: it is read"]
+
+
 def test_many_names_are_shortened() -> None:
     (line,) = by_reason({f"layers.{number}": "no kernel" for number in range(40)})
     assert line == "layers.0, layers.1, layers.2, layers.3 and 36 more: no kernel"

@@ -117,3 +117,20 @@ def test_what_is_logged_by_step_as_well_is_one_metric():
     logged = {"val_acc": 0.9, "val_acc_epoch": 0.9, "val_loss": 0.3}
     both = [ModelCheckpoint(monitor=name, mode="max") for name in ("val_acc_epoch", "val_acc")]
     assert found(watchers=both, logged=logged) == Monitor("val_acc", True)
+
+
+@pytest.mark.parametrize("name", ["FID", "EER", "val/ppl", "val_mape"])
+def test_a_name_that_tells_nothing_is_said_to_be_taken_as_higher_is_better(name):
+    (note,) = found(logged={name: 0.5}).notes
+    assert note == (
+        f"`{name}` is taken as higher is better, as nothing says which way it is: if it is not, set"
+        " `tuning.accuracy_criterion.higher_is_better: false` in the YAML"
+    )
+    assert not found(asked=False, logged={name: 0.5}).notes
+    assert not found(logged={name: 0.5}, directions={name: True}).notes
+    assert not found(watchers=[ModelCheckpoint(monitor=name)], logged={name: 0.5}).notes
+
+
+@pytest.mark.parametrize("name", ["val_acc", "val/top1", "mAP", "f1", "mIoU", "R2"])
+def test_of_a_name_that_everybody_knows_nothing_is_said(name):
+    assert not found(logged={name: 0.5}).notes

@@ -41,7 +41,7 @@ def test_an_error_that_is_none_has_no_cause(error: float) -> None:
     assert cause_of(error, {OUTLIERS: 0.0}) is NONE
 
 
-@pytest.mark.parametrize("name", ["net.0", "net.stem#conv2d_0", "net.one's own"])
+@pytest.mark.parametrize("name", ["a\nb\\c(\"d'", "net.0", "net.stem#conv2d_0", "net.one's own"])
 @pytest.mark.parametrize("config", ALL, ids=str)
 def test_the_yaml_of_a_setting_asks_for_it(config: OpConfig, name: str) -> None:
     asked = yaml.safe_load(setting_yaml(name, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -21,9 +22,10 @@ from lpot_lightning.artifacts.storage import CONFIGURE, WEIGHTS
 from lpot_lightning.deploy.export_records import keep_exports
 from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
-from lpot_lightning.machine.files import write_file
+from lpot_lightning.machine.files import expanded, write_file
+from lpot_lightning.machine.reading import open_regular
 from lpot_lightning.report.facts import Facts, FileFacts
-from lpot_lightning.report.page import page
+from lpot_lightning.report.page import BEGINNING, is_page, page
 
 _KILLED = "the weights before the last ones; a run was stopped between its two files"
 WHAT = {
@@ -86,6 +88,47 @@ class ReportWriter:
             UserWarning,
             stacklevel=4,
         )
+
+
+def write_report(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a page where somebody wants it, and return where that is.
+
+    Args:
+        path: of the file; an earlier page there is replaced.
+        content: the page.
+
+    Raises:
+        ArtifactError: if ``path`` is none of a file, has a name of what belongs to a workspace, is
+            that of something else than a page of ours, or cannot be written.
+    """
+    place = expanded(path)
+    if str(place) in ("-", ".", ""):
+        raise ArtifactError(
+            f"the report cannot be written to `{os.fspath(path)}`; allowed: the path of a file,"
+            " such as `report.html`"
+        )
+    if place.name in WHAT:
+        raise ArtifactError(
+            f"the report cannot be written to `{place}`: a file of that name belongs to a"
+            f" workspace ({WHAT[place.name]}); give it another name, such as `report.html`"
+        )
+    if place.exists() and not _may_be_replaced(place):
+        raise ArtifactError(
+            f"the report cannot be written to `{place}`: a file is there that is no report, and"
+            " is left as it is; give another path, or remove it"
+        )
+    write_file(place, content)
+    return place
+
+
+def _may_be_replaced(place: Path) -> bool:
+    """Whether a file is empty, or an earlier page of ours."""
+    try:
+        with os.fdopen(open_regular(place), "rb") as file:
+            beginning = file.read(BEGINNING)
+    except OSError as error:
+        raise ArtifactError(f"cannot write `{place}`: {error.strerror or error}") from error
+    return not beginning or is_page(beginning)
 
 
 def note_exports(

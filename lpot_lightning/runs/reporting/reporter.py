@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.artifacts.earlier import REPORT
+from lpot_lightning.errors import LpotError, in_short
 from lpot_lightning.machine.files import shown
+from lpot_lightning.machine.signals import received
 from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.report.facts import Facts, OpFacts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.runs.job import Job
@@ -57,6 +59,14 @@ class Reporter:
         self._writer.write(self._begun)
         try:
             yield
+        except Exception as error:
+            if received() is not None:  # such as an error of a process that the signal ended
+                self._writer.write(lambda: self._so_far(RunState.STOPPED))
+            else:
+                reason = str(error) if isinstance(error, LpotError) else in_short(error)
+                note = f"The run ended in an error: {reason}"
+                self._writer.write(lambda: self._so_far(RunState.FAILED, note))
+            raise
         except BaseException:
             self._writer.write(lambda: self._so_far(RunState.STOPPED))
             raise
@@ -85,7 +95,7 @@ class Reporter:
         assert self._job.folder is not None
         return self._job.folder
 
-    def _so_far(self, state: RunState) -> Facts:
+    def _so_far(self, state: RunState, *notes: str) -> Facts:
         job = self._job
         tuning = facts_so_far(
             job.about,
@@ -103,6 +113,7 @@ class Reporter:
             tuning=tuning,
             pruning=self._pruning,
             files=files_in(self._folder),
+            notes=notes,
         )
 
 

@@ -5,7 +5,9 @@ from report_scenes import facts
 from small_run import NO_REPAIR, net, run
 
 from lpot_lightning.artifacts.earlier import INT8, PRUNED, REPORT
-from lpot_lightning.runs.reporting.report_file import WHAT, ReportWriter, files_in
+from lpot_lightning.errors import ArtifactError
+from lpot_lightning.report.page import page
+from lpot_lightning.runs.reporting.report_file import WHAT, ReportWriter, files_in, write_report
 
 BASIC = {"name": "basic"}
 
@@ -40,6 +42,39 @@ def test_a_report_replaces_the_one_before_as_a_whole(tmp_path):
 
 def test_where_there_is_no_workspace_nothing_is_drawn():
     ReportWriter(None).write(lambda: pytest.fail("it was drawn"))
+
+
+@pytest.mark.parametrize("name", [*WHAT])
+def test_no_file_of_a_workspace_becomes_a_page(tmp_path, name):
+    with pytest.raises(ArtifactError, match=f"{name}`: a file of that name belongs to a workspace"):
+        write_report(tmp_path / name, page(facts()))
+    assert not (tmp_path / name).exists()
+
+
+def test_a_file_that_is_no_page_is_left_as_it_is(tmp_path):
+    mine = tmp_path / "model.ckpt"
+    mine.write_bytes(b"weights")
+    with pytest.raises(ArtifactError, match="a file is there that is no report, and is left as it"):
+        write_report(mine, page(facts()))
+    assert mine.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("before", [b"", page(facts(title="<b>" * 60))])
+def test_an_earlier_page_or_an_empty_file_is_replaced(tmp_path, before):
+    (tmp_path / "r.html").write_bytes(before)
+    assert write_report(tmp_path / "r.html", page(facts())) == tmp_path / "r.html"
+    assert (tmp_path / "r.html").read_bytes() == page(facts())
+
+
+@pytest.mark.parametrize("path", ["", "-", "."])
+def test_what_is_no_path_of_a_file_is_told(path):
+    with pytest.raises(ArtifactError, match=f"cannot be written to `{path}`; allowed: the path of"):
+        write_report(path, page(facts()))
+
+
+def test_a_folder_is_told(tmp_path):
+    with pytest.raises(ArtifactError, match="it is a folder; allowed: a regular file"):
+        write_report(tmp_path, page(facts()))
 
 
 def test_every_file_of_ours_is_explained(tmp_path):

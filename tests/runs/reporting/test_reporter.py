@@ -1,10 +1,13 @@
 """What a run reports on its way is what its history and its result say."""
 
+import math
+
 import pytest
 from made_up import INT8
 from report_scenes import ABOUT
-from small_run import NO_REPAIR, net, run
+from small_run import NO_REPAIR, Agreement, net, run
 
+from lpot_lightning.errors import QuantizationError
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.reporting.reporter import facts_so_far
 from lpot_lightning.runs.tuning_result import read_result
@@ -46,6 +49,17 @@ def test_a_run_that_goes_on_adds_nothing_to_what_is_known(tmp_path):
     before = (tmp_path / "history.jsonl").read_bytes()
     run(net(fragile=True), folder=tmp_path, quantization=NO_REPAIR, strategy=BASIC)
     assert (tmp_path / "history.jsonl").read_bytes() == before
+
+
+def test_a_run_that_an_error_ends_says_which(tmp_path):
+    model = net()
+    runner = Agreement(model, spoil=lambda _: math.nan)
+    with pytest.raises(QuantizationError, match="every trial failed"):
+        run(model, runner, folder=tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert ">Failed<" in page
+    assert "The run ended in an error: every trial failed: the accuracy is `nan`" in page
+    assert "it goes on after its last" not in page
 
 
 def test_a_run_without_a_workspace_writes_no_report(tmp_path, monkeypatch):
