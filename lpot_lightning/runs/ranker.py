@@ -17,7 +17,7 @@ from lpot_lightning.runs.objective import cost_shown_as, costs_of, share_of_byte
 from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.ladder import usual_share
-from lpot_lightning.tuning.repair import Repair, repair
+from lpot_lightning.tuning.repair import Repair, repair, repairs_in
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -170,13 +170,7 @@ class Ranker:
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""
-        chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
-        found: list[tuple[Repair, ...]] = [()]
-        for repaired, repairs in self._found:
-            mended = repaired.as_mapping()
-            if all(chosen[op] == mended[op] for op in int8):
-                found.append(repairs)
-        return tuple(one for one in found[-1] if one.op in int8)
+        return repairs_in(recipe, self._found)
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:

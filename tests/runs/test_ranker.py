@@ -199,6 +199,13 @@ def test_repairs_are_those_of_the_recipe_that_they_were_made_for() -> None:
     assert found.repairs_of(RECIPE) == ()
 
 
+def test_repairs_are_told_whatever_became_of_other_ops() -> None:
+    found = ranker(Made(), History(), [])
+    repaired = found.repair(RECIPE, [Sensitivity("a", 5.0), Sensitivity("b", 5.0)])
+    lower = repaired.with_configs({"b": DYNAMIC, "c": DYNAMIC})
+    assert {repair.op for repair in found.repairs_of(lower)} == {"a"}
+
+
 def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:
     assert allowed_by(RecipesConf()) == CORRECTIONS
     assert "weight_correction" not in allowed_by(RecipesConf(weight_correction=False))

@@ -22,7 +22,7 @@ from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.history import Findings, History
 from lpot_lightning.tuning.pareto import pareto
-from lpot_lightning.tuning.repair import Repair
+from lpot_lightning.tuning.repair import Repair, repairs_in
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Trial
@@ -191,17 +191,16 @@ def _causes(findings: Findings) -> dict[str, Cause]:
     return {} if found is None else {op: Cause.from_dict(one) for op, one in found["ops"].items()}
 
 
-def _repairs(findings: Findings, recipe: Recipe) -> list[Repair]:
+def _repairs(findings: Findings, recipe: Recipe) -> tuple[Repair, ...]:
     """Return what was repaired and is so in ``recipe``."""
-    chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
-    found: list[Repair] = []
-    for (kind, _), one in findings.items():
-        if kind != "repair":
-            continue
-        mended = Recipe.from_dict(one["repaired"]).as_mapping()
-        if all(chosen[op] == mended.get(op) for op in int8):
-            found = [Repair(**each) for each in one["repairs"]]
-    return [one for one in found if one.op in int8]
+    return repairs_in(
+        recipe,
+        (
+            (Recipe.from_dict(one["repaired"]), [Repair(**each) for each in one["repairs"]])
+            for (kind, _), one in findings.items()
+            if kind == "repair"
+        ),
+    )
 
 
 def _training(findings: Findings) -> TrainingLog | None:
