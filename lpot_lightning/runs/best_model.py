@@ -76,7 +76,7 @@ class Keeper:
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         excluded = told_of(job.prepared.excluded, narrow=narrow)
-        causes = self._causes(best.recipe, excluded, ranker)  # while the model is not int8
+        causes = self._causes(outcome, best.recipe, excluded, ranker)  # while the model is not int8
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
@@ -120,7 +120,7 @@ class Keeper:
         return result
 
     def _causes(
-        self, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
+        self, outcome: Outcome, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
     ) -> dict[str, Cause]:
         return all_causes(
             self._job,
@@ -129,6 +129,7 @@ class Keeper:
             not_paying=self._not_paying(recipe),
             asked_fp32=self._asked(),
             repairs=ranker.repairs_of(recipe),
+            trials=outcome.trials,
             recipe=recipe,
         )
 

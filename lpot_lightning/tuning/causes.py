@@ -39,13 +39,14 @@ class Cause:
     Args:
         kind: in a word or two.
         found: the fact, with its numbers.
-        remedy: what a user can do; empty where there is nothing, and then ``found`` says so.
+        remedy: what a user can do; empty where there is nothing that the run has not done or tried
+            itself, and then ``found`` says so.
         repaired: what was done about it in the model that came out; empty if nothing was.
 
     Example::
 
         for op, cause in result.causes.items():
-            print(f"{op}: {cause.told}; what to do: {cause.remedy}")
+            print(f"{op}: {cause.told}; what to do: {cause.remedy or 'nothing'}")
     """
 
     kind: CauseKind
