@@ -154,12 +154,19 @@ def _row(trial: Trial, tuning: TuningFacts, kinds: Sequence[str]) -> Markup:
         number_cell(str(trial.number)),
         *(number_cell(str(_count(trial, one))) for one in kinds),
         number_cell(f"{'≈ ' * score.screened}{accuracy(score.accuracy)}", score.accuracy),
-        tag("td", _came_to(trial), tag("b", ", taken") if best else None),
+        tag("td", _came_to(trial), tag("b", ", taken") if best else None, _rounded(trial, tuning)),
     ]
     if _has_objective(tuning):
         cells.append(number_cell(objective(score.objective, tuning.objective), score.objective))
     cells.append(number_cell(duration(score.seconds), score.seconds))
     return tag("tr", cells, class_="best" if best else None)
+
+
+def _rounded(trial: Trial, tuning: TuningFacts) -> str | None:
+    """Return how a trial rounds, where a training for int8 makes that a question."""
+    if not any(one.recipe.is_trained for one in tuning.trials):
+        return None
+    return "; trained rounding" if trial.recipe.is_trained else "; PTQ of the trained weights"
 
 
 def _came_to(trial: Trial) -> Content:

@@ -103,7 +103,7 @@ class Keeper:
             op_times=self._paying.times,
             asked_fp32=self._asked(),
             rungs=self._rungs(best.recipe),
-            sensitivities=ranker.first,
+            sensitivities=ranker.sensitivities_of(best.recipe),
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             causes=causes,
@@ -124,7 +124,7 @@ class Keeper:
     ) -> dict[str, Cause]:
         return all_causes(
             self._job,
-            hurt=ranker.causes,
+            hurt=ranker.causes_of(recipe),
             not_quantizable=excluded,
             not_paying=self._not_paying(recipe),
             asked_fp32=self._asked(),

@@ -44,6 +44,7 @@ class Ranker:
         self._found: list[tuple[Recipe, tuple[Repair, ...]]] = []
         self.first: tuple[Sensitivity, ...] = ()
         self.causes: dict[str, Cause] = {}
+        self._rankings: dict[bool, tuple[Sensitivity, ...]] = {}
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -106,11 +107,20 @@ class Ranker:
         else:
             found = self._measured(recipe)
             self._history.keep("ranking", recipe.key, {"ops": [one.to_dict() for one in found]})
+        self._rankings.setdefault(recipe.is_trained, tuple(found))
         if not self.first:
             self.first = tuple(found)
             self._job.listener.say("\n".join(table(found, self._objective)))
             self._look_for_causes(recipe)
         return found
+
+    def sensitivities_of(self, recipe: Recipe) -> tuple[Sensitivity, ...]:
+        """Return the first ranking of a recipe that rounds as this one: as trained, or not."""
+        return self._rankings.get(recipe.is_trained, ())
+
+    def causes_of(self, recipe: Recipe) -> dict[str, Cause]:
+        """Return why ops hurt, if they were looked at in a recipe that rounds as this one."""
+        return self.causes if [*self._rankings][:1] == [recipe.is_trained] else {}
 
     def _look_for_causes(self, recipe: Recipe) -> None:
         before, started = self._job.prepared.forwards, monotonic()

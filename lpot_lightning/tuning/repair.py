@@ -179,7 +179,7 @@ class _Bench:
         self.repairs: list[Repair] = []
         self._ops = {op.name: op for op in space.ops}
         self._error_of = error_of
-        self._is_trained = any(one.is_trained for one in recipe.as_mapping().values())
+        self._is_trained = recipe.is_trained
 
     def correct(self, op: str, correction: str) -> None:
         """Try a correction of ``op``."""
