@@ -38,10 +38,11 @@ def all_causes(
         recipe: of the model that came out.
     """
     breaks = job.ranks.agreed(job.ranks.together(lambda: dict(job.prepared.untraced())))
-    named = {name or type(job.model).__name__: one for name, one in breaks.items()}
+    root = type(job.model).__name__
+    named = {name or root: one for name, one in breaks.items()}
     return {
         **of_breaks(named),
-        **of_excluded(not_quantizable),
+        **of_excluded(not_quantizable, root),
         **of_asked(asked_fp32),
         **with_what_was_done(with_repairs(hurt, repairs), trials, recipe),
         **of_slower(not_paying),
