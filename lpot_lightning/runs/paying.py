@@ -10,6 +10,7 @@ from time import perf_counter, thread_time
 
 import torch
 
+from lpot_lightning.errors import LpotError, in_short
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.stand_in import computing, replaced
 from lpot_lightning.quantization.op_clock import OpClock, Timeable
@@ -73,7 +74,7 @@ def find_paying(
     if known is not None:
         found = Paying.from_dict(known)
     else:
-        found = _measured(job, space, max(seconds, SECONDS), clock or _clock())
+        found = _timed(job, space, max(seconds, SECONDS), clock or _clock())
         history.keep("paying", base.key, found.to_dict())
     _tell(job, found)
     return found
@@ -81,6 +82,18 @@ def find_paying(
 
 def _clock() -> Callable[[], float]:
     return thread_time if torch.get_num_threads() == 1 else perf_counter
+
+
+def _timed(job: Job, space: Space, seconds: float, clock: Callable[[], float]) -> Paying:
+    """Return what is measured; nothing where a step fails in int8, which its trial is to tell."""
+    try:
+        return _measured(job, space, seconds, clock)
+    except LpotError:
+        raise
+    except Exception as error:
+        told = in_short(error)
+        job.listener.say(f"int8 cannot be timed ({told}): no op stays in fp32 for its time")
+        return Paying()
 
 
 def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]) -> Paying:
