@@ -16,9 +16,10 @@ from lpot_lightning.module.stand_in import computing, replaced
 from lpot_lightning.quantization.op_clock import OpClock, Timeable
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.job import Job
-from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying
+from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying, ms
 from lpot_lightning.timing.ratio import ENOUGH, MISSED, Spread, needed, spread_of
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.in_words import few_of
 from lpot_lightning.tuning.space import Space
 
 FASTER = 0.95
@@ -110,6 +111,12 @@ def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]
     job.listener.say(
         f"timed {len(found.times)} ops in int8 and in fp32, in {perf_counter() - started:.1f} s"
     )
+    slow = [op for op, one in found.times.items() if one.int8 > one.fp32]
+    if slow and ops.step < SHORTEST:
+        job.listener.say(
+            f"a step takes {ms(ops.step)} ms in int8, less than {ms(SHORTEST)} ms, mostly calls:"
+            f" ops stay int8 though fp32 is faster: {few_of(tuple(slow))}"
+        )
     return found
 
 

@@ -260,6 +260,24 @@ def test_the_batch_of_the_user_is_what_is_timed(heard: list[Any]) -> None:
     assert set(shown) == {64}
 
 
+def test_why_ops_of_a_short_step_stay_int8_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(Agreement):
+        def step_seconds(self, model: Any, runs: int = 1) -> list[float]:
+            return [0.0015 for _ in super().step_seconds(model, runs)]
+
+    monkeypatch.setattr(paying, "applies", applies)
+    monkeypatch.setattr(paying, "judged", lambda *_: Paying(SLOW.times))
+    short, long = list[str](), list[str]()
+    run(net(), Short(net()), said=short)
+    run(net(), said=long)
+    rule = (
+        "a step takes 1.5 ms in int8, less than 2 ms, mostly calls: ops stay int8 though fp32 is"
+        " faster: narrow"
+    )
+    assert (rule in short, rule in long) == (True, False)
+    assert not any("ops stay int8" in one for one in long)
+
+
 def too_coarse(*_: Any) -> Any:
     raise ValueError("too coarse")
 
