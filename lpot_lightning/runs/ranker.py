@@ -14,7 +14,7 @@ from lpot_lightning.recipe import CORRECTIONS, FP32, OpConfig, Recipe, Rung
 from lpot_lightning.runs.causes.hurt import find_causes
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import cost_shown_as, costs_of, share_of_bytes
-from lpot_lightning.tuning.causes import Cause
+from lpot_lightning.tuning.causes import OUTPUT_ERROR, Cause
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.ladder import usual_share
 from lpot_lightning.tuning.repair import Repair, repair, repairs_in
@@ -198,7 +198,7 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
     finite = sorted((one for one in found if one.is_finite), key=lambda one: -one.damage)
     total = fsum(one.damage for one in finite) or 1.0
     shown, rest = finite[:_SHOWN], finite[_SHOWN:]
-    rows = [("op", "error of the output", "share of all", "in fp32 it costs")]
+    rows = [("op", OUTPUT_ERROR, "share of all", "in fp32 it costs")]
     rows += [
         (
             one.op,
@@ -218,6 +218,6 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
 
 def repair_table(repairs: Sequence[Repair]) -> list[str]:
     """Return what was repaired as lines for people."""
-    rows = [("op", "repaired by", "error of the output")]
+    rows = [("op", "repaired by", OUTPUT_ERROR)]
     rows += [(one.op, one.what, f"{one.before:.2e} -> {one.after:.2e}") for one in repairs]
     return [f"  {line}" for line in aligned(rows, width=terminal_width() - 2).split("\n")]

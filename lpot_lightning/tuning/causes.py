@@ -10,6 +10,10 @@ from typing import Any
 
 from lpot_lightning.recipe import OpConfig, Rung
 
+OUTPUT_ERROR = "error of the output"
+"""What tables and texts call what an op alone does to the output of the model; "its error" is that
+of what the op itself gives."""
+
 
 class CauseKind(StrEnum):
     """What stands in the way of int8."""

@@ -92,7 +92,7 @@ def test_an_op_that_int8_hurts_gets_its_cause_and_a_remedy_that_helps(
 def test_what_was_repaired_is_told_with_its_error_before_and_after(tmp_path: Path) -> None:
     result = quantized(seeded(Unequal), tmp_path / "ws", goal=0.03)
     told = result.causes["middle"].repaired
-    assert told.startswith("cross_layer_equalization, error 0.88 -> ")
+    assert told.startswith("cross_layer_equalization, error of the output 0.88 -> ")
     assert "unequal channels, repaired" in result.ops_table()
 
 

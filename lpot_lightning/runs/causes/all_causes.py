@@ -9,7 +9,7 @@ from lpot_lightning.recipe import OpConfig, Recipe, Rung
 from lpot_lightning.runs.causes.known import of_asked, of_breaks, of_excluded, of_slower
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.paying_result import NotPaying
-from lpot_lightning.tuning.causes import Cause, recipe_yaml, setting_yaml
+from lpot_lightning.tuning.causes import OUTPUT_ERROR, Cause, recipe_yaml, setting_yaml
 from lpot_lightning.tuning.repair import Repair
 from lpot_lightning.tuning.trial import Trial
 
@@ -55,11 +55,11 @@ def with_repairs(hurt: Mapping[str, Cause], repairs: Iterable[Repair]) -> dict[s
     Example::
 
         with_repairs(causes, repairs)["fc"].repaired
-        # "cross_layer_equalization, error 0.21 -> 0.03"
+        # "cross_layer_equalization, error of the output 0.21 -> 0.03"
     """
     done: dict[str, list[str]] = {}
     for one in repairs:
-        told = f"{one.what}, error {one.before:.2g} -> {one.after:.2g}"
+        told = f"{one.what}, {OUTPUT_ERROR} {one.before:.2g} -> {one.after:.2g}"
         done.setdefault(one.op, []).append(told)
     return {
         op: dataclasses.replace(cause, repaired="; ".join(done.get(op, ())))

@@ -21,7 +21,8 @@ def test_repairs_are_told_in_their_order_of_the_op_that_they_are_of() -> None:
     repairs = [Repair("a", "asym kl", 0.21, 0.03), Repair("a", "weight_correction", 0.03, 0.02)]
     found = with_repairs({"a": FAR, "b": FAR}, repairs)
     assert (
-        found["a"].repaired == "asym kl, error 0.21 -> 0.03; weight_correction, error 0.03 -> 0.02"
+        found["a"].repaired == "asym kl, error of the output 0.21 -> 0.03;"
+        " weight_correction, error of the output 0.03 -> 0.02"
     )
     assert found["b"] == FAR
 
