@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.charts import Axis, Frame, legend
@@ -142,17 +143,19 @@ def _has_objective(tuning: TuningFacts) -> bool:
     return any(one.score.objective is not None for one in tuning.trials)
 
 
-def _count(trial: Trial, kind: str) -> int:
-    recipe = trial.recipe
-    return len(recipe.int8_ops if kind == "int8" else recipe.on(Rung(kind)))
+def _counts(trial: Trial) -> Mapping[str, int]:
+    """Return how many ops are of each kind that a column counts."""
+    rungs = Counter(config.rung for _, config in trial.recipe.ops)
+    int8 = sum(count for rung, count in rungs.items() if rung.is_int8)
+    return {"int8": int8, "bf16": rungs[Rung.BF16], "fp32": rungs[Rung.FP32]}
 
 
 def _row(trial: Trial, tuning: TuningFacts, kinds: Sequence[str]) -> Markup:
-    score = trial.score
+    score, counts = trial.score, _counts(trial)
     best = trial.number == tuning.best
     cells = [
         number_cell(str(trial.number)),
-        *(number_cell(str(_count(trial, one))) for one in kinds),
+        *(number_cell(str(counts[one])) for one in kinds),
         number_cell(f"{'≈ ' * score.screened}{accuracy(score.accuracy)}", score.accuracy),
         tag("td", _came_to(trial), tag("b", ", taken") if best else None, _rounded(trial, tuning)),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +268,13 @@ class TuningResult(Result):
     def _went_down(self, op: str) -> bool:
         """Whether an op is on a lower rung than in the first trial, whose times are known."""
         rungs = [one.value for one in Rung]
-        first = self.trials[0].recipe.rungs.get(op) if self.trials else None
+        first = self._first_rungs.get(op)
         now = self.rungs.get(op)
         return first is not None and now is not None and rungs.index(now) > rungs.index(first.value)
+
+    @cached_property
+    def _first_rungs(self) -> Mapping[str, Rung]:
+        return self.trials[0].recipe.rungs if self.trials else {}
 
     def _choices(self) -> list[tuple[str, str]]:
         """Return the Pareto list as rows, for people who would choose otherwise."""

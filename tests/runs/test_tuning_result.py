@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import INT8
 from small_run import net, run
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.recipe import Recipe
 from lpot_lightning.runs.pruning_result import read_pruning_result
 from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.tuning.in_words import by_reason
+from lpot_lightning.tuning.score import Score
+from lpot_lightning.tuning.trial import Trial
 
 
 def test_names_with_the_same_reason_share_a_line() -> None:
@@ -68,6 +72,17 @@ def test_a_result_of_many_ops_is_still_one_line() -> None:
     result = replace(run(net()), int8_ops=tuple(f"layers.{n}" for n in range(999)))
     assert len(repr(result)) < 160
     assert len(str(result)) < 400
+
+
+def test_a_table_of_many_ops_goes_through_the_first_recipe_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ops, looks, usual = tuple(f"layer{n}" for n in range(50)), [], Recipe.rungs.fget
+    recipe = Recipe.of(dict.fromkeys(ops, INT8))
+    result = replace(run(net()), int8_ops=ops, trials=(Trial(1, recipe, Score.of(0.9, 1.0)),))
+    monkeypatch.setattr(Recipe, "rungs", property(lambda one: looks.append(1) or usual(one)))
+    assert "layer49" in result.ops_table()
+    assert len(looks) == 1
 
 
 def test_a_notebook_shows_the_rows_of_the_table() -> None:
