@@ -64,7 +64,8 @@ def repairs_in(
 
     Example::
 
-        repairs_in(repaired.recipe.with_fp32(["head"]), [(repaired.recipe, repaired.repairs)])
+        repaired = repair(recipe, space, ranked, lambda recipe, ops: prepared.error(recipe, ops))
+        repairs_in(repaired.recipe, [(repaired.recipe, repaired.repairs)])
     """
     chosen, kept = recipe.as_mapping(), dict[str, list[Repair]]()
     for repaired, repairs in found:

@@ -76,12 +76,6 @@ def with_what_was_done(
         hurt: with what helps each op as it was in the first trial.
         trials: of the run.
         recipe: of the model that came out.
-
-    Example::
-
-        with_what_was_done(causes, result.trials, result.pareto[0].recipe)["fc"].found
-        # "the range of its input is 333x as wide as that of 99.9% of the values; …; it is dynamic
-        # int8 now"
     """
     chosen, tried = recipe.as_mapping(), [(one, one.recipe.as_mapping()) for one in trials]
     return {
