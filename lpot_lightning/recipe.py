@@ -246,6 +246,11 @@ class Recipe:
         """Names of the ops that do not stay in fp32."""
         return tuple(name for name, config in self.ops if not config.is_fp32)
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether any op rounds as it was trained."""
+        return any(config.is_trained for _, config in self.ops)
+
     def on(self, rung: Rung) -> tuple[str, ...]:
         """Return the names of the ops on one rung."""
         return tuple(name for name, config in self.ops if config.rung is rung)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import fsum
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from lpot_lightning.recipe import Recipe
 
+_LEAST_SECONDS = 1e-9
 OFTEN = 16
 """Calls of one shape after which an int8 model computes as fast as it gets."""
 
@@ -122,6 +124,44 @@ class StepTimes:
         for op, layer in self._layers.items():
             found[op] = found.get(op, 0.0) + layer.seconds(in_fp32=op in fp32)
         return found
+
+
+class Turns:
+    """Runs ops as two recipes have them, in turns; who begins changes.
+
+    Args:
+        ops: runs them.
+        first: in which all of them are int8.
+        second: in which some are not.
+    """
+
+    def __init__(self, ops: OpClock, first: Recipe, second: Recipe) -> None:
+        self._ops, self._recipes, self.runs = ops, (first, second), 0
+        self._seconds: tuple[list[Mapping[str, float]], list[Mapping[str, float]]] = [], []
+
+    def run(self) -> None:
+        """Run each once."""
+        for place in (0, 1) if self.runs % 2 == 0 else (1, 0):
+            self._seconds[place].append(self._ops.seconds(self._recipes[place]))
+        self.runs += 1
+
+    def least(self, op: str) -> tuple[float, float]:
+        """Return the least that an op took in each: what else the machine does only adds to it."""
+        first, second = (min(one.get(op, 0.0) for one in each) for each in self._seconds)
+        return first, second
+
+    def pairs(self, chain: Sequence[str], some: Sequence[str]) -> tuple[list[float], list[float]]:
+        """Return what ``some`` ops of a chain take as the first has them, and as the second.
+
+        What the rest of the chain takes more in the second is theirs.
+        """
+        firsts, seconds = [], []
+        for first, second in zip(*self._seconds, strict=True):
+            own = fsum(first.get(op, 0.0) for op in some)
+            saved = fsum(first.get(op, 0.0) - second.get(op, 0.0) for op in chain)
+            firsts.append(max(own, _LEAST_SECONDS))
+            seconds.append(max(own - saved, _LEAST_SECONDS))
+        return firsts, seconds
 
 
 class ProgramTimes(Protocol):

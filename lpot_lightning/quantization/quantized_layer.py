@@ -17,7 +17,6 @@ from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 from lpot_lightning.quantization.one_line import OneLine
 from lpot_lightning.quantization.reasons import MAX_NORM
-from lpot_lightning.recipe import Rung
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -171,7 +170,6 @@ class _Table(OneLine):
     """
 
     kernel: Int8Embedding
-    rung = Rung.WEIGHT_ONLY
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from lpot_lightning.report.markup import (
 )
 from lpot_lightning.report.numbers import NONE, error, ms, share
 from lpot_lightning.report.rungs import badge
-from lpot_lightning.tuning.causes import Cause
+from lpot_lightning.tuning.causes import OUTPUT_ERROR, Cause
 from lpot_lightning.tuning.repair import Repair
 
 _ACCURACY = "for the accuracy"
@@ -57,15 +57,15 @@ def _worst_first(op: OpFacts) -> tuple[bool, bool, float, str]:
 
 def _lede(has_damage: bool, has_times: bool, has_causes: bool) -> str:
     damage = (
-        "Error is what an op alone in int8, before any repair, does to the model's output on one"
-        " calibration batch. "
+        "The error of the output is what an op alone in int8, before any repair, does to what the"
+        " model gives on one calibration batch. "
     )
     causes = "“Its error”, on the right, is that of what the op itself gives. "
     times = (
         "Times are those of one step, the way to integers and back included; those in int8 are of"
         " what the op was in the first trial."
     )
-    unranked = "How much each op hurts did not have to be measured. "
+    unranked = "How much each op of this model hurts was not measured. "
     told = (damage if has_damage else unranked) + (causes if has_damage and has_causes else "")
     return told + (times if has_times else "")
 
@@ -73,7 +73,7 @@ def _lede(has_damage: bool, has_times: bool, has_causes: bool) -> str:
 def _head(has_damage: bool, has_times: bool) -> Iterator[tuple[str, str]]:
     yield from (("op", "text"), ("became", "text"))
     if has_damage:
-        yield from (("share of all error", "text"), ("error", "number"))
+        yield from (("share of all", "text"), (OUTPUT_ERROR, "number"))
     if has_times:
         yield from (("ms in int8", "number"), ("ms in fp32", "number"))
     yield "why, and what helps", "text"
@@ -98,7 +98,7 @@ def _damage(damage: float | None, total: float) -> list[Markup]:
     shown = (bar(part), tag("span", share(part))) if finite else None
     return [
         tag("td", shown, class_="share", data_v=repr(order)),
-        number_cell(error(damage), damage if finite else order, "error")
+        number_cell(error(damage), damage if finite else order, OUTPUT_ERROR)
         if damage is not None
         else tag("td", NONE, class_="number none", data_v=repr(order)),
     ]
@@ -134,7 +134,7 @@ def _cause(cause: Cause, *, shown: bool) -> Iterator[Content]:
 
 def _repair(repair: Repair) -> Markup:
     what = repair.what.replace("_", " ")
-    return joined((f"{what} ({error(repair.before)} → {error(repair.after)})",))
+    return joined((f"{what} ({OUTPUT_ERROR} {error(repair.before)} → {error(repair.after)})",))
 
 
 def excluded_section(excluded: Mapping[str, str], causes: Mapping[str, Cause]) -> Markup | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.charts import Axis, Frame, legend
@@ -126,7 +126,8 @@ def _table(tuning: TuningFacts) -> Markup:
     kinds = ["int8", "fp32"]
     if any(one.recipe.on(Rung.BF16) for one in tuning.trials):
         kinds.insert(1, "bf16")
-    rows = (_row(one, tuning, kinds) for one in tuning.trials)
+    trained = {one.number for one in tuning.trials if one.recipe.is_trained}
+    rows = (_row(one, tuning, kinds, trained) for one in tuning.trials)
     return table(_head(tuning, kinds), rows, class_="sortable")
 
 
@@ -150,19 +151,33 @@ def _counts(trial: Trial) -> Mapping[str, int]:
     return {"int8": int8, "bf16": rungs[Rung.BF16], "fp32": rungs[Rung.FP32]}
 
 
-def _row(trial: Trial, tuning: TuningFacts, kinds: Sequence[str]) -> Markup:
+def _row(
+    trial: Trial, tuning: TuningFacts, kinds: Sequence[str], trained: Collection[int]
+) -> Markup:
     score, counts = trial.score, _counts(trial)
     best = trial.number == tuning.best
     cells = [
         number_cell(str(trial.number)),
         *(number_cell(str(counts[one])) for one in kinds),
         number_cell(f"{'≈ ' * score.screened}{accuracy(score.accuracy)}", score.accuracy),
-        tag("td", _came_to(trial), tag("b", ", taken") if best else None),
+        tag("td", _came_to(trial), tag("b", ", taken") if best else None, _rounded(trial, trained)),
     ]
     if _has_objective(tuning):
         cells.append(number_cell(objective(score.objective, tuning.objective), score.objective))
     cells.append(number_cell(duration(score.seconds), score.seconds))
     return tag("tr", cells, class_="best" if best else None)
+
+
+def _rounded(trial: Trial, trained: Collection[int]) -> str | None:
+    """Return how a trial rounds, where a training for int8 makes that a question.
+
+    Args:
+        trial: a trial.
+        trained: numbers of those that round as they were trained.
+    """
+    if not trained:
+        return None
+    return "; trained rounding" if trial.number in trained else "; PTQ of the trained weights"
 
 
 def _came_to(trial: Trial) -> Content:

@@ -76,7 +76,7 @@ class Keeper:
         fp32_bytes = bytes_of(job.backend.to_plain(job.model))
         narrow = job.prepared.narrow and bool(best.recipe.reduced_ops)
         excluded = told_of(job.prepared.excluded, narrow=narrow)
-        causes = self._causes(best.recipe, excluded, ranker)  # while the model is not int8
+        causes = self._causes(outcome, best.recipe, excluded, ranker)  # while the model is not int8
         put(job.model, job.prepared.convert(best.recipe))  # graphs that have seen no data
         let_compute(job.model, graphs)
         job.model.requires_grad_(False).eval()
@@ -103,7 +103,7 @@ class Keeper:
             op_times=self._paying.times,
             asked_fp32=self._asked(),
             rungs=self._rungs(best.recipe),
-            sensitivities=ranker.first,
+            sensitivities=ranker.sensitivities_of(best.recipe),
             floats="bf16" if narrow else "fp32",
             repairs=ranker.repairs_of(best.recipe),
             causes=causes,
@@ -120,15 +120,16 @@ class Keeper:
         return result
 
     def _causes(
-        self, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
+        self, outcome: Outcome, recipe: Recipe, excluded: Mapping[str, str], ranker: Ranker
     ) -> dict[str, Cause]:
         return all_causes(
             self._job,
-            hurt=ranker.causes,
+            hurt=ranker.causes_of(recipe),
             not_quantizable=excluded,
             not_paying=self._not_paying(recipe),
             asked_fp32=self._asked(),
             repairs=ranker.repairs_of(recipe),
+            trials=outcome.trials,
             recipe=recipe,
         )
 

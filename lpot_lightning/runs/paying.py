@@ -10,14 +10,15 @@ from time import perf_counter, thread_time
 
 import torch
 
+from lpot_lightning.errors import LpotError, in_short
 from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.stand_in import computing, replaced
-from lpot_lightning.quantization.op_clock import OpClock, Timeable
-from lpot_lightning.recipe import Recipe
+from lpot_lightning.quantization.op_clock import OpClock, Timeable, Turns
 from lpot_lightning.runs.job import Job
-from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying
+from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying, ms
 from lpot_lightning.timing.ratio import ENOUGH, MISSED, Spread, needed, spread_of
 from lpot_lightning.tuning.history import History
+from lpot_lightning.tuning.in_words import few_of
 from lpot_lightning.tuning.space import Space
 
 FASTER = 0.95
@@ -34,7 +35,6 @@ SECONDS = 0.5
 """After which no more is measured than has to be."""
 SHORT = 0.2
 """Seconds of a step that is run as often as it takes to be sure, however busy the machine is."""
-_LEAST_SECONDS = 1e-9
 Suspects = Mapping[tuple[str, ...], tuple[str, ...]]
 """Of chains, the ops that had better be in fp32."""
 
@@ -73,7 +73,7 @@ def find_paying(
     if known is not None:
         found = Paying.from_dict(known)
     else:
-        found = _measured(job, space, max(seconds, SECONDS), clock or _clock())
+        found = _timed(job, space, max(seconds, SECONDS), clock or _clock())
         history.keep("paying", base.key, found.to_dict())
     _tell(job, found)
     return found
@@ -81,6 +81,18 @@ def find_paying(
 
 def _clock() -> Callable[[], float]:
     return thread_time if torch.get_num_threads() == 1 else perf_counter
+
+
+def _timed(job: Job, space: Space, seconds: float, clock: Callable[[], float]) -> Paying:
+    """Return what is measured; nothing where a step fails in int8, which its trial is to tell."""
+    try:
+        return _measured(job, space, seconds, clock)
+    except LpotError:
+        raise
+    except Exception as error:
+        told = in_short(error)
+        job.listener.say(f"int8 cannot be timed ({told}): no op stays in fp32 for its time")
+        return Paying()
 
 
 def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]) -> Paying:
@@ -97,6 +109,12 @@ def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]
     job.listener.say(
         f"timed {len(found.times)} ops in int8 and in fp32, in {perf_counter() - started:.1f} s"
     )
+    slow = [op for op, one in found.times.items() if one.int8 > one.fp32]
+    if slow and ops.step < SHORTEST:
+        job.listener.say(
+            f"a step takes {ms(ops.step)} ms in int8, less than {ms(SHORTEST)} ms, mostly calls:"
+            f" ops stay int8 though fp32 is faster: {few_of(tuple(slow))}"
+        )
     return found
 
 
@@ -130,7 +148,7 @@ def judged(
     look = Turns(ops, base, base.with_fp32(timed))
     while look.runs < LOOKS and (look.runs == 0 or now() < until):
         look.run()
-    times = {op: look.least(op) for op in sorted(timed)}
+    times = {op: OpTimes(*look.least(op)) for op in sorted(timed)}
     if ops.step < SHORTEST:
         return Paying(times)
     found = {chain: _suspects(chain, times, space.fallback_candidates) for chain in ops.chains}
@@ -146,7 +164,7 @@ def judged(
     least = needed(MISSED / len(suspects)) if ops.step < SHORT else 0
     measure(turns, suspects, lambda: now() < until or turns.runs < least)
     slower = _slower(turns, suspects, ops.step)
-    times |= {op: turns.least(op) for op in leaving if turns.runs}
+    times |= {op: OpTimes(*turns.least(op)) for op in leaving if turns.runs}
     # what is not timed, and no function, is an embedding, or was not called: it computes nothing
     stays = {op for op in base.int8_ops if (op in timed or "#" in op) and op not in slower}
     return Paying(times, slower if stays else {}, not stays)
@@ -200,40 +218,3 @@ def _spread(turns: Turns, chain: tuple[str, ...], suspects: Suspects) -> Spread 
 
 def _is_sure(spread: Spread | None) -> bool:
     return spread is not None and not spread[0] <= FASTER <= spread[1]
-
-
-class Turns:
-    """Runs ops as two recipes have them, in turns; who begins changes.
-
-    Args:
-        ops: runs them.
-        first: in which all of them are int8.
-        second: in which some are not.
-    """
-
-    def __init__(self, ops: OpClock, first: Recipe, second: Recipe) -> None:
-        self._ops, self._recipes, self.runs = ops, (first, second), 0
-        self._seconds: tuple[list[Mapping[str, float]], list[Mapping[str, float]]] = [], []
-
-    def run(self) -> None:
-        """Run each once."""
-        for place in (0, 1) if self.runs % 2 == 0 else (1, 0):
-            self._seconds[place].append(self._ops.seconds(self._recipes[place]))
-        self.runs += 1
-
-    def least(self, op: str) -> OpTimes:
-        """Return the least that an op took: what else the machine does only adds to it."""
-        return OpTimes(*(min(one.get(op, 0.0) for one in each) for each in self._seconds))
-
-    def pairs(self, chain: Sequence[str], some: Sequence[str]) -> tuple[list[float], list[float]]:
-        """Return what ``some`` ops of a chain take as the first has them, and as the second.
-
-        What the rest of the chain takes more in the second is theirs.
-        """
-        firsts, seconds = [], []
-        for first, second in zip(*self._seconds, strict=True):
-            own = fsum(first.get(op, 0.0) for op in some)
-            saved = fsum(first.get(op, 0.0) - second.get(op, 0.0) for op in chain)
-            firsts.append(max(own, _LEAST_SECONDS))
-            seconds.append(max(own - saved, _LEAST_SECONDS))
-        return firsts, seconds

@@ -280,7 +280,7 @@ class _Run:
     def _needs_no_training(self, trial: Trial) -> bool:
         """Whether it is what PTQ of the trained weights tries, before ops fall back."""
         as_much = {*trial.recipe.fp32_ops} == {*self.heard[1].recipe.fp32_ops}
-        return as_much and not any(one.is_trained for one in trial.recipe.as_mapping().values())
+        return as_much and not trial.recipe.is_trained
 
     def _is_best(self, trial: Trial, job: Job) -> bool:
         others = (one for one in self.heard if one is not trial)

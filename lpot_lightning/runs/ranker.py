@@ -14,10 +14,10 @@ from lpot_lightning.recipe import CORRECTIONS, FP32, OpConfig, Recipe, Rung
 from lpot_lightning.runs.causes.hurt import find_causes
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.objective import cost_shown_as, costs_of, share_of_bytes
-from lpot_lightning.tuning.causes import Cause
+from lpot_lightning.tuning.causes import OUTPUT_ERROR, Cause
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.ladder import usual_share
-from lpot_lightning.tuning.repair import Repair, repair
+from lpot_lightning.tuning.repair import Repair, repair, repairs_in
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.space import Space
 
@@ -44,6 +44,7 @@ class Ranker:
         self._found: list[tuple[Recipe, tuple[Repair, ...]]] = []
         self.first: tuple[Sensitivity, ...] = ()
         self.causes: dict[str, Cause] = {}
+        self._rankings: dict[bool, tuple[Sensitivity, ...]] = {}
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -106,11 +107,20 @@ class Ranker:
         else:
             found = self._measured(recipe)
             self._history.keep("ranking", recipe.key, {"ops": [one.to_dict() for one in found]})
+        self._rankings.setdefault(recipe.is_trained, tuple(found))
         if not self.first:
             self.first = tuple(found)
             self._job.listener.say("\n".join(table(found, self._objective)))
             self._look_for_causes(recipe)
         return found
+
+    def sensitivities_of(self, recipe: Recipe) -> tuple[Sensitivity, ...]:
+        """Return the first ranking of a recipe that rounds as this one: as trained, or not."""
+        return self._rankings.get(recipe.is_trained, ())
+
+    def causes_of(self, recipe: Recipe) -> dict[str, Cause]:
+        """Return why ops hurt, if they were looked at in a recipe that rounds as this one."""
+        return self.causes if [*self._rankings][:1] == [recipe.is_trained] else {}
 
     def _look_for_causes(self, recipe: Recipe) -> None:
         before, started = self._job.prepared.forwards, monotonic()
@@ -170,13 +180,7 @@ class Ranker:
 
     def repairs_of(self, recipe: Recipe) -> tuple[Repair, ...]:
         """Return what was repaired and is so in ``recipe``."""
-        chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
-        found: list[tuple[Repair, ...]] = [()]
-        for repaired, repairs in self._found:
-            mended = repaired.as_mapping()
-            if all(chosen[op] == mended[op] for op in int8):
-                found.append(repairs)
-        return tuple(one for one in found[-1] if one.op in int8)
+        return repairs_in(recipe, self._found)
 
 
 def allowed_by(recipes: RecipesConf) -> tuple[str, ...]:
@@ -194,7 +198,7 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
     finite = sorted((one for one in found if one.is_finite), key=lambda one: -one.damage)
     total = fsum(one.damage for one in finite) or 1.0
     shown, rest = finite[:_SHOWN], finite[_SHOWN:]
-    rows = [("op", "error of the output", "share of all", "in fp32 it costs")]
+    rows = [("op", OUTPUT_ERROR, "share of all", "in fp32 it costs")]
     rows += [
         (
             one.op,
@@ -214,6 +218,6 @@ def table(found: Sequence[Sensitivity], objective: str) -> list[str]:
 
 def repair_table(repairs: Sequence[Repair]) -> list[str]:
     """Return what was repaired as lines for people."""
-    rows = [("op", "repaired by", "error of the output")]
+    rows = [("op", "repaired by", OUTPUT_ERROR)]
     rows += [(one.op, one.what, f"{one.before:.2e} -> {one.after:.2e}") for one in repairs]
     return [f"  {line}" for line in aligned(rows, width=terminal_width() - 2).split("\n")]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lpot_lightning.errors import LpotError, in_short
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.instructions import NO_BF16, has_bf16
 from lpot_lightning.machine.random_numbers import seeded
@@ -78,9 +79,21 @@ def _is_faster(job: Job, space: Space, history: History) -> bool:
     if known is not None:
         return bool(known["faster"])
     parts = job.ranks.together(lambda: job.prepared.convert(base))
-    faster = job.ranks.on_zero(lambda: _measured(job, parts))
+    faster = _timed(job, parts)
     history.keep("float", base.key, {"faster": faster})
     return faster
+
+
+def _timed(job: Job, parts: Mapping[str, StandIn]) -> bool:
+    """Return what is measured; ``False`` where a step fails in int8, which its trial is to tell."""
+    try:
+        return job.ranks.on_zero(lambda: _measured(job, parts))
+    except LpotError:
+        raise
+    except Exception as error:
+        told = in_short(error)
+        job.listener.say(f"int8 cannot be timed ({told}): attention and products stay in fp32")
+        return False
 
 
 def _measured(job: Job, parts: Mapping[str, StandIn]) -> bool:

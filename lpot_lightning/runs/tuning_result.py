@@ -81,8 +81,8 @@ class TuningResult(Result):
         objective: what ``trials[…].score.objective`` counts: ``"performance"`` the seconds of one
             ``validation_step``, ``"modelsize"`` the bytes of the state, ``"footprint"`` the bytes
             that a step holds at its peak.
-        sensitivities: how much each op hurts alone in int8, before any repair; empty where nothing
-            had to be ranked.
+        sensitivities: how much each op hurts alone in int8, before any repair, rounded as the model
+            is: as trained, or not; empty where nothing had to be ranked.
         repairs: what was done to int8 ops of the model, and costs no speed.
         causes: why ops are hurt by int8, or not int8, and what can be done: of the worst ops that
             were ranked, of those in fp32 or ``not_quantizable`` for a known reason, and of modules

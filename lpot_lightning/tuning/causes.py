@@ -12,6 +12,10 @@ from typing import Any
 from lpot_lightning.machine.columns import on_one_line
 from lpot_lightning.recipe import OpConfig, Rung
 
+OUTPUT_ERROR = "error of the output"
+"""What tables and texts call what an op alone does to the output of the model; "its error" is that
+of what the op itself gives."""
+
 
 class CauseKind(StrEnum):
     """What stands in the way of int8."""
@@ -41,13 +45,14 @@ class Cause:
     Args:
         kind: in a word or two.
         found: the fact, with its numbers.
-        remedy: what a user can do; empty where there is nothing, and then ``found`` says so.
+        remedy: what a user can do; empty where there is nothing that the run has not done or tried
+            itself, and then ``found`` says so.
         repaired: what was done about it in the model that came out; empty if nothing was.
 
     Example::
 
         for op, cause in result.causes.items():
-            print(f"{op}: {cause.told}; what to do: {cause.remedy}")
+            print(f"{op}: {cause.told}; what to do: {cause.remedy or 'nothing'}")
     """
 
     kind: CauseKind

@@ -52,6 +52,31 @@ class Repaired:
     left: tuple[str, ...] = ()
 
 
+def repairs_in(
+    recipe: Recipe, found: Iterable[tuple[Recipe, Iterable[Repair]]]
+) -> tuple[Repair, ...]:
+    """Return what was repaired and is so in ``recipe``, op by op.
+
+    Args:
+        recipe: a choice.
+        found: recipes that were repaired, each with what was done; of those that made of an op what
+            ``recipe`` has, the last one counts.
+
+    Example::
+
+        repaired = repair(recipe, space, ranked, lambda recipe, ops: prepared.error(recipe, ops))
+        repairs_in(repaired.recipe, [(repaired.recipe, repaired.repairs)])
+    """
+    chosen, kept = recipe.as_mapping(), dict[str, list[Repair]]()
+    for repaired, repairs in found:
+        mended, done = repaired.as_mapping(), dict[str, list[Repair]]()
+        for one in repairs:
+            if one.op in chosen and chosen[one.op] == mended.get(one.op):
+                done.setdefault(one.op, []).append(one)
+        kept |= done
+    return tuple(one for each in kept.values() for one in each)
+
+
 def repair(
     recipe: Recipe,
     space: Space,
@@ -155,7 +180,7 @@ class _Bench:
         self.repairs: list[Repair] = []
         self._ops = {op.name: op for op in space.ops}
         self._error_of = error_of
-        self._is_trained = any(one.is_trained for one in recipe.as_mapping().values())
+        self._is_trained = recipe.is_trained
 
     def correct(self, op: str, correction: str) -> None:
         """Try a correction of ``op``."""

@@ -18,7 +18,7 @@ from lpot_lightning.quantization.rungs import on_rung
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("table", "(lpot_int8): weight-only int8(scales=one a group of 32)"),
+        ("table", "(lpot_int8): int8(scales=one a group of 32)"),
         ("q", "(lpot_int8): dynamic int8(scales=one a row of the input)"),
         ("wide", "(lpot_int8): weight-only int8(scales=one a channel)"),
         ("narrow", "(lpot_int8): weight-only int8(scales=one a group of 32)"),

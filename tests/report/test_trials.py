@@ -35,6 +35,17 @@ def test_the_goal_lies_below_the_baseline_and_above_it_where_lower_is_better():
     assert "Lower is better." in found
 
 
+def test_trials_after_a_training_say_how_they_round():
+    usual = trial(1, 0.94, NAMES)
+    kl = next(iter(usual.recipe.as_mapping().values()))
+    trained = replace(kl, activation=replace(kl.activation, algorithm="trained"))
+    first = replace(usual, recipe=usual.recipe.with_configs({"a": trained}))
+    found = trials_section(with_trials(first, trial(2, 0.9, NAMES)))
+    assert "met; trained rounding" in found
+    assert "not met; PTQ of the trained weights" in found
+    assert "PTQ" not in trials_section(with_trials(usual))
+
+
 def test_what_failed_may_say_anything():
     bad = Trial(1, trial(1, 0.9, NAMES).recipe, Score.failing("<script>" + "x" * 999, 0.1))
     found = trials_section(with_trials(bad))

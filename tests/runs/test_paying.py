@@ -260,6 +260,48 @@ def test_the_batch_of_the_user_is_what_is_timed(heard: list[Any]) -> None:
     assert set(shown) == {64}
 
 
+def test_why_ops_of_a_short_step_stay_int8_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(Agreement):
+        def step_seconds(self, model: Any, runs: int = 1) -> list[float]:
+            return [0.0015 for _ in super().step_seconds(model, runs)]
+
+    monkeypatch.setattr(paying, "applies", applies)
+    monkeypatch.setattr(paying, "judged", lambda *_: Paying(SLOW.times))
+    short, long = list[str](), list[str]()
+    run(net(), Short(net()), said=short)
+    run(net(), said=long)
+    rule = (
+        "a step takes 1.5 ms in int8, less than 2 ms, mostly calls: ops stay int8 though fp32 is"
+        " faster: narrow"
+    )
+    assert (rule in short, rule in long) == (True, False)
+    assert not any("ops stay int8" in one for one in long)
+
+
+def too_coarse(*_: Any) -> Any:
+    raise ValueError("too coarse")
+
+
+class Raising(Agreement):
+    """Takes no model in int8 the first time."""
+
+    def evaluate(self, model: Any, label: str, watch: Any = None) -> Any:
+        return too_coarse() if " 1 of " in label else super().evaluate(model, label, watch)
+
+
+def test_a_step_that_fails_in_int8_is_told_by_its_trial_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paying, "applies", applies)
+    monkeypatch.setattr(paying, "judged", too_coarse)
+    said: list[str] = []
+    result = run(net(), Raising(net()), said=said)
+    assert "int8 cannot be timed (ValueError: too coarse): no op stays in fp32 for its time" in said
+    assert result.trials[0].score.failure == "ValueError: too coarse"
+    assert [trial.score.failed for trial in result.trials][:2] == [True, False]
+    assert result.status == "met"
+
+
 def test_what_was_asked_of_the_conf_is_no_matter_of_accuracy() -> None:
     result = run(net(fragile=True), quantization=NO_REPAIR)
     assert "for the accuracy" in result.ops_table()

@@ -27,6 +27,7 @@ from lpot_lightning.tuning.space import Space
 INT8 = OpConfig(
     TensorConfig(dtype="uint8", scheme="asym", granularity="per_tensor", algorithm="kl")
 )
+TRAINED = OpConfig(dataclasses.replace(INT8.activation, algorithm="trained"))
 CAN = ("fast_bias_correction",)
 OPS = tuple(
     Op(name=name, kind="Linear", configs=(INT8, FP32), weight_bytes=4, corrections=CAN)
@@ -197,6 +198,24 @@ def test_repairs_are_those_of_the_recipe_that_they_were_made_for() -> None:
     assert {repair.op for repair in found.repairs_of(one)} == {"a"}
     assert {repair.op for repair in found.repairs_of(other)} == {"b"}
     assert found.repairs_of(RECIPE) == ()
+
+
+def test_repairs_are_told_whatever_became_of_other_ops() -> None:
+    found = ranker(Made(), History(), [])
+    repaired = found.repair(RECIPE, [Sensitivity("a", 5.0), Sensitivity("b", 5.0)])
+    lower = repaired.with_configs({"b": DYNAMIC, "c": DYNAMIC})
+    assert {repair.op for repair in found.repairs_of(lower)} == {"a"}
+
+
+def test_errors_and_causes_are_told_of_what_rounds_as_it_was_measured() -> None:
+    trained = Recipe.of(dict.fromkeys("abc", TRAINED))
+    found = ranker(Made(), History(), [])
+    ranked = found.rank(RECIPE)
+    assert found.sensitivities_of(RECIPE.with_fp32("a")) == tuple(ranked)
+    assert found.causes_of(RECIPE) == found.causes != {}
+    assert (found.sensitivities_of(trained), found.causes_of(trained)) == ((), {})
+    again = found.rank(trained)
+    assert found.sensitivities_of(trained) == tuple(again) != tuple(ranked)
 
 
 def test_a_recipe_that_the_user_forbids_is_not_taken() -> None:

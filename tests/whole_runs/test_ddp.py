@@ -22,6 +22,8 @@ from warm_python import python
 import lpot_lightning
 from lpot_lightning import QuantizationCallback, quantize
 from lpot_lightning.errors import QuantizationError
+from lpot_lightning.runs import paying
+from lpot_lightning.runs.paying import applies
 from lpot_lightning.tuning.countdown import Countdown
 
 MANY = {
@@ -210,6 +212,24 @@ def test_a_trial_that_fails_in_one_process_fails_in_both_and_the_next_one_runs(c
     result = fit(callback(tuning=MANY), FailsOnce())
     failures = [trial.score.failure for trial in result.trials]
     assert failures == [None, "RankError: process 1: MemoryError: no room", None, None, None]
+
+
+class CannotBeTimed(Lit):
+    """Raises in the second process, in the first step in int8."""
+
+    def validation_step(self, batch, batch_idx):
+        if is_int8(self) and self.global_rank == 1 and not Path("timed").exists():
+            Path("timed").touch()
+            raise MemoryError("no room")
+        super().validation_step(batch, batch_idx)
+
+
+def test_what_one_process_cannot_time_none_judges_by_time(callback, workspace, monkeypatch):
+    monkeypatch.setattr(paying, "applies", applies)
+    result = fit(callback(), CannotBeTimed())
+    assert Path("timed").exists()
+    assert [trial.score.failure for trial in result.trials] == [None]
+    assert (result.op_times, result.not_paying) == ({}, {})
 
 
 class NanInOne(Lit):

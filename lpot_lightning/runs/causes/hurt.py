@@ -12,6 +12,7 @@ from lpot_lightning.runs.causes.words import NOT_FINITE, deed, left_by, of_rung,
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.causes import (
     ENOUGH,
+    OUTPUT_ERROR,
     Cause,
     CauseKind,
     cause_of,
@@ -103,8 +104,8 @@ class _Patient:
             if best is not FP32 and left <= CLEARLY * was:
                 break
         after = 0.0 if best is FP32 else left
-        whose = "its" if self._is_simulated else "the model's"
-        return f"{self._asked(best)} ({whose} error {was:.2g} -> {after:.2g})"
+        whose = "its error" if self._is_simulated else f"the {OUTPUT_ERROR}"
+        return f"{self._asked(best)} ({whose} {was:.2g} -> {after:.2g})"
 
     def _asked(self, config: OpConfig) -> str:
         """Return what to do, with its YAML; ``auto`` does so by itself if it may."""

@@ -84,13 +84,29 @@ _JUMP = "it asks a tensor for its value to go on"
 _PLAIN_TORCH = "write the line in plain torch, or move it out of `forward`"
 
 
-def of_excluded(excluded: Mapping[str, str]) -> dict[str, Cause]:
+def of_excluded(excluded: Mapping[str, str], root: str = "") -> dict[str, Cause]:
     """Return the causes of what cannot be int8.
 
     Args:
         excluded: the reasons, by name.
+        root: the name of the model itself.
     """
-    return {name: _excluded(name, why) for name, why in excluded.items()}
+    products: dict[str, list[str]] = {}
+    for name, why in excluded.items():
+        if why == reasons.PRODUCT:
+            products.setdefault(name.rpartition("#")[0] or root, []).append(f"`{name}`")
+    return {
+        name: _multiplied(why, products[name])
+        if name in products and why.endswith(reasons.NO_WEIGHT)
+        else _excluded(name, why)
+        for name, why in excluded.items()
+    }
+
+
+def _multiplied(why: str, products: list[str]) -> Cause:
+    """Return the cause of a module that multiplies by what may be its weights itself."""
+    remedy = f"where {', '.join(products)} multiplies by it, {KNOWN[reasons.PRODUCT][1]}"
+    return Cause(kind=_KERNEL, found=why, remedy=remedy)
 
 
 def _excluded(name: str, why: str) -> Cause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.causes import Cause
 from lpot_lightning.tuning.history import Findings, History
 from lpot_lightning.tuning.pareto import pareto
-from lpot_lightning.tuning.repair import Repair
+from lpot_lightning.tuning.repair import Repair, repairs_in
 from lpot_lightning.tuning.score import Criterion
 from lpot_lightning.tuning.sensitivity import Sensitivity
 from lpot_lightning.tuning.trial import Trial
@@ -160,6 +160,8 @@ def _ops(
     if best is None:
         return ()
     rungs, first = best.recipe.rungs, trials[0].recipe.rungs
+    kind = best.recipe.is_trained
+    others = {one.recipe.key for one in trials if one.recipe.is_trained is not kind}
     slower = _paying(findings).slower
 
     def why(op: str) -> str:
@@ -173,10 +175,10 @@ def _ops(
     return op_facts(
         {op: rung for op, rung in rungs.items() if op not in excluded},
         why,
-        sensitivities=_ranking(findings),
+        sensitivities=_ranking(findings, others),
         times=_paying(findings).times,
         repairs=_repairs(findings, best.recipe),
-        causes=_causes(findings),
+        causes=_causes(findings, others),
     )
 
 
@@ -190,29 +192,30 @@ def _first(findings: Findings, kind: str) -> Mapping[str, Any] | None:
     return next((one for (its, _), one in findings.items() if its == kind), None)
 
 
-def _ranking(findings: Findings) -> list[Sensitivity]:
-    """Return the first ranking, of all ops in int8."""
-    found = _first(findings, "ranking")
+def _ranking(findings: Findings, others: Collection[str]) -> list[Sensitivity]:
+    """Return the first ranking of a recipe that rounds as the best one: as trained, or not."""
+    of = ((key, one) for (kind, key), one in findings.items() if kind == "ranking")
+    found = next((one for key, one in of if key not in others), None)
     return [] if found is None else [Sensitivity.from_dict(one) for one in found["ops"]]
 
 
-def _causes(findings: Findings) -> dict[str, Cause]:
-    """Return why the ops of that ranking hurt."""
-    found = _first(findings, "causes")
+def _causes(findings: Findings, others: Collection[str]) -> dict[str, Cause]:
+    """Return why the ops of that ranking hurt, if it was the first of all."""
+    of = ((key, one) for (kind, key), one in findings.items() if kind == "causes")
+    found = next((one for key, one in of if key not in others), None)
     return {} if found is None else {op: Cause.from_dict(one) for op, one in found["ops"].items()}
 
 
-def _repairs(findings: Findings, recipe: Recipe) -> list[Repair]:
+def _repairs(findings: Findings, recipe: Recipe) -> tuple[Repair, ...]:
     """Return what was repaired and is so in ``recipe``."""
-    chosen, int8 = recipe.as_mapping(), frozenset(recipe.int8_ops)
-    found: list[Repair] = []
-    for (kind, _), one in findings.items():
-        if kind != "repair":
-            continue
-        mended = Recipe.from_dict(one["repaired"]).as_mapping()
-        if all(chosen[op] == mended.get(op) for op in int8):
-            found = [Repair(**each) for each in one["repairs"]]
-    return [one for one in found if one.op in int8]
+    return repairs_in(
+        recipe,
+        (
+            (Recipe.from_dict(one["repaired"]), [Repair(**each) for each in one["repairs"]])
+            for (kind, _), one in findings.items()
+            if kind == "repair"
+        ),
+    )
 
 
 def _training(findings: Findings) -> TrainingLog | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
+from lpot_lightning.errors import in_short
 from lpot_lightning.runs.pruning_result import PruningResult
 from lpot_lightning.runs.result import Result
 from lpot_lightning.runs.tuning_result import TuningResult
@@ -24,12 +28,32 @@ PICTURE = f"{PREFIX}trials"
 _WITH_PICTURES = TensorBoardLogger, WandbLogger, MLFlowLogger
 
 
+_WARNED: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Loggers that have failed, by their ids: a user's own need not be hashable."""
+
+
 def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
     """Log under our own prefix, from the first process alone."""
     for logger in trainer.loggers if trainer.is_global_zero else ():
         named = {f"{PREFIX}{name}": value for name, value in scalars.items()}
-        logger.log_metrics(named, step=step)
-        logger.save()
+        with _warned_of(logger):
+            logger.log_metrics(named, step=step)
+            logger.save()
+
+
+@contextmanager
+def _warned_of(logger: Any) -> Iterator[None]:
+    """Warn of what a logger raises, once: a training and its result are worth more than a line."""
+    try:
+        yield
+    except Exception as error:
+        if _WARNED.get(id(logger)) is logger:
+            return
+        _WARNED[id(logger)] = logger
+        rank_zero_warn(
+            f"`{type(logger).__name__}` does not take what is logged as `{PREFIX}…`"
+            f" ({in_short(error)}); the run goes on, and its result is not changed by it"
+        )
 
 
 def log_trial(trainer: Trainer, trial: Trial, monitor: str) -> None:
@@ -76,13 +100,18 @@ def _taking_pictures(trainer: Trainer) -> list[Any]:
 def _log_picture(trainer: Trainer, figure: Figure, step: int) -> None:
     """Give each logger the picture by its own call for pictures."""
     for logger in _taking_pictures(trainer):
-        if isinstance(logger, either(MLFlowLogger)):
-            logger.experiment.log_figure(logger.run_id, figure, f"{PICTURE}.png")
-        elif isinstance(logger, either(WandbLogger)):
-            logger.log_image(PICTURE, [_pixels(figure)], step=step)
-        else:
-            logger.experiment.add_image(PICTURE, _pixels(figure), step, dataformats="HWC")
-        logger.save()
+        with _warned_of(logger):
+            _give_picture(logger, figure, step)
+            logger.save()
+
+
+def _give_picture(logger: Any, figure: Figure, step: int) -> None:
+    if isinstance(logger, either(MLFlowLogger)):
+        logger.experiment.log_figure(logger.run_id, figure, f"{PICTURE}.png")
+    elif isinstance(logger, either(WandbLogger)):
+        logger.log_image(PICTURE, [_pixels(figure)], step=step)
+    else:
+        logger.experiment.add_image(PICTURE, _pixels(figure), step, dataformats="HWC")
 
 
 def _pixels(figure: Any) -> np.ndarray[Any, Any]:

@@ -91,8 +91,7 @@ def _paying(recipe: Recipe, space: Space, search: SearchContext) -> Recipe:
     Where nothing pays, weights alone are kept in 8 bits, if they may be: that is smaller and as
     fast as fp32.
     """
-    is_trained = any(one.is_trained for one in recipe.as_mapping().values())
-    if search.none_pays and not is_trained:
+    if search.none_pays and not recipe.is_trained:
         kept = {op.name: op.settings_of(Rung.WEIGHT_ONLY) for op in space.ops}
         return recipe.with_configs({name: one[0] for name, one in kept.items() if one})
     leaving = {*search.not_paying} & {*space.fallback_candidates}

@@ -125,7 +125,7 @@ def test_an_op_on_another_rung_is_judged_by_its_own_form(config: OpConfig, told:
     cause = cause_of(made, config=config)
     assert told in cause.found
     assert "group_size: 32" in cause.remedy
-    assert cause.remedy.endswith("(the model's error 1 -> 0.1)")
+    assert cause.remedy.endswith("(the error of the output 1 -> 0.1)")
 
 
 def test_an_op_that_stays_in_floats_has_no_cause() -> None:

@@ -32,6 +32,16 @@ def test_parameters_that_are_no_weights_need_nothing() -> None:
     assert (cause.kind, cause.remedy) == (CauseKind.NO_KERNEL, "")
 
 
+@pytest.mark.parametrize(("module", "product"), [("mix", "mix#matmul_0"), ("Net", "#matmul_0")])
+def test_a_weight_that_is_multiplied_by_has_one_remedy(module: str, product: str) -> None:
+    why = {module: f"`w` goes {reasons.NO_WEIGHT}", product: reasons.PRODUCT}
+    found = of_excluded({**why, "other": why[module]}, root="Net")
+    assert found[product].remedy in found[module].remedy
+    assert found[module].remedy.startswith(f"where `{product}` multiplies by it, write it as")
+    assert "nothing to be done" not in found[module].found
+    assert found["other"].remedy == ""
+
+
 def test_a_reason_that_nobody_has_thought_of_is_told_as_it_is() -> None:
     cause = of_excluded({"a": "works on complex64"})["a"]
     assert (cause.kind, cause.found) == (CauseKind.NONE_OF_THESE, "works on complex64")

@@ -106,6 +106,21 @@ def test_wandb_and_mlflow_get_the_picture_by_their_own_calls(callback):
     assert any("lpot/speedup" in one[0] for one in mlflow.client.asked)
 
 
+def test_a_logger_that_raises_is_warned_of_once_and_the_result_is_there(callback, tmp_path):
+    class Closed(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            if any(name.startswith("lpot/") for name in metrics):
+                raise OSError(f"no room at step {step}")
+            super().log_metrics(metrics, step)
+
+    callback, other = callback(), CSVLogger(tmp_path / "other")
+    with pytest.warns(UserWarning, match="`Closed` does not take .*OSError: no room") as said:
+        fitted(callback, Lit(lr=0.01), logger=[Closed(tmp_path), other], max_epochs=1)
+    assert len([one for one in said if "Closed" in str(one.message)]) == 1
+    assert callback.result.status == "met"
+    assert any(row["lpot/speedup"] for row in rows(tmp_path / "other"))
+
+
 def test_without_matplotlib_there_are_scalars_alone(callback, monkeypatch):
     monkeypatch.setattr(loggers, "can_draw", lambda: False)
     wandb = OwnWandb()
