@@ -42,6 +42,7 @@ def test_beside_rich_a_bar_is_of_rich_with_its_columns(capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm")  # in a dumb terminal Rich draws no bar
+    monkeypatch.setattr("rich._console", None)  # nor beside one that is left
     from rich.progress import TextColumn
 
     class Own(RichProgressBar):
