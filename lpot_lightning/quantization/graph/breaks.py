@@ -129,9 +129,11 @@ def _codes(kind: type[nn.Module]) -> Iterator[types.CodeType]:
     for one in kind.__mro__:
         if not one.__module__.startswith("torch."):
             for held in vars(one).values():
-                code = getattr(inspect.unwrap(held) if callable(held) else held, "__code__", None)
-                if isinstance(code, types.CodeType):
-                    yield code
+                # other objects are the user's, and may do anything when asked for an attribute
+                method = held.__func__ if isinstance(held, staticmethod | classmethod) else held
+                inner = inspect.unwrap(method) if isinstance(method, types.FunctionType) else None
+                if isinstance(inner, types.FunctionType):
+                    yield inner.__code__
 
 
 def _holds(code: types.CodeType, frame: FrameSummary) -> bool:

@@ -146,3 +146,24 @@ def test_what_we_leave_out_of_graphs_ourselves_is_no_break() -> None:
             return self.last(self.bag(ids))
 
     assert quantized(Bag(), Path("ws"), goal=0.9).causes == {}
+
+
+class Touchy:
+    def __call__(self):
+        return 1
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"nobody may ask for {name}")
+
+
+class Held(nn.Module):
+    touchy = Touchy()
+
+    def forward(self, x):
+        return x
+
+
+def test_what_a_class_holds_is_not_asked_for_its_attributes():
+    breaks = Breaks()
+    breaks.note("data", [FrameSummary(__file__, 1, "forward")])
+    assert list(breaks.by_module(Held())) == [""]
