@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -48,8 +49,12 @@ WHAT = {
 def files_in(folder: Path) -> tuple[FileFacts, ...]:
     """Return what lies in a workspace and is ours, but for the report itself."""
     names = [one for one in dict.fromkeys((*INT8, *PRUNED)) if one != REPORT]
-    there = ((name, folder / name) for name in names)
-    return tuple(FileFacts(n, path.stat().st_size, WHAT[n]) for n, path in there if path.is_file())
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):  # asked once: a run that goes on replaces its files
+            size = (folder / name).stat().st_size
+            found.append(FileFacts(name, size, WHAT[name]))
+    return tuple(found)
 
 
 def now() -> str:

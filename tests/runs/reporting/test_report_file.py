@@ -1,5 +1,7 @@
 """A report is never worth a run, and never silently old."""
 
+from pathlib import Path
+
 import pytest
 from report_scenes import facts
 from small_run import NO_REPAIR, net, run
@@ -82,3 +84,9 @@ def test_every_file_of_ours_is_explained(tmp_path):
     (tmp_path / "result.json").write_text("{}")
     (tmp_path / "mine.txt").write_text("")
     assert [(one.name, one.bytes) for one in files_in(tmp_path)] == [("result.json", 2)]
+
+
+def test_a_file_that_goes_while_they_are_listed_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "result.json").write_text("{}")
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    assert [one.name for one in files_in(tmp_path)] == ["result.json"]
