@@ -118,8 +118,15 @@ def differences(model: nn.Module, modules: Mapping[str, Any]) -> list[Difference
         Difference(path, name, from_plain(plain), "not there" if own is _ABSENT else repr(own))
         for path, held in modules.items()
         for name, plain in (held["constants"].items() if path in here else ())
-        if (own := _own(here[path], name)) is not _NOT_PLAIN and repr(_plain(own)) != repr(plain)
+        if not _is(vars(here[path]).get(name, _ABSENT), plain)  # most are, and the next is slow
+        and (own := _own(here[path], name)) is not _NOT_PLAIN
+        and not _is(own, plain)
     ]
+
+
+def _is(own: object, plain: Any) -> bool:
+    """Whether a value is the one of the file, of the same types in it as well."""
+    return repr(_plain(own)) == repr(plain)
 
 
 def _own(module: nn.Module, name: str) -> Any:

@@ -17,6 +17,7 @@ from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.files import sha256
 from lpot_lightning.module.calls import recorded
 from lpot_lightning.module.stand_in import replaced
+from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 
 SAME = {"temperature": 1.0, "log_every": 10, "sign": 1}
 
@@ -261,6 +262,24 @@ def _other(value):
     if isinstance(value, dict):
         return {**value, "new": "x"}
     return not value if isinstance(value, bool) else [*value] * 2 if value else "x"
+
+
+class Computed(nn.Module):
+    """Calls a function with a weight of its own, and a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Parameter(torch.randn(16, 8)), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(nn.functional.linear(x, self.table).relu())
+
+
+def test_no_weight_is_rounded_to_be_thrown_away(tmp_path, monkeypatch):
+    written(tmp_path, Computed())
+    loaded = load(tmp_path, Computed())
+    monkeypatch.setattr(Int8Weight, "of", None)
+    assert same(X(load(tmp_path, Computed())), X(loaded))
 
 
 def test_tensors_of_the_probe_are_no_state_of_the_model(tmp_path):

@@ -33,19 +33,29 @@ class QuantizedFunction(OneLine):
 
     Args:
         layer: what computes.
-        weight: of the calls, outputs first.
+        sketch: those products.
         bias: of the calls; ``layer`` may have another one, corrected.
     """
 
     sketch: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: WeightForm, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, layer: WeightForm, sketch: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.layer = layer
-        self.register_buffer("sketch", _sketch(weight))
-        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        self.register_buffer("sketch", sketch)
+        self.register_buffer("bias", bias)
         self._weights, self._biases = _LookedAt(), _LookedAt()
+
+    @classmethod
+    def of(cls, layer: WeightForm, weight: Tensor, bias: Tensor | None) -> QuantizedFunction:
+        """Return what computes for calls with ``weight``, outputs first, and ``bias``."""
+        return cls(layer, _sketch(weight), None if bias is None else bias.detach().clone())
+
+    @classmethod
+    def unfilled(cls, layer: WeightForm, outputs: int, *, bias: bool) -> QuantizedFunction:
+        """Return one for tensors of a file: those that it has hold no values."""
+        return cls(layer, torch.empty(outputs, _PROBES), torch.empty(outputs) if bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the function gives."""

@@ -167,7 +167,7 @@ class Owners:
         for name, call in self.observed[path].ops.items():
             form = forms.get(name_of(path, name))
             forward.ops[name].int8 = (
-                None if form is None else QuantizedFunction(form, call.weight, call.bias)
+                None if form is None else QuantizedFunction.of(form, call.weight, call.bias)
             )
             forward.ops[name].stored = stored.get(name, "")
         return stand_in(forward)
@@ -216,7 +216,7 @@ class Owners:
         ops = self.observed[path].ops
         made = OwnerForward(self._modules[path], self._lent[path])
         made.ops = {one: FunctionOp(call.geometry) for one, call in ops.items()}
-        made.ops[name].int8 = QuantizedFunction(form, ops[name].weight, ops[name].bias)
+        made.ops[name].int8 = QuantizedFunction.of(form, ops[name].weight, ops[name].bias)
         return path, made
 
     def described(self, op: str, as_they_are: Collection[str]) -> dict[str, Any]:

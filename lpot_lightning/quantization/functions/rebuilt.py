@@ -18,7 +18,7 @@ from lpot_lightning.quantization.functions.forward import (
 )
 from lpot_lightning.quantization.graph.weight_calls import layer_like
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.quantized_layer import QuantizedLayer, quantized
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer, unfilled
 from lpot_lightning.quantization.rungs import WeightForm, on_rung
 from lpot_lightning.recipe import Rung, config_of
 
@@ -58,23 +58,21 @@ def _rebuilt(
     if not 0 < size < _MOST_NUMBERS:
         raise ArtifactError(f"`{op}` has a weight of {shape}, which is no shape of one")
     geometry = function, numbers, str(described["padding"])
-    layer = layer_like(geometry, shape, bias=described["bias"]).to_empty(device="cpu")
-    for one in layer.parameters():
-        one.detach().zero_()
+    layer = layer_like(geometry, shape, bias=described["bias"])
     made = FunctionOp(geometry)
     made.stored = str(described["stored"])
-    form = _form(layer, said, grid, high)
-    weight: Any = layer.weight
-    bias: Any = layer.bias
-    made.int8 = QuantizedFunction(form, weight, bias)
+    form = _unfilled(layer, said, grid, high)
+    made.int8 = QuantizedFunction.unfilled(form, shape[0], bias=described["bias"])
     return made
 
 
-def _form(layer: nn.Module, said: Mapping[str, Any], grid: Grid | None, high: int) -> WeightForm:
+def _unfilled(
+    layer: nn.Module, said: Mapping[str, Any], grid: Grid | None, high: int
+) -> WeightForm:
     config = config_of(said)
     if config.rung is not Rung.STATIC:
-        return on_rung(layer, config, high=high)
-    form = quantized(layer, grid, factors=factors_to_fill(said, layer))
+        return on_rung(layer, config, high=high, empty=True)
+    form = unfilled(layer, grid, factors=factors_to_fill(said, layer))
     assert isinstance(form, QuantizedLayer)
     form.kernel.is_trained = config.is_trained
     return form

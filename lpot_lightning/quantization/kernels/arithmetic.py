@@ -80,8 +80,10 @@ class Int8Weight:
 
     def stands_for(self, weight: Tensor) -> bool:
         """Whether ``weight``, of the same shape, is one that is rounded to these integers."""
-        off = (weight.detach().float() - self.dequantize()).abs()
-        return bool((off <= _HALF * self.steps).all())
+        given, own = weight.detach().float(), self.dequantize()
+        if torch.equal(given, own):  # of a model that was loaded, in a third of the passes
+            return True
+        return bool(((given - own).abs_() <= _HALF * self.steps).all())
 
 
 def _grouped(flat: Tensor, group_size: int | None) -> Tensor:

@@ -114,7 +114,7 @@ class Awaited(FunctionOp):
         )
         made = equalized(call.as_layer(), self._grid, self._factors)
         assert isinstance(made, QuantizedLayer)
-        self.int8 = QuantizedFunction(made, weight, bias)
+        self.int8 = QuantizedFunction.of(made, weight, bias)
 
 
 class TrainedOwner(OwnerForward):

@@ -45,7 +45,7 @@ def captured(model: nn.Module, weight: torch.Tensor) -> tuple[Captured, list[Pro
     form = quantized(layer, grid_over(-4, 4))
     assert isinstance(form, QuantizedLayer)
     forward.ops["linear_0"] = FunctionOp(("linear", (), ""))
-    forward.ops["linear_0"].int8 = QuantizedFunction(form, layer.weight, layer.bias)
+    forward.ops["linear_0"].int8 = QuantizedFunction.of(form, layer.weight, layer.bias)
 
     def lower(graph: Any, inputs: Any) -> Program:
         programs.append(Program(graph, inputs))
