@@ -16,7 +16,7 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 from lpot_lightning.quantization.kernels.pack import Sizes
-from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
+from lpot_lightning.quantization.kernels.post_op import NONE
 
 _LOG = logging.getLogger(__name__)
 FEW = 10_000
@@ -124,8 +124,8 @@ _PROVED: dict[tuple[Any, ...], str | None] = {}
 
 
 def _wrong_for(layer: Int8Layer, tried: Int8Layer, shape: Sequence[int]) -> str | None:
-    for x in _inputs(layer, shape):
-        reason = _difference(layer, tried, x)
+    for x, shown in _inputs(layer, shape):
+        reason = _difference(layer, tried, x, shown)
         if reason is not None:
             return f"its int8 kernel is wrong for an input of {list(shape)}: {reason}"
     return None
@@ -144,25 +144,28 @@ def shapes_like(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return [(batch, *rest) for batch in sorted(batches)]
 
 
-def _inputs(layer: Int8Layer, shape: Sequence[int]) -> Iterator[Tensor]:
+def _inputs(layer: Int8Layer, shape: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what the kernel is shown, and what the arithmetic is: of equal samples, one."""
     grid = layer.x
     draw = torch.Generator().manual_seed(_SEED)
     drawn = torch.randint(grid.low, grid.high + 1, tuple(shape), generator=draw, dtype=torch.int16)
-    yield drawn.to(grid.dtype)
-    yield torch.full(tuple(shape), grid.high, dtype=grid.dtype)
+    each = drawn.to(grid.dtype)
+    yield each, each
+    most = torch.full(tuple(shape), grid.high, dtype=grid.dtype)
+    yield most, most[:1]
 
 
-def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor) -> str | None:
+def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor, shown: Tensor) -> str | None:
     rows = _some_rows(layer)
     added = _added(layer, x)
-    right = _right(layer, x, added, rows, layer.post_op)
+    sums = _sums(layer, shown, added, rows)
+    right = layer.post_op(sums)
     try:
         with torch.no_grad():
             found = _picked(layer, tried(x, added), rows)
     except RuntimeError as error:
         return f"it fails ({in_short(error)})"
     if layer.out is None:
-        sums = _right(layer, x, added, rows, NONE)
         return _of_floats(found, right, float(sums.abs().max()))
     out = layer.out
     places = (right.double() / out.scale + out.zero_point).clamp(out.low, out.high)
@@ -173,13 +176,14 @@ def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor) -> str | None:
     return f"{beside} of {found.numel()} values are up to {float(away.max()):.3g} steps beside"
 
 
-def _right(
-    layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor, post_op: PostOp
-) -> Tensor:
-    """Return some outputs by plain arithmetic, as floats: all of them would take too long."""
+def _sums(layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor) -> Tensor:
+    """Return some outputs by plain arithmetic, as floats, before the post op.
+
+    All of them would take too long.
+    """
     weight = layer.rounded
     bias = None if weight.bias is None else weight.bias[rows]
-    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None, post_op)
+    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None, NONE)
     few.added, few.exact = layer.added, True
     with torch.no_grad():
         found: Tensor = few(x, None if added is None else _picked(layer, added, rows))
