@@ -96,8 +96,11 @@ class Int8Layer(OwnTypes):
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What decides by which code oneDNN computes, as far as that is known."""
-        grids = [one and (one.zero_point, one.low, one.high) for one in (self.x, self.out)]
+        """What decides by which code oneDNN computes, as far as that is known.
+
+        Scales and zero points are numbers that the code reads; one of 0 may be left out.
+        """
+        grids = [one and (one.zero_point != 0, one.low, one.high) for one in (self.x, self.out)]
         return type(self), self.weight.shape, *grids, self.post_op, self.added is None
 
     def like(

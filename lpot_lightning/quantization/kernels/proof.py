@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
 from lpot_lightning.quantization.kernels.pack import Sizes
@@ -27,9 +28,9 @@ RTOL, ATOL = 1e-5, 1e-6
 """Of floats; the second is a share of the greatest, before or after the post op: what GELU makes of
 a sum was rounded as the sum was."""
 ROWS = 16
-"""Outputs of a layer that are compared: the arithmetic of all would take longer than a trial."""
-MOST_VALUES = 1 << 21
-"""Values of one input that is drawn."""
+"""Outputs of a layer that are compared."""
+MOST_SAMPLES, MOST_VALUES = 64, 1 << 21
+"""Samples of one input that is drawn, and values in it."""
 _SEED = 1978
 
 
@@ -134,13 +135,15 @@ def _wrong_for(layer: Int8Layer, tried: Int8Layer, shape: Sequence[int]) -> str 
 def shapes_like(shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Return shapes to prove a kernel on: one sample, a few, more than an image has places.
 
+    The last where these are few; else it would be a batch like any other, and take the longest.
+
     Args:
         shape: of an input that was seen, batch first.
     """
     _, *rest = shape
-    places, values = prod(rest[1:]), max(1, prod(rest))
-    most = max(3, MOST_VALUES // values)
-    batches = {1, 3, min(places + 1, 64, most)}
+    above = prod(rest[1:]) + 1
+    fits = above <= min(MOST_SAMPLES, MOST_VALUES // max(1, prod(rest)))
+    batches = {1, 3, above} if fits else {1, 3}
     return [(batch, *rest) for batch in sorted(batches)]
 
 
@@ -155,14 +158,72 @@ def _inputs(layer: Int8Layer, shape: Sequence[int]) -> Iterator[tuple[Tensor, Te
     yield most, most[:1]
 
 
+class _Part(NamedTuple):
+    """Some outputs of a layer, by plain arithmetic: all of them would take longer than a trial.
+
+    Args:
+        layer: gives them alone, as floats, before the post op.
+        rows: which they are.
+        channels: which channels of the input it reads, ``None`` for all.
+    """
+
+    layer: Int8Layer
+    rows: Tensor
+    channels: Tensor | None
+
+    @classmethod
+    def of(cls, layer: Int8Layer) -> _Part:
+        """Return outputs from all over ``layer``, of a convolution in groups those of some."""
+        if isinstance(layer, Int8Conv) and layer.geometry.groups > 1:
+            part = cls._of_groups(layer, layer.geometry)
+        else:
+            rows = _spread(len(layer.weight), ROWS)
+            part = cls(layer.like(_picked_rows(layer, rows), None, NONE), rows, None)
+        part.layer.added, part.layer.exact = layer.added, True
+        return part
+
+    @classmethod
+    def _of_groups(cls, layer: Int8Conv, geometry: ConvGeometry) -> _Part:
+        each = len(layer.weight) // geometry.groups
+        groups = _spread(geometry.groups, max(2, ROWS // each))
+        rows, channels = _inside(groups, each), _inside(groups, layer.weight.shape[1])
+        fewer = replace(geometry, groups=len(groups))
+        return cls(Int8Conv(_picked_rows(layer, rows), layer.x, fewer), rows, channels)
+
+    def sums(self, x: Tensor, added: Tensor | None) -> Tensor:
+        """Return them for the input ``x``, with what is ``added`` to all outputs."""
+        if self.channels is not None:
+            x = _picked(self.layer, x, self.channels)
+        if added is not None:
+            added = _picked(self.layer, added, self.rows)
+        with torch.no_grad():
+            found: Tensor = self.layer(x, added)
+        return found
+
+
+def _spread(count: int, most: int) -> Tensor:
+    """Return up to ``most`` of ``count`` places, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, most)).long()
+
+
+def _inside(groups: Tensor, each: int) -> Tensor:
+    """Return the places in ``groups`` that have ``each`` of them."""
+    return (groups[:, None] * each + torch.arange(each)).flatten()
+
+
+def _picked_rows(layer: Int8Layer, rows: Tensor) -> Int8Weight:
+    weight = layer.rounded
+    bias = None if weight.bias is None else weight.bias[rows]
+    return Int8Weight(weight.values[rows], weight.scales[rows], bias)
+
+
 def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor, shown: Tensor) -> str | None:
-    rows = _some_rows(layer)
-    added = _added(layer, x)
-    sums = _sums(layer, shown, added, rows)
+    part, added = _Part.of(layer), _added(layer, x)
+    sums = part.sums(shown, added)
     right = layer.post_op(sums)
     try:
         with torch.no_grad():
-            found = _picked(layer, tried(x, added), rows)
+            found = _picked(layer, tried(x, added), part.rows)
     except RuntimeError as error:
         return f"it fails ({in_short(error)})"
     if layer.out is None:
@@ -174,27 +235,6 @@ def _difference(layer: Int8Layer, tried: Int8Layer, x: Tensor, shown: Tensor) ->
     if float(away.max()) <= 1.5 and beside <= found.numel() // FEW:
         return None
     return f"{beside} of {found.numel()} values are up to {float(away.max()):.3g} steps beside"
-
-
-def _sums(layer: Int8Layer, x: Tensor, added: Tensor | None, rows: Tensor) -> Tensor:
-    """Return some outputs by plain arithmetic, as floats, before the post op.
-
-    All of them would take too long.
-    """
-    weight = layer.rounded
-    bias = None if weight.bias is None else weight.bias[rows]
-    few = layer.like(Int8Weight(weight.values[rows], weight.scales[rows], bias), None, NONE)
-    few.added, few.exact = layer.added, True
-    with torch.no_grad():
-        found: Tensor = few(x, None if added is None else _picked(layer, added, rows))
-    return found
-
-
-def _some_rows(layer: Int8Layer) -> Tensor:
-    outputs = len(layer.weight)
-    if isinstance(layer, Int8Conv) and layer.geometry.groups > 1:
-        return torch.arange(outputs)
-    return torch.linspace(0, outputs - 1, min(outputs, ROWS)).long()
 
 
 def _picked(layer: Int8Layer, value: Tensor, rows: Tensor) -> Tensor:

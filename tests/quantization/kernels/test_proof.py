@@ -9,9 +9,9 @@ import torch
 from grid_scenes import grid_over
 from torch import nn
 
-from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.layers import Int8Linear
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Linear
 from lpot_lightning.quantization.kernels.proof import shapes_like, wrong_kernel
 
 
@@ -42,6 +42,26 @@ def test_a_wrong_kernel_is_told(out):
     assert broken.exact is False
 
 
+class LastWrong(Int8Conv):
+    def _like(self, weight, x, out, post_op):
+        return type(self)(weight, x, self.geometry, out, post_op)
+
+    def _kernel(self, x, scale, post_op, other):
+        found = super()._kernel(x, scale, post_op, other)
+        found[:, -1] += 1
+        return found
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8, 32])
+def test_of_a_convolution_in_groups_some_are_compared_with_what_they_read(groups):
+    torch.manual_seed(0)
+    weight = Int8Weight.of(torch.randn(64, 32 // groups, 3, 3), torch.randn(64))
+    geometry = ConvGeometry((1, 1), (1, 1), (1, 1), groups)
+    given = weight, grid_over(-1, 1), geometry
+    assert wrong_kernel(Int8Conv(*given), [(3, 32, 6, 6)]) is None
+    assert wrong_kernel(LastWrong(*given), [(3, 32, 6, 6)]) is not None
+
+
 def test_a_proof_leaves_nothing_prepared():
     proved = layer(Int8Linear, None)
     wrong_kernel(proved, shapes_like((32, 8)))
@@ -66,6 +86,7 @@ def test_below_it_the_arithmetic_is_right():
 def test_images_are_proved_in_batches_above_and_below_their_places():
     assert shapes_like((16, 3, 2, 2)) == [(1, 3, 2, 2), (3, 3, 2, 2), (5, 3, 2, 2)]
     assert shapes_like((16, 8)) == [(1, 8), (2, 8), (3, 8)]
+    assert shapes_like((16, 3, 32, 32)) == [(1, 3, 32, 32), (3, 3, 32, 32)]
 
 
 def test_without_vnni_eight_bits_saturate_and_seven_do_not():
