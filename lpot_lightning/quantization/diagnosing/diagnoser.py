@@ -94,7 +94,7 @@ def _found(one: SimulatedOp) -> Diagnosis:
     reach = whole / max(inner[1] - inner[0], _NOTHING)
     negatives = float(counts[one.seen.centers < 0].sum() / counts.sum())
     levels = round(one.steps * -one.low / (one.high - one.low))
-    has_tail = negatives >= MANY and 0 < levels <= SMALL * one.steps
+    has_tail = negatives >= MANY and one.least < 0 and levels <= SMALL * one.steps
     return Diagnosis(
         error=one.error(),
         of_weights=one.of_weights(),
@@ -107,7 +107,7 @@ def _found(one: SimulatedOp) -> Diagnosis:
         reach=reach,
         negatives=negatives,
         levels=(levels, one.steps + 1),
-        least=one.low,
+        least=one.least,
     )
 
 

@@ -34,6 +34,8 @@ class SimulatedOp:
         ends: the least and the greatest value of each channel of it.
         low: the least value of the grid; so is ``high`` the greatest.
         steps: between them.
+        least: that value or, where the grid has nothing below 0, the least of the data: they may be
+            less than half a step.
         computed: how often the op was computed.
     """
 
@@ -58,6 +60,7 @@ class SimulatedOp:
         self.low = (grid.low - grid.zero_point) * grid.scale
         self.high = (grid.high - grid.zero_point) * grid.scale
         self.steps = grid.high - grid.low
+        self.least = self.low if self.low < 0 else min(0.0, self.seen.least)
         self.computed = 0
         self._rounded_weight = Int8Weight.of(self._weight).dequantize()
         self._exact = self._given(self._x, self._weight)
@@ -90,14 +93,14 @@ class SimulatedOp:
     def without_tail(self) -> float:
         """Return the error where negative values have as many levels as all have."""
         x = torch.where(
-            self._x < 0, self._rounded(self.low, 0.0), self._rounded(self.low, self.high)
+            self._x < 0, self._rounded(self.least, 0.0), self._rounded(self.low, self.high)
         )
         return self._error(x, self._rounded_weight)
 
     def inner_range(self) -> tuple[float, float]:
         """Return the range of all values but the outermost ``OUTER``, within that of the grid."""
         low, high = narrowest(self.seen, 1 - OUTER)
-        return max(low, self.low), min(high, self.high)
+        return max(low, self.least), min(high, self.high)
 
     def weight_sizes(self) -> Tensor:
         """Return the greatest weight that reads each channel, in relation to its output's scale."""
