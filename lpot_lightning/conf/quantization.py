@@ -56,15 +56,16 @@ def read_quantization(field: Field) -> QuantizationConf:
 
 
 def _calibration(field: Field) -> CalibrationConf:
+    part = field.section(CalibrationConf)
     found = read_into(
-        CalibrationConf, field, sampling_size=_sampling_size, dataloader=read_dataloader
+        CalibrationConf, part, sampling_size=_sampling_size, dataloader=read_dataloader
     )
     if found.dataloader is not None and found.dataloader.shuffle:
         raise field.error(
             "has a dataloader with `shuffle: true`, and what is calibrated depends "
             "on the order of the data; leave `shuffle` out."
         )
-    return found
+    return replace(found, is_asked=part["sampling_size"].given)
 
 
 def _sampling_size(field: Field) -> int:

@@ -23,7 +23,7 @@ class ValidationFeed:
         passes: lends the loop.
         fresh: gives a new copy of the model that is to be quantized.
         data: draws the batches when they are asked for.
-        tells: whether to say that there are fewer samples than are wanted.
+        tells: whether to say that there are fewer samples than are asked for.
     """
 
     def __init__(
