@@ -40,6 +40,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
         _KERNEL,
         "quantize after the training, with `QuantizationCallback`: then it can be dynamic int8",
     ),
+    reasons.REPEATS: (_OTHER, "let ops that are int8, and nothing else, read what it gives"),
     reasons.SCRIPTED: (_TRACED, "give the module as Python, without `torch.jit.script`"),
     reasons.OF_OTHERS: (
         _OTHER,
