@@ -275,6 +275,12 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     )
     add("--target", metavar="RUNTIME", help="onnxruntime or openvino, for ONNX")
     add("--method", help="of the model, or a module of it, by its path; by default what was called")
+    add(
+        "--example",
+        metavar="FILE",
+        help="what it is called with, where the workspace does not have it: a tensor, a tuple of"
+        " arguments or a dict of keyword arguments, as `torch.save` writes them",
+    )
     add("--opset", type=int, metavar="N", help="of ONNX, 18 to 25")
     add("--input-names", nargs="+", metavar="NAME", help="of the file")
     add("--output-names", nargs="+", metavar="NAME", help="of the file")
