@@ -18,7 +18,8 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("errors", "version"),
     ("machine",),
-    ("recipe", "training_log", "module", "conf"),
+    ("recipe", "training_log"),
+    ("module", "conf"),
     ("tuning", "quantization", "pruning", "data"),
     ("artifacts",),
     ("judging", "timing"),
