@@ -41,7 +41,7 @@ from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, sc
 from lpot_lightning.runs.channels import Channels, find_channels
 from lpot_lightning.runs.prune import PruningEnd, finish_pruning
 from lpot_lightning.runs.pruned_files import judged_left
-from lpot_lightning.runs.pruning_result import RESULT, PruningResult, read_pruning_result
+from lpot_lightning.runs.pruning_result import PRUNING_RESULT, PruningResult, read_pruning_result
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
 from lpot_lightning.trainer.shown.loggers import log_pruning, log_scalars
@@ -337,7 +337,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     @override
     def _read_result(self, workspace: Path) -> PruningResult:
-        return read_pruning_result(workspace / RESULT)
+        return read_pruning_result(workspace / PRUNING_RESULT)
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_copyable(pl_module)

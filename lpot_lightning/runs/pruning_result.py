@@ -41,7 +41,7 @@ from lpot_lightning.tuning.about import About
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 PruningStatus = Literal["met", "not_met"]
-RESULT = "pruning_result.json"
+PRUNING_RESULT = "pruning_result.json"
 SHOWN = 30
 CutShapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Of one tensor, before and after the cut."""
@@ -247,7 +247,7 @@ def pruning_facts_in(folder: Path) -> PruningFacts | None:
     Raises:
         ArtifactError: if its result cannot be read, or is not one of ours.
     """
-    path = folder / RESULT
+    path = folder / PRUNING_RESULT
     return read_pruning_result(path).pruning_facts() if path.is_file() else None
 
 
