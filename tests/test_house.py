@@ -50,7 +50,7 @@ INSIDE = {
         "reporting.op_facts result workspace",
         "pruning_result",
         "options entering job objective tuning_result pruned_files run_history model_watch",
-        "reporting.reporter",
+        "reporting.reporter reporting.pruning_reporter",
         "causes.words",
         "causes.hurt causes.known",
         "causes.all_causes",
