@@ -18,7 +18,8 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("errors", "version"),
     ("machine",),
-    ("recipe", "training_log", "module", "conf"),
+    ("recipe", "training_log"),
+    ("module", "conf"),
     ("tuning", "quantization", "pruning", "data"),
     ("artifacts",),
     ("judging", "timing"),
@@ -49,7 +50,7 @@ INSIDE = {
         "reporting.op_facts result workspace",
         "pruning_result",
         "options entering job objective tuning_result pruned_files run_history model_watch",
-        "reporting.reporter",
+        "reporting.reporter reporting.pruning_reporter",
         "causes.words",
         "causes.hurt causes.known",
         "causes.all_causes",

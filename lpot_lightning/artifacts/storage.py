@@ -29,7 +29,7 @@ from lpot_lightning.artifacts.tune_config import (
 )
 from lpot_lightning.errors import ArtifactError, in_short
 from lpot_lightning.machine.files import read_file, remove_file, rename_aside, sha256, write_file
-from lpot_lightning.machine.reading import in_units
+from lpot_lightning.machine.numbers import shown_size
 from lpot_lightning.module.stand_in import HELD, put
 from lpot_lightning.quantization.backend import BACKENDS
 
@@ -294,10 +294,8 @@ def _check_stored(found: Mapping[str, Tensor], name: str) -> None:
     }
     shown = sum(value.numel() * value.element_size() for value in found.values())
     if shown > _SHARED * sum(stored.values()) + _EXPANDED:
-        raise ArtifactError(
-            f"`{name}` holds {in_units(sum(stored.values()))} of numbers, which its tensors show as"
-            f" {in_units(shown)}"
-        )
+        held, seen = (shown_size(one, binary=True) for one in (sum(stored.values()), shown))
+        raise ArtifactError(f"`{name}` holds {held} of numbers, which its tensors show as {seen}")
 
 
 def rebuild(configure: Mapping[str, Any], plain: Mapping[str, Tensor], restored: Model) -> Model:

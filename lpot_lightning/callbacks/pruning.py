@@ -38,10 +38,13 @@ from lpot_lightning.module.copying import check_copyable
 from lpot_lightning.pruning.channels.plan import ChannelPlan
 from lpot_lightning.pruning.masks import Masks
 from lpot_lightning.pruning.model_pruner import ModelPruner, prunes_channels, schedule_of
+from lpot_lightning.report.facts import RunState
 from lpot_lightning.runs.channels import Channels, find_channels
 from lpot_lightning.runs.prune import PruningEnd, finish_pruning
 from lpot_lightning.runs.pruned_files import judged_left
-from lpot_lightning.runs.pruning_result import RESULT, PruningResult, read_pruning_result
+from lpot_lightning.runs.pruning_result import PRUNING_RESULT, PruningResult, read_pruning_result
+from lpot_lightning.runs.reporting.pruning_reporter import PruningReporter
+from lpot_lightning.runs.reporting.report_file import state_after
 from lpot_lightning.trainer.ending import NOT_BEGUN, ending_well
 from lpot_lightning.trainer.keepers import averages
 from lpot_lightning.trainer.shown.loggers import log_pruning, log_scalars
@@ -188,6 +191,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
             log_scalars(trainer, {"sparsity": fit.sparsity}, trainer.global_step)
         self._take_up_pruned(trainer, f"epoch {epoch}", reached)
         self._hold_patience(trainer)
+        self._report(pl_module)
 
     @override
     def on_train_batch_start(
@@ -204,6 +208,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
         fit.goes_on = True
         if fit.worth_telling():
             rank_zero_info(f"step {step}: {fit.sparsity:.1%} of the weights to prune are zero")
+            self._report(pl_module)
         log_scalars(trainer, {"sparsity": fit.sparsity}, step)
         self._take_up_pruned(trainer, f"step {step}", reached)
 
@@ -314,6 +319,9 @@ class PruningCallback(JudgedCallback[PruningResult]):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Take hooks out of the model, and let others into the workspace."""
+        by_signal = trainer.received_sigterm  # which Lightning's own handler took
+        after = (RunState.STOPPED, ()) if by_signal else state_after(exception)
+        self._report(pl_module, *after)
         self._let_go(pl_module)
         super().on_exception(trainer, pl_module, exception)
 
@@ -337,7 +345,7 @@ class PruningCallback(JudgedCallback[PruningResult]):
 
     @override
     def _read_result(self, workspace: Path) -> PruningResult:
-        return read_pruning_result(workspace / RESULT)
+        return read_pruning_result(workspace / PRUNING_RESULT)
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_copyable(pl_module)
@@ -354,6 +362,8 @@ class PruningCallback(JudgedCallback[PruningResult]):
             frozen=fit.frozen(pl_module, trainer.optimizers),
         )
         fit.begin(pruner, channels)
+        folder = self._workspace.folder if trainer.is_global_zero else None
+        fit.reporter = PruningReporter(self.conf, folder)
         if fit.goes_on:
             rank_zero_info(
                 f"going on with what is pruned: {fit.sparsity:.1%} of the weights to prune"
@@ -468,6 +478,18 @@ class PruningCallback(JudgedCallback[PruningResult]):
             return judged_left(self._result)
         left = self._trained_left(trainer, module)
         return f"the pruned model was not judged yet; {left}"
+
+    def _report(
+        self,
+        module: LightningModule,
+        state: RunState = RunState.GOING_ON,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """Keep the page of the workspace up to date, until that of the result is written."""
+        fit = self._fit
+        if fit is not None and fit.prunes and fit.has_begun and self._result is None:
+            assert fit.reporter is not None
+            fit.reporter.tell(module, fit.pruner, self._found_monitor, state, *notes)
 
     def _let_go(self, module: LightningModule) -> None:
         self._patience.let_go()

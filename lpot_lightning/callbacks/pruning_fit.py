@@ -14,6 +14,7 @@ from lpot_lightning.pruning.untrained import frozen_in
 from lpot_lightning.runs.channels import Channels
 from lpot_lightning.runs.prune import Dense
 from lpot_lightning.runs.pruning_result import sparsity_of_all
+from lpot_lightning.runs.reporting.pruning_reporter import PruningReporter
 
 TELLS = 0.05
 """By how much the share of zeros grows from one line about a schedule in steps to the next."""
@@ -33,6 +34,7 @@ class PruningFit:
         has_pruned: whether any weight is pruned, so that validations judge the dense model no more.
         masked_at: the step of the optimizer after which masks were applied last.
         has_begun: whether a batch of this fit was about to begin.
+        reporter: keeps the page of the workspace, once there is a pruner.
     """
 
     def __init__(self, given: float | None, saved: Mapping[str, Any] | None) -> None:
@@ -41,6 +43,7 @@ class PruningFit:
         self.start: float | None = None
         self.goes_on = self.has_pruned = self.has_begun = False
         self.masked_at = -1
+        self.reporter: PruningReporter | None = None
         self._told = 0.0
         self._given = given
         self._best: float | None = None

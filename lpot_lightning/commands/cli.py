@@ -18,6 +18,7 @@ from lpot_lightning.commands.answer import Interrupted, json_text, plain_error
 from lpot_lightning.commands.json_option import (
     STDOUT,
     is_first,
+    stands_alone,
     takes_no_value,
     tell_programs_what_is_wrong,
 )
@@ -197,7 +198,7 @@ class LPOTCLI(_CommandLine):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse arguments, and keep stdout for the JSON that they ask for."""
-        if "--json" in (args if isinstance(args, list) else sys.argv[1:]):
+        if stands_alone("--json", args if isinstance(args, list) else sys.argv[1:]):
             for one in (parser, *getattr(self, "_subcommand_parsers", {}).values()):
                 tell_programs_what_is_wrong(one)
         super().parse_arguments(parser, args)

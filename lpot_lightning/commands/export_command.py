@@ -11,15 +11,18 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
+from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.earlier import CHECKPOINT
 from lpot_lightning.commands.answer import CommandAnswer
 from lpot_lightning.commands.export import export
 from lpot_lightning.commands.show import workspace_at
 from lpot_lightning.errors import ConfError, did_you_mean, in_short
+from lpot_lightning.machine.files import expanded, read_file
 from lpot_lightning.machine.plain_yaml import read_plain_yaml
 from lpot_lightning.machine.reading import looking_at
+from lpot_lightning.module.constants import tensors_in
 from lpot_lightning.trainer.checkpoint import fp32_from_checkpoint
 from lpot_lightning.trainer.package import either
 
@@ -35,6 +38,8 @@ def export_for(asked: argparse.Namespace) -> CommandAnswer:
     given = {name: getattr(asked, name) for name in _OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     options["check"], options["dynamic"] = not asked.no_check, _dynamic(asked)
+    if asked.example is not None:
+        options["example"] = _example_in(expanded(asked.example))
     folder = workspace_at(asked.workspace)
     model = _model_of(_class_of(asked.kind), asked, folder)
     exported = export(folder, asked.path, model, **options)
@@ -53,6 +58,29 @@ def _numbered(dims: Any) -> Any:
     if not isinstance(dims, dict):
         return dims
     return {int(one) if str(one).isdecimal() else one: called for one, called in dims.items()}
+
+
+def _example_in(path: Path) -> Any:
+    """Return what a model is called with, of a file that ``torch.save`` has written.
+
+    Raises:
+        ArtifactError: if it cannot be read, or runs code when it is.
+        ConfError: if it holds no arguments.
+    """
+    name = f"--example {path}"
+    found = storage.read_tensors(read_file(path, storage.memory()), name)
+    by_name = isinstance(found, dict) and all(isinstance(one, str) for one in found)
+    if not by_name and not isinstance(found, Tensor | tuple | list):
+        raise ConfError(
+            f"`{name}` holds a `{type(found).__name__}`; allowed: a tensor, a tuple of arguments or"
+            " a dict of keyword arguments"
+        )
+    try:
+        tensors = tensors_in(found)
+    except RecursionError as error:
+        raise ConfError(f"`{name}` holds something that holds itself; give a plain one") from error
+    storage.plain_tensors({f"tensor {place}": one for place, one in enumerate(tensors)}, name)
+    return found
 
 
 def _mapping(name: str, text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -28,6 +29,17 @@ def tell_programs_what_is_wrong(parser: Any) -> None:
         raise AssertionError
 
     parser.error = error
+
+
+def stands_alone(name: str, arguments: Sequence[str]) -> bool:
+    """Whether the option ``name`` is given without a value, and so means stdout.
+
+    Example::
+
+        stands_alone("--json", ["--json", "out.json"])  # False
+    """
+    behind = dict(zip(arguments, [*arguments, "-"][1:], strict=True))
+    return behind.get(name, "").startswith("-")
 
 
 def takes_no_value(parser: Any, name: str) -> None:

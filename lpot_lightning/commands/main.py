@@ -21,6 +21,7 @@ from lpot_lightning.machine.signals import told_when_stopped
 from lpot_lightning.version import VERSION
 
 FAILED, WRONG = 1, 2
+_JSON = "--json"
 Write = Callable[[str], object]
 _CHECK = "Check an LPOT YAML, and print what it comes to with every default filled in."
 _SHOW = (
@@ -57,7 +58,7 @@ class CommandParser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    if "--json" not in given:
+    if not any(one.partition("=")[0] == _JSON for one in given):
         return _run(given, as_json=False, write=_write)
     with kept_stdout() as write:
         return _run(given, as_json=True, write=write)
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: Sequence[str], *, as_json: bool, write: Write) -> int:
     tell = write if as_json else None
     try:
+        _check_json(given)
         asked = _parser().parse_args(given)
     except WrongArguments as error:
         sys.stderr.write(error.usage)
@@ -73,6 +75,25 @@ def _run(given: Sequence[str], *, as_json: bool, write: Write) -> int:
         raise SystemExit(WRONG) from None
     with told_when_stopped(lambda: _tell_of_stop(asked, tell)):
         return _answered(asked, write, tell)
+
+
+def _check_json(given: Sequence[str]) -> None:
+    """Refuse a file behind `--json`, which would be taken for what is looked at or written."""
+    for one, behind in zip(given, [*given, ""][1:], strict=True):
+        name, equals, value = one.partition("=")
+        file = value if equals else behind
+        if name == _JSON and (equals or _is_for_json(file, given)):
+            where = f"`--json > {file or 'out.json'}`"
+            message = f"`--json` takes no file, it prints to stdout: {where}"
+            raise WrongArguments(message, f"lpot-lightning: error: {message}\n")
+
+
+def _is_for_json(behind: str, given: Sequence[str]) -> bool:
+    """Whether what stands behind `--json` seems to be meant as the file to write."""
+    if not behind.endswith(".json") or os.path.isdir(behind):
+        return False
+    looked_at = [one for one in given[1:] if not one.startswith("-")]
+    return given[0] != "check" or looked_at != [behind]  # JSON is YAML, too
 
 
 def _write(text: str) -> None:
@@ -184,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         own = commands.add_parser(
             name, help=text, description=text, epilog=_CODES, allow_abbrev=False
         )  # `--js` would be taken for `--json` by argparse alone
-        own.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        own.add_argument(_JSON, action="store_true", help="print one JSON object, for programs")
         return own
 
     added("check", _CHECK).add_argument("conf", metavar="conf.yaml", help="the file")
@@ -254,6 +275,12 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     )
     add("--target", metavar="RUNTIME", help="onnxruntime or openvino, for ONNX")
     add("--method", help="of the model, or a module of it, by its path; by default what was called")
+    add(
+        "--example",
+        metavar="FILE",
+        help="what it is called with, where the workspace does not have it: a tensor, a tuple of"
+        " arguments or a dict of keyword arguments, as `torch.save` writes them",
+    )
     add("--opset", type=int, metavar="N", help="of ONNX, 18 to 25")
     add("--input-names", nargs="+", metavar="NAME", help="of the file")
     add("--output-names", nargs="+", metavar="NAME", help="of the file")

@@ -18,15 +18,18 @@ from lpot_lightning.machine.columns import aligned, hanging, on_one_line
 from lpot_lightning.machine.files import expanded
 from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.reading import looking_at
-from lpot_lightning.runs.pruning_result import RESULT as PRUNED
-from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
+from lpot_lightning.runs.pruning_result import (
+    PRUNING_RESULT,
+    PruningResult,
+    read_pruning_result,
+)
 from lpot_lightning.runs.tuning_result import TuningResult, read_result
 from lpot_lightning.tuning.history import PastTrial, Seen, look_at
 from lpot_lightning.tuning.in_words import by_reason
 from lpot_lightning.tuning.trial import Trial
 
 _INT8 = (RESULT, HISTORY, CONFIGURE)
-_FILES = (*_INT8, PRUNED)
+_FILES = (*_INT8, PRUNING_RESULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ def show(path: str) -> CommandAnswer:
         ArtifactError: as ``look`` does.
     """
     found = look(path)
-    return CommandAnswer(lambda: page(found), found.to_dict)
+    return CommandAnswer(lambda: as_text(found), found.to_dict)
 
 
 def look(path: str) -> WorkspaceFiles:
@@ -139,7 +142,7 @@ def look(path: str) -> WorkspaceFiles:
         result=read_result(folder / RESULT) if RESULT in there else None,
         history=look_at(folder / HISTORY) if HISTORY in there else None,
         configure=read_configure(folder / CONFIGURE) if CONFIGURE in there else None,
-        pruned=read_pruning_result(folder / PRUNED) if PRUNED in there else None,
+        pruned=read_pruning_result(folder / PRUNING_RESULT) if PRUNING_RESULT in there else None,
     )
 
 
@@ -157,7 +160,7 @@ def workspace_at(path: str) -> Path:
     return folder
 
 
-def page(found: WorkspaceFiles) -> str:
+def as_text(found: WorkspaceFiles) -> str:
     """Return it for people, part by part.
 
     Raises:

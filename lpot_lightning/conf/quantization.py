@@ -12,18 +12,15 @@ from lpot_lightning.conf.dataloader import read_dataloader
 from lpot_lightning.conf.schema import CalibrationConf, QuantizationConf, RecipesConf
 from lpot_lightning.conf.train import read_train
 from lpot_lightning.errors import quoted
+from lpot_lightning.recipe import DTYPES, GROUP_SIZES, PLACEHOLDER, QUANT_MODES
 
 DYNAMIC = "post_training_dynamic_quant"
 APPROACHES = ("post_training_static_quant", DYNAMIC, "quant_aware_training")
 WEIGHT_GRANULARITIES = ("per_channel", "per_group", "per_tensor")
 ACTIVATION_GRANULARITIES = ("per_channel", "per_tensor", "per_token")
-DTYPES = ("int8", "uint8", "bf16", "fp32")
 SCHEMES = ("asym", "sym")
-EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", "placeholder")  # the last one is of ids
+EMBEDDING_SCHEMES = (*SCHEMES, "asym_float", PLACEHOLDER)  # the last one is of ids
 ACTIVATION_ALGORITHMS = ("minmax", "kl", "percentile")  # the last one is not LPOT's
-PLACEHOLDER = "placeholder"
-QUANT_MODES = ("static", "dynamic")
-GROUP_SIZES = (32, 64, 128)
 _OF_ACTIVATIONS = "is of an activation, whose range it is about: write it there."
 _OF_WEIGHTS = "is of a weight: write it there."
 DEFAULT = "default_qconfig"
@@ -56,15 +53,16 @@ def read_quantization(field: Field) -> QuantizationConf:
 
 
 def _calibration(field: Field) -> CalibrationConf:
+    part = field.section(CalibrationConf)
     found = read_into(
-        CalibrationConf, field, sampling_size=_sampling_size, dataloader=read_dataloader
+        CalibrationConf, part, sampling_size=_sampling_size, dataloader=read_dataloader
     )
     if found.dataloader is not None and found.dataloader.shuffle:
         raise field.error(
             "has a dataloader with `shuffle: true`, and what is calibrated depends "
             "on the order of the data; leave `shuffle` out."
         )
-    return found
+    return replace(found, is_asked=part["sampling_size"].given)
 
 
 def _sampling_size(field: Field) -> int:

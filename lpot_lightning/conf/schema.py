@@ -40,10 +40,14 @@ class ModelConf:
 
 @dataclass(frozen=True)
 class CalibrationConf:
-    """``quantization.calibration``: how many samples, and which."""
+    """``quantization.calibration``: how many samples, and which.
+
+    ``is_asked`` is whether their number is given, so that whoever has fewer is told.
+    """
 
     sampling_size: int = 100
     dataloader: DataloaderConf | None = None
+    is_asked: bool = field(default=False, compare=False, metadata=NO_KEY)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def read_calls(loader: Iterable[Any], *, origin: str, seed: int) -> Generator[Ca
         raise DataError(f"{origin} is empty: there is no batch to show the model")
 
 
-def shortened(batch: Any, most: int = 32) -> Any:
+def few_samples(batch: Any, most: int = 32) -> Any:
     """Return the first samples of ``batch`` where its tensors all hold as many, else all of it.
 
     Single ops are tried on it with every activation kept: 256 large images would not fit.

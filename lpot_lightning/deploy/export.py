@@ -126,8 +126,8 @@ class _Export:
             method_of(self.model, self.method)  # of a name that is none, no example helps
             raise ExportError(
                 f"nobody knows how `{self.method or 'forward'}` is called: give an `example`, a"
-                " tensor, a tuple of arguments or a mapping of keyword arguments, as"
-                " `export(…, example=…)` takes it in Python"
+                " tensor, a tuple of arguments or a mapping of keyword arguments, in Python by"
+                " `export(…, example=…)`, or as a file by `lpot-lightning export --example FILE`"
             )
         return calls[0]
 

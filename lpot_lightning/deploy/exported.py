@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.machine.columns import aligned
-from lpot_lightning.machine.numbers import shown_number
+from lpot_lightning.machine.numbers import shown_number, shown_size
 from lpot_lightning.machine.shown_in_short import Cells, ShownInShort
 from lpot_lightning.timing.ratio import Ratio
 
@@ -96,7 +96,7 @@ class Exported(ShownInShort):
 
     @property
     def _size(self) -> str:
-        return f"{self.bytes / 1e6:.2f} MB"
+        return shown_size(self.bytes)
 
     def _in_short(self) -> list[str]:
         ops = f"{self.int8_ops} ops int8"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lpot_lightning.data.batches import Call, CollectedCalls, cannot_take, shortened
+from lpot_lightning.data.batches import Call, CollectedCalls, cannot_take, few_samples
 from lpot_lightning.errors import DataError, EvaluationError, LpotError, in_short
 from lpot_lightning.judging.loader_judge import number_of
 from lpot_lightning.judging.protocols import Evaluation, Monitor
@@ -104,7 +104,7 @@ class PlainRunner:
         """Show ``model`` the first batch, whole where the first samples of it are not enough."""
         if not self._is_whole:
             try:
-                self._show(model, shortened(first))
+                self._show(model, few_samples(first))
             except DataError:  # a model may depend on how many samples a batch has
                 self._is_whole, model = True, self._fresh()
             else:

@@ -68,10 +68,11 @@ class _PlainQuantization:
 
     def calibrate(self) -> TuningResult:
         """Quantize a copy of the model as it is."""
-        size = self._conf.quantization.calibration.sampling_size
+        calibration = self._conf.quantization.calibration
+        size = calibration.sampling_size
         data = self._data(size)
         static = self._conf.quantization.approach != DYNAMIC  # which looks for no range before
-        if static and data is not None and data.samples < size:
+        if static and calibration.is_asked and data is not None and data.samples < size:
             warnings.warn(
                 f"{data.origin} has {data.samples} samples,"
                 f" `quantization.calibration.sampling_size` asks for {size}: all are used",

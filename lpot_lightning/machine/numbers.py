@@ -6,6 +6,8 @@ from collections.abc import Callable
 from math import isfinite
 
 _MOST_DIGITS = 12
+_SIZES = ("bytes", "kB", "MB", "GB", "TB")
+_BINARY_SIZES = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def shown_number(value: float) -> str:
@@ -18,6 +20,25 @@ def shown_number(value: float) -> str:
     """
     small = 0 < abs(value) < 1e-3
     return f"{value:.4g}" if small else _without_minus_zero(f"{value:.4f}")
+
+
+def shown_size(count: float, *, binary: bool = False) -> str:
+    """Return a number of bytes with a unit that fits.
+
+    Args:
+        count: of bytes.
+        binary: whether units are powers of two, as limits are.
+
+    Example::
+
+        shown_size(1_234_567)  # "1.23 MB"
+        shown_size(3 << 19, binary=True)  # "1.5 MiB"
+    """
+    step, names = (1024, _BINARY_SIZES) if binary else (1000, _SIZES)
+    power = 0
+    while abs(count) >= step and power < len(names) - 1:
+        count, power = count / step, power + 1
+    return f"{count:.{3 if abs(count) < 999.5 else 4}g} {names[power]}"
 
 
 def told_apart(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lpot_lightning.errors import ArtifactError
+from lpot_lightning.machine.numbers import shown_size
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -19,7 +20,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFLNK: "a link",
 }
-_SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes"))
 
 
 def regular_bytes(path: Path, most: int) -> bytes:
@@ -43,7 +43,7 @@ def regular_bytes(path: Path, most: int) -> bytes:
             if len(content) > size:  # it has grown
                 content += file.read(most + 1 - len(content))
         except MemoryError as error:
-            raise OSError(errno.ENOMEM, f"its {in_units(size)} do not fit into memory") from error
+            raise OSError(errno.ENOMEM, f"its {_shown(size)} do not fit into memory") from error
     if len(content) > most:
         raise too_large(len(content), most)
     return content
@@ -91,13 +91,11 @@ def file_kind(mode: int) -> str:
 
 def too_large(size: int, most: int) -> OSError:
     """Return the error for a file that is larger than ``most``."""
-    return OSError(errno.EFBIG, f"it has {in_units(size)}; allowed: {in_units(most)}")
+    return OSError(errno.EFBIG, f"it has {_shown(size)}; allowed: {_shown(most)}")
 
 
-def in_units(size: int) -> str:
-    """Return ``1.5 MiB`` for a number of bytes."""
-    unit, name = next((one for one in _SIZES if size >= one[0]), _SIZES[-1])
-    return f"{size / unit:.3g} {name}" if unit > 1 else f"{size} {name}"
+def _shown(size: int) -> str:
+    return shown_size(size, binary=True)  # as limits are, which are powers of two
 
 
 def without_tilde(path: str | os.PathLike[str]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import thread_time
 from typing import Any
@@ -23,6 +23,21 @@ _SHORT = {
 }  # fmt: skip
 LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d", "addmm"))
 """The functions that layers with a weight are."""
+_INTERPOLATE = ("input", "size", "scale_factor", "mode")
+_NEAREST = ("nearest", "nearest-exact")
+
+
+def repeats(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call only gives each value a few times, or leaves some out.
+
+    Example::
+
+        repeats(F.interpolate, (images, None, 2.0), {"mode": "nearest"})  # True
+    """
+    if func is not F.interpolate:
+        return False
+    given = dict(zip(_INTERPOLATE, args, strict=False)) | {**kwargs}
+    return given.get("mode", "nearest") in _NEAREST
 
 
 @dataclass(kw_only=True)
@@ -35,6 +50,7 @@ class FunctionCall:
         seconds: of the processor, in all calls.
         fixed: whether all of its tensors do.
         behind: whether its first tensor comes of one of ``LAYERS``, at most with a norm between.
+        repeats: whether it only gives values again.
     """
 
     function: str
@@ -42,6 +58,7 @@ class FunctionCall:
     seconds: float = 0.0
     fixed: bool = True
     behind: bool = False
+    repeats: bool = False
 
     @property
     def weighted(self) -> bool:
@@ -98,6 +115,7 @@ class FunctionCalls(TorchFunctionMode):
         call = self._call(_name(func), of_second)
         call.seconds += seconds
         call.fixed &= all(sources)
+        call.repeats = repeats(func, *given)
         call.behind = any(one in self._of_layers for one in tensors[:1])
         if call.function in LAYERS or (call.function == "batch_norm" and call.behind):
             self._of_layers.update(dict.fromkeys(tensors_in(found), True))

@@ -20,6 +20,7 @@ from lpot_lightning.quantization.reasons import (
     OF_OTHERS,
     OPERANDS,
     PRODUCT,
+    REPEATS,
     SOFTMAX,
 )
 
@@ -140,6 +141,8 @@ def _why(call: FunctionCall, whole: float) -> str | None:
         return OF_OTHERS if call.weighted else OF_DATA
     if call.function in _PRODUCTS:
         return PRODUCT if call.weighted else OPERANDS
+    if call.repeats:
+        return REPEATS
     if call.function in _REASONS:
         return _REASONS[call.function]
     fuses = call.function in _MOVE or (call.behind and call.function in _MAY_FUSE)

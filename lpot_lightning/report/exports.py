@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lpot_lightning.deploy.exported import Checked, Exported
+from lpot_lightning.machine.numbers import shown_size
 from lpot_lightning.report.markup import Content, Markup, code, number_cell, section, table, tag
-from lpot_lightning.report.numbers import NONE, accuracy, size
+from lpot_lightning.report.numbers import NONE, accuracy
 from lpot_lightning.timing.ratio import as_speedup
 
 _HEAD = (
@@ -42,7 +43,7 @@ def _row(one: Exported) -> Markup:
         "tr",
         tag("td", code(str(one.path)), class_="name"),
         tag("td", f"{one.form}, {one.target}"),
-        number_cell(size(one.bytes), one.bytes),
+        number_cell(shown_size(one.bytes), one.bytes),
         number_cell(_ops(one), one.int8_ops),
         *_numbers(checked),
         tag("td", _told(one), class_="why"),

@@ -110,9 +110,9 @@ class PruningFacts:
 
     Args:
         monitor: name of the metric.
-        criterion: how much worse than the baseline was allowed.
+        criterion: how much worse than the baseline was allowed; ``None`` where it is not known.
         baseline: accuracy of the dense model.
-        accuracy: that of the pruned one.
+        accuracy: that of the pruned one; ``None`` where it is not judged yet.
         met: whether it is good enough, and every target was reached.
         reached: whether every target was.
         layers: how sparse each parameter is.
@@ -127,9 +127,9 @@ class PruningFacts:
     """
 
     monitor: str
-    criterion: Criterion
-    baseline: float
-    accuracy: float
+    criterion: Criterion | None
+    baseline: float | None
+    accuracy: float | None
     met: bool
     reached: bool
     layers: tuple[LayerSparsity, ...]

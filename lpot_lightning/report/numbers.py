@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number, told_apart
+from lpot_lightning.machine.numbers import (
+    drop_and_allowed,
+    shown_number,
+    shown_size,
+    told_apart,
+)
 from lpot_lightning.tuning.score import Criterion
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 NONE = "–"
 _LARGE = 1e6
 
@@ -51,24 +55,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def size(count: float) -> str:
-    """Return bytes.
-
-    Example::
-
-        size(1_234_567)  # "1.23 MB"
-    """
-    power = 0
-    while abs(count) >= 1000 and power < len(_UNITS) - 1:
-        count, power = count / 1000, power + 1
-    return f"{count:.3g} {_UNITS[power]}"
-
-
 def objective(value: float | None, kind: str) -> str:
     """Return what a trial has least of."""
     if value is None:
         return NONE
-    return f"{ms(value)} ms" if kind == "performance" else size(value)
+    return f"{ms(value)} ms" if kind == "performance" else shown_size(value)
 
 
 def error(value: float | None) -> str:

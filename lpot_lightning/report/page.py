@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 from lpot_lightning.report.exports import exports_section
-from lpot_lightning.report.facts import Facts
+from lpot_lightning.report.facts import Facts, PruningFacts
 from lpot_lightning.report.markup import Markup, joined, shortened, tag
 from lpot_lightning.report.ops import excluded_section, ops_section
 from lpot_lightning.report.precision_map import map_section
@@ -45,6 +45,7 @@ def page(facts: Facts) -> bytes:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="runs", content=_runs(facts)),
         tag("title", f"{shortened(facts.title, 60)} – {_TITLE}"),
         tag("style", Markup(style)),
     )
@@ -67,6 +68,29 @@ def is_page(beginning: bytes) -> bool:
         is_page(page(result.facts(None))[:BEGINNING])  # True
     """
     return beginning.startswith(_FIRST) and f"{_TITLE}</title>".encode() in beginning
+
+
+def is_of_both(beginning: bytes, pruning: PruningFacts) -> bool:
+    """Whether the first ``BEGINNING`` bytes of a file are of a page of ours of two runs.
+
+    Args:
+        beginning: of the file.
+        pruning: what one of them came to; the other one is a quantization.
+    """
+    mark = str(tag("meta", name="runs", content=f"int8 {_mark(pruning)}"))
+    return is_page(beginning) and mark.encode() in beginning
+
+
+def _runs(facts: Facts) -> str:
+    """Return which runs a page is of: its file may be copied, with another time."""
+    int8 = None if facts.tuning is None else "int8"
+    pruned = None if facts.pruning is None else _mark(facts.pruning)
+    return " ".join(filter(None, (int8, pruned)))
+
+
+def _mark(pruning: PruningFacts) -> str:
+    """Return what two prunings that came to anything else do not share."""
+    return f"pruned-{hashlib.sha256(repr(pruning).encode()).hexdigest()[:16]}"
 
 
 def _sections(facts: Facts) -> list[Markup | None]:

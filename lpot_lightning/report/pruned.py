@@ -40,7 +40,7 @@ def pruning_section(pruning: PruningFacts, *, alone: bool) -> Markup:
         None if alone else _verdict(pruning),
         _total(pruning, log),
         table(_head(pruning, log), rows, class_="sortable layers") if pruning.layers else None,
-        _cost(pruning),
+        None if pruning.accuracy is None else _cost(pruning),
         lede=f"{share(pruning.sparsity)} of the weights that were to be pruned {_became(pruning)}.",
     )
 
@@ -49,7 +49,9 @@ def _became(pruning: PruningFacts) -> str:
     return "became zero, before channels were cut out" if pruning.cut else "are zero"
 
 
-def _verdict(pruning: PruningFacts) -> Markup:
+def _verdict(pruning: PruningFacts) -> Markup | None:
+    if pruning.accuracy is None or pruning.baseline is None:
+        return None
     word = "met" if pruning.met else "not met"
     pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
     return tag(

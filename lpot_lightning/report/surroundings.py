@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lpot_lightning.machine.numbers import shown_size
 from lpot_lightning.report.facts import Facts, FileFacts
 from lpot_lightning.report.markup import Content, Markup, code, number_cell, section, table, tag
-from lpot_lightning.report.numbers import duration, goal, size
+from lpot_lightning.report.numbers import duration, goal
 from lpot_lightning.tuning.about import About
 from lpot_lightning.tuning.score import Criterion
 
@@ -48,10 +49,14 @@ def files_section(files: Sequence[FileFacts], folder: str) -> Markup | None:
     if not files:
         return None
     rows = (
-        tag("tr", tag("td", code(one.name), class_="name"), number_cell(size(one.bytes), one.bytes),
-            tag("td", one.what))
+        tag(
+            "tr",
+            tag("td", code(one.name), class_="name"),
+            number_cell(shown_size(one.bytes), one.bytes),
+            tag("td", one.what),
+        )
         for one in files
-    )  # fmt: skip
+    )
     return section(
         "files",
         "Files",

@@ -59,6 +59,8 @@ def _tuned(state: RunState, tuning: TuningFacts) -> Content:
 
 
 def _pruned(pruning: PruningFacts) -> Content:
+    if pruning.accuracy is None or pruning.baseline is None:
+        return "No pruned model is judged yet."
     compared = _compared(pruning.accuracy, pruning.baseline, pruning.criterion)
     target = "" if pruning.reached else " The target sparsity was not reached."
     pruned, dense = accuracies(pruning.accuracy, pruning.baseline)
@@ -139,6 +141,9 @@ def _advice(facts: Facts) -> Iterator[str]:
     tuning, pruning = facts.tuning, facts.pruning
     if facts.state is not RunState.ENDED and tuning is not None and _all_failed(tuning):
         yield from _after_failures(tuning)
+    elif pruning is not None and pruning.accuracy is None:
+        if facts.state in (RunState.FAILED, RunState.STOPPED):
+            yield "Fit again with a checkpoint as `ckpt_path`: what it had pruned stays pruned."
     elif facts.state is RunState.FAILED:
         yield (
             "Mend what the error says, and start the same run again: it goes on after its last"
@@ -206,11 +211,14 @@ def _rounded_up(lost: float) -> str:
 
 
 def _for_pruning(pruning: PruningFacts) -> Iterator[str]:
+    criterion, accuracy, baseline = pruning.criterion, pruning.accuracy, pruning.baseline
+    if criterion is None or accuracy is None or baseline is None:
+        return  # it is not judged yet
     if not pruning.reached:
         yield (
             "Train longer, or let `end_epoch` or `end_step` be earlier: the target was not reached."
         )
-    if not pruning.criterion.accepts(pruning.accuracy, pruning.baseline):
+    if not criterion.accepts(accuracy, baseline):
         yield (
             "Train longer after the target is reached, or lower `target_sparsity`: the accuracy"
             " is below what is allowed."

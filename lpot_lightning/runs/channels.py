@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lpot_lightning.data.batches import shortened
+from lpot_lightning.data.batches import few_samples
 from lpot_lightning.judging.protocols import Feed
 from lpot_lightning.machine.ranks import Ranks
 from lpot_lightning.module.calls import ModuleCalls
@@ -115,5 +115,5 @@ def _entries(model: nn.Module, made: Mapping[int, ModuleCalls]) -> dict[str, tup
     for path, module in model.named_modules():
         one = made.get(id(module))
         if one is not None and one.count and any(not above for above in one.above):
-            entries[path] = shortened((one.args, one.kwargs), SAMPLES)
+            entries[path] = few_samples((one.args, one.kwargs), SAMPLES)
     return entries

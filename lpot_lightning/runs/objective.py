@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from lpot_lightning.machine.numbers import shown_size
 from lpot_lightning.quantization.op_profile import OpProfile
 from lpot_lightning.recipe import Op, OpConfig, Rung
-from lpot_lightning.report.numbers import size
 from lpot_lightning.runs.job import Job
 from lpot_lightning.tuning.score import Score
 
@@ -27,12 +27,12 @@ def shown_as(value: float, objective: str) -> str:
     """
     if objective == "performance":
         return f"{value * 1e3:.3g} ms a step"
-    return f"{size(value)}{' at the peak' if objective == 'footprint' else ''}"
+    return f"{shown_size(value)}{' at the peak' if objective == 'footprint' else ''}"
 
 
 def cost_shown_as(value: float, objective: str) -> str:
     """Return what an op costs in fp32 for people."""
-    return f"{value * 1e3:.3f} ms" if objective == "performance" else size(value)
+    return f"{value * 1e3:.3f} ms" if objective == "performance" else shown_size(value)
 
 
 def costs_of(

@@ -15,7 +15,7 @@ from lpot_lightning.machine.random_numbers import seeded
 from lpot_lightning.module.stand_in import computing, replaced
 from lpot_lightning.quantization.op_clock import OpClock, Timeable, Turns
 from lpot_lightning.runs.job import Job
-from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying, ms
+from lpot_lightning.runs.paying_result import NotPaying, OpTimes, Paying, in_ms
 from lpot_lightning.timing.ratio import ENOUGH, MISSED, Spread, needed, spread_of
 from lpot_lightning.tuning.history import History
 from lpot_lightning.tuning.in_words import few_of
@@ -112,8 +112,8 @@ def _measured(job: Job, space: Space, seconds: float, clock: Callable[[], float]
     slow = [op for op, one in found.times.items() if one.int8 > one.fp32]
     if slow and ops.step < SHORTEST:
         job.listener.say(
-            f"a step takes {ms(ops.step)} ms in int8, less than {ms(SHORTEST)} ms, mostly calls:"
-            f" ops stay int8 though fp32 is faster: {few_of(tuple(slow))}"
+            f"a step takes {in_ms(ops.step)} ms in int8, less than {in_ms(SHORTEST)} ms, mostly"
+            f" calls: ops stay int8 though fp32 is faster: {few_of(tuple(slow))}"
         )
     return found
 

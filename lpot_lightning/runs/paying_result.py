@@ -45,7 +45,7 @@ class NotPaying:
         """One line for people."""
         many = f" for {len(self.ops)} ops together" if len(self.ops) > 1 else ""
         return (
-            f"int8 is slower: {ms(self.int8)} ms against {ms(self.fp32)} ms{many},"
+            f"int8 is slower: {in_ms(self.int8)} ms against {in_ms(self.fp32)} ms{many},"
             f" at least {1 / self.spread[1]:.2f}x as long, {self.share:.1%} of a step"
         )
 
@@ -90,6 +90,6 @@ class Paying:
         )
 
 
-def ms(seconds: float) -> str:
+def in_ms(seconds: float) -> str:
     """Return milliseconds for people."""
     return f"{seconds * 1e3:.3g}"

@@ -30,7 +30,7 @@ from lpot_lightning.machine.files import open_folder, read_file, write_file
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.fingerprint import fingerprint
 from lpot_lightning.pruning.channels.plan import ChannelPlan
-from lpot_lightning.runs.pruning_result import NAMES, RESULT, PruningResult
+from lpot_lightning.runs.pruning_result import NAMES, PRUNING_RESULT, PruningResult
 from lpot_lightning.runs.reporting.report_file import ReportWriter
 
 UNJUDGED = "unjudged"
@@ -70,7 +70,7 @@ def save_pruned(
         configure["channels"] = plan.to_dict()
     is_kept = partial(is_kept_earlier, folder, NAMES.weights)
     save(folder, configure, plain | probe, NAMES, is_kept)
-    write_file(folder / RESULT, result.to_json())
+    write_file(folder / PRUNING_RESULT, result.to_json())
     ReportWriter(folder / REPORT).write(lambda: result.facts(folder))
 
 

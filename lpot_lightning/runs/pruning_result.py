@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from lpot_lightning.artifacts.earlier import HISTORY, REPORT, is_newer
-from lpot_lightning.artifacts.earlier import RESULT as INT8_RESULT
+from lpot_lightning.artifacts.earlier import REPORT
 from lpot_lightning.artifacts.storage import Names
 from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.deploy.exported import Exported
@@ -21,7 +20,12 @@ from lpot_lightning.machine.files import shown
 from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.pruning.pruners import LayerSparsity
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState
-from lpot_lightning.runs.reporting.report_file import files_in, note_exports, now
+from lpot_lightning.runs.reporting.report_file import (
+    files_in,
+    is_page_of_both,
+    note_exports,
+    now,
+)
 from lpot_lightning.runs.result import (
     Result,
     as_tuple,
@@ -37,7 +41,7 @@ from lpot_lightning.tuning.about import About
 
 NAMES = Names("pruned_configure.yaml", "pruned_model_weights.pt")
 PruningStatus = Literal["met", "not_met"]
-RESULT = "pruning_result.json"
+PRUNING_RESULT = "pruning_result.json"
 SHOWN = 30
 CutShapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Of one tensor, before and after the cut."""
@@ -121,9 +125,8 @@ class PruningResult(Result):
         """The page of an int8 run that has followed in the same workspace, if one has."""
         if self.workspace is None:
             return None
-        page, own = self.workspace / REPORT, self.workspace / RESULT
-        has_followed = any(is_newer(self.workspace / one, own) for one in (HISTORY, INT8_RESULT))
-        return page if has_followed and page.is_file() else None
+        page = self.workspace / REPORT
+        return page if is_page_of_both(page, self.pruning_facts()) else None
 
     @override
     def facts(self, folder: Path | None) -> Facts:
@@ -244,7 +247,7 @@ def pruning_facts_in(folder: Path) -> PruningFacts | None:
     Raises:
         ArtifactError: if its result cannot be read, or is not one of ours.
     """
-    path = folder / RESULT
+    path = folder / PRUNING_RESULT
     return read_pruning_result(path).pruning_facts() if path.is_file() else None
 
 

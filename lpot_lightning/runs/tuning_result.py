@@ -20,7 +20,7 @@ from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, RunState, TuningFacts
 from lpot_lightning.runs.objective import shown_as
-from lpot_lightning.runs.paying_result import NotPaying, OpTimes, ms
+from lpot_lightning.runs.paying_result import NotPaying, OpTimes, in_ms
 from lpot_lightning.runs.pruning_result import pruning_facts_in
 from lpot_lightning.runs.reporting.op_facts import op_facts
 from lpot_lightning.runs.reporting.report_file import files_in, now
@@ -246,7 +246,7 @@ class TuningResult(Result):
         rows = [("op", "precision", "ms in int8", "in fp32", "why")]
         for op in sorted({*self.int8_ops, *self.fp32_ops, *self.rungs}):
             times = self.op_times.get(op)
-            shown = ("-", "-") if times is None else (ms(times.int8), ms(times.fp32))
+            shown = ("-", "-") if times is None else (in_ms(times.int8), in_ms(times.fp32))
             usual = Rung.STATIC if op in self.int8_ops else Rung.FP32
             rows.append((op, self.rungs.get(op, usual.value), *shown, self.why(op)))
         return aligned(rows, right=(2, 3))

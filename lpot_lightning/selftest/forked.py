@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from lpot_lightning.errors import LpotError
 from lpot_lightning.selftest.scene import Note
 
-RESULT, ERRORS, RAISED, NOTES, WARNED = "result", "errors", "raised", "notes", "warned"
+OUTCOME, ERRORS, RAISED, NOTES, WARNED = "result", "errors", "raised", "notes", "warned"
 """What a run leaves beside its own files: its end, its stderr, what it raised, its notes, and what
 it told of a report that could not be written, which ends no run."""
 Before = Callable[[Note], Note]
@@ -131,7 +131,7 @@ def _child(scene: Runnable, folder: Path, note: Note) -> int:
         errors.flush()
         _leave(folder / RAISED, {"ours": isinstance(error, LpotError), "text": str(error)})
         return 1
-    _leave(folder / RESULT, told)
+    _leave(folder / OUTCOME, told)
     return 0
 
 

@@ -165,20 +165,21 @@ class SessionWork:
             calib: whose data, ``"train"`` or ``"val"``.
             train: training data, where it is not that of the trainer.
             samples: how many, where that is not the sampling size.
-            tells: whether to say that there are fewer.
+            tells: whether to say that there are fewer than the conf asks for.
         """
-        size = self._conf.quantization.calibration.sampling_size
+        asked = self._conf.quantization.calibration
         data = Calibration(
             self._session.trainer,
             self._session.module,
             lambda: self._loaders[0],
-            wanted=size if samples is None else samples,
+            wanted=asked.sampling_size if samples is None else samples,
             calib=calib,
             train=train,
             passes=self._passes,
         )
         static = self._conf.quantization.approach != DYNAMIC  # which looks for no range before
-        return ValidationFeed(self._passes, self.model, data, tells=tells and static)
+        tells = tells and static and samples is None and asked.is_asked
+        return ValidationFeed(self._passes, self.model, data, tells=tells)
 
     @cached_property
     def _loaders(self) -> Loaders:

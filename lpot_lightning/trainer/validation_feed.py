@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lpot_lightning.data.batches import shortened
+from lpot_lightning.data.batches import few_samples
 from lpot_lightning.errors import DataError, LpotError, in_short
 from lpot_lightning.trainer import calibration
 from lpot_lightning.trainer.calibration import Calibration
@@ -23,7 +23,7 @@ class ValidationFeed:
         passes: lends the loop.
         fresh: gives a new copy of the model that is to be quantized.
         data: draws the batches when they are asked for.
-        tells: whether to say that there are fewer samples than are wanted.
+        tells: whether to say that there are fewer samples than are asked for.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ValidationFeed:
     def _fault(self, model: nn.Module) -> Exception | None:
         """Return what ``validation_step`` says against the first calibration batch."""
         try:
-            take = list if self._is_whole else _shortened
+            take = list if self._is_whole else _few_samples
             self._passes.show(model, [take(one) for one in self._data.first], self._data.user)
         except LpotError:
             raise
@@ -124,5 +124,5 @@ class ValidationFeed:
         return self._passes.step_seconds(model, self._data.first, self._data.user, runs)
 
 
-def _shortened(batches: Sequence[Any]) -> list[Any]:
-    return [shortened(one) for one in batches]
+def _few_samples(batches: Sequence[Any]) -> list[Any]:
+    return [few_samples(one) for one in batches]

@@ -45,7 +45,7 @@ def ops_of(recipe: Recipe) -> str:
 
 def _came_to(score: Score, monitor: str) -> str:
     if score.failed:
-        return f"failed: {score.failure}"
+        return f"failed: {on_one_line(score.failure or '')}"
     if score.screened:
         share = f"{score.evaluations:.0%} of the pass"
         return f"{monitor} about {score.accuracy:.2g} after {share}, given up"

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from lpot_lightning.errors import LpotError, QuantizationError
+from lpot_lightning.errors import LpotError, QuantizationError, in_one_line
 from lpot_lightning.machine.signals import uninterrupted
 from lpot_lightning.recipe import Recipe
 from lpot_lightning.tuning.countdown import Countdown, OutOfTime
@@ -207,7 +207,7 @@ class _Ledger:
         except (LpotError, OutOfTime):
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {in_one_line(error)}"
             return Score.failing(reason, seconds=monotonic() - started), error
 
     def _keep(self, trial: Trial, error: Exception | None) -> None:

@@ -17,14 +17,14 @@ from museum_models import Exhibit, shown
 from lpot_lightning import load, load_from_checkpoint
 from lpot_lightning.artifacts.tune_config import read_configure
 from lpot_lightning.commands.report import facts_in
-from lpot_lightning.commands.show import look, page
+from lpot_lightning.commands.show import as_text, look
 from lpot_lightning.conf.reader import read_conf
 from lpot_lightning.data.datasets import DATASETS
 from lpot_lightning.deploy.export_records import read_exports
 from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.errors import LpotError
 from lpot_lightning.machine.lock import WorkspaceLock
-from lpot_lightning.report.page import page as report
+from lpot_lightning.report.page import page
 from lpot_lightning.runs.pruning_result import read_pruning_result
 from lpot_lightning.runs.tuning_result import read_result
 from lpot_lightning.trainer.checkpoint import fp32_from_checkpoint
@@ -65,7 +65,7 @@ def _history(folder: Path) -> object:
     path = folder / "history.jsonl"
     seen = look_at(path)
     with contextlib.suppress(LpotError):
-        look(str(folder)).to_dict(), page(look(str(folder))), report(facts_in(folder))
+        look(str(folder)).to_dict(), as_text(look(str(folder))), page(facts_in(folder))
     history = History.open(path, {"config": "x"})
     history.check_baseline(0.5)
     return seen, history.trials
@@ -74,14 +74,14 @@ def _history(folder: Path) -> object:
 def _result(folder: Path) -> object:
     found = read_result(folder / "result.json")
     with contextlib.suppress(LpotError):
-        page(look(str(folder))), report(facts_in(folder))
+        as_text(look(str(folder))), page(facts_in(folder))
     return found
 
 
 def _pruning_result(folder: Path) -> object:
     found = read_pruning_result(folder / "pruning_result.json")
     with contextlib.suppress(LpotError):
-        page(look(str(folder))), report(facts_in(folder))
+        as_text(look(str(folder))), page(facts_in(folder))
     return found
 
 

@@ -50,6 +50,31 @@ def test_wrong_arguments_are_told_in_json_too(given, capsys):
     assert err.startswith("usage: lpot-lightning")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["show", "ws", "--json", "out.json"],
+        ["show", "--json", "out.json"],
+        ["check", "--json", "out.json", "ptq.yaml"],
+        ["show", "ws", "--json=out.json"],
+    ],
+)
+def test_a_file_behind_json_is_not_taken_for_what_is_looked_at(given, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    out, err = capsys.readouterr()
+    said = "`--json` takes no file, it prints to stdout: `--json > out.json`"
+    assert (ended.value.code, json.loads(out)["error"]["message"]) == (2, said)
+    assert err == f"lpot-lightning: error: {said}\n"
+
+
+def test_a_conf_in_json_may_stand_behind_the_option(tmp_path, capsys):
+    path = tmp_path / "ptq.json"
+    path.write_text('{"model": {"name": "net", "framework": "pytorch"}}')
+    assert main(["check", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["conf"]["model"]["name"] == "net"
+
+
 def test_an_option_is_written_out(capsys):
     with pytest.raises(SystemExit):
         main(["show", "nowhere", "--js"])  # to take it would print text where JSON was meant

@@ -390,6 +390,15 @@ def test_a_file_for_the_json_leaves_stdout_as_it_is(tmp_path, workspace):
     assert json.loads(path.read_text())["status"] == "met"
 
 
+@pytest.mark.parametrize("asked", [("--json", "out.json"), ("--json=out.json",)])
+def test_where_the_json_goes_to_a_file_faults_are_on_stderr_alone(tmp_path, asked, capsys):
+    with pytest.raises(SystemExit):
+        run("quantize", tmp_path, *asked, "--nonsense=1", conf="no.yaml")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "nonsense" in err
+
+
 def test_programs_hear_of_wrong_arguments(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         run("quantize", tmp_path, "--json", "--nonsense=1", conf="no.yaml")

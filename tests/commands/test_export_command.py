@@ -97,6 +97,49 @@ def test_the_options(exports, result, workspace, capsys):
     assert (asked.dynamic, asked.input_names, asked.output_names) == (False, ["x"], ["a", "b"])
 
 
+X = torch.ones(2, 8)
+BY_NAME = {"x": X, "scale": 2.0}
+
+
+@pytest.mark.parametrize("given", [X, (X, 2), [X], BY_NAME], ids=["one", "tuple", "list", "dict"])
+def test_an_example_is_read_from_a_file(exports, result, workspace, capsys, given):
+    torch.save(given, "example.pt")
+    assert run(capsys, workspace, "--example", "example.pt")[0] == 0
+    assert str(exports.asked[0].options.example) == str(given)
+
+
+ROUND = [X]
+ROUND.append(ROUND)
+
+
+class Runs:
+    def __reduce__(self):
+        return Path.touch, (Path("was_run"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (3, "`--example example.pt` holds a `int`; allowed: a tensor, a tuple of"),
+        ({1: X}, "holds a `dict`; allowed: a tensor, a tuple of arguments or a dict of"),
+        (torch.ones(1).expand(2**30), "numbers, which its tensors show as 4 GiB"),
+        (ROUND, "`--example example.pt` holds something that holds itself"),
+        (Runs(), "`--example example.pt` cannot be read: it holds a"),
+    ],
+    ids=["number", "by number", "expanded", "round", "code"],
+)
+def test_a_file_that_is_no_example_is_one_line(exports, result, workspace, capsys, given, said):
+    torch.save(given, "example.pt")
+    code, _, err = run(capsys, workspace, "--example", "example.pt")
+    assert (code, said in err, err.count("\n"), exports.asked) == (1, True, 1, [])
+    assert not Path("was_run").exists()
+
+
+def test_an_example_that_is_not_there_is_one_line(exports, result, workspace, capsys):
+    code, _, err = run(capsys, workspace, "--example", "no.pt")
+    assert (code, err) == (1, "error: cannot read `no.pt`: No such file or directory\n")
+
+
 def test_sizes_that_may_be_any(exports, result, workspace, capsys):
     assert run(capsys, workspace, "--dynamic", "{x: {0: batch, 1: width}}")[0] == 0
     assert exports.asked[0].options.dynamic == {"x": {0: "batch", 1: "width"}}

@@ -30,6 +30,7 @@ from plain_scenes import (
     train_loader,
 )
 from torch import nn
+from torch.utils.data import DataLoader
 from warm_python import python
 
 import lpot_lightning
@@ -608,6 +609,12 @@ def test_too_few_samples_are_said(workspace: Path) -> None:
     with pytest.warns(UserWarning, match="has 256 samples.*asks for 1000: all") as caught:
         one(net())
     assert caught[0].filename == __file__
+
+
+def test_nothing_is_said_of_a_number_that_nobody_asked_for(workspace: Path) -> None:
+    one = quantization(workspace, calibration={})
+    one.calib_dataloader = DataLoader(corners(64, seed=0), batch_size=32)  # the default is 100
+    one(net())
 
 
 @pytest.mark.parametrize(("given", "came"), [({}, "neither"), ({"conf_fname": {}}, "both")])

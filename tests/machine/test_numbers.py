@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lpot_lightning.machine.numbers import drop_and_allowed, shown_number, told_apart
+from lpot_lightning.machine.numbers import drop_and_allowed, shown_number, shown_size, told_apart
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,18 @@ def test_small_numbers_keep_four_digits_that_count():
         "-1e-05",
         "1234.5000",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "decimal", "binary"),
+    [
+        (0, "0 bytes", "0 bytes"),
+        (1023, "1.02 kB", "1023 bytes"),
+        (1536, "1.54 kB", "1.5 KiB"),
+        (999_700, "999.7 kB", "976 KiB"),
+        (3 << 29, "1.61 GB", "1.5 GiB"),
+        (1e15, "1000 TB", "909 TiB"),
+    ],
+)
+def test_sizes_have_a_unit_that_fits(count, decimal, binary):
+    assert (shown_size(count), shown_size(count, binary=True)) == (decimal, binary)

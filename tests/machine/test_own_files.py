@@ -12,7 +12,7 @@ from lpot_lightning.artifacts.storage import PREVIOUS, Names
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.machine.own_files import _OURS, check_own_files
 from lpot_lightning.runs.pruned_files import NAMES as PRUNED_NAMES
-from lpot_lightning.runs.pruning_result import RESULT as PRUNED
+from lpot_lightning.runs.pruning_result import PRUNING_RESULT
 
 RESULT = {"status": "met", "monitor": "acc", "criterion": {}, "baseline": 1.0, "accuracy": 0.9}
 DEPLOY = {"version": 1.0, "model": {"name": "net"}, "device": "cpu", "evaluation": {}}
@@ -82,7 +82,7 @@ def test_a_file_as_large_as_none_of_ours(tmp_path):
 
 
 def test_the_names_are_those_that_are_written():
-    written = {earlier.HISTORY, earlier.DEPLOY, earlier.RESULT, PRUNED, earlier.CHECKPOINT}
+    written = {earlier.HISTORY, earlier.DEPLOY, earlier.RESULT, PRUNING_RESULT, earlier.CHECKPOINT}
     written |= {earlier.REPORT, earlier.EXPORT_RECORDS}
     for names in (Names(), PRUNED_NAMES):
         weights = Path(names.weights)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lpot_lightning import ArtifactError, load, load_from_checkpoint
 from lpot_lightning.artifacts import storage
 from lpot_lightning.artifacts.tune_config import FORMAT
-from lpot_lightning.commands.show import look, page
+from lpot_lightning.commands.show import as_text, look
 from lpot_lightning.conf.reader import read_conf
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def test_nothing_of_the_weights_is_computed_anew(folder):
 
 @pytest.mark.parametrize("folder", halls(*READ))
 def test_all_of_it_is_shown(folder):
-    assert "val_loss" in page(look(str(folder)))
+    assert "val_loss" in as_text(look(str(folder)))
     if (folder / "deploy.yaml").exists():
         assert read_conf(folder / "deploy.yaml").model.name == "exhibit"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -105,6 +106,20 @@ def test_other_functions_are_told_by_their_time_alone(monkeypatch):
     monkeypatch.setattr(floats, "LEAST_SHARE", 0.0)
     monkeypatch.setattr(floats, "LEAST_SECONDS", 0.0)
     assert told(Net(), torch.randn(3, 8)) == {"#sin_0": "oneDNN has no int8 kernel for it"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("nearest", floats.REPEATS),
+        ("nearest-exact", floats.REPEATS),
+        ("bilinear", "oneDNN has no int8 kernel for it"),
+    ],
+)
+def test_what_only_repeats_values_is_not_said_to_have_no_kernel(mode, why):
+    up = nn.Upsample(scale_factor=2, mode=mode)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), up, nn.Conv2d(4, 4, 3))
+    assert told(model, torch.randn(1, 3, 8, 8)) == {"1#interpolate_0": why}
 
 
 def test_what_is_computed_of_weights_alone_is_not_told():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lpot_lightning.report.numbers import accuracy, duration, error, ms, objective, size
+from lpot_lightning.report.numbers import accuracy, duration, error, ms, objective
 
 
 @pytest.mark.parametrize(
@@ -13,13 +13,6 @@ from lpot_lightning.report.numbers import accuracy, duration, error, ms, objecti
 )
 def test_accuracies(value, shown):
     assert accuracy(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (1e15, "1e+03 TB")]
-)
-def test_sizes(value, shown):
-    assert size(value) == shown
 
 
 def test_milliseconds_have_three_digits():

@@ -4,10 +4,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
+from report_scenes import ABOUT, facts
 
 from lpot_lightning.pruning.pruners import LayerSparsity
-from lpot_lightning.runs.pruning_result import PruningResult
+from lpot_lightning.report.page import is_of_both, page
+from lpot_lightning.runs.pruning_result import PruningResult, read_pruning_result
+from lpot_lightning.training_log import SparsityLog, TrainingLog
 from lpot_lightning.tuning.score import Criterion
 
 LAYER = LayerSparsity(name="fc.weight", shape=(4, 8), sparsity=0.5, target=0.5, pattern="2:4")
@@ -55,11 +57,33 @@ def test_a_notebook_shows_a_table():
     assert ">50.00% of the pruned weights</td>" in RESULT._repr_html_()
 
 
-@pytest.mark.parametrize(("pruned_at", "is_left"), [(1, True), (3, False)])
-def test_the_page_of_an_int8_run_is_left_where_that_came_later(tmp_path, pruned_at, is_left):
-    times = {"report.html": 2, "history.jsonl": 2, "pruning_result.json": pruned_at}
-    for name, seconds in times.items():
-        (tmp_path / name).write_text("of both")
-        os.utime(tmp_path / name, (seconds, seconds))
-    page = replace(RESULT, workspace=tmp_path).report()
-    assert (page.read_text() == "of both") is is_left
+def page_in(folder, **given):
+    """Write the page of a workspace, as of long ago: copies of files have any time."""
+    path = folder / "report.html"
+    path.write_bytes(page(facts(pruning=RESULT.pruning_facts(), **given)))
+    os.utime(path, (1, 1))
+    return path.read_bytes()
+
+
+def test_the_page_of_an_int8_run_that_followed_is_left(tmp_path):
+    written = page_in(tmp_path)
+    for name in ("history.jsonl", "pruning_result.json"):
+        (tmp_path / name).touch()
+    assert replace(RESULT, workspace=tmp_path).report().read_bytes() == written
+
+
+def test_the_page_is_replaced_where_the_int8_run_was_before(tmp_path):
+    written = page_in(tmp_path)
+    (tmp_path / "history.jsonl").touch()
+    other = replace(RESULT, workspace=tmp_path, accuracy=0.92)
+    assert other.report().read_bytes() != written
+
+
+def test_a_result_that_was_read_is_the_one_that_was_written(tmp_path):
+    log = TrainingLog(sparsity=(SparsityLog(unit="epoch", at=1, layers={"fc.weight": 0.5}),))
+    cut = {"fc.weight": ((8, 8), (4, 8))}
+    given = replace(RESULT, workspace=tmp_path, baseline=1, training=log, cut=cut, about=ABOUT)
+    page_of_both = page(facts(pruning=given.pruning_facts()))
+    path = tmp_path / "pruning_result.json"
+    path.write_bytes(given.to_json())
+    assert is_of_both(page_of_both, read_pruning_result(path).pruning_facts())

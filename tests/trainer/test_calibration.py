@@ -188,6 +188,12 @@ def test_fewer_samples_than_asked_for_are_said_with_both_numbers(callback):
     assert len([w for w in caught if "samples" in str(w.message)]) == 1
 
 
+def test_nothing_is_said_of_a_number_that_nobody_asked_for(callback):
+    quantization = callback(quantization={})
+    fitted(quantization, Lit(), train_loader(48), val_loader())  # the default is 100
+    assert quantization.result.status == "met"
+
+
 def test_a_stream_is_calibrated_on_what_comes_first(callback):
     quantization = callback()
     fitted(quantization, Lit(), DataLoader(Stream(), batch_size=16), val_loader())

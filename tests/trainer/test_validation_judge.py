@@ -32,7 +32,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from lpot_lightning import load_from_checkpoint
-from lpot_lightning.data.batches import shortened
+from lpot_lightning.data.batches import few_samples
 from lpot_lightning.errors import ConfError, DataError, EvaluationError, QuantizationError
 
 
@@ -472,10 +472,10 @@ def test_a_wrong_monitor_is_told_at_the_first_validation(callback):
 
 def test_single_ops_are_tried_on_a_few_samples_only():
     big = {"x": torch.zeros(256, 3), "y": torch.zeros(256)}
-    assert len(shortened(big)["x"]) == len(shortened(big)["y"]) == 32
+    assert len(few_samples(big)["x"]) == len(few_samples(big)["y"]) == 32
     odd = {"x": torch.zeros(256, 3), "edges": torch.zeros(2, 900)}
-    assert shortened(odd) is odd
-    assert shortened([torch.zeros(256), "text"])[0].shape == (256,)
+    assert few_samples(odd) is odd
+    assert few_samples([torch.zeros(256), "text"])[0].shape == (256,)
 
 
 class Rich(nn.Module):

@@ -374,6 +374,15 @@ def test_an_exception_is_a_failed_trial_and_the_search_goes_on():
     assert names_of_best(outcome) == "ab"
 
 
+def test_a_failure_of_several_lines_is_told_in_one():
+    def run_trial(_):
+        raise RuntimeError("\x1b[1mno kernel\x1b[0m for\n\n  this shape\n")
+
+    outcome = tuned(proposing("a"), SPACE, run_trial, search_for())
+    (trial,) = outcome.trials
+    assert trial.score.failure == "RuntimeError: no kernel for this shape"
+
+
 def test_failed_trials_alone_leave_no_best():
     outcome = tuned(proposing("", "a"), SPACE, lambda _: Score.failing("no", 1.0), search_for())
     assert outcome.best is None

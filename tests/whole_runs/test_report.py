@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Callback
 from qat_scenes import ConvLit, qat, train_images, trained, val_images
 from qat_scenes import checkpoints as qat_checkpoints
 from report_scenes import CHROMIUM, HOSTILE, Opened, facts, large, tuning
@@ -174,6 +175,54 @@ def test_a_pruning_that_goes_on_keeps_what_was_noted(tmp_path):
     whole, resumed = (one.result.training.sparsity for one in (kinds[0], kinds[2]))
     assert [one.at for one in whole] == [1, 2, 3]
     assert resumed == whole
+
+
+class Looking(Callback):
+    """Takes the page at the start of each epoch, and ends the fit with ``error`` in the third."""
+
+    def __init__(self, workspace: Path, error: BaseException | None = None) -> None:
+        self.path, self.error, self.pages = workspace / "report.html", error, []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int):
+        if batch_idx == 0:
+            self.pages.append(self.path.read_text())
+        if self.error is not None and len(self.pages) == 3:
+            raise self.error
+
+
+def test_a_pruning_that_goes_on_says_so_in_each_epoch(tmp_path):
+    looking = Looking(tmp_path)
+    pruned(pruning(tmp_path, monitor="val_acc"), None, looking)
+    told = [re.search(r"([\d.]+)% of the weights that were to be", one)[1] for one in looking.pages]
+    assert all("Going on" in one and "is judged yet" in one for one in looking.pages)
+    assert told[:3] == sorted(set(told[:3]), key=float)
+    assert "val_acc" in looking.pages[-1]
+    assert "Going on" not in report_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "ended", "word", "said"),
+    [
+        (OSError("no disk"), OSError, "Failed", "The run ended in an error: OSError: no disk"),
+        (KeyboardInterrupt(), SystemExit, "Stopped", "Fit again with a checkpoint"),
+    ],
+    ids=["error", "Ctrl-C"],
+)
+def test_a_pruning_that_does_not_come_to_its_end_says_why(tmp_path, error, ended, word, said):
+    with pytest.raises(ended):
+        pruned(pruning(tmp_path, monitor="val_acc"), None, Looking(tmp_path, error))
+    text = report_in(tmp_path)
+    assert f">{word}<" in text
+    assert said in text
+    assert "last finished trial" not in text
+
+
+def test_the_page_of_an_earlier_run_stays_until_a_pruning_has_its_result(tmp_path):
+    pruned(pruning(tmp_path, monitor="val_acc"))
+    before, looking = report_in(tmp_path), Looking(tmp_path, OSError("no disk"))
+    with pytest.raises(OSError, match="no disk"):
+        pruned(pruning(tmp_path, monitor="val_acc"), None, looking)
+    assert report_in(tmp_path) == before
 
 
 def test_a_pruning_shows_how_each_layer_got_sparse_and_what_was_cut(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 from lpot_lightning.artifacts.archives import check_records
 from lpot_lightning.artifacts.storage import read_tensors
-from lpot_lightning.machine.reading import in_units
+from lpot_lightning.machine.numbers import shown_size
 
 MAX_JSON = 256 << 20
 """Of a record; that of a graph of 10,000 ops has some 10 MB."""
@@ -60,7 +60,7 @@ def _check(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
         return
     if name.endswith(".json"):
         if record.file_size > MAX_JSON:
-            raise ValueError(f"its record `{name}` has {in_units(record.file_size)}")
+            raise ValueError(f"its record `{name}` has {shown_size(record.file_size, binary=True)}")
         for fault in _faults(json.loads(archive.read(record))):
             raise ValueError(f"its record `{name}` has {fault}, which torch would run")
     elif name.endswith(".pt"):

@@ -87,7 +87,8 @@ class Diagnoser:
 
 def _found(one: SimulatedOp) -> Diagnosis:
     least, greatest = one.ends
-    spread = _spread(greatest.clamp(min=0) - least.clamp(max=0))
+    sizes = greatest.clamp(min=0) - least.clamp(max=0)
+    spread = _spread(sizes)
     weight_spread = _spread(one.weight_sizes())
     inner, counts = one.inner_range(), one.seen.counts
     whole = max(one.seen.greatest, 0.0) - min(one.seen.least, 0.0)
@@ -102,6 +103,7 @@ def _found(one: SimulatedOp) -> Diagnosis:
         without_outliers=one.without_outliers() if reach >= FAR else None,
         without_tail=one.without_tail() if has_tail else None,
         channels=len(least),
+        dead=int((sizes == 0).sum()),
         spread=spread,
         weight_spread=weight_spread,
         reach=reach,

@@ -33,6 +33,8 @@ class Diagnosis:
         without_tail: where negative values have as many levels as all values; ``None`` where there
             are few of them, or where their part of the range is not small.
         channels: that the op reads.
+        dead: how many of them are always 0, as behind a ReLU that nothing passes; they are left out
+            of ``spread``.
         spread: the range of the widest of them over that of the narrowest.
         weight_spread: the same of the weights that read them, in relation to the scales of these.
         reach: the range of all values over that of all but the outermost.
@@ -47,6 +49,7 @@ class Diagnosis:
     without_outliers: float | None
     without_tail: float | None
     channels: int
+    dead: int
     spread: float
     weight_spread: float
     reach: float

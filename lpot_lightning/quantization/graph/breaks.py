@@ -24,6 +24,7 @@ _LIGHTNING = re.compile(
 )
 _MOST = 200
 TURNED_OFF = "it is turned off"
+RAISES = "the code itself raises this while a graph is made of it: "
 
 
 def _is_yours(frame: FrameSummary) -> bool:
@@ -43,7 +44,7 @@ class GraphBreak:
     """A place in code that no graph holds.
 
     Args:
-        reason: the first line of what Dynamo says.
+        reason: the first line of what Dynamo says, or ``RAISES`` and what the user's code raised.
         file: that has the line; empty where it is all of a ``forward``.
         line: its number.
         text: of it; empty where the file cannot be read.

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.quantization.graph.breaks import TURNED_OFF, Breaks
+from lpot_lightning.quantization.graph.breaks import RAISES, TURNED_OFF, Breaks
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.guards import Outdated, leave_out
@@ -46,6 +46,8 @@ _ANY_SIZE = {"use_duck_shape": False, "backed_size_oblivious": True}
 """In a trace numbers are those of the moment, and sizes are any: also one that is 1, or that of
 another by chance."""
 _NO_GRAPH = dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit
+_RAISED = "raised exception "
+"""What an exception that Dynamo met in the user's code begins with (torch 2.13)."""
 _OF_VALUES = {
     "item", "tolist", torch.ops.aten._assert_scalar.default,
     torch.sym_max, torch.sym_min, torch.sym_float, torch.sym_int, torch.sym_not, torch.sym_ite,
@@ -176,7 +178,7 @@ class Captured(NotExported):
         except (_Stopped, dynamo.exc.TorchRuntimeError):
             return  # it can be captured, or the call is wrong
         except Exception as error:  # whatever Dynamo, or the user's code, says
-            self.breaks.note(str(error), getattr(error, "real_stack", None) or ())
+            self.breaks.note(_said_by(error), getattr(error, "real_stack", None) or ())
 
     def _computed(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         if self._hooks is not None and not self._hooks.are_all_watched():
@@ -296,6 +298,14 @@ def _guards(of_hooks: bool, **numbers: bool) -> Any:
     """Return settings of what a graph is guarded by, for the thread that enters them."""
     hooks: dict[str, Any] = {"skip_nnmodule_hook_guards": not of_hooks, "recompile_limit": MOST}
     return dynamo.config.patch({**hooks, **numbers})
+
+
+def _said_by(error: Exception) -> str:
+    """Return why a capture ended: what Dynamo says, or what the user's own code raised."""
+    met = error.__cause__
+    if isinstance(met, dynamo.exc.ObservedException):  # by a `raise` that Dynamo followed
+        return RAISES + (str(met).removeprefix(_RAISED) or type(met).__name__)
+    return str(error) if isinstance(error, _NO_GRAPH) else RAISES + in_short(error)
 
 
 def _counted(captured: weakref.ref[Captured]) -> None:

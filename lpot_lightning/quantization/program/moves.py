@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from lpot_lightning.module.function_calls import repeats
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.moving import MaxPool, Quantize
 from lpot_lightning.quantization.program.draft import Drafted, Unknown
@@ -27,7 +28,6 @@ _JOINS = {torch.cat, torch.concat}
 POOLS: dict[Any, int] = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
 _PADS = {F.pad, torch._C._nn.pad}
 _PAD = ("input", "pad", "mode", "value")
-_INTERPOLATE = ("input", "size", "scale_factor", "mode")
 
 
 def is_move(draft: Drafted, node: fx.Node) -> bool:
@@ -143,9 +143,7 @@ def _arguments(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _repeats(node: fx.Node) -> bool:
     """Whether ``node`` gives each value a few times: integers take the same way as floats."""
-    if node.target is not F.interpolate:
-        return False
-    return _arguments(node, _INTERPOLATE).get("mode", "nearest") in ("nearest", "nearest-exact")
+    return repeats(node.target, node.args, node.kwargs)
 
 
 def _pads_zeros(node: fx.Node) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lpot_lightning.quantization import reasons
 from lpot_lightning.quantization.capability import ACTIVATIONS, WEIGHT
 from lpot_lightning.quantization.floats import MAY_BE_NARROW
-from lpot_lightning.quantization.graph.breaks import TURNED_OFF, GraphBreak
+from lpot_lightning.quantization.graph.breaks import RAISES, TURNED_OFF, GraphBreak
 from lpot_lightning.recipe import OpConfig
 from lpot_lightning.runs.causes.words import op_wise
 from lpot_lightning.runs.frozen import TEACHER
@@ -40,6 +40,7 @@ KNOWN: dict[str, tuple[CauseKind, str]] = {
         _KERNEL,
         "quantize after the training, with `QuantizationCallback`: then it can be dynamic int8",
     ),
+    reasons.REPEATS: (_OTHER, "let ops that are int8, and nothing else, read what it gives"),
     reasons.SCRIPTED: (_TRACED, "give the module as Python, without `torch.jit.script`"),
     reasons.OF_OTHERS: (
         _OTHER,
@@ -81,6 +82,7 @@ _LINES: dict[tuple[str, ...], str] = {
     " the function outside of `forward`",
 }
 _JUMP = "it asks a tensor for its value to go on"
+_QUIETLY = "let the code raise nothing while `torch.compiler.is_compiling()`"
 _PLAIN_TORCH = "write the line in plain torch, or move it out of `forward`"
 
 
@@ -154,11 +156,18 @@ def of_breaks(breaks: Mapping[str, GraphBreak]) -> dict[str, Cause]:
 def _broken(one: GraphBreak) -> str:
     text = f" (`{one.text}`)" if one.text else ""
     place = f"line {one.line} of `{Path(one.file).name}`{text}" if one.file else "its `forward`"
-    said = _JUMP if one.reason.startswith("generic_jump") else f"Dynamo says: {one.reason}"
-    return f"{place} is in no graph, and values are floats around it; {said}"
+    return f"{place} is in no graph, and values are floats around it; {_said(one.reason)}"
+
+
+def _said(reason: str) -> str:
+    if reason.startswith(RAISES):
+        return reason
+    return _JUMP if reason.startswith("generic_jump") else f"Dynamo says: {reason}"
 
 
 def _line_remedy(reason: str) -> str:
+    if reason.startswith(RAISES):
+        return _QUIETLY
     said = reason.lower()
     found = (remedy for words, remedy in _LINES.items() if any(one in said for one in words))
     return next(found, _PLAIN_TORCH)

@@ -48,7 +48,9 @@ def _fact(kind: CauseKind, found: Diagnosis) -> tuple[str, str]:
 def _unequal(found: Diagnosis) -> str:
     if found.spread >= UNEQUAL:
         times = _times(found.spread)
-        return f"the widest of {found.channels} input channels is {times} as wide as the narrowest"
+        rest = f" that is not always 0, as {found.dead} are" if found.dead else ""
+        widest = f"the widest of {found.channels} input channels"
+        return f"{widest} is {times} as wide as the narrowest{rest}"
     times = _times(found.weight_spread)
     return f"of {found.channels} input channels one is read by weights {times} those of another"
 

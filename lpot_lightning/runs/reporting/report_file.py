@@ -25,8 +25,9 @@ from lpot_lightning.deploy.exported import Exported
 from lpot_lightning.errors import ArtifactError, LpotError, in_short
 from lpot_lightning.machine.files import expanded, write_file
 from lpot_lightning.machine.reading import open_regular
-from lpot_lightning.report.facts import Facts, FileFacts
-from lpot_lightning.report.page import BEGINNING, is_page, page
+from lpot_lightning.machine.signals import received
+from lpot_lightning.report.facts import Facts, FileFacts, PruningFacts, RunState
+from lpot_lightning.report.page import BEGINNING, is_of_both, is_page, page
 
 _KILLED = "the weights before the last ones; a run was stopped between its two files"
 WHAT = {
@@ -60,6 +61,14 @@ def files_in(folder: Path) -> tuple[FileFacts, ...]:
 def now() -> str:
     """Return the time, for people who read a report later."""
     return datetime.now().astimezone().strftime("on %Y-%m-%d at %H:%M:%S (UTC%z)")
+
+
+def state_after(error: BaseException) -> tuple[RunState, tuple[str, ...]]:
+    """Return where a run stands that this has ended, and what else there is to know."""
+    if not isinstance(error, Exception) or received() is not None:
+        return RunState.STOPPED, ()  # also an error of a process that the signal ended
+    reason = str(error) if isinstance(error, LpotError) else in_short(error)
+    return RunState.FAILED, (f"The run ended in an error: {reason}",)
 
 
 class ReportWriter:
@@ -129,11 +138,23 @@ def write_report(path: str | os.PathLike[str], content: bytes) -> Path:
 def _may_be_replaced(place: Path) -> bool:
     """Whether a file is empty, or an earlier page of ours."""
     try:
-        with os.fdopen(open_regular(place), "rb") as file:
-            beginning = file.read(BEGINNING)
+        beginning = _beginning(place)
     except OSError as error:
         raise ArtifactError(f"cannot write `{place}`: {error.strerror or error}") from error
     return not beginning or is_page(beginning)
+
+
+def is_page_of_both(place: Path, pruning: PruningFacts) -> bool:
+    """Whether a file is a page of this pruning and of a quantization that followed it."""
+    try:
+        return is_of_both(_beginning(place), pruning)
+    except OSError:  # none is there, or one that nobody can read: it is written anew
+        return False
+
+
+def _beginning(place: Path) -> bytes:
+    with os.fdopen(open_regular(place), "rb") as file:
+        return file.read(BEGINNING)
 
 
 def note_exports(

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lpot_lightning.artifacts.earlier import REPORT
-from lpot_lightning.errors import LpotError, in_short
 from lpot_lightning.machine.files import shown
-from lpot_lightning.machine.signals import received
 from lpot_lightning.recipe import Recipe, Rung
 from lpot_lightning.report.facts import Facts, OpFacts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.runs.job import Job
 from lpot_lightning.runs.paying_result import Paying
 from lpot_lightning.runs.pruning_result import pruning_facts_in
 from lpot_lightning.runs.reporting.op_facts import op_facts
-from lpot_lightning.runs.reporting.report_file import ReportWriter, files_in, now
+from lpot_lightning.runs.reporting.report_file import ReportWriter, files_in, now, state_after
 from lpot_lightning.runs.tuning_result import TuningResult
 from lpot_lightning.training_log import TrainingLog
 from lpot_lightning.tuning.about import About
@@ -59,16 +57,9 @@ class Reporter:
         self._writer.write(self._begun)
         try:
             yield
-        except Exception as error:
-            if received() is not None:  # such as an error of a process that the signal ended
-                self._writer.write(lambda: self._so_far(RunState.STOPPED))
-            else:
-                reason = str(error) if isinstance(error, LpotError) else in_short(error)
-                note = f"The run ended in an error: {reason}"
-                self._writer.write(lambda: self._so_far(RunState.FAILED, note))
-            raise
-        except BaseException:
-            self._writer.write(lambda: self._so_far(RunState.STOPPED))
+        except BaseException as error:
+            state, notes = state_after(error)
+            self._writer.write(lambda: self._so_far(state, *notes))
             raise
 
     def _begun(self) -> Facts:

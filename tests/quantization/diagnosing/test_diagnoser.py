@@ -48,6 +48,16 @@ def test_the_facts_are_counted() -> None:
     assert far.reach > 100
 
 
+def test_a_channel_that_a_relu_never_passes_is_dead_and_no_narrow_one() -> None:
+    net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    nn.init.zeros_(net[0].weight)
+    net[0].bias.data = torch.tensor([1.0, 2.0, 0.5, -1.0])
+    prepared = calibrated(net, shown(64, 8))
+    config = next(op for op in prepared.ops if op.name == "2").configs[0]
+    found = prepared.diagnoser.diagnosis("2", config)
+    assert (found.channels, found.dead, found.spread) == (4, 1, 4.0)
+
+
 def test_only_ops_that_read_floats_on_a_known_range_are_simulated() -> None:
     prepared = prepared_of(Planted)
     static, tell = prepared.ops[0].configs[0], prepared.diagnoser.can_tell

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.module.calls import ModuleCalls
 from lpot_lightning.quantization.graph import breaks
-from lpot_lightning.quantization.graph.breaks import Breaks, GraphBreak
+from lpot_lightning.quantization.graph.breaks import RAISES, Breaks, GraphBreak
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.untraced import untraced
 
@@ -103,6 +103,29 @@ def test_a_line_in_a_loop(inside: bool) -> None:
 
 def test_what_only_speaks_can_be_left_out_of_graphs() -> None:
     assert breaks_of(LoudOutside(), torch.randn(4, 8)) == {}
+
+
+class Refusing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            raise RuntimeError("no graphs, please")
+        return x + 1
+
+
+def test_an_exception_of_the_code_itself_is_told_as_that() -> None:
+    ((path, one),) = breaks_of(Around(Refusing()), torch.randn(4, 8)).items()
+    assert (path, one.reason) == ("inner", f"{RAISES}RuntimeError('no graphs, please')")
+    assert one.text == 'raise RuntimeError("no graphs, please")'
+
+
+def test_an_exception_that_dynamo_lets_through_is_no_word_of_dynamo(monkeypatch) -> None:
+    def compiled(*_, **__):
+        raise ValueError("of a property")
+
+    captured = Captured(Quiet(), lambda graph, _: graph.forward)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: compiled)
+    captured.find_break(torch.randn(4, 8))
+    assert list(captured.breaks.found) == [GraphBreak(f"{RAISES}ValueError: of a property")]
 
 
 def test_a_forward_that_is_kept_from_being_captured() -> None:

@@ -22,8 +22,8 @@ EVENED = OpConfig(ACTIVATIONS[0], WEIGHT, ("cross_layer_equalization",))
 CONFIGS = (KL, MINMAX, DYNAMIC, *WEIGHT_ONLY, FP32)
 FOUND = Diagnosis(
     error=1.0, of_weights=0.1, without_spread=None, without_outliers=None, without_tail=None,
-    channels=64, spread=93.0, weight_spread=1.0, reach=41.0, negatives=0.61, levels=(9, 256),
-    least=-0.28,
+    channels=64, dead=0, spread=93.0, weight_spread=1.0, reach=41.0, negatives=0.61,
+    levels=(9, 256), least=-0.28,
 )  # fmt: skip
 
 

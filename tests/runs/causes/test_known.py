@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lpot_lightning.quantization import reasons
-from lpot_lightning.quantization.graph.breaks import GraphBreak
+from lpot_lightning.quantization.graph.breaks import RAISES, GraphBreak
 from lpot_lightning.runs.causes.known import KNOWN, of_asked, of_breaks, of_excluded, of_slower
 from lpot_lightning.runs.paying_result import NotPaying
 from lpot_lightning.tuning.causes import CauseKind
@@ -77,3 +77,11 @@ def test_a_line_that_is_in_no_graph(reason: str, remedy: str) -> None:
     assert ("it asks a tensor" if "jump" in reason else reason) in found.found
     assert remedy in found.remedy
     assert of_breaks({"net": GraphBreak(reason)})["net"].found.startswith("its `forward` is in no")
+
+
+def test_an_exception_of_the_code_is_no_word_of_dynamo() -> None:
+    one = GraphBreak(f"{RAISES}OSError('print')", "/home/me/net.py", 7, "raise")
+    found = of_breaks({"net": one})["net"]
+    assert "Dynamo" not in found.found
+    assert "the code itself raises this" in found.found
+    assert "raise nothing while `torch.compiler.is_compiling()`" in found.remedy

@@ -15,7 +15,7 @@ from lpot_lightning.tuning.causes import CauseKind
 STATIC = OpConfig(ACTIVATIONS[0], WEIGHT)
 FOUND = Diagnosis(
     error=0.2, of_weights=0.1, without_spread=0.001, without_outliers=0.002, without_tail=0.003,
-    channels=64, spread=93.2, weight_spread=5.5, reach=2e9, negatives=0.61, levels=(9, 256),
+    channels=64, dead=0, spread=93.2, weight_spread=5.5, reach=2e9, negatives=0.61, levels=(9, 256),
     least=-0.28,
 )  # fmt: skip
 
@@ -31,6 +31,11 @@ FOUND = Diagnosis(
 )
 def test_a_cause_is_told_with_its_numbers(kind: CauseKind, words: str) -> None:
     assert words in told(kind, FOUND)
+
+
+def test_dead_channels_are_not_taken_for_narrow_ones() -> None:
+    said = told(CauseKind.UNEQUAL_CHANNELS, replace(FOUND, dead=3))
+    assert "is 93x as wide as the narrowest that is not always 0, as 3 are; with" in said
 
 
 def test_channels_may_be_unequal_in_the_weight_alone() -> None:
