@@ -1,6 +1,6 @@
 """A module as it was, where a pass over it does not reach its end."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 
 import pytest
 import torch
@@ -76,6 +76,23 @@ def test_what_is_gathered_for_each_loader_or_name_is_as_it_was():
     assert module.each == [[1], []]
     assert module.named == {"a": [1]}
     assert module.named["c"] == []
+
+
+def test_hooks_are_in_their_order_again_and_counts_are_those_of_before():
+    module = nn.Linear(2, 2)
+    hooks = [module.register_forward_hook(lambda *_: None) for _ in range(3)]
+    module.counts = Counter("aab")
+
+    def fail():
+        hooks[0].remove()
+        module.register_forward_hook(lambda *_: None)
+        module.counts.update("abc")
+        raise KeyError
+
+    with pytest.raises(KeyError), as_before_on_error(module):
+        fail()
+    assert list(module._forward_hooks) == [one.id for one in hooks]
+    assert module.counts == Counter("aab")
 
 
 def test_a_model_is_at_rest_until_the_end_and_where_it_is_not_reached():

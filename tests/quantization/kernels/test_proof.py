@@ -23,6 +23,14 @@ class Broken(Int8Linear):
         return found
 
 
+class BrokenForTheMost(Int8Linear):
+    def _kernel(self, x, scale, post_op, other):
+        found = super()._kernel(x, scale, post_op, other)
+        if bool((x == self.x.high).all()):  # of equal samples wrong for the last
+            found[-1] += 1
+        return found
+
+
 class Failing(Int8Linear):
     def _kernel(self, x, scale, post_op, other):
         raise RuntimeError("no such kernel\nand more")
@@ -60,6 +68,13 @@ def test_of_a_convolution_in_groups_some_are_compared_with_what_they_read(groups
     given = weight, grid_over(-1, 1), geometry
     assert wrong_kernel(Int8Conv(*given), [(3, 32, 6, 6)]) is None
     assert wrong_kernel(LastWrong(*given), [(3, 32, 6, 6)]) is not None
+
+
+@pytest.mark.parametrize("out", [None, Grid.over(-100, 100)])
+def test_a_kernel_is_told_that_is_wrong_for_one_of_equal_samples(out):
+    said = wrong_kernel(layer(BrokenForTheMost, out), [(3, 8)])
+    assert said is not None
+    assert said.startswith("its int8 kernel is wrong for an input of [3, 8]: ")
 
 
 def test_a_proof_leaves_nothing_prepared():
