@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
 from lpot_lightning.quantization.graph.ops import LAYER, RECURRENT, by_itself, named
@@ -68,9 +67,9 @@ class LayerForward(NotExported):
 
     def flat(self, input: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
         """Return what a recurrent layer gives, one tensor after the other."""
+        assert self._steps is not None
         hx: Any = tuple(state) if len(state) > 1 else next(iter(state), None)
-        found: list[Tensor] = pytree.tree_leaves(self.computed(input, hx))
-        return found
+        return self._steps.flat(self.computed(input, hx))
 
     def shaped_flat(self, input: Tensor) -> list[Tensor]:
         """Return empty tensors like the results of a recurrent layer."""
