@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
+from lpot_lightning.quantization.graph.guards import Settled
 from lpot_lightning.quantization.graph.ops import LAYER, RECURRENT, by_itself, named
 from lpot_lightning.quantization.quantized_layer import (
     CONV1D,
@@ -21,7 +22,7 @@ from lpot_lightning.quantization.recurrent import Geometry
 from lpot_lightning.quantization.rungs import LayerForm
 
 
-class LayerForward(NotExported):
+class LayerForward(NotExported, Settled):
     """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
 
     Graphs know it by its name, and compute what is chosen when they run.
