@@ -400,11 +400,8 @@ def _is_light(state: State) -> bool:
     A GRU of 256 took a tenth less in inference mode for one sequence of 100, a copy of its output
     included; for many sequences the copy takes longer than what is won (torch 2.13).
     """
-    return (
-        state[0].shape[-2:].numel() <= _FEW
-        and not torch.is_inference_mode_enabled()
-        and needs_values_alone()
-    )
+    is_for_nobody = needs_values_alone() and not torch.is_inference_mode_enabled()
+    return is_for_nobody and state[0].shape[-2:].numel() <= _FEW
 
 
 def _is_there(tensor: Tensor | None) -> TypeGuard[Tensor]:

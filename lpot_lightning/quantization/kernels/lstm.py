@@ -131,8 +131,9 @@ def _is_plain(given: Tensor) -> bool:
 
 
 def needs_values_alone() -> bool:
-    """Whether nobody wants derivatives or a trace of what is computed now."""
-    return not (torch.is_grad_enabled() or is_tracing() or forward_ad._current_level >= 0)
+    """Whether nobody wants derivatives, a trace or an export of what is computed now."""
+    is_recorded = is_tracing() or torch.compiler.is_exporting()
+    return not (is_recorded or torch.is_grad_enabled() or forward_ad._current_level >= 0)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
