@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
+from lpot_lightning.quantization.graph.guards import Settled
 from lpot_lightning.quantization.graph.ops import LAYER, RECURRENT, by_itself, named
 from lpot_lightning.quantization.quantized_layer import (
     CONV1D,
@@ -22,7 +22,7 @@ from lpot_lightning.quantization.recurrent import Geometry
 from lpot_lightning.quantization.rungs import LayerForm
 
 
-class LayerForward(NotExported):
+class LayerForward(NotExported, Settled):
     """What the ``forward`` of a layer is that may be int8: what was chosen for it last.
 
     Graphs know it by its name, and compute what is chosen when they run.
@@ -68,9 +68,9 @@ class LayerForward(NotExported):
 
     def flat(self, input: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
         """Return what a recurrent layer gives, one tensor after the other."""
+        assert self._steps is not None
         hx: Any = tuple(state) if len(state) > 1 else next(iter(state), None)
-        found: list[Tensor] = pytree.tree_leaves(self.computed(input, hx))
-        return found
+        return self._steps.flat(self.computed(input, hx))
 
     def shaped_flat(self, input: Tensor) -> list[Tensor]:
         """Return empty tensors like the results of a recurrent layer."""

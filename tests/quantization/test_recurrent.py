@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lpot_lightning.module.calls import recorded
@@ -176,6 +177,55 @@ def test_what_comes_of_it_may_be_trained_on(layer):
     factor = torch.ones(8, requires_grad=True)
     sum((one * factor).sum() for one in found).backward()
     assert factor.grad is not None
+
+
+def in_place(kernel: Any) -> None:
+    kernel.scales.mul_(2)
+
+
+def another_bias(kernel: Any) -> None:
+    kernel.bias = kernel.bias + 1
+
+
+def other_data(kernel: Any) -> None:
+    kernel.weight.data = kernel.weight.flip(0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [in_place, another_bias, other_data])
+def test_weights_that_change_are_computed_with_as_they_are(change):
+    int8, x = form(made(nn.LSTM, 12, 8), WEIGHT_ONLY[0]), shown(6, 3, 12)
+    before = int8(x)[0]
+    change(int8.kernels[1])
+    after = int8(x)[0]
+    assert not torch.equal(after, before)
+    assert torch.equal(copy.deepcopy(int8)(x)[0], after)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch", [1, 600])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_where_autograd_is_off_all_is_as_torch_gives_it(kind, batch):
+    layer = made(LAYERS[kind], 12, 8, batch_first=True)
+    int8, x = form(layer, WEIGHT_ONLY[0]), shown(batch, 5, 12)
+    for name, weight in layer.named_parameters():
+        if "weight" in name:
+            weight.copy_(Int8Weight.of(weight).dequantize())
+    for given in (x, pack_padded_sequence(x, [5] * batch, batch_first=True)):
+        pairs = zip(floats_in(int8(given)), floats_in(layer(given)), strict=True)
+        for one, other in pairs:
+            assert torch.equal(one, other)
+            assert one.stride() == other.stride()
+            assert not one.is_inference()
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*torch.jit")  # by which torch derives some functions
+def test_forward_derivatives_need_no_autograd():
+    int8, x = form(made(nn.RNN, 12, 8), WEIGHT_ONLY[0]), shown(6, 3, 12)
+    with forward_ad.dual_level():
+        found = int8(forward_ad.make_dual(x, torch.ones_like(x)))[0]
+        assert forward_ad.unpack_dual(found).tangent is not None
 
 
 def test_double_precision_stays():

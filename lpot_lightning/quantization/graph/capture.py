@@ -22,7 +22,7 @@ from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.graph.breaks import RAISES, TURNED_OFF, Breaks
 from lpot_lightning.quantization.graph.compiled import compiled
 from lpot_lightning.quantization.graph.exporting import NotExported, refuse_export
-from lpot_lightning.quantization.graph.guards import Outdated, leave_out
+from lpot_lightning.quantization.graph.guards import Outdated, leave_out, leave_out_settled
 from lpot_lightning.quantization.graph.hooks import ModuleHooks
 from lpot_lightning.quantization.graph.learned import Learned
 from lpot_lightning.quantization.graph.own_code import forget, with_own_code
@@ -190,6 +190,7 @@ class Captured(NotExported):
             _LOG.warning("a graph of `%s` computes layer by layer: %s", self._name, in_short(error))
             compute = graph.forward
         leave_out(graph, getattr(compute, "looks_at", ()))
+        leave_out_settled()
         self.lowered.append(compute)
         myself = weakref.ref(self)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import chain
+from operator import is_
 
 from torch import nn
 from torch._dynamo.symbolic_convert import InstructionTranslator
@@ -31,13 +32,13 @@ class ModuleHooks:
     def __init__(self, root: nn.Module) -> None:
         self._root = root
         self._registered = -1
-        self._tree: list[int] = []
+        self._tree: list[nn.Module | None] = []
         self._containers: list[dict[str, nn.Module | None]] = []
         self._found: list[dict[int, object]] = []
 
     def there(self) -> tuple[int, ...]:
         """Return a number for each collection that holds a hook."""
-        if RemovableHandle.next_id != self._registered or self._modules() != self._tree:
+        if RemovableHandle.next_id != self._registered or not self._is_as_it_was():
             self._look()
         if not any(self._found):
             return ()
@@ -52,9 +53,14 @@ class ModuleHooks:
         self._found = [getattr(one, kind) for one in modules for kind in KINDS]
         self._registered = registered  # last: other threads look as well
 
-    def _modules(self) -> list[int]:
-        """Return the identity of all modules that are inside of others."""
-        return list(map(id, chain.from_iterable(map(dict.values, self._containers))))
+    def _modules(self) -> list[nn.Module | None]:
+        """Return all modules that are inside of others."""
+        return list(chain.from_iterable(map(dict.values, self._containers)))
+
+    def _is_as_it_was(self) -> bool:
+        """Whether they are the same; what is no more may have left its address to another."""
+        now = self._modules()
+        return len(now) == len(self._tree) and all(map(is_, now, self._tree))
 
     def are_all_watched(self) -> bool:
         """Whether these are all hooks that a graph, which is being captured, takes for absent.

@@ -39,7 +39,7 @@ class KeptWeight(OwnTypes):
         self.register_buffer("scales", weight.scales)
         self.register_buffer("bias", weight.bias)
         self.group_size, self.op = weight.group_size, ""
-        self._made = Pack()
+        self._made: Pack[Tensor] = Pack()
 
     def extra_repr(self) -> str:
         """Show what it holds."""

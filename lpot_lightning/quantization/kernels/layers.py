@@ -75,7 +75,7 @@ class Int8Layer(OwnTypes):
         self.added: Grid | None = None
         self.exact, self.op, self.is_trained = False, "", False
         self.shapes: list[Sizes] | None = None
-        self._pack = Pack()
+        self._pack: Pack[Tensor] = Pack()
         self.scale = FLOATS if out is None else (out.scale, out.zero_point, out.dtype)
         self.is_narrow = out is not None and (out.low, out.high) not in ((0, 255), (-128, 127))
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from threading import Lock
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+Prepared = TypeVar("Prepared")
+Sizes = tuple[int, ...]
 _References = tuple[weakref.ref[Tensor], ...]
 _State = tuple[int, ...]
-
-
-Sizes = tuple[int, ...]
-_Made = tuple[_References, _State, dict[Sizes, Tensor]]
+_Made = tuple[_References, _State, dict[Sizes, Prepared]]
+_VERSION = attrgetter("_version")
 MOST = 4
 """Packs of one weight; an input of a further shape takes the first, whose layout may not be its
 best: a ResNet's last convolutions took seven times as long by a pack for no shape (torch 2.13)."""
 
 
-class Pack:
+class Pack(Generic[Prepared]):
     """What a kernel has prepared of a weight; made again when that is another or has changed.
 
     oneDNN's packs can be neither copied nor pickled, and do not follow their weight: a copy of this
@@ -35,9 +36,9 @@ class Pack:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._made: _Made | None = None
+        self._made: _Made[Prepared] | None = None
 
-    def of(self, prepare: Callable[[Sizes], Tensor], shape: Sizes, *weights: Tensor) -> Tensor:
+    def of(self, prepare: Callable[[Sizes], Prepared], shape: Sizes, *weights: Tensor) -> Prepared:
         """Return what ``prepare`` makes of ``weights`` as they are now, for inputs of ``shape``."""
         state, made = _state(weights), self._made
         if made is not None and _holds(made, state, weights):
@@ -53,7 +54,7 @@ class Pack:
             self._made = tuple(map(weakref.ref, weights)), state, {**known, shape: packed}
         return packed
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Pack:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pack[Prepared]:
         """Return an empty one."""
         return Pack()
 
@@ -62,20 +63,27 @@ class Pack:
         return Pack, ()
 
 
-def _holds(made: _Made, state: _State, weights: Sequence[Tensor]) -> bool:
+def _holds(made: _Made[Any], state: _State, weights: Sequence[Tensor]) -> bool:
     """Whether what was made is of ``weights`` as they are: others may lie where they lay."""
     same = made[1] == state
     return same and all(ref() is one for ref, one in zip(made[0], weights, strict=True))
 
 
-def _state(weights: Sequence[Tensor]) -> tuple[int, ...]:
-    """Return numbers that differ when the values of ``weights`` may.
+def _state(weights: Sequence[Tensor]) -> _State:
+    """Return numbers that differ when the values of ``weights`` may."""
+    return os.getpid(), *map(Tensor.data_ptr, weights), *versions(weights)
 
-    A tensor that was made in inference mode counts no versions: its sum stands for one.
+
+def versions(tensors: Sequence[Tensor]) -> list[int]:
+    """Return the versions of tensors; for one that counts none, what its sum is.
+
+    Those that were made in inference mode count none.
     """
-    return os.getpid(), *(number for weight in weights for number in _of(weight))
+    try:
+        return list(map(_VERSION, tensors))
+    except RuntimeError:
+        return [_version(one) for one in tensors]
 
 
-def _of(weight: Tensor) -> tuple[int, int]:
-    version = hash(float(weight.sum())) if weight.is_inference() else weight._version
-    return weight.data_ptr(), version
+def _version(tensor: Tensor) -> int:
+    return hash(float(tensor.sum())) if tensor.is_inference() else tensor._version

@@ -78,7 +78,7 @@ class Int8Rows(Int8Linear):
         super().__init__(Int8Weight(weight.values, weight.scales), Grid(1.0, 0, 0, high))
         self.register_buffer("offset", weight.bias)
         self.high = high
-        self._sums = Pack()
+        self._sums: Pack[Tensor] = Pack()
 
     def product(self, rows: Rows) -> Tensor:
         """Return the float32 result of rows of any number of leading dimensions."""

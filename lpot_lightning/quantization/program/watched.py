@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from lpot_lightning.quantization.functions.forward import FunctionOp
 from lpot_lightning.quantization.graph.learned import Learned
+from lpot_lightning.quantization.kernels.pack import versions
 from lpot_lightning.quantization.layer_forward import LayerForward
 
-_FORM, _VERSION = attrgetter("int8"), attrgetter("_version")
+_FORM = attrgetter("int8")
 
 
 class Watched:
@@ -59,7 +60,7 @@ class Watched:
         except TypeError:  # there is a tensor no more
             return None
         # a pack is of one process
-        return [os.getpid(), learned, numbers, places, _versions(tensors)]
+        return [os.getpid(), learned, numbers, places, versions(tensors)]
 
     def fits(self, inputs: Sequence[Any]) -> bool:
         """Whether a program can be made of ``inputs`` as of the first: no guard has looked at them.
@@ -77,15 +78,3 @@ def _kind(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return type(value)
     return type(value), value.dtype, value.device, value.shape
-
-
-def _versions(tensors: Sequence[Tensor]) -> list[int]:
-    try:
-        return list(map(_VERSION, tensors))
-    except RuntimeError:  # one that was made in inference mode counts none
-        return [_version(one) for one in tensors]
-
-
-def _version(tensor: Tensor) -> int:
-    """Return the version of a tensor, for one that counts none what its sum is."""
-    return hash(float(tensor.sum())) if tensor.is_inference() else tensor._version

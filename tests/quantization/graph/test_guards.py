@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch._guards import TracingContext
 
 from lpot_lightning.quantization.graph.guards import only_norms_read
+from lpot_lightning.quantization.layer_forward import LayerForward
 
 
 def shown(*shape: int) -> Tensor:
@@ -102,7 +104,9 @@ def test_only_what_norms_alone_read_is_left_to_them():
     assert only_norms_read(module, {"x", "m", "v", "w"}) == {"m", "v"}
 
 
-def test_no_guard_asks_for_them(monkeypatch):
+@pytest.fixture
+def asked(monkeypatch) -> tuple[nn.Module, list[str]]:
+    """A net that was called once, and what Dynamo guards of it."""
     net, seen = captured(in_int8(Net()))[0], []
     forward = net.forward
     computed = forward._computed
@@ -115,5 +119,29 @@ def test_no_guard_asks_for_them(monkeypatch):
     monkeypatch.setattr(forward, "_computed", noted)
     with torch.no_grad():
         net(shown(4, 3, 8, 8))
+    return net, seen
+
+
+def test_no_guard_asks_for_them(asked):
+    _, seen = asked
     assert seen
     assert not any("running_mean']" in one or "_parameters['weight']" in one for one in seen)
+
+
+def test_of_the_forward_of_a_layer_no_guard_asks_more_than_which_it_is(asked):
+    net, seen = asked
+    assert [one for one in seen if "['conv'].forward" in one] == [
+        "L['module']._modules['conv'].forward"
+    ]
+    x = shown(4, 3, 8, 8)
+    with torch.no_grad():
+        before = net(x)
+        forward = vars(net.conv)["forward"]
+        other = copy.deepcopy(forward.int8)
+        other.kernel.scales.mul_(2)
+        vars(net.conv)["forward"] = LayerForward(net.conv, other)
+        assert not torch.equal(net(x), before)
+        vars(net.conv)["forward"] = forward
+        assert torch.equal(net(x), before)
+        vars(net.conv)["forward"] = lambda x: forward(x) * 2
+        assert not torch.equal(net(x), before)
