@@ -2,7 +2,8 @@
 
 Each file is loaded by both in turns, after a first load of each, which also brings PyTorch's
 compiler and proves the kernels. `load` copies the structure of the fp32 model, reads and checks
-both files, and asks the model what they hold an answer to.
+both files, and asks the model what they hold an answer to. What no int8 model that is checked can
+be loaded without is that of torch, the SHA-256 of the file, and the packing of the weights.
 
     make bench
 """
@@ -10,6 +11,7 @@ both files, and asks the model what they hold an answer to.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import statistics
 import tempfile
@@ -23,10 +25,11 @@ import torch
 from resnets import resnet18, resnet50
 from table import markdown
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from lpot_lightning import Quantization, load
 
-BOUND, ROUNDS = 3.0, 9
+ROUNDS = 9
 PROBE = ".probe."
 
 
@@ -82,6 +85,14 @@ def seconds(call: Callable[[], Any]) -> float:
     return perf_counter() - started
 
 
+def packing(call: Callable[[], Any]) -> float:
+    """Return how long a call has oneDNN pack weights."""
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        call()
+    packs = (one for one in seen.key_averages() if one.key.endswith("_prepack"))
+    return sum(one.cpu_time_total for one in packs) / 1e6
+
+
 def cells(name: str, rounds: int) -> list[str]:
     """Return a row of the table."""
     make, shape = NETS[name]
@@ -97,22 +108,21 @@ def cells(name: str, rounds: int) -> list[str]:
             own = {name: one for name, one in state.items() if not name.startswith(PROBE)}
             int8.load_state_dict(own, strict=False)
 
+        def ours() -> None:
+            load(configure, weights, net)
+
+        def hashed() -> None:
+            hashlib.sha256(weights.read_bytes())
+
         plainly()
-        pairs = [
-            (seconds(plainly), seconds(lambda: load(configure, weights, net)))
-            for _ in range(rounds)
+        turns = [
+            (seconds(plainly), seconds(hashed), packing(ours), seconds(ours)) for _ in range(rounds)
         ]
-    plain, ours = (1000 * statistics.median(found) for found in zip(*pairs, strict=True))
-    ratio = statistics.median(one / other for other, one in pairs)
-    verdict = "met" if ratio <= BOUND else "NOT MET"
-    return [
-        name,
-        f"{size:.1f}",
-        f"{plain:.0f}",
-        f"{ours:.0f}",
-        f"{ratio:.1f}",
-        f"{verdict}, {BOUND}",
-    ]
+    parts = [1000 * statistics.median(found) for found in zip(*turns, strict=True)]
+    over_plain = statistics.median(one[3] / one[0] for one in turns)
+    over_all = statistics.median(one[3] / sum(one[:3]) for one in turns)
+    shown = [f"{one:.0f}" for one in parts]
+    return [name, f"{size:.1f}", *shown, f"{over_plain:.1f}", f"{over_all:.1f}"]
 
 
 def main() -> None:
@@ -124,7 +134,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("lpot_lightning").setLevel(logging.ERROR)
     names = list(NETS)[:1] if asked.quick else list(NETS)
-    heads = ["net", "MiB", "torch, ms", "`load`, ms", "ratio", "bound"]
+    heads = ["net", "MiB", "torch, ms", "SHA-256, ms", "packing, ms", "`load`, ms"]
+    heads += ["`load` / torch", "`load` / all three"]
     print(markdown(heads, [cells(name, ROUNDS) for name in names]))
 
 

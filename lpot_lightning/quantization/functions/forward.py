@@ -78,10 +78,11 @@ class QuantizedFunction(OneLine):
     def _is_weight(self, weight: Tensor) -> bool:
         if weight.shape != self.layer.kernel.weight.shape:
             return False
+        if self.layer.kernel.stands_for(weight):  # not that of an equalized or corrected one
+            return True
         off = (_sketch(weight) - self.sketch).abs()
         size = weight.detach().float().flatten(1).norm(dim=1, keepdim=True)
-        # the second is of a model that was loaded
-        return bool((off <= _ALIKE * size).all()) or self.layer.kernel.stands_for(weight)
+        return bool((off <= _ALIKE * size).all())
 
     def _is_bias(self, bias: Tensor) -> bool:
         own = self.bias
