@@ -107,7 +107,7 @@ def test_before_the_verdict_the_weights_are_on_disk(workspace, strike, caplog, p
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert caplog.text.count("interrupted: ") == 1
     assert "the pruned model was not judged yet; the trained weights are in" in caplog.text
-    assert files_in(workspace) == ["unjudged.ckpt"]
+    assert files_in(workspace) == ["report.html", "unjudged.ckpt"]
     assert callback.result is None
     with WorkspaceLock(workspace):
         assert same(weights_at(path_in(caplog.text)), weights_of(module))
@@ -171,7 +171,7 @@ def test_a_checkpoint_that_holds_them_is_named_and_none_is_written(
     code = code_of(pruned, pruning(workspace), None, checkpoints(tmp_path / "saved"))
     assert code == 143
     assert path_in(caplog.text) == str(tmp_path / "saved/last.ckpt")
-    assert not files_in(workspace)
+    assert files_in(workspace) == ["report.html"]
     assert resumed(workspace, path_in(caplog.text)).reached
 
 
@@ -195,7 +195,7 @@ def test_stopped_again_no_second_one_is_written(workspace, strike, caplog):
     strike(pruning_run, "isfinite")
     assert code_of(pruned, pruning(workspace), ckpt_path=path) == 143
     assert path_in(caplog.text) == path
-    assert files_in(workspace) == ["unjudged.ckpt"]
+    assert files_in(workspace) == ["report.html", "unjudged.ckpt"]
 
 
 def test_another_training_keeps_its_own(workspace, strike, caplog):
@@ -203,7 +203,7 @@ def test_another_training_keeps_its_own(workspace, strike, caplog):
     for _ in range(2):
         strike(pruning_run, "isfinite")
         assert code_of(pruned, pruning(workspace)) == 143
-    assert files_in(workspace) == ["unjudged-1.ckpt", "unjudged.ckpt"]
+    assert files_in(workspace) == ["report.html", "unjudged-1.ckpt", "unjudged.ckpt"]
 
 
 def test_in_a_fast_dev_run_nothing_is_written(workspace, strike, caplog):
@@ -388,7 +388,7 @@ def test_by_sigterm_a_job_ends_and_is_not_requeued(workspace, slurm, strike, cap
     strike(*PHASES["judging"], call=2)
     assert code_of(of_slurm, pruning(workspace)) == 143
     assert not slurm.exists()
-    assert files_in(workspace) == ["unjudged.ckpt"]
+    assert files_in(workspace) == ["report.html", "unjudged.ckpt"]
 
 
 @pytest.mark.parametrize("plugins", [[], [SLURMEnvironment(auto_requeue=False)]])

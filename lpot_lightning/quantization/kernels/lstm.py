@@ -44,8 +44,9 @@ class LaidOut:
 
     Example::
 
-        laid = LaidOut(list(lstm.parameters()), 1, 1)
-        found = laid.computed(x, (h, c))  # None: torch has to
+        laid = LaidOut([one.detach() for one in nn.LSTM(8, 16).parameters()], 1, 1)
+        state = torch.zeros(1, 2, 16), torch.zeros(1, 2, 16)
+        found = laid.computed(torch.randn(5, 2, 8), state)  # None: torch has to
     """
 
     def __init__(self, weights: Sequence[Tensor], layers: int, directions: int) -> None:
