@@ -125,6 +125,7 @@ class RecurrentForm(OneLine, Generic[Kernel]):
         super().__init__()
         self.geometry = geometry
         self.kernel = nn.ModuleDict(kernels)
+        self._inputs = next(iter(kernels.values())).weight.shape[1]
 
     @property
     def kernels(self) -> list[Kernel]:
@@ -180,8 +181,19 @@ class RecurrentForm(OneLine, Generic[Kernel]):
                 f" {' or '.join(map(str, allowed))} dimensions"
             )
 
+    def _check_inputs(self, x: Tensor) -> None:
+        """Raise if a step has not as many values as the weights are for.
+
+        oneDNN does not ask: it reads what lies behind them, or ends the process (torch 2.13).
+        """
+        if not is_tracing() and x.shape[-1] != self._inputs:  # sizes that are traced are tensors
+            raise RuntimeError(
+                f"a recurrent layer got steps of {x.shape[-1]} values; it takes {self._inputs}"
+            )
+
     def _checked(self, x: Tensor, batch: int, hx: State | None) -> State:
         """Return the state to begin with: zeros, where none is given."""
+        self._check_inputs(x)
         one = self.geometry
         count: tuple[int, ...] = () if one.is_cell else (one.layers * one.directions,)
         shapes = [(*count, batch, size) for size in one.sizes]

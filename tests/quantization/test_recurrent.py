@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lpot_lightning.module.calls import recorded
@@ -168,6 +169,25 @@ def test_what_does_not_fit_is_told():
         int8(shown(12))
     with pytest.raises(RuntimeError, match=r"is \[\[1, 1, 8\]\]; it takes \[\[1, 3, 8\]\]"):
         int8(shown(6, 3, 12), shown(1, 1, 8))
+
+
+@pytest.mark.parametrize("config", RUNGS)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.LSTMCell])
+def test_steps_of_another_size_are_told_and_not_read_past_their_end(kind, config):
+    int8 = form(made(kind, 12, 8), config)
+    with pytest.raises(RuntimeError, match="got steps of 11 values; it takes 12"):
+        int8(shown(3, 11))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["real", "fake"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_make_fx_records_what_torch_computes(kind, mode):
+    int8, x = form(made(LAYERS[kind], 12, 8), WEIGHT_ONLY[0]), shown(6, 3, 12)
+    graph = make_fx(lambda x: int8(x)[0], tracing_mode=mode, _allow_non_fake_inputs=True)(x)
+    found = int8(x + 1)[0]
+    assert type(found) is torch.Tensor
+    assert torch.equal(graph(x + 1), found)
 
 
 @pytest.mark.parametrize("layer", [made(nn.LSTM, 12, 8), made(nn.GRUCell, 12, 8)])

@@ -15,6 +15,15 @@ is_tracing: Callable[[], bool] = torch._C._is_tracing
 _LOCAL = threading.local()
 
 
+def is_followed() -> bool:
+    """Whether a mode or a transform sees each op of this thread, and may give tensors of its own.
+
+    ``make_fx``, ``FakeTensorMode``, ``FlopCounterMode`` and ``vmap`` are such.
+    """
+    in_mode: int = torch._C._len_torch_dispatch_stack()
+    return in_mode > 0 or torch._C._functorch.peek_interpreter_stack() is not None
+
+
 @contextmanager
 def paused() -> Iterator[None]:
     """Let nothing be recorded in this thread."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lpot_lightning.errors import in_short
-from lpot_lightning.quantization.graph.tracing import is_tracing
+from lpot_lightning.quantization.graph.tracing import is_followed, is_tracing
 
 _LOG = logging.getLogger(__name__)
 _LAYER: Any = torch.ops.aten.mkldnn_rnn_layer.default
@@ -133,7 +133,7 @@ def _is_plain(given: Tensor) -> bool:
 
 def needs_values_alone() -> bool:
     """Whether nobody wants derivatives, a trace or an export of what is computed now."""
-    is_recorded = is_tracing() or torch.compiler.is_exporting()
+    is_recorded = is_tracing() or torch.compiler.is_exporting() or is_followed()
     return not (is_recorded or torch.is_grad_enabled() or forward_ad._current_level >= 0)
 
 

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from lpot_lightning.quantization.graph.tracing import is_followed
+
 Prepared = TypeVar("Prepared")
 Sizes = tuple[int, ...]
 _References = tuple[weakref.ref[Tensor], ...]
@@ -51,7 +53,8 @@ class Pack(Generic[Prepared]):
             known = made[2] if made is not None and _holds(made, state, weights) else {}
             with torch.inference_mode(False), torch.no_grad():  # autograd may need it later
                 packed = prepare(shape)
-            self._made = tuple(map(weakref.ref, weights)), state, {**known, shape: packed}
+            if not is_followed():  # else it may hold no values, as in a FakeTensorMode
+                self._made = tuple(map(weakref.ref, weights)), state, {**known, shape: packed}
         return packed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Pack[Prepared]:

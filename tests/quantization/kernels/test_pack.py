@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lpot_lightning.quantization.kernels.pack import Pack
 
@@ -29,3 +30,10 @@ def test_a_weight_where_another_one_lay_is_another_one():
     memory.data.copy_(torch.tensor([3.0, 4.0]))  # counts no version
     other = memory.detach()
     assert [made(other, shape).tolist() for shape in (1, 2)] == [[3.0, 4.0]] * 2
+
+
+def test_what_was_made_in_a_mode_is_not_kept():
+    weight, pack = torch.ones(3), Pack()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        pack.of(lambda _: weight * 2, (), weight)
+    assert type(pack.of(lambda _: weight * 2, (), weight)) is Tensor
