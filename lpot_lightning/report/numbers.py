@@ -28,6 +28,20 @@ def accuracy(value: float | None) -> str:
     return f"{value:.4g}" if abs(value) >= _LARGE else shown_number(value)
 
 
+def change_of_size(ratio: float) -> tuple[str, str]:
+    """Return how many times as small a model has become, or as large.
+
+    Args:
+        ratio: the size before over that of now.
+
+    Example::
+
+        change_of_size(3.9)  # ("3.90", "smaller")
+        change_of_size(0.5)  # ("2.00", "larger")
+    """
+    return (f"{ratio:.2f}", "smaller") if ratio >= 1 else (f"{1 / ratio:.2f}", "larger")
+
+
 def accuracies(one: float, other: float) -> tuple[str, str]:
     """Return two accuracies that are compared, with digits that tell them apart."""
     return told_apart(one, other, accuracy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lpot_lightning.report.charts import bar
 from lpot_lightning.report.markup import Markup, joined, section, tag
+from lpot_lightning.report.numbers import change_of_size
 from lpot_lightning.timing.ratio import Ratio, as_speedup
 
 
@@ -66,11 +67,12 @@ def _speed(speed: Ratio, other: str) -> Markup:
 
 def _sizes(ratio: float, other: str, own: str) -> Markup:
     rows = ((other, 1.0, "fp32-bar"), (own, 1 / ratio, "int8-bar"))
+    most = max(part for _, part, _ in rows)
     return joined(
         (
-            tag("p", tag("b", "Size: "), f"{ratio:.2f}x smaller"),
+            tag("p", tag("b", "Size: "), "x ".join(change_of_size(ratio))),
             [
-                tag("div", tag("span", name), bar(part, class_), tag("span", f"{part:.0%}"),
+                tag("div", tag("span", name), bar(part / most, class_), tag("span", f"{part:.0%}"),
                     class_="sized")
                 for name, part, class_ in rows
             ],

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, PruningFacts, RunState, TuningFacts
 from lpot_lightning.report.markup import Content, Markup, code, shortened, tag, words
-from lpot_lightning.report.numbers import accuracies, counted, drop, goal
+from lpot_lightning.report.numbers import accuracies, change_of_size, counted, drop, goal
 from lpot_lightning.timing.ratio import Ratio, is_clear
 from lpot_lightning.tuning.score import Criterion
 
@@ -89,7 +89,8 @@ def _figures(facts: Facts) -> Iterator[Markup]:
         if tuning.speed is not None:
             yield _figure(*_speed(tuning.speed), "speed-up over fp32")
         if tuning.size_ratio is not None:
-            yield _figure(f"{tuning.size_ratio:.2f}×", "smaller", "size")
+            times, change = change_of_size(tuning.size_ratio)
+            yield _figure(f"{times}×", change, "size")
         if tuning.ops and tuning.accuracy is not None:
             int8 = sum(one.rung.is_int8 for one in tuning.ops)
             rest = f"of {counted(len(tuning.ops), 'op')}"

@@ -19,6 +19,7 @@ from lpot_lightning.machine.numbers import shown_number
 from lpot_lightning.machine.typed import look_up_hints
 from lpot_lightning.recipe import Rung
 from lpot_lightning.report.facts import Facts, RunState, TuningFacts
+from lpot_lightning.report.numbers import change_of_size
 from lpot_lightning.runs.objective import shown_as
 from lpot_lightning.runs.paying_result import NotPaying, OpTimes, in_ms
 from lpot_lightning.runs.pruning_result import pruning_facts_in
@@ -199,7 +200,7 @@ class TuningResult(Result):
             ("ops int8 / fp32", f"{len(self.int8_ops)} / {len(self.fp32_ops)}"),
             *self._on_other_rungs(),
             ("speed-up", as_speedup(self.speedup, self.speedup_spread)),
-            ("size", f"{self.size_ratio:.2f}x smaller"),
+            ("size", "x ".join(change_of_size(self.size_ratio))),
         ]
         if self.floats != "fp32":
             rows.append(("attention, products", self.floats))
@@ -223,7 +224,7 @@ class TuningResult(Result):
         return [
             self._what_came(_VERDICTS[self.status]),
             f"{len(self.int8_ops)} ops int8, {len(self.fp32_ops)} fp32; speed-up {speed},"
-            f" {self.size_ratio:.2f}x smaller",
+            f" {'x '.join(change_of_size(self.size_ratio))}",
             *self._where(),
         ]
 

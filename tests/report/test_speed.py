@@ -13,6 +13,13 @@ def test_bar_spread_and_the_line_of_one_are_there():
     assert "25%" in found
 
 
+def test_a_model_that_has_grown_is_larger():
+    found = speed_section(None, 0.5, ("fp32", "int8"))
+    assert "2.00x larger" in found
+    assert "200%" in found
+    assert 'width="200' not in found
+
+
 def test_a_slower_model_does_not_reach_the_line():
     found = speed_section(Ratio(0.5, (0.4, 0.6)), None, ("dense", "pruned"))
     assert 'width="40.00%"' in found
