@@ -36,7 +36,11 @@ def factors_to_fill(op: Mapping[str, Any], layer: nn.Module) -> Tensor | None:
 
 
 def corrected(
-    observed: ObservedLayer, x: Grid, config: OpConfig, equalization: Equalization | None
+    observed: ObservedLayer,
+    x: Grid,
+    config: OpConfig,
+    equalization: Equalization | None,
+    pair: int,
 ) -> Int8Form:
     """Return what computes in int8 for a layer with a weight, corrected as ``config`` says.
 
@@ -45,38 +49,43 @@ def corrected(
         x: the grid of its input, which is equalized where ``config`` says so.
         config: its ``corrections`` are done in the order of ``CORRECTIONS``.
         equalization: is needed where ``config`` asks for it.
+        pair: what two integers of an output may come to, see ``Bounds``.
     """
     layer: Any = observed.layer
     if not config.corrections:
-        return quantized(layer, x)
+        return quantized(layer, x, pair=pair)
     exact, means, factors = weight_of(layer).detach().double(), observed.means, None
     if EQUALIZATION in config.corrections:
         assert equalization is not None
         factors = equalization.factors
         exact = times(layer, exact, factors)
         means = None if means is None else means / factors
-    weight = Int8Weight.of(exact, layer.bias)
+    weight = Int8Weight.of(exact, layer.bias, pair=pair)
     if WEIGHT in config.corrections:
-        weight = Int8Weight.of(same_spread(exact, weight.dequantize()), layer.bias)
+        spread = same_spread(exact, weight.dequantize())
+        weight = Int8Weight.of(spread, layer.bias, pair=pair)
     if BIAS in config.corrections and means is not None:
         weight = _with_means(layer, weight, exact, means)
     return quantized(layer, x, weight, factors)
 
 
-def equalized(layer: nn.Module, x: Grid | None, factors: Tensor | None) -> Int8Form | None:
+def equalized(
+    layer: nn.Module, x: Grid | None, factors: Tensor | None, pair: int
+) -> Int8Form | None:
     """Return what computes in int8 for a layer as it was trained, ``None`` where no range is known.
 
     Args:
         layer: with the trained weight.
         x: the grid of its input, divided by ``factors``; ``None`` for a table.
         factors: one a channel.
+        pair: what two integers of an output may come to, see ``Bounds``.
     """
     if isinstance(layer, TABLES):
         return quantized(layer, None)
     if x is None or factors is None:
-        return None if x is None else with_trained_grid(quantized(layer, x))
+        return None if x is None else with_trained_grid(quantized(layer, x, pair=pair))
     exact = times(layer, weight_of(layer).detach().double(), factors)
-    rounded = Int8Weight.of(exact, layer.bias)  # type: ignore[arg-type]
+    rounded = Int8Weight.of(exact, layer.bias, pair=pair)  # type: ignore[arg-type]
     return with_trained_grid(quantized(layer, x, rounded, factors))
 
 

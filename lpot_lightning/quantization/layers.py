@@ -18,6 +18,7 @@ from lpot_lightning.quantization.equalization import Equalization
 from lpot_lightning.quantization.graph.breaks import GraphBreak
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.graph.untraced import untraced
+from lpot_lightning.quantization.kernels.bounds import Bounds
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.observed_ops import ObservedOps
 from lpot_lightning.quantization.op_clock import StepTimes
@@ -51,7 +52,7 @@ class PreparedLayers:
         excluded: what has weights and is no op, with the reason.
         roots: by path, the modules that are called from outside of all others: graphs are made of
             them, and errors measured at their outputs.
-        bits: 8, or 7 where kernels saturate.
+        bounds: of integers that are multiplied.
         owners: modules that compute with their own weights, by path.
         order: the paths of all, in the order of the model.
         shared: ids of tensors that more than one module has.
@@ -73,7 +74,7 @@ class PreparedLayers:
         excluded: dict[str, str],
         roots: Mapping[str, nn.Module],
         *,
-        bits: int,
+        bounds: Bounds,
         owners: Mapping[str, nn.Module],
         order: Sequence[str],
         shared: Collection[int] = (),
@@ -91,13 +92,13 @@ class PreparedLayers:
             trained=trained,
             left_out=left_out,
         )
-        self._forms = OpForms(self._seen, bits=bits, for_training=for_training, trained=trained)
+        self._forms = OpForms(self._seen, bounds=bounds, for_training=for_training, trained=trained)
         self._forwards: dict[str, LayerForward] = {}
         self._for_training = for_training
         self._captured: dict[str, Captured] | None = None
         self.narrow, self._narrow = False, Narrow()
         self.excluded = excluded
-        self._bits, self._roots = bits, tuple(roots)
+        self._roots = tuple(roots)
         self._called = {path: calls.get(id(root), ModuleCalls()) for path, root in roots.items()}
         self._errors = OpErrors(self._seen, self._forms, RootErrors(roots, self._called, layers))
         self.diagnoser = Diagnoser(self._seen, self._forms)
@@ -270,7 +271,7 @@ class PreparedLayers:
         """Return what ``rebuild`` needs besides the tensors, as plain values."""
         return {
             "engine": "onednn",
-            "reduce_range": self._bits < 8,
+            "reduce_range": self._forms.bounds.bits < 8,
             "float": "bf16" if self._is_narrow(recipe) else "fp32",
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in self._roots

@@ -23,9 +23,11 @@ from lpot_lightning.quantization.functions.owners import may_own, own_ids
 from lpot_lightning.quantization.functions.rebuilt import rebuilt
 from lpot_lightning.quantization.functions.stored import restored, stored_weights
 from lpot_lightning.quantization.graph.capture import Captured
+from lpot_lightning.quantization.kernels.bounds import PAIRED, SEVEN_BITS, WHOLE, Bounds
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Layer
-from lpot_lightning.quantization.kernels.proof import saturates, usual_shapes, wrong_kernel
+from lpot_lightning.quantization.kernels.proof import usual_shapes, wrong_kernel
+from lpot_lightning.quantization.kernels.saturation import saturates
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.op_forms import group_size_of
@@ -108,13 +110,13 @@ class OnednnBackend:
             for path in roots_of(model, calls)
             if _holds(path, layers, owners) and not _is_derived(model.get_submodule(path), calls)
         }
-        bits = 7 if saturates() else 8
+        bounds = PAIRED if saturates() else WHOLE
         return PreparedLayers(
             layers,
             calls,
             excluded,
             roots,
-            bits=bits if known is None else known.bits,
+            bounds=bounds if known is None else known.bounds,
             owners=owners,
             order=[path for path, _ in model.named_modules()],
             shared=_shared(model),
@@ -168,6 +170,7 @@ class OnednnBackend:
         Recurrent ones in fp32 are among them: a graph holds them as these.
         """
         found, functions, modules = {}, {}, dict(model.named_modules())
+        bounds = _bounds(described)
         for path, op in described["op"].items():
             config = _config_of(path, op)
             if config.is_fp32:
@@ -178,10 +181,10 @@ class OnednnBackend:
                 functions[path] = op, _grid_of(path, op, described)
                 continue
             layer = _layer_at(model, path)
-            form = _unfilled(layer, config, op, _grid_of(path, op, described), _high(described))
+            form = _unfilled(layer, config, op, _grid_of(path, op, described), bounds)
             gone = tuple(op.get("gone", ()))
             found[path] = StandIn(form, gone=gone, forward=LayerForward(layer, form))
-        return found | rebuilt(model, functions, high=_high(described))
+        return found | rebuilt(model, functions, bounds=bounds)
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state, but for weights that their int8 forms stand for."""
@@ -315,7 +318,7 @@ def _config_of(path: str, op: Mapping[str, Any]) -> OpConfig:
 
 
 def _unfilled(
-    layer: nn.Module, config: OpConfig, op: Mapping[str, Any], x: Grid | None, high: int
+    layer: nn.Module, config: OpConfig, op: Mapping[str, Any], x: Grid | None, bounds: Bounds
 ) -> LayerForm:
     """Return what computes for a layer, for tensors of a file."""
     if isinstance(layer, RECURRENT) and config.rung is Rung.STATIC:
@@ -324,15 +327,15 @@ def _unfilled(
             " the model, which cannot be that"
         )
     if config.rung is not Rung.STATIC and not isinstance(layer, TABLES):
-        return layer_on_rung(layer, config, high=high, empty=True)
+        return layer_on_rung(layer, config, bounds=bounds, empty=True)
     factors, size = factors_to_fill(op, layer), group_size_of(config)
     form = unfilled(layer, x, factors=factors, group_size=size)
     return with_trained_grid(form) if config.is_trained else form
 
 
-def _high(described: Mapping[str, Any]) -> int:
-    """Return the greatest integer of activations."""
-    return 127 if described["reduce_range"] else 255
+def _bounds(described: Mapping[str, Any]) -> Bounds:
+    """Return the bounds of activations; weights of a file are as they are."""
+    return SEVEN_BITS if described["reduce_range"] else WHOLE
 
 
 def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> Grid | None:
@@ -341,6 +344,6 @@ def _grid_of(path: str, op: Mapping[str, Any], described: Mapping[str, Any]) -> 
         return None
     try:
         scale, zero_point = float(activation["scale"]), int(activation["zero_point"])
-        return Grid(scale, zero_point, 0, _high(described))
+        return Grid(scale, zero_point, 0, _bounds(described).high)
     except (TypeError, ValueError, QuantizationError) as error:
         raise ArtifactError(f"op `{path}` of the tune config: {error}") from error

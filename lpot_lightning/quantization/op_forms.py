@@ -8,6 +8,7 @@ from typing import Any
 from lpot_lightning.quantization.capability import AS_TRAINED, configs_of
 from lpot_lightning.quantization.corrections import BIAS, EQUALIZATION, corrected
 from lpot_lightning.quantization.equalization import Equalization
+from lpot_lightning.quantization.kernels.bounds import Bounds
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.proof import shapes_like, usual_shapes, wrong_kernel
 from lpot_lightning.quantization.observed_layer import ObservedLayer, input_of
@@ -33,7 +34,7 @@ class OpForms:
 
     Args:
         seen: the ops.
-        bits: 8, or 7 where kernels saturate.
+        bounds: of integers that are multiplied.
         for_training: whether the model is to be trained for int8, and not to become so.
         trained: what such a training came to.
 
@@ -43,9 +44,9 @@ class OpForms:
     """
 
     def __init__(
-        self, seen: ObservedOps, *, bits: int, for_training: bool, trained: TrainedOps | None
+        self, seen: ObservedOps, *, bounds: Bounds, for_training: bool, trained: TrainedOps | None
     ) -> None:
-        self._seen, self._bits = seen, bits
+        self._seen, self.bounds = seen, bounds
         self._for_training, self._trained = for_training, trained
         self.exact: Mapping[str, str] = {}
         self.equalizations: Mapping[str, Equalization] = {}
@@ -105,14 +106,15 @@ class OpForms:
             return quantized(observed.layer, None, group_size=group_size_of(config))
         if x is None:
             return self._on_rung(path, config)
-        made = corrected(observed, x, config, self._equalized(path, config))
+        evened, pair = self._equalized(path, config), self.bounds.pair
+        made = corrected(observed, x, config, evened, pair)
         if isinstance(made, QuantizedLayer):
             made.kernel.exact, made.kernel.op = path in self.exact, path
             made.kernel.is_trained = config.is_trained
         return made
 
     def _on_rung(self, path: str, config: OpConfig) -> LayerForm:
-        made = layer_on_rung(self._seen.layers[path].layer, config, high=2**self._bits - 1)
+        made = layer_on_rung(self._seen.layers[path].layer, config, bounds=self.bounds)
         kernels = [made.kernel] if isinstance(made, DynamicLayer) else []
         for one in made.kernels if isinstance(made, DynamicRecurrent) else kernels:
             one.exact, one.op = path in self.exact, path
@@ -133,7 +135,7 @@ class OpForms:
         evened = EQUALIZATION in config.corrections
         seen = self.equalizations[path].seen if evened else observed.seen
         algorithm = "minmax" if config.is_trained else str(asked.algorithm)
-        return grid_for(seen, str(asked.scheme), algorithm, bits=self._bits)
+        return grid_for(seen, str(asked.scheme), algorithm, bits=self.bounds.bits)
 
     def tables(self, recipe: Recipe) -> frozenset[str]:
         """Return the int8 ops whose input are ids."""
@@ -162,7 +164,7 @@ class OpForms:
             functions={op: self._signed(op) for op in int8 if op not in alone},
             gone={op: self._seen.gone(op) for op in int8 if op in alone and op in seen},
             roots=roots,
-            bits=self._bits,
+            bounds=self.bounds,
             left_out=self._seen.left_out,
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.module.calls import computes_otherwise
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
@@ -267,6 +268,7 @@ def quantized(
     weight: Int8Weight | None = None,
     factors: Tensor | None = None,
     group_size: int | None = None,
+    pair: int = WHOLE.pair,
 ) -> Int8Form:
     """Return what computes in int8 for ``layer``, of a kind that ``kind_of`` knows.
 
@@ -277,6 +279,7 @@ def quantized(
         weight: rounded; without it, it is that of ``layer`` as it is.
         factors: one a channel of the input, that ``weight`` is multiplied by.
         group_size: of an embedding whose rows are rounded in groups.
+        pair: what two integers of an output may come to, where ``weight`` is not given.
 
     Example::
 
@@ -289,7 +292,7 @@ def quantized(
         return QuantizedEmbeddingBag(Int8Embedding.of(layer.weight, group_size), layer)
     assert x is not None
     if weight is None:
-        weight = Int8Weight.of(weight_of(layer), layer.bias)  # type: ignore[arg-type]
+        weight = Int8Weight.of(weight_of(layer), layer.bias, pair=pair)  # type: ignore[arg-type]
     if factors is not None:
         factors = factors.float().view(-1, *[1] * (weight.values.dim() - 2))
     if isinstance(layer, CONVOLUTIONS):

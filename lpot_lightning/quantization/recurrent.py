@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lpot_lightning.quantization.graph.tracing import is_tracing
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.bounds import WHOLE, Bounds
 from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.lstm import LaidOut, needs_values_alone
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
@@ -355,33 +356,39 @@ RecurrentLayerForm: TypeAlias = DynamicRecurrent | WeightOnlyRecurrent
 
 
 def recurrent_on_rung(
-    layer: nn.Module, config: OpConfig, *, high: int, empty: bool = False
+    layer: nn.Module, config: OpConfig, *, bounds: Bounds, empty: bool = False
 ) -> RecurrentLayerForm:
     """Return what computes for a recurrent layer on a rung below static int8.
 
     Args:
         layer: of torch, with finite weights; it is left as it is.
         config: of the rung.
-        high: the greatest integer of activations: 127 where kernels saturate, else 255.
+        bounds: of integers that are multiplied.
         empty: whether the tensors are to be filled: they hold no values.
 
     Example::
 
-        int8 = recurrent_on_rung(nn.LSTM(8, 4), DYNAMIC, high=255)
+        int8 = recurrent_on_rung(nn.LSTM(8, 4), DYNAMIC, bounds=PAIRED)
         output, (h, c) = int8(torch.randn(10, 2, 8))
     """
     geometry = Geometry.of(layer)
     if config.rung is Rung.DYNAMIC:
-        joined = geometry.kind != GRU
-        rounded = _rounded(layer, geometry, None, joined=joined, empty=empty)
+        joined, high = geometry.kind != GRU, bounds.high
+        rounded = _rounded(layer, geometry, None, bounds.pair, joined=joined, empty=empty)
         return DynamicRecurrent(geometry, {n: Int8Rows(one, high) for n, one in rounded.items()})
     size = None if config.weight is None else config.weight.group_size
-    rounded = _rounded(layer, geometry, size, joined=False, empty=empty)
+    rounded = _rounded(layer, geometry, size, WHOLE.pair, joined=False, empty=empty)
     return WeightOnlyRecurrent(geometry, {n: KeptWeight(one) for n, one in rounded.items()})
 
 
 def _rounded(
-    layer: Any, geometry: Geometry, group_size: int | None, *, joined: bool, empty: bool
+    layer: Any,
+    geometry: Geometry,
+    group_size: int | None,
+    pair: int,
+    *,
+    joined: bool,
+    empty: bool,
 ) -> dict[str, Int8Weight]:
     """Return each weight by its name; ``joined`` biases are added up, for that of the input."""
     found = {}
@@ -394,7 +401,7 @@ def _rounded(
                 found[f"weight_{name}{ending}"] = (
                     Int8Weight.like(weight, bias=bias is not None, group_size=group_size)
                     if empty
-                    else Int8Weight.of(weight, bias, group_size)
+                    else Int8Weight.of(weight, bias, group_size, pair)
                 )
     return found
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lpot_lightning.quantization.graph.weight_calls import computed
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.bf16 import BF16, Bf16Weight
+from lpot_lightning.quantization.kernels.bounds import WHOLE, Bounds
 from lpot_lightning.quantization.kernels.kept import KeptWeight
 from lpot_lightning.quantization.kernels.rows import Int8Rows, Rows
 from lpot_lightning.quantization.one_line import OneLine, of_weight
@@ -127,26 +128,27 @@ LayerForm: TypeAlias = Int8Form | RungForm | RecurrentLayerForm
 """What computes for any layer that is not in fp32."""
 
 
-def on_rung(layer: nn.Module, config: OpConfig, *, high: int, empty: bool = False) -> RungForm:
+def on_rung(layer: nn.Module, config: OpConfig, *, bounds: Bounds, empty: bool = False) -> RungForm:
     """Return what computes for a linear layer or a convolution on a rung below static int8.
 
     Args:
         layer: of a kind that ``kind_of`` knows, with finite weights; it is left as it is.
         config: of the rung.
-        high: the greatest integer of activations: 127 where kernels saturate, else 255.
+        bounds: of integers that are multiplied.
         empty: whether the tensors are to be filled: they hold no values.
 
     Example::
 
-        int8 = on_rung(nn.Linear(8, 4), DYNAMIC, high=255)
+        int8 = on_rung(nn.Linear(8, 4), DYNAMIC, bounds=PAIRED)
         int8(torch.randn(2, 8))
     """
     if config.rung is Rung.BF16:
         return _computing(Bf16Layer, layer, _narrow(layer, empty=empty))
     size = config.weight.group_size if config.weight is not None else None
-    weight = _rounded(layer, size, empty=empty)
     if config.rung is Rung.DYNAMIC:
-        return DynamicLayer(Int8Rows(weight, high))
+        rounded = _rounded(layer, size, bounds.pair, empty=empty)
+        return DynamicLayer(Int8Rows(rounded, bounds.high))
+    weight = _rounded(layer, size, WHOLE.pair, empty=empty)
     return _computing(WeightOnlyLayer, layer, KeptWeight(weight))
 
 
@@ -156,18 +158,18 @@ def _narrow(layer: nn.Module, *, empty: bool) -> Bf16Weight:
 
 
 def layer_on_rung(
-    layer: nn.Module, config: OpConfig, *, high: int, empty: bool = False
+    layer: nn.Module, config: OpConfig, *, bounds: Bounds, empty: bool = False
 ) -> RungForm | RecurrentLayerForm:
     """Return what ``on_rung`` or ``recurrent_on_rung`` does, whichever is for ``layer``."""
     make = recurrent_on_rung if isinstance(layer, RECURRENT) else on_rung
-    return make(layer, config, high=high, empty=empty)
+    return make(layer, config, bounds=bounds, empty=empty)
 
 
-def _rounded(layer: nn.Module, group_size: int | None, *, empty: bool) -> Int8Weight:
+def _rounded(layer: nn.Module, group_size: int | None, pair: int, *, empty: bool) -> Int8Weight:
     weight, bias = weight_of(layer), layer.bias
     if empty:
         return Int8Weight.like(weight, bias=bias is not None, group_size=group_size)
-    return Int8Weight.of(weight, bias, group_size)  # type: ignore[arg-type]
+    return Int8Weight.of(weight, bias, group_size, pair)  # type: ignore[arg-type]
 
 
 def _computing(form: Callable[..., Form], layer: Any, kernel: KeptWeight | Bf16Weight) -> Form:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lpot_lightning.quantization.capability import DYNAMIC, WEIGHT_ONLY
+from lpot_lightning.quantization.kernels.bounds import PAIRED
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.quantized_layer import quantized
 from lpot_lightning.quantization.rungs import layer_on_rung
@@ -16,7 +17,7 @@ from lpot_lightning.quantization.rungs import layer_on_rung
 @pytest.mark.parametrize("config", [DYNAMIC, WEIGHT_ONLY[0]], ids=["dynamic", "weight only"])
 @pytest.mark.parametrize("layer", [nn.Linear(8, 8), nn.GRU(8, 8)], ids=["linear", "gru"])
 def test_it_computes_while_another_thread_compiles(layer, config, monkeypatch):
-    forward = LayerForward(layer, layer_on_rung(layer, config, high=127))
+    forward = LayerForward(layer, layer_on_rung(layer, config, bounds=PAIRED))
     x = torch.ones(3, 8)
     wanted = forward(x)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # it is for all threads

@@ -12,6 +12,7 @@ from torch import nn
 
 from lpot_lightning import load
 from lpot_lightning.quantization.capability import BF16
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.rungs import on_rung
 
 
@@ -41,7 +42,7 @@ def test_what_stays_in_fp32_is_shown_as_ever():
 
 
 def test_bfloat16_is_named():
-    assert repr(on_rung(nn.Linear(8, 4), BF16, high=255)) == "bf16()"
+    assert repr(on_rung(nn.Linear(8, 4), BF16, bounds=WHOLE)) == "bf16()"
 
 
 def test_functions_have_a_line_each():

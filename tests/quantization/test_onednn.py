@@ -17,7 +17,9 @@ from lpot_lightning.module.stand_in import put, replaced
 from lpot_lightning.quantization import onednn
 from lpot_lightning.quantization.corrections import BIAS
 from lpot_lightning.quantization.kernels import proof
+from lpot_lightning.quantization.kernels.bounds import SEVEN_BITS
 from lpot_lightning.quantization.kernels.layers import Int8Conv
+from lpot_lightning.quantization.kernels.saturation import may_saturate
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
@@ -266,8 +268,21 @@ def test_a_wrong_kernel_leaves_its_op_to_the_arithmetic_alone(monkeypatch):
     assert error(converted(model, prepared, all_int8(prepared)), model) < 0.03
 
 
-def test_without_vnni_activations_keep_to_seven_bits(monkeypatch):
+def test_without_vnni_weights_are_less_and_activations_whole(monkeypatch):
     monkeypatch.setattr(onednn, "saturates", lambda: True)
+    model = net()
+    prepared = calibrated(model)
+    recipe = all_int8(prepared)
+    assert prepared.describe(recipe)["reduce_range"] is False
+    parts = prepared.convert(recipe)
+    kernels = [part.graph.kernel for path, part in parts.items() if path != "table"]
+    assert {one.x.high for one in kernels} == {255}
+    assert not any(may_saturate(one.weight, 255) for one in kernels)
+
+
+def test_seven_bits_of_a_training_or_a_file_stay(monkeypatch):
+    for name in ("PAIRED", "WHOLE"):
+        monkeypatch.setattr(onednn, name, SEVEN_BITS)
     model = net()
     prepared = calibrated(model)
     recipe = all_int8(prepared)

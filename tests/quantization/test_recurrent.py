@@ -20,14 +20,15 @@ from lpot_lightning.quantization.capability import DYNAMIC, WEIGHT_ONLY
 from lpot_lightning.quantization.damage import floats_in
 from lpot_lightning.quantization.graph.capture import counts_of
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
-from lpot_lightning.quantization.kernels.proof import saturates
+from lpot_lightning.quantization.kernels.bounds import PAIRED, WHOLE
 from lpot_lightning.quantization.kernels.rows import Rows
+from lpot_lightning.quantization.kernels.saturation import saturates
 from lpot_lightning.quantization.layers import PreparedLayers
 from lpot_lightning.quantization.onednn import OnednnBackend
 from lpot_lightning.quantization.recurrent import recurrent_on_rung
 from lpot_lightning.recipe import FP32, OpConfig, Recipe
 
-HIGH = 127 if saturates() else 255
+BOUNDS = PAIRED if saturates() else WHOLE
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -47,7 +48,7 @@ def made(kind: Any, *sizes: int, **settings: Any) -> Any:
 
 
 def form(layer: nn.Module, config: OpConfig = DYNAMIC) -> nn.Module:
-    return recurrent_on_rung(layer, config, high=HIGH)
+    return recurrent_on_rung(layer, config, bounds=BOUNDS)
 
 
 @torch.no_grad()
@@ -103,8 +104,8 @@ def test_projections_and_relu(config):
 
 def told(weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return the product of what the integers of a weight and of rows stand for."""
-    exact = Int8Weight.of(weight).dequantize().double()
-    return Rows.of(values.float(), HIGH).dequantize().double() @ exact.t()
+    exact = Int8Weight.of(weight, pair=BOUNDS.pair).dequantize().double()
+    return Rows.of(values.float(), BOUNDS.high).dequantize().double() @ exact.t()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lpot_lightning.quantization.capability import BF16, DYNAMIC, WEIGHT_ONLY
+from lpot_lightning.quantization.kernels.bounds import PAIRED
 from lpot_lightning.quantization.kernels.rows import Rows
 from lpot_lightning.quantization.rungs import DynamicLayer, WeightOnlyLayer, on_rung
 
@@ -36,7 +37,7 @@ def error(found, expected):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_computes_with_the_weight_that_it_keeps(name, config):
     layer, shape = copy.deepcopy(LAYERS[name])
-    made = on_rung(layer, config, high=127)
+    made = on_rung(layer, config, bounds=PAIRED)
     x = shown(*shape)
     found = made(x)
     assert isinstance(made, WeightOnlyLayer)
@@ -49,29 +50,29 @@ def test_a_layer_computes_with_the_weight_that_it_keeps(name, config):
 @pytest.mark.parametrize("name", ["linear", "tokens"])
 def test_a_dynamic_layer_computes_with_rows_as_they_come(name):
     layer, shape = LAYERS[name]
-    made, x = on_rung(layer, DYNAMIC, high=127), shown(*shape)
+    made, x = on_rung(layer, DYNAMIC, bounds=PAIRED), shown(*shape)
     assert isinstance(made, DynamicLayer)
     assert error(made(x), layer(x)) < 0.02
     assert error(made(x * 1000), layer(x * 1000)) < 0.02  # no range was found before
-    assert torch.equal(made(x), made.kernel.product(Rows.of(x, 127)))
+    assert torch.equal(made(x), made.kernel.product(Rows.of(x, PAIRED.high)))
 
 
 def test_integers_of_rows_have_no_gradient():
-    made, x = on_rung(nn.Linear(8, 4), DYNAMIC, high=127), shown(2, 8).requires_grad_()
+    made, x = on_rung(nn.Linear(8, 4), DYNAMIC, bounds=PAIRED), shown(2, 8).requires_grad_()
     assert not made(x).requires_grad  # scales alone would give a wrong one
 
 
 @pytest.mark.parametrize("config", [DYNAMIC, WEIGHT_ONLY[0]], ids=["dynamic", "weight only"])
 def test_the_output_is_of_the_type_of_the_input(config):
-    made = on_rung(nn.Linear(8, 4), config, high=127)
+    made = on_rung(nn.Linear(8, 4), config, bounds=PAIRED)
     assert made(shown(2, 8).bfloat16()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("config", [DYNAMIC, *WEIGHT_ONLY[:2]])
 def test_one_that_is_to_be_filled_takes_the_tensors_of_another(config):
     layer, x = nn.Linear(40, 4), shown(3, 40)
-    made = on_rung(layer, config, high=127)
-    other = on_rung(layer, config, high=127, empty=True)
+    made = on_rung(layer, config, bounds=PAIRED)
+    other = on_rung(layer, config, bounds=PAIRED, empty=True)
     other.load_state_dict(made.state_dict())
     assert torch.equal(other(x), made(x))
 
@@ -82,7 +83,9 @@ def test_a_weight_of_two_sizes_is_held_better_in_groups():
         layer.weight[:, 32:] *= 1e-3
     x = shown(5, 64)
     x[:, :32] *= 1e-3
-    rows, groups = (error(on_rung(layer, one, high=127)(x), layer(x)) for one in WEIGHT_ONLY[:2])
+    rows, groups = (
+        error(on_rung(layer, one, bounds=PAIRED)(x), layer(x)) for one in WEIGHT_ONLY[:2]
+    )
     assert groups < rows / 10
 
 
@@ -91,5 +94,5 @@ def test_a_model_of_half_precision_keeps_small_weights(config):
     layer, x = nn.Linear(40, 4, bias=False), shown(3, 40)
     with torch.no_grad():
         layer.weight *= 1e-5  # in float16 scales of it would be 0
-    made = on_rung(layer, config, high=127)
+    made = on_rung(layer, config, bounds=PAIRED)
     assert torch.equal(copy.deepcopy(made).half().float()(x), made(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.proof import saturates
+from lpot_lightning.quantization.kernels.saturation import saturates
 
 HIGH = 127 if saturates() else 255
 """The greatest integer of an input: kernels of a CPU without VNNI cut off sums of 8 bits."""

@@ -113,6 +113,7 @@ sys.path.insert(0, {scenes!r})
 import torch
 from plain_scenes import corners, net, quantization
 from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.saturation import may_saturate
 fp32, images = net().eval(), corners(200, seed=1).tensors[0]
 made = quantization("ws")
 int8 = made(net())
@@ -120,11 +121,12 @@ with torch.no_grad():
     found, wanted = int8(images), fp32(images)
 layers = [one for one in int8.modules() if isinstance(one, Int8Layer)]
 print({{one.x.high for one in layers}}, {{one.x.low for one in layers}},
-      {{one.exact for one in layers}}, float((found - wanted).norm() / wanted.norm()) < 0.1)
+      {{one.exact or may_saturate(one.weight, 255) for one in layers}},
+      float((found - wanted).norm() / wanted.norm()) < 0.1)
 """
 
 
-def test_without_vnni_seven_bits_are_right(tmp_path):
+def test_without_vnni_paired_weights_are_right(tmp_path):
     scenes = os.path.dirname(sys.modules["plain_scenes"].__file__ or "")
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -134,4 +136,4 @@ def test_without_vnni_seven_bits_are_right(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines()[-1:] == ["{127} {0} {False} True"], done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1:] == ["{255} {0} {False} True"], done.stderr[-2000:]

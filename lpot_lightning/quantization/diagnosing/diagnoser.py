@@ -52,7 +52,9 @@ class Diagnoser:
         assert grid is not None
         known = self._forms.equalizations[op] if evened else None
         with torch.no_grad():
-            simulated = SimulatedOp(self._seen.layers[op], self._sample(op), grid, known)
+            simulated = SimulatedOp(
+                self._seen.layers[op], self._sample(op), grid, known, self._forms.bounds.pair
+            )
             found = _found(simulated)
         self._spend(op, simulated.computed)
         return found

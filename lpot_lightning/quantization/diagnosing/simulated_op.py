@@ -9,6 +9,7 @@ from lpot_lightning.quantization.capability import WEIGHT_ONLY
 from lpot_lightning.quantization.diagnosing.diagnosis import OUTER
 from lpot_lightning.quantization.equalization import Equalization, by_groups, spatial_dims, times
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 from lpot_lightning.quantization.quantized_layer import weight_of
@@ -28,6 +29,7 @@ class SimulatedOp:
         x: an input of it.
         grid: that the input is rounded on.
         equalization: by which its channels are evened out first, if they are.
+        pair: what two integers of an output may come to, see ``Bounds``.
 
     Attributes:
         seen: the values of the input, as they are rounded.
@@ -40,11 +42,16 @@ class SimulatedOp:
     """
 
     def __init__(
-        self, observed: ObservedLayer, x: Tensor, grid: Grid, equalization: Equalization | None
+        self,
+        observed: ObservedLayer,
+        x: Tensor,
+        grid: Grid,
+        equalization: Equalization | None,
+        pair: int,
     ) -> None:
         assert observed.ends is not None
         self._layer = observed.layer
-        form = on_rung(self._layer, WEIGHT_ONLY[0], high=255)
+        form = on_rung(self._layer, WEIGHT_ONLY[0], bounds=WHOLE)
         assert isinstance(form, SmallerWeight)
         self._form, self._bias = form, form.kernel.bias
         self._dim = x.dim() - 1 - spatial_dims(self._layer)
@@ -62,7 +69,8 @@ class SimulatedOp:
         self.steps = grid.high - grid.low
         self.least = self.low if self.low < 0 else min(0.0, self.seen.least)
         self.computed = 0
-        self._rounded_weight = Int8Weight.of(self._weight).dequantize()
+        self._pair = pair
+        self._rounded_weight = self._held(self._weight)
         self._exact = self._given(self._x, self._weight)
 
     def error(self) -> float:
@@ -80,7 +88,7 @@ class SimulatedOp:
         sizes = self.weight_sizes()
         read = torch.where(sizes > 0, sizes, torch.ones_like(sizes))
         evened = times(self._layer, self._weight, 1 / read)
-        return self._error(x, times(self._layer, Int8Weight.of(evened).dequantize(), read))
+        return self._error(x, times(self._layer, self._held(evened), read))
 
     def without_outliers(self) -> float:
         """Return the error where the outermost values set no range, and are not rounded."""
@@ -115,6 +123,9 @@ class SimulatedOp:
         zero = (-least / scale).round()
         integers = ((self._x / scale).round() + zero).clamp(0.0, float(self.steps))
         return (integers - zero) * scale
+
+    def _held(self, weight: Tensor) -> Tensor:
+        return Int8Weight.of(weight, pair=self._pair).dequantize()
 
     def _along(self, values: Tensor) -> Tensor:
         shape = [1] * self._x.dim()

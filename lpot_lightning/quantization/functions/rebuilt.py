@@ -17,6 +17,7 @@ from lpot_lightning.quantization.functions.forward import (
     stand_in,
 )
 from lpot_lightning.quantization.graph.weight_calls import layer_like
+from lpot_lightning.quantization.kernels.bounds import Bounds
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import QuantizedLayer, unfilled
 from lpot_lightning.quantization.rungs import WeightForm, on_rung
@@ -26,14 +27,14 @@ _MOST_NUMBERS = 2**31
 
 
 def rebuilt(
-    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]], *, high: int
+    model: nn.Module, ops: Mapping[str, tuple[Mapping[str, Any], Grid | None]], *, bounds: Bounds
 ) -> dict[str, StandIn]:
     """Return the int8 functions of a tune config, to be filled with tensors.
 
     Args:
         model: as the quantized one was.
         ops: by name, what the tune config says of each, and the grid of its input.
-        high: the greatest integer of activations whose grid is found when they come.
+        bounds: of activations whose grid is found when they come.
 
     Raises:
         ArtifactError: if the model has no such module, or these are no shapes.
@@ -43,12 +44,12 @@ def rebuilt(
         path, _, name = op.rpartition("#")
         if path not in forwards:
             forwards[path] = OwnerForward(_owner_at(model, path), said["function"]["lent"])
-        forwards[path].ops[name] = _rebuilt(op, name, said, grid, high)
+        forwards[path].ops[name] = _rebuilt(op, name, said, grid, bounds)
     return {path: stand_in(forward) for path, forward in forwards.items()}
 
 
 def _rebuilt(
-    op: str, name: str, said: Mapping[str, Any], grid: Grid | None, high: int
+    op: str, name: str, said: Mapping[str, Any], grid: Grid | None, bounds: Bounds
 ) -> FunctionOp:
     described, function = said["function"], name.rpartition("_")[0]
     numbers, shape = tuple(described["numbers"]), described["shape"]
@@ -61,17 +62,17 @@ def _rebuilt(
     layer = layer_like(geometry, shape, bias=described["bias"])
     made = FunctionOp(geometry)
     made.stored = str(described["stored"])
-    form = _unfilled(layer, said, grid, high)
+    form = _unfilled(layer, said, grid, bounds)
     made.int8 = QuantizedFunction.unfilled(form, shape[0], bias=described["bias"])
     return made
 
 
 def _unfilled(
-    layer: nn.Module, said: Mapping[str, Any], grid: Grid | None, high: int
+    layer: nn.Module, said: Mapping[str, Any], grid: Grid | None, bounds: Bounds
 ) -> WeightForm:
     config = config_of(said)
     if config.rung is not Rung.STATIC:
-        return on_rung(layer, config, high=high, empty=True)
+        return on_rung(layer, config, bounds=bounds, empty=True)
     form = unfilled(layer, grid, factors=factors_to_fill(said, layer))
     assert isinstance(form, QuantizedLayer)
     form.kernel.is_trained = config.is_trained

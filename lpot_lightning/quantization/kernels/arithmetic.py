@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 
@@ -32,6 +33,21 @@ def step_sizes(spans: Tensor, count: int) -> Tensor:
     return torch.where(sizes >= _TINY, sizes, torch.ones_like(sizes))
 
 
+def weight_steps(sizes: Tensor, pair: int) -> Tensor:
+    """Return the distance of two neighbours in rows of a weight.
+
+    Args:
+        sizes: absolute values; the last dimension is the row.
+        pair: what the integers of any two of a row may come to together; each has 127 at most.
+    """
+    spans = sizes.amax(-1)
+    if pair < WHOLE.pair and sizes.shape[-1] > 1:
+        # both may be rounded up: by one together, so that half a step is kept free
+        two = sizes.topk(2, -1).values.sum(-1)
+        spans = torch.maximum(spans, two * (127 / (pair - 0.5)))
+    return step_sizes(spans, 127)
+
+
 @dataclass(frozen=True)
 class Int8Weight:
     """A weight that is rounded, with one symmetric scale a row, or one a group of its inputs.
@@ -50,11 +66,23 @@ class Int8Weight:
 
     @classmethod
     def of(
-        cls, weight: Tensor, bias: Tensor | None = None, group_size: int | None = None
+        cls,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        group_size: int | None = None,
+        pair: int = WHOLE.pair,
     ) -> Int8Weight:
-        """Return ``weight`` rounded to -127..127, the greatest of each row to 127 or -127."""
+        """Return ``weight`` rounded to -127..127, the greatest of each row to 127 or -127.
+
+        Args:
+            weight: outputs first.
+            bias: one an output.
+            group_size: how many inputs in a row have a scale of their own.
+            pair: what any two integers of a row may come to together, see ``Bounds``: the greatest
+                of a row is less then.
+        """
         exact = weight.detach().float()
-        scales = step_sizes(_grouped(exact.flatten(1).abs(), group_size).amax(-1), 127)
+        scales = weight_steps(_grouped(exact.flatten(1).abs(), group_size), pair)
         steps = torch.round(exact / _spread(scales, exact.shape, group_size)).clamp_(-127, 127)
         # oneDNN packs a transposed weight as if it were none (torch 2.13)
         values = steps.to(torch.int8).contiguous()

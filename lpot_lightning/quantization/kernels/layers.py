@@ -16,6 +16,7 @@ from lpot_lightning.quantization.kernels.own_types import OwnTypes
 from lpot_lightning.quantization.kernels.pack import Pack, Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE, PostOp
 from lpot_lightning.quantization.kernels.recorded import recorded
+from lpot_lightning.quantization.kernels.saturation import saturates
 
 Scale = tuple[float, int, torch.dtype]
 """Scale, zero point and type of what a kernel gives."""
@@ -199,8 +200,8 @@ class Int8Layer(OwnTypes):
 class Int8Linear(Int8Layer):
     """``x @ weight.T + bias`` of integers; the input may have any number of leading dimensions.
 
-    On CPUs without VNNI, for which grids have 7 bits, the kernel of a convolution computes, of an
-    image of one column: that of a linear layer packs its weight anew in each call, and takes three
+    On CPUs without VNNI, and of 7 bits, the kernel of a convolution computes, of an image of one
+    column: that of a linear layer packs its weight anew in each call, and takes three
     times as long for one row of 1024 values, 1.2 times for 128 (torch 2.13, AVX2).
 
     Example::
@@ -215,7 +216,7 @@ class Int8Linear(Int8Layer):
     ) -> None:
         super().__init__(weight, x, out, post_op)
         self.outputs, self.inputs = weight.values.shape
-        self.by_convolution = x.low >= 0 and x.high < MOST_OF_8_BITS
+        self.by_convolution = x.low >= 0 and (x.high < MOST_OF_8_BITS or saturates())
         self.post_ops = CONV_POST_OPS if self.by_convolution else LINEAR_POST_OPS
 
     def pack_for(self, x: Tensor) -> Tensor:

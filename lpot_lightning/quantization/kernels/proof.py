@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lpot_lightning.errors import in_short
 from lpot_lightning.quantization.kernels.arithmetic import ConvGeometry, Int8Weight
-from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer, Int8Linear
+from lpot_lightning.quantization.kernels.layers import Int8Conv, Int8Layer
 from lpot_lightning.quantization.kernels.pack import Sizes
 from lpot_lightning.quantization.kernels.post_op import NONE
+from lpot_lightning.quantization.kernels.saturation import may_saturate, saturates
 
 _LOG = logging.getLogger(__name__)
 FEW = 10_000
@@ -31,20 +31,23 @@ ROWS = 16
 """Outputs of a layer that are compared."""
 MOST_SAMPLES, MOST_VALUES = 64, 1 << 21
 """Samples of one input that is drawn, and values in it."""
+CUT = "this CPU, which has no VNNI, cuts off what two products of its integers may come to"
 _SEED = 1978
 
 
 def wrong_kernel(layer: Int8Layer, shapes: Iterable[Sequence[int]]) -> str | None:
     """Return how the kernel of ``layer`` is wrong for inputs of some shapes, ``None`` if it is not.
 
-    Each shape is shown integers drawn from the whole grid, and those that add up to the most: a CPU
-    without VNNI saturates there without a word. What was proved of a layer like this one, with
-    other weights, is not proved again in this process.
+    Each shape is shown integers drawn from the whole grid, and those that add up to the most. What
+    was proved of a layer like this one, with other weights, is not proved again in this process;
+    whether these may be cut off is looked at each time: a CPU without VNNI does so without a word.
 
     Example::
 
         layer.exact = wrong_kernel(layer, shapes_like((8, 64))) is not None
     """
+    if saturates() and layer.x.low >= 0 and may_saturate(layer.weight, layer.x.high):
+        return CUT
     kind, tried = layer.kind, None
     for shape in shapes:
         key = kind, tuple(shape)
@@ -71,15 +74,6 @@ def usual_shapes(layer: Int8Layer) -> list[tuple[int, ...]]:
     one = layer.geometry
     reach = [d * (k - 1) + 1 for d, k in zip(one.dilation, layer.weight.shape[2:], strict=True)]
     return shapes_like((1, inputs * one.groups, *(size + 2 for size in reach)))
-
-
-def saturates() -> bool:
-    """Whether sums of products of 8 bits are cut here, as on CPUs without VNNI; 7 bits fit then.
-
-    It is tried and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN to less.
-    """
-    weight = Int8Weight(torch.full((16, 64), 127, dtype=torch.int8), torch.full((16,), 0.01))
-    return wrong_kernel(Int8Linear(weight, Grid(1.0)), [(4, 64)]) is not None
 
 
 @contextmanager

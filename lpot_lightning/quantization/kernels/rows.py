@@ -64,7 +64,7 @@ class Int8Rows(Int8Linear):
 
     Args:
         weight: rounded; its bias comes behind the kernel, as ``offset``.
-        high: the greatest integer: 127 where kernels saturate, else 255.
+        high: the greatest integer of the rows that it reads: 255, or 127.
 
     Example::
 

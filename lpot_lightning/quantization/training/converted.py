@@ -35,7 +35,7 @@ def converted(model: nn.Module, ops: TrainedOps) -> dict[str, StandIn]:
     for op in ops.int8_ops:
         if op not in ops.functions:
             layer = model.get_submodule(op)
-            int8 = equalized(layer, ops.grids.get(op), ops.factors.get(op))
+            int8 = equalized(layer, ops.grids.get(op), ops.factors.get(op), ops.bounds.pair)
             if int8 is not None:
                 found[op] = StandIn(
                     int8, gone=ops.gone.get(op, ()), forward=LayerForward(layer, int8)
@@ -50,7 +50,7 @@ def _owner(module: nn.Module, path: str, ops: TrainedOps) -> OwnerForward:
     forward = TrainedOwner(module, ops.functions[names[0]][0] if names else ())
     for op in names:
         sign = ops.functions[op][1]
-        made = Awaited(sign, ops.grids[op], ops.factors.get(op))
+        made = Awaited(sign, ops.grids[op], ops.factors.get(op), ops.bounds.pair)
         if sign.offset is not None and (sign.shift is not None or not sign.bias):
             made.take(*_views(module, sign))
         forward.ops[op.rpartition("#")[2]] = made
@@ -85,11 +85,12 @@ class Awaited(FunctionOp):
         sign: of the function.
         grid: of its input, divided by ``factors``.
         factors: one a channel.
+        pair: what two integers of an output may come to, see ``Bounds``.
     """
 
-    def __init__(self, sign: FunctionSign, grid: Grid, factors: Tensor | None) -> None:
+    def __init__(self, sign: FunctionSign, grid: Grid, factors: Tensor | None, pair: int) -> None:
         super().__init__(sign.geometry)
-        self._sign, self._grid, self._factors = sign, grid, factors
+        self._sign, self._grid, self._factors, self._pair = sign, grid, factors, pair
 
     @property
     def awaits(self) -> bool:
@@ -112,7 +113,7 @@ class Awaited(FunctionOp):
             numbers=self._sign.numbers,
             padding=self._sign.padding,
         )
-        made = equalized(call.as_layer(), self._grid, self._factors)
+        made = equalized(call.as_layer(), self._grid, self._factors, self._pair)
         assert isinstance(made, QuantizedLayer)
         self.int8 = QuantizedFunction.of(made, weight, bias)
 

@@ -28,8 +28,10 @@ class RoundedInput:
         factors: what each channel is divided by first; the weight is multiplied by it.
     """
 
-    def __init__(self, ranges: Ranges, place: int, factors: Tensor | None = None) -> None:
-        self._ranges, self._place, self._factors = ranges, place, factors
+    def __init__(
+        self, ranges: Ranges, place: int, pair: int, factors: Tensor | None = None
+    ) -> None:
+        self._ranges, self._place, self._factors, self._pair = ranges, place, factors, pair
 
     def of(self, x: Tensor, spatial: int) -> Tensor:
         """Return ``x`` rounded, divided by the factors; ``spatial`` dimensions follow channels."""
@@ -55,7 +57,8 @@ class RoundedInput:
             weight: as it is at the moment.
         """
         factors = self._factors_on(weight.device)
-        return rounded_weight(weight if factors is None else times(layer, weight, factors))
+        read = weight if factors is None else times(layer, weight, factors)
+        return rounded_weight(read, self._pair)
 
     def _factors_on(self, device: torch.device) -> Tensor | None:
         if self._factors is not None and self._factors.device != device:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpot_lightning.quantization.kernels.arithmetic import step_sizes
+from lpot_lightning.quantization.kernels.arithmetic import step_sizes, weight_steps
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 
 _WHOLE = 12582912.0
 """1.5 * 2^23, as in ``kernels.grid``: its neighbours in float32 are the whole numbers."""
@@ -47,26 +48,30 @@ class _OntoGrid(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(grad, x, *ctx.ends), None, None, None
 
 
-def rounded_weight(weight: Tensor) -> Tensor:
+def rounded_weight(weight: Tensor, pair: int = WHOLE.pair) -> Tensor:
     """Return ``weight``, outputs first, as ``kernels.arithmetic.Int8Weight`` holds it.
 
     Its range is its own, so nothing is cut off, and all of the gradient goes through.
+
+    Args:
+        weight: outputs first.
+        pair: what two integers of an output may come to, see ``Bounds``.
     """
     whole = weight.float()
-    rounded: Tensor = _Rounding.apply(whole)  # type: ignore[no-untyped-call]
+    rounded: Tensor = _Rounding.apply(whole, pair)  # type: ignore[no-untyped-call]
     return rounded.to(weight.dtype)
 
 
 class _Rounding(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        scales = step_sizes(weight.flatten(1).abs().amax(1), 127)
+    def forward(ctx: Any, weight: Tensor, pair: int) -> Tensor:
+        scales = weight_steps(weight.flatten(1).abs(), pair)
         along = scales.view(-1, *[1] * (weight.dim() - 1))
         return (weight / along).round_().clamp_(-127, 127).mul_(along)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
 def rounded_rows(rows: Tensor) -> Tensor:

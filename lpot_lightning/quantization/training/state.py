@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lpot_lightning.errors import ArtifactError, ConfError
 from lpot_lightning.machine.typed import check_typed
+from lpot_lightning.quantization.kernels.bounds import PAIRED, SEVEN_BITS, WHOLE, Bounds
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.quantized_layer import channels_of, kind_of
 from lpot_lightning.quantization.training.functions import FunctionSign
@@ -52,7 +53,7 @@ class TrainedOps:
         functions: the ops that are no layers: which modules inside lend them weights, and the sign.
         gone: tensors of layers that int8 needs no more.
         roots: modules that graphs are made of.
-        bits: 8, or 7.
+        bounds: of integers that are multiplied.
         left_out: modules whose ops stay floats, with the reason.
     """
 
@@ -62,7 +63,7 @@ class TrainedOps:
     functions: Mapping[str, tuple[tuple[str, ...], FunctionSign]]
     gone: Mapping[str, tuple[str, ...]]
     roots: tuple[str, ...]
-    bits: int
+    bounds: Bounds
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -78,7 +79,7 @@ class TrainedOps:
                     f"the state of the training is damaged: `{name}` is"
                     f" `{type(state.get(name)).__name__}`, it has to be `{kind.__name__}`"
                 )
-        bits = 7 if state["reduce_range"] else 8
+        bounds = _bounds(state)
         try:
             for name, hint in _INSIDE.items():
                 check_typed(state[name], hint, name)
@@ -87,12 +88,12 @@ class TrainedOps:
                 _check_factors(op, factors)
             return cls(
                 configs={op: OpConfig.from_dict(one) for op, one in state["op"].items()},
-                grids=_known(state["places"], grids_of(state["ranges"], bits=bits)),
+                grids=_known(state["places"], grids_of(state["ranges"], bits=bounds.bits)),
                 factors=dict(state["factors"]),
                 functions={op: _function(one) for op, one in state["function"].items()},
                 gone={op: tuple(names) for op, names in state["gone"].items()},
                 roots=tuple(str(part["path"]) for part in state["parts"]),
-                bits=bits,
+                bounds=bounds,
                 left_out={str(path): str(why) for path, why in state["left_out"].items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError, ConfError) as error:
@@ -140,6 +141,19 @@ class TrainedOps:
             raise ArtifactError(
                 f"`{op}` reads {channels_of(layer)} channels, the trained one {list(factors.shape)}"
             )
+
+
+def _bounds(state: Mapping[str, Any]) -> Bounds:
+    """Return the bounds of a training; one that began with 7 bits has no ``pair``."""
+    named = {(one.bits < 8, one.pair): one for one in (WHOLE, PAIRED, SEVEN_BITS)}
+    pair = state.get("pair", WHOLE.pair)
+    found = named.get((state["reduce_range"], pair)) if isinstance(pair, int) else None
+    if found is None:
+        raise ArtifactError(
+            f"the state of the training is damaged: `pair` is {pair!r}, it has to be"
+            f" {WHOLE.pair}, or {PAIRED.pair} where `reduce_range` is false"
+        )
+    return found
 
 
 def _check_factors(op: str, factors: Tensor) -> None:

@@ -56,7 +56,7 @@ class LayersTraining:
         self._ops, self._tables = ops, tables
         names = [op for op in ops.int8_ops if op not in tables]
         self._places = {op: place for place, op in enumerate(names)}
-        self._ranges = Ranges([ops.grids.get(op) for op in names], bits=ops.bits)
+        self._ranges = Ranges([ops.grids.get(op) for op in names], bits=ops.bounds.bits)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -153,7 +153,8 @@ class LayersTraining:
         place = self._places.get(op)
         if place is None:
             return None
-        return RoundedInput(self._ranges, place, self._ops.factors.get(op))
+        pair, factors = self._ops.bounds.pair, self._ops.factors.get(op)
+        return RoundedInput(self._ranges, place, pair, factors)
 
     def detach(self) -> None:
         """Let the model compute as it did."""
@@ -188,7 +189,8 @@ class LayersTraining:
         return {
             "backend": "onednn",
             "excluded": dict(self._excluded),
-            "reduce_range": ops.bits < 8,
+            "reduce_range": ops.bounds.bits < 8,
+            "pair": ops.bounds.pair,
             "parts": [
                 {"path": path, "wrapped": False, "fixed": {}, "kept": []} for path in ops.roots
             ],

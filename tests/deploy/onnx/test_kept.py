@@ -16,6 +16,7 @@ from lpot_lightning.deploy.onnx.kept import PlacedKept
 from lpot_lightning.deploy.onnx.onnx_file import OP, onnx_model
 from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.deploy.running.runtimes import open_file
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.rungs import WeightOnlyLayer, on_rung
 from lpot_lightning.recipe import OpConfig, Rung, TensorConfig
 
@@ -26,7 +27,7 @@ NEAR = {torch.float32: {"rtol": 1e-5, "atol": 1e-6}, torch.bfloat16: {"rtol": 0.
 def layer_of(fp32: nn.Module, size: int | None) -> WeightOnlyLayer:
     how = {"granularity": "per_channel"} if size is None else {"granularity": "per_group"}
     weight = TensorConfig(dtype="int8", group_size=size, **how)
-    made = on_rung(fp32, OpConfig(ALONE, weight), high=255)
+    made = on_rung(fp32, OpConfig(ALONE, weight), bounds=WHOLE)
     assert isinstance(made, WeightOnlyLayer)
     return made
 

@@ -26,6 +26,7 @@ from lpot_lightning.deploy.onnx.placing import placed
 from lpot_lightning.deploy.running.runtimes import open_file
 from lpot_lightning.module.stand_in import let_compute
 from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.kernels.bounds import SEVEN_BITS
 
 BATCHES = [(images(4, 1),), (images(4, 2),)]
 GATES = {"QLinearSigmoid": 2, "QLinearMul": 2, "QLinearGlobalAveragePool": 1}
@@ -93,8 +94,9 @@ def test_integers_that_move_stay_integers(target):
 
 @pytest.fixture
 def seven_bits(monkeypatch):
-    """Return the net with activations of 7 bits, as on a CPU without VNNI."""
-    monkeypatch.setattr(onednn, "saturates", lambda: True)
+    """Return the net with activations of 7 bits, as of files that were made so."""
+    for name in ("PAIRED", "WHOLE"):
+        monkeypatch.setattr(onednn, name, SEVEN_BITS)
     return int8_of(small_net(), Batch(images(4, 1)), Batch(images(4, 2)))
 
 

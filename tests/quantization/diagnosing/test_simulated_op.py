@@ -10,6 +10,7 @@ from layer_scenes import calibrated, shown
 from torch import nn
 
 from lpot_lightning.quantization.diagnosing.simulated_op import SimulatedOp, row_error
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.kernels.grid import Grid
 from lpot_lightning.quantization.observed_layer import ObservedLayer
 
@@ -28,7 +29,7 @@ SHAPES = {
 def simulated(layer: nn.Module, x: torch.Tensor, low: float, high: float) -> SimulatedOp:
     seen = ObservedLayer(layer)
     seen.count(x)
-    return SimulatedOp(seen, x, Grid.over(low, high), None)
+    return SimulatedOp(seen, x, Grid.over(low, high), None, WHOLE.pair)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -18,6 +18,7 @@ from torch import nn
 from lpot_lightning.quantization.capability import DYNAMIC
 from lpot_lightning.quantization.graph import capture
 from lpot_lightning.quantization.graph.capture import MOST, Captured
+from lpot_lightning.quantization.kernels.bounds import PAIRED
 from lpot_lightning.quantization.layer_forward import LayerForward
 from lpot_lightning.quantization.program.program import Program
 from lpot_lightning.quantization.quantized_layer import RECURRENT, kind_of, quantized
@@ -222,7 +223,7 @@ def int8(kind: type[nn.Module]) -> nn.Module:
 
 def int8_of(layer: nn.Module) -> nn.Module:
     if isinstance(layer, RECURRENT):
-        return recurrent_on_rung(layer, DYNAMIC, high=127)
+        return recurrent_on_rung(layer, DYNAMIC, bounds=PAIRED)
     return quantized(layer, grid_over(-4, 4))
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from lpot_lightning.module.stand_in import computing, replaced
 from lpot_lightning.quantization.capability import BF16
+from lpot_lightning.quantization.kernels.bounds import WHOLE
 from lpot_lightning.quantization.program.program import programs_of
 from lpot_lightning.quantization.rungs import Bf16Layer, on_rung
 
@@ -35,7 +36,7 @@ def shown(*shape: int) -> torch.Tensor:
 @torch.no_grad()
 def test_it_gives_what_torchs_layer_gives_in_bfloat16(name):
     layer, shape = LAYERS[name]
-    x, made = shown(*shape), on_rung(layer, BF16, high=255)
+    x, made = shown(*shape), on_rung(layer, BF16, bounds=WHOLE)
     wanted = copy.deepcopy(layer).bfloat16()(x.bfloat16())
     assert torch.equal(made(x), wanted.float())
     assert torch.equal(made(x.bfloat16()), wanted)
@@ -44,7 +45,7 @@ def test_it_gives_what_torchs_layer_gives_in_bfloat16(name):
 
 def test_its_tensors_have_16_bits_and_are_its_own():
     layer = nn.Linear(6, 4)
-    made = on_rung(layer, BF16, high=255)
+    made = on_rung(layer, BF16, bounds=WHOLE)
     assert {one.dtype for one in made.state_dict().values()} == {torch.bfloat16}
     nn.init.zeros_(layer.weight)
     assert not made.kernel.stands_for(layer.weight)

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from grid_scenes import grid_over
@@ -102,25 +98,3 @@ def test_images_are_proved_in_batches_above_and_below_their_places():
     assert shapes_like((16, 3, 2, 2)) == [(1, 3, 2, 2), (3, 3, 2, 2), (5, 3, 2, 2)]
     assert shapes_like((16, 8)) == [(1, 8), (2, 8), (3, 8)]
     assert shapes_like((16, 3, 32, 32)) == [(1, 3, 32, 32), (3, 3, 32, 32)]
-
-
-def test_without_vnni_eight_bits_saturate_and_seven_do_not():
-    program = """
-import torch
-from torch import nn
-from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
-from lpot_lightning.quantization.kernels.grid import Grid
-from lpot_lightning.quantization.kernels.layers import Int8Linear
-from lpot_lightning.quantization.kernels.proof import wrong_kernel
-weight = Int8Weight.of(torch.ones(8, 256))
-eight, seven = Grid(1.0), Grid(1.0, high=127)
-print(wrong_kernel(Int8Linear(weight, eight), [(4, 256)]), "|",
-      wrong_kernel(Int8Linear(weight, seven), [(4, 256)]))
-"""
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    eight, _, seven = done.stdout.strip().partition(" | ")
-    assert eight.startswith("its int8 kernel is wrong for an input of [4, 256]")
-    assert seven == "None"

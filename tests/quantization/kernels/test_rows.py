@@ -13,6 +13,7 @@ from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.bound import bound
 from lpot_lightning.quantization.kernels.proof import wrong_kernel
 from lpot_lightning.quantization.kernels.rows import Int8Rows, QuantizeRows, Rescale, Rows
+from lpot_lightning.quantization.kernels.saturation import saturates
 
 SAFE = 127
 """Seven bits, which no CPU saturates."""
@@ -80,9 +81,9 @@ def test_the_kernel_is_proved_as_others_are():
     assert wrong_kernel(layer(), [(1, 24), (7, 24)]) is None
 
 
-def test_a_convolution_computes_where_there_are_seven_bits():
+def test_a_convolution_computes_of_seven_bits_and_without_vnni():
     assert layer().by_convolution
-    assert not layer(high=255).by_convolution
+    assert layer(high=255).by_convolution is saturates()
 
 
 def test_a_row_is_the_same_alone_and_beside_others():

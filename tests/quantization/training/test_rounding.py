@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
+from lpot_lightning.quantization.kernels.bounds import PAIRED
 from lpot_lightning.quantization.kernels.embedding import Int8Embedding
 from lpot_lightning.quantization.training.rounding import rounded_rows, rounded_weight
 
@@ -13,6 +14,12 @@ WEIGHT = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("weight", [WEIGHT, WEIGHT[:, :, 0, 0], torch.zeros(2, 3)])
 def test_a_weight_is_that_of_the_kernels_to_the_last_bit(weight):
     assert torch.equal(rounded_weight(weight), Int8Weight.of(weight).dequantize())
+
+
+@pytest.mark.parametrize("weight", [WEIGHT, WEIGHT[:, :, 0, 0], WEIGHT[:, :1, :1, :1]])
+def test_a_weight_is_held_to_pairs_as_that_of_the_kernels(weight):
+    made = Int8Weight.of(weight, pair=PAIRED.pair)
+    assert torch.equal(rounded_weight(weight, PAIRED.pair), made.dequantize())
 
 
 def test_a_transposed_weight_is_rounded_by_its_outputs():
