@@ -55,6 +55,7 @@ bench: $(VENV)/installed  ## what a search costs and finds, and how fast int8 is
 	$(RUN) benchmarks/today.py $(QUICK)
 	$(RUN) benchmarks/zoo_speed.py $(QUICK)
 	$(RUN) benchmarks/rungs.py $(QUICK)
+	$(RUN) benchmarks/bounds.py $(QUICK)
 	$(RUN) benchmarks/overhead.py $(QUICK)
 	$(RUN) benchmarks/search.py $(QUICK)
 	$(RUN) benchmarks/screening.py $(QUICK)

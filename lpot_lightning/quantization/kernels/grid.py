@@ -30,8 +30,7 @@ class Grid:
         scale: the distance of two neighbours.
         zero_point: the integer that stands for 0, which every grid holds.
         low: the least integer; below 0 the tensor is ``int8``, else ``uint8``.
-        high: the greatest integer. 127 leaves ``uint8`` 7 bits, which kernels of a CPU without
-            VNNI add up without saturation.
+        high: the greatest integer; 127 leaves ``uint8`` 7 bits.
 
     Raises:
         QuantizationError: if these are no grid of 8 bits that holds 0.

@@ -147,7 +147,7 @@ def _bounds(state: Mapping[str, Any]) -> Bounds:
     """Return the bounds of a training; one that began with 7 bits has no ``pair``."""
     named = {(one.bits < 8, one.pair): one for one in (WHOLE, PAIRED, SEVEN_BITS)}
     pair = state.get("pair", WHOLE.pair)
-    found = named.get((state["reduce_range"], pair)) if isinstance(pair, int) else None
+    found = named.get((state["reduce_range"], pair)) if type(pair) is int else None
     if found is None:
         raise ArtifactError(
             f"the state of the training is damaged: `pair` is {pair!r}, it has to be"

@@ -27,6 +27,10 @@ from training_scenes import (
 from lpot_lightning.errors import ArtifactError
 from lpot_lightning.module.copying import second_model
 from lpot_lightning.module.stand_in import put
+from lpot_lightning.quantization import onednn
+from lpot_lightning.quantization.kernels.bounds import PAIRED, SEVEN_BITS, WHOLE
+from lpot_lightning.quantization.kernels.layers import Int8Layer
+from lpot_lightning.quantization.kernels.saturation import may_saturate
 
 
 def ranges_of(training):
@@ -358,6 +362,9 @@ def test_autocast():
         (lambda state: state["op"].update(stem="int8"), "`op.stem` is `int8`"),
         (lambda state: state["factors"].update(stem=torch.zeros(3)), "not finite and positive"),
         (lambda state: state["left_out"].update(stem=None), "`left_out.stem` is `None`"),
+        (lambda state: state.update(pair=10**9), "`pair` is 1000000000, it has to be 254, or 128"),
+        (lambda state: state.update(pair=True), "`pair` is True"),
+        (lambda state: state.update(pair=128, reduce_range=True), "`pair` is 128"),
     ],
 )
 def test_a_damaged_state(damage, said):
@@ -366,6 +373,27 @@ def test_a_damaged_state(damage, said):
     damage(state)
     with pytest.raises(ArtifactError, match=said):
         BACKEND.training_of(second_model(model), state)
+
+
+@pytest.mark.parametrize("bounds", [WHOLE, PAIRED, SEVEN_BITS])
+def test_it_trains_and_becomes_int8_on_its_bounds_on_any_machine(bounds, monkeypatch):
+    for name in ("PAIRED", "WHOLE"):
+        monkeypatch.setattr(onednn, name, bounds)
+    model = seeded(Residual)
+    training = training_for(model)
+    monkeypatch.undo()
+    state = training.state()
+    if bounds is SEVEN_BITS:
+        del state["pair"]  # which the first ones had not
+    training = BACKEND.training_of(model, state)
+    with training.attached(model):
+        rounded = train(model, training).eval()(IMAGES).detach()
+    made = int8(model, training.state())
+    kernels = [one for one in made.modules() if isinstance(one, Int8Layer)]
+    assert {one.x.high for one in kernels} == {bounds.high}
+    assert all(int(one.weight.max()) == 127 for one in kernels) is (bounds is not PAIRED)
+    assert any(may_saturate(one.weight, bounds.high) for one in kernels) is (bounds is WHOLE)
+    assert distance(made(IMAGES), rounded) < 0.02
 
 
 def test_a_state_of_another_model():
