@@ -12,8 +12,8 @@ class Bounds:
     A CPU without VNNI adds up two products in 16 signed bits and cuts off what is more, so twice
     255 * 127 is too much for it. ``PAIRED`` keeps all 8 bits of activations, whose range is that of
     a whole tensor, and takes a bit off weights, which have a range for each output: that is how
-    ONNX Runtime understands ``reduce_range``, too. Of ten small nets, all in int8, the error was
-    lower in seven than that of ``SEVEN_BITS``, by 2 to 4 dB.
+    ONNX Runtime understands ``reduce_range``, too. Of ten small nets eight had a lower error so
+    than on ``SEVEN_BITS``, by 1 to 4 dB (``docs/engine.md``).
 
     Args:
         high: the greatest integer of activations; the least is 0.
@@ -34,4 +34,4 @@ WHOLE = Bounds()
 PAIRED = Bounds(pair=128)
 """What a CPU without VNNI adds up right: 255 * 128 is less than 2^15."""
 SEVEN_BITS = Bounds(high=127)
-"""What lpot_lightning kept to on such CPUs up to 0.9: files and trainings of then have these."""
+"""What the first files and trainings of such CPUs keep to."""
