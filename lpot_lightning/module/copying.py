@@ -19,6 +19,9 @@ Model = TypeVar("Model", bound=nn.Module)
 _SCALARS = frozenset((bool, int, float, str, type(None)))
 _COPIED_BY = ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__", "__slots__")
 _AS_EVER = ("__new__", "__reduce_ex__", "__reduce__")
+_MAPPINGS = frozenset((OrderedDict, dict, set))
+"""What a module has ten of for hooks that it has not; `deepcopy` is slow at empty ones."""
+_OF_TENSORS = ("_parameters", "_buffers")
 _OTHER_TYPES = (torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -68,25 +71,25 @@ def copy_of(
     modules = list(model.modules())
     for module in modules:
         memo.update(_values(module, share_tensors))
-        memo.update(_empty(module))
         memo.update(() if values else _places(module))
-    memo.update(_without_profilers(modules))
+    profilers = dict(_without_profilers(modules))
+    memo.update(profilers)
     try:
-        copied_model = _deep_copy(model, dict(memo))
+        copied_model = _deep_copy(model, modules, dict(memo))
     except Exception:
         shared = _not_copyable(modules)
         if not shared:
             raise
-        copied_model = _deep_copy(model, memo | shared)
-    _take_out(copied_model)
-    for before, after in zip(model.modules(), copied_model.modules(), strict=True):
+        copied_model = _deep_copy(model, modules, memo | shared)
+    if profilers:
+        _take_out(copied_model)
+    for before, after in zip(modules, copied_model.modules(), strict=True):
         for name in _compiled(before).keys() - {"_compiler_ctx"}:
             del vars(after)[name]
     return copied_model
 
 
-def _deep_copy(model: Model, memo: dict[int, Any]) -> Model:
-    modules = list(model.modules())
+def _deep_copy(model: Model, modules: Sequence[nn.Module], memo: dict[int, Any]) -> Model:
     compiled = {kind for kind in set(map(type, modules)) if _is_of_dynamo(kind)}
     for module in reversed(modules):
         memo.update((id(value), None) for value in _compiled(module).values())
@@ -104,36 +107,90 @@ def _copy_plainly(model: nn.Module, memo: dict[int, Any]) -> None:
     It would do the same, and look at each number of each module in twice the time.
     """
     states: dict[int, dict[str, Any]] = {}
-    _plain_copies(model, memo, states)
+    _plain_copies(model, memo, states, {})
     for place, state in states.items():
-        memo[place].__setstate__({name: _copied_value(one, memo) for name, one in state.items()})
+        copied = {  # a state may be what the module itself holds
+            name: one if type(one) in _SCALARS else _copied_value(one, memo)
+            for name, one in state.items()
+        }
+        memo[place].__setstate__(copied)
 
 
 def _plain_copies(
-    module: nn.Module, memo: dict[int, Any], states: dict[int, dict[str, Any]]
+    module: nn.Module,
+    memo: dict[int, Any],
+    states: dict[int, dict[str, Any]],
+    plain: dict[type, bool],
 ) -> None:
-    """Begin a copy of ``module`` and of each in it, and note what is to be copied into them."""
-    if id(module) in memo or not _is_plain(module):
+    """Begin a copy of ``module`` and of each in it, and note what is to be copied into them.
+
+    Args:
+        module: to be copied.
+        memo: of ``deepcopy``.
+        states: what each of them holds, by its ``id``.
+        plain: what is known of classes.
+    """
+    kind = type(module)
+    if kind not in plain:
+        plain[kind] = _is_plain(kind)
+    if id(module) in memo or not plain[kind] or any(name in vars(module) for name in _COPIED_BY):
         return  # what is in it is copied as its class says
     kept: Any = module
     state = kept.__getstate__()  # a class may leave something out, and put it back
     if type(state) is not dict:
         return
-    memo[id(module)], states[id(module)] = object.__new__(type(module)), state
-    for child in module.children():
-        _plain_copies(child, memo, states)
+    memo[id(module)], states[id(module)] = object.__new__(kind), state
+    for child in module._modules.values():
+        if child is not None:
+            _plain_copies(child, memo, states, plain)
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether modules of a class are their attributes, and no more, when they are copied."""
+    return not any(hasattr(kind, name) for name in _COPIED_BY) and all(
+        getattr(kind, name) is getattr(object, name) for name in _AS_EVER
+    )
 
 
 def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
-    return value if type(value) in _SCALARS else copy.deepcopy(value, memo)
+    """Return what ``deepcopy`` would, in a third of the time for what modules mostly hold."""
+    kind = type(value)
+    if kind in _SCALARS or (kind is tuple and _is_bare(value)):
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind in _MAPPINGS and not value:
+        return memo.setdefault(id(value), kind())
+    if kind is dict and all(type(key) is str for key in value):
+        made = memo[id(value)] = {}
+        made.update((key, _copied_value(one, memo)) for key, one in value.items())
+        return made
+    if kind is Tensor and _is_alone(value, memo):
+        return _copied_tensor(value, memo)
+    return copy.deepcopy(value, memo)
 
 
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a module is its attributes, and no more, when it is copied."""
-    kind = type(module)
-    return not any(hasattr(kind, name) or name in vars(module) for name in _COPIED_BY) and all(
-        getattr(kind, name) is getattr(object, name) for name in _AS_EVER
+def _is_alone(tensor: Tensor, memo: dict[Any, Any]) -> bool:
+    """Whether a tensor is all of its memory, of which nothing was copied yet, and no more."""
+    if tensor.layout is not torch.strided or not tensor.is_leaf or vars(tensor):
+        return False
+    storage = tensor.untyped_storage()
+    return (
+        tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.requires_grad
+        and tensor.is_contiguous()
+        and tensor.nbytes == storage.nbytes()
+        and storage._cdata not in memo.get("torch", ())  # where torch notes what it copied
     )
+
+
+def _copied_tensor(tensor: Tensor, memo: dict[Any, Any]) -> Tensor:
+    """Do what ``deepcopy`` does of a buffer, whose memory others may show as well."""
+    made: Tensor = tensor.detach().clone()
+    memo[id(tensor)] = made
+    memo.setdefault("torch", {})[tensor.untyped_storage()._cdata] = made.untyped_storage()
+    return made
 
 
 def _hooks(module: nn.Module) -> Iterator[dict[int, Any]]:
@@ -196,23 +253,20 @@ def compiled_around(model: nn.Module, paths: Collection[str]) -> list[str]:
 
 def _values(module: nn.Module, share_tensors: bool) -> Iterator[tuple[int, Tensor]]:
     """Yield what stands for a tensor in the copy, by the ``id`` of the tensor."""
-    for value in pytree.tree_leaves(_own(module)):
-        if not isinstance(value, Tensor):
-            continue
+    for value in _tensors(module):
         if share_tensors:
             yield id(value), value
         elif not value.is_leaf:
             yield id(value), value.detach().clone()
 
 
-def _empty(module: nn.Module) -> Iterator[tuple[int, Any]]:
-    """Yield copies of the empty mappings of ``module``, by ``id``: `deepcopy` is slow at them.
-
-    A module has ten for hooks that it has not.
-    """
-    for value in vars(module).values():
-        if type(value) in (OrderedDict, dict, set) and not value:
-            yield id(value), type(value)()
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that ``module`` itself holds, also those in plain things."""
+    for name, value in vars(module).items():
+        if type(value) in _SCALARS or name in ("_modules", "_trainer") or _is_bare(value):
+            continue
+        held = value.values() if name in _OF_TENSORS else pytree.tree_leaves(value)
+        yield from (one for one in held if isinstance(one, Tensor))
 
 
 def _places(module: nn.Module) -> Iterator[tuple[int, nn.Parameter]]:
@@ -223,22 +277,10 @@ def _places(module: nn.Module) -> Iterator[tuple[int, nn.Parameter]]:
             yield id(value), nn.Parameter(place, value.requires_grad)
 
 
-def _own(module: nn.Module) -> list[Any]:
-    """Return what ``module`` itself holds: tensors, and plain things that may hold tensors."""
-    own = vars(module)
-    return [
-        value
-        for name, value in own.items()
-        if name not in ("_modules", "_trainer")
-        and type(value) not in _SCALARS
-        and not _is_bare(value)
-    ]
-
-
 def _is_bare(value: Any) -> bool:
     if type(value) is tuple:
         return all(type(one) in _SCALARS for one in value)
-    return type(value) in (OrderedDict, dict, set) and not value
+    return type(value) in _MAPPINGS and not value
 
 
 def _compiled(module: nn.Module) -> dict[str, Any]:
@@ -277,14 +319,44 @@ def second_model(model: Model, *, values: bool = True, kept: Iterable[nn.Module]
     """
     _check_values(model)
     copied = _copied(model, values=values, kept=kept)
-    for module in copied.modules():
-        if hasattr(module, "_metric_attributes"):
+    modules = list(copied.modules())
+    for module in modules:
+        if "_metric_attributes" in vars(module):
             module._metric_attributes = None  # type: ignore[assignment]
-    return _in_float32(copied.cpu()).eval()
+    is_there = _is_of_torch(modules, ("cpu", "_apply")) and all(
+        one.is_cpu for one in _state(modules)
+    )
+    return in_eval_mode(_in_float32(copied if is_there else copied.cpu()))
+
+
+def in_eval_mode(model: Model) -> Model:
+    """Do what ``eval`` does, without the way that torch goes to set an attribute of a module."""
+    modules = list(model.modules())
+    is_kept = any(hasattr(type(module), "training") for module in modules)  # by somebody's class
+    if is_kept or not _is_of_torch(modules, ("eval", "train", "__setattr__")):
+        return model.eval()
+    for module in modules:
+        vars(module)["training"] = False
+    return model
+
+
+def _state(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
+    """Yield parameters and buffers: a name for each takes ten times as long."""
+    for module in modules:
+        for held in (module._parameters, module._buffers):
+            yield from (one for one in held.values() if one is not None)
+
+
+def _is_of_torch(modules: Iterable[nn.Module], names: Sequence[str]) -> bool:
+    """Whether no class of ``modules`` has methods of its own of these names."""
+    kinds = set(map(type, modules))
+    return all(getattr(one, name) is getattr(nn.Module, name) for one in kinds for name in names)
 
 
 def _check_values(model: nn.Module) -> None:
     """Raise a ``QuantizationError`` if a tensor of ``model`` is on the meta device."""
+    if not any(value.is_meta for value in _state(model.modules())):
+        return
     for name, value in chain(model.named_parameters(), model.named_buffers()):
         if value.is_meta:
             raise QuantizationError(
@@ -296,10 +368,11 @@ def _check_values(model: nn.Module) -> None:
 def _in_float32(model: Model) -> Model:
     """Make everything float32 that is in a type of the parameters that are not."""
     others = other_types(model)
-    if others:
-        model._apply(  # type: ignore[no-untyped-call]
-            lambda value: value.float() if value.dtype in others else value
-        )
+    if not others:
+        return model
+    model._apply(  # type: ignore[no-untyped-call]
+        lambda value: value.float() if value.dtype in others else value
+    )
     for module in model.modules():  # Lightning and torchmetrics remember what they were cast to
         if getattr(module, "_dtype", None) in others:
             module._dtype = torch.float32  # type: ignore[assignment]

@@ -118,3 +118,64 @@ def test_a_class_says_how_its_modules_are_copied():
     copied = second_model(model)
     assert copied[0].lock is not model[0].lock
     assert copied[1][0].by_itself
+
+
+class Bare(nn.Linear):
+    """Gives what it holds itself as its state."""
+
+    def __getstate__(self):
+        return vars(self)
+
+
+def test_what_a_module_gives_as_its_state_stays_its_own():
+    model = Bare(2, 2)
+    model.held = [1]
+    weight, held = model.weight, model.held
+    copied = second_model(model)
+    assert model.weight is weight is not copied.weight
+    assert model.held is held is not copied.held
+
+
+class Shares(nn.Module):
+    """Has buffers of one memory, and mappings that are one object."""
+
+    def __init__(self):
+        super().__init__()
+        whole = torch.arange(4.0)
+        self.register_buffer("whole", whole)
+        self.register_buffer("part", whole[:2])
+        self.register_buffer("turned", torch.arange(6.0).view(2, 3).t())
+        self.first = self.second = {"a": [1], "b": {}}
+        self.none, self.nothing = {}, set()
+        self.also = self.none
+
+
+def test_memory_and_objects_are_shared_in_the_copy_as_in_the_model():
+    model = Shares()
+    copied = second_model(model)
+    assert copied.part.data_ptr() == copied.whole.data_ptr() != model.whole.data_ptr()
+    assert copied.turned.stride() == model.turned.stride()
+    assert copied.turned.data_ptr() != model.turned.data_ptr()
+    assert copied.first is copied.second is not model.first
+    assert (copied.first, copied.first["a"] is model.first["a"]) == (model.first, False)
+    assert copied.also is copied.none is not model.none
+    assert copied.nothing is not model.nothing
+
+
+class Told(nn.Linear):
+    """Wants to know when it goes to another mode or device."""
+
+    def train(self, mode=True):
+        self.mode = mode
+        return super().train(mode)
+
+    def cpu(self):
+        self.place = "cpu"
+        return super().cpu()
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_class_is_told_of_the_mode_and_the_place(mode):
+    copied = second_model(Told(2, 2).train(mode))
+    assert (copied.mode, copied.place, copied.training) == (False, "cpu", False)
+    assert not any(one.training for one in second_model(nn.Sequential(nn.Linear(2, 2))).modules())
