@@ -44,6 +44,7 @@ _TRAITS: dict[str, type | tuple[type, ...]] = {"modules": dict, "signatures": di
 _PART = {"path": str, "wrapped": bool, "fixed": dict, "kept": list}
 _NOT_SEALED = ("sha256", "content", "with_file")
 """Of ``weights``: the hash of the file, and the seals themselves."""
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 FLOATS = ("fp32", "bf16")
 """Of what type attention and products of activations are; earlier files do not say it."""
 RUNGS = {one.value: (one.bits,) for one in Rung}
@@ -257,6 +258,8 @@ def seal_with_file(configure: Mapping[str, Any]) -> str:
 
 def _as_read(value: Any) -> Any:
     """Return plain values as YAML gives them back, which has no tuples."""
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, dict):
         return {key: _as_read(one) for key, one in value.items()}
     return [_as_read(one) for one in value] if isinstance(value, list | tuple) else value

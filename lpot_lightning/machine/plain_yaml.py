@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,10 @@ MAX_ALIASED = 100_000
 than there is memory, so what they stand for is counted, and may be this much or ``GROWTH`` times
 what is written."""
 GROWTH = 16
+_LONG = 100
 # PyYAML reads `1:1:…` to the base 60, in quadratic time; no number of ours is longer than 25.
 _LONG_NUMBER = re.compile(r"[-+.]?[0-9][0-9a-fxA-FX_.:+-]{100,}")
+_NO_KEY = object()
 
 _RESOLVER: Any = yaml.resolver.Resolver()
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
@@ -42,8 +44,11 @@ def read_plain_yaml(content: bytes) -> Any:
         read_plain_yaml(b"op: {fc: int8}")  # {"op": {"fc": "int8"}}
     """
     document = _Document()
+    ways: dict[type, Callable[[Any], None]] = {}
     for event in yaml.parse(content, Loader=_Base):
-        document.take(event)
+        kind = type(event)
+        way = ways.get(kind) or ways.setdefault(kind, document.way_of(kind))
+        way(event)
     return document.value
 
 
@@ -76,7 +81,7 @@ class _Walk:
             return known
         self._known[id(value)] = None  # it is not done yet
         for inner in value.values() if isinstance(value, dict) else value:
-            found.take(self.count(inner, depth + 1))
+            found.count(self.count(inner, depth + 1))
             check_amount(self._written, found.values, depth)
         self._known[id(value)] = found
         return found
@@ -95,9 +100,13 @@ class _Counted:
         self.anchor, self.value = anchor, value
         self.values, self.levels = 1, 1
 
-    def take(self, inner: _Counted) -> None:
+    def count(self, inner: _Counted) -> None:
         self.values += inner.values
         self.levels = max(self.levels, 1 + inner.levels)
+
+    def take(self, value: Any) -> None:
+        """Put a value into this one."""
+        self.value = value
 
 
 class _Mapping(_Counted):
@@ -109,25 +118,24 @@ class _Mapping(_Counted):
 
     def __init__(self, event: Any) -> None:
         super().__init__(event.anchor, {})
-        self._mark, self._is_key = event.start_mark, False
-        self._key: Any = None
+        self._mark = event.start_mark
+        self._key: Any = _NO_KEY
 
-    def take(self, inner: _Counted) -> None:
-        super().take(inner)
-        self._is_key = not self._is_key
-        if self._is_key:
-            self._key = inner.value
-            self._check_key()
+    def take(self, value: Any) -> None:
+        if self._key is _NO_KEY:
+            self._check_key(value)
+            self._key = value
         else:
-            self.value[self._key] = inner.value
+            self.value[self._key] = value
+            self._key = _NO_KEY
 
-    def _check_key(self) -> None:
+    def _check_key(self, key: Any) -> None:
         try:
-            twice = self._key in self.value
+            twice = key in self.value
         except TypeError as error:
             raise _wrong("a key is no scalar", self._mark) from error
         if twice:
-            raise _wrong(f"a key is given twice: `{_short(str(self._key))}`", self._mark)
+            raise _wrong(f"a key is given twice: `{_short(str(key))}`", self._mark)
 
 
 class _Sequence(_Counted):
@@ -139,10 +147,7 @@ class _Sequence(_Counted):
 
     def __init__(self, event: Any) -> None:
         super().__init__(event.anchor, [])
-
-    def take(self, inner: _Counted) -> None:
-        super().take(inner)
-        self.value.append(inner.value)
+        self.take = self.value.append  # type: ignore[method-assign]
 
 
 class _Document:
@@ -155,35 +160,71 @@ class _Document:
         self._open: list[_Counted] = [_Counted(None)]
         self._known: dict[str, _Counted] = {}
         self._written, self._documents = 0, 0
-        self.value: Any = None
 
-    def take(self, event: Any) -> None:
-        if isinstance(event, yaml.ScalarEvent):
+    @property
+    def value(self) -> Any:
+        """The one value."""
+        return self._open[0].value
+
+    def way_of(self, kind: type) -> Callable[[Any], None]:
+        """Return what takes events of a class."""
+        ways: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self.scalar,
+            yaml.CollectionStartEvent: self.begin,
+            yaml.CollectionEndEvent: self.end,
+            yaml.AliasEvent: self.alias,
+            yaml.DocumentStartEvent: self.document,
+        }
+        return next((way for base, way in ways.items() if issubclass(kind, base)), _nothing)
+
+    def scalar(self, event: Any) -> None:
+        """Take a scalar: most of all events are of these, and have no anchor."""
+        if event.tag is not None or len(event.value) > _LONG:
             _check_scalar(event)
-            self._close(_Counted(event.anchor, _scalar(event)))
-        elif isinstance(event, yaml.CollectionStartEvent):
-            _check_tag(event)
-            check_amount(self._written, 0, len(self._open))
-            is_mapping = isinstance(event, yaml.MappingStartEvent)
-            self._open.append(_Mapping(event) if is_mapping else _Sequence(event))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            self._close(self._open.pop())
-        elif isinstance(event, yaml.AliasEvent):
-            self._close(_aliased(event, self._known, self._open))
-        elif isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                raise _wrong("it holds another document", event.start_mark)
+        value = _plain(event.value) if event.implicit[0] else event.value  # else it is in quotes
+        if event.anchor is not None:
+            self._close(_Counted(event.anchor, value))
+            return
+        around = self._open[-1]
+        around.take(value)
+        around.values, around.levels = around.values + 1, max(around.levels, 2)
+        self._written += 1
+        if self._written > MAX_VALUES:
+            check_amount(self._written, 0, 0)
+
+    def begin(self, event: Any) -> None:
+        """Take the beginning of a mapping or a list."""
+        _check_tag(event)
+        check_amount(self._written, 0, len(self._open))
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        self._open.append(_Mapping(event) if is_mapping else _Sequence(event))
+
+    def end(self, _: Any) -> None:
+        """Take the end of a mapping or a list."""
+        self._close(self._open.pop())
+
+    def alias(self, event: Any) -> None:
+        """Take what stands for a value that was there before."""
+        self._close(_aliased(event, self._known, self._open))
+
+    def document(self, event: Any) -> None:
+        """Take the beginning of a document."""
+        self._documents += 1
+        if self._documents > 1:
+            raise _wrong("it holds another document", event.start_mark)
 
     def _close(self, done: _Counted) -> None:
         self._written += 1
         if done.anchor is not None:
             self._known[done.anchor] = done
-        if len(self._open) == 1:
-            self.value = done.value
         around = self._open[-1]
-        around.take(done)
+        around.take(done.value)
+        around.count(done)
         check_amount(self._written, around.values, len(self._open) + done.levels - 1)
+
+
+def _nothing(_: object) -> None:
+    """Take what is no part of the value, as the end of the stream."""
 
 
 def _aliased(
@@ -197,11 +238,6 @@ def _aliased(
     meant, found = known[name], _Counted(None, known[name].value)
     found.values, found.levels = meant.values, meant.levels
     return found
-
-
-def _scalar(event: Any) -> Any:
-    """Return the value of a scalar; one in quotes is a text."""
-    return _plain(event.value) if event.implicit[0] else event.value
 
 
 @lru_cache(4096)

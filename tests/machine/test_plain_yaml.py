@@ -27,6 +27,7 @@ REFUSED = {
         b"a0: &a0 []\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (k, k, k - 1) for k in range(1, 80)),
         "deeper than 64 levels",
     ),
+    "a value too deep": (b"[" * 64 + b"1" + b"]" * 64, "deeper than 64 levels"),
     "a key twice": (b"a: 1\nb: 2\na: 3", "a key is given twice: `a`"),
     "a key twice in other words": (b"1: 1\n0x1: 2", "a key is given twice"),
     "a tag": (b"!!python/object/apply:os.getpid []", "is none of ours, line 1"),
@@ -54,6 +55,13 @@ PLAIN = {"a": [1, 2.5, True, None, "1e5", "on", "2001-01-01", "<<", "~"], "0.1.2
 def test_what_pyyaml_writes_comes_back():
     assert read_plain_yaml(yaml.safe_dump(PLAIN).encode()) == PLAIN
     assert read_plain_yaml(b"") is None
+
+
+def test_what_is_as_deep_as_allowed_comes_back():
+    found = read_plain_yaml(b"[" * 63 + b"1" + b"]" * 63)
+    for _ in range(63):
+        (found,) = found
+    assert found == 1
 
 
 def test_what_is_shared_comes_back():
