@@ -15,6 +15,9 @@ from lpot_lightning.module.fingerprint import described_tensor
 NOT_FINITE = "not_finite"
 """The field of a tune config that names the tensors with NaN or infinity, as masks have it."""
 
+_SMALL = 1 << 14
+"""How many numbers are so few that a call for them takes longer than to look at them."""
+
 
 def not_finite(plain: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the tensors that hold NaN or infinity.
@@ -23,7 +26,14 @@ def not_finite(plain: Mapping[str, Tensor]) -> list[str]:
 
         not_finite({"mask": torch.tensor([0.0, -torch.inf])})  # ["mask"]
     """
+    small = [value.reshape(-1) for value in plain.values() if _is_small(value)]
+    if not small or bool(torch.cat(small).sum().isfinite()):  # some hundreds of scales and biases
+        return [name for name, one in plain.items() if not _is_small(one) and not _is_finite(one)]
     return [name for name, value in plain.items() if not _is_finite(value)]
+
+
+def _is_small(value: Tensor) -> bool:
+    return value.dtype == torch.float32 and value.numel() <= _SMALL
 
 
 def _is_finite(value: Tensor) -> bool:

@@ -126,6 +126,11 @@ def differences(model: nn.Module, modules: Mapping[str, Any]) -> list[Difference
 
 def _is(own: object, plain: Any) -> bool:
     """Whether a value is the one of the file, of the same types in it as well."""
+    kind = type(own)
+    if kind in (bool, int) or own is None:  # as most are
+        return type(plain) is kind and own == plain
+    if isinstance(own, tuple) and kind is tuple and all(type(one) is int for one in own):
+        return repr(plain) == repr({"tuple": [*own]})
     return repr(_plain(own)) == repr(plain)
 
 

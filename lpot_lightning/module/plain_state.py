@@ -30,9 +30,16 @@ def check_names_and_shapes(plain: Mapping[str, Tensor], expected: Mapping[str, T
 
 def check_scales(plain: Mapping[str, Tensor], names: set[str]) -> None:
     """Raise an ``ArtifactError`` where one of ``names`` holds what is no scale."""
+    scales = [plain[name].reshape(-1) for name in names]
+    if not scales or _are_scales(torch.cat(scales)):
+        return
     for name in names:
-        if not bool((torch.isfinite(plain[name]) & (plain[name] > 0)).all()):
+        if not _are_scales(plain[name]):
             raise ArtifactError(f"tensor `{name}` holds a scale that is not finite and positive")
+
+
+def _are_scales(values: Tensor) -> bool:
+    return bool((torch.isfinite(values) & (values > 0)).all())
 
 
 def _check_tensor(name: str, found: Tensor, expected: Tensor) -> None:

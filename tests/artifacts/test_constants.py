@@ -116,3 +116,14 @@ def test_a_model_of_thousands_of_modules_is_bounded():
 def test_another_class_is_named():
     then, now = nn.Sequential(nn.ReLU()), nn.Sequential(nn.GELU())
     assert other_classes(now, modules_of(then)) == ["`0` is a `GELU` and was a `ReLU`"]
+
+
+@pytest.mark.parametrize("other", [(1, True), (1, 1.0), [1, 1], (1,), True, 1.0, "1"])
+def test_values_are_of_their_types(other):
+    then, now = Net(), Net()
+    then.sizes, now.sizes = (1, 1), other
+    assert len(differences(now, modules_of(then))) == 1
+    then.sizes, now.sizes = other, other
+    assert differences(now, modules_of(then)) == []
+    then.sizes, now.sizes = 1, other
+    assert len(differences(now, modules_of(then))) == 1
