@@ -159,6 +159,7 @@ def _refuse_training(*_: object, **__: object) -> None:
 
 
 def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]:
+    led: set[int] = set()
     for path, part in parts.items():
         module = model.get_submodule(path)
         for ours, theirs in part.shared.items():
@@ -179,11 +180,17 @@ def _exchanged(model: nn.Module, parts: Mapping[str, StandIn]) -> Iterator[Undo]
         if part.gone:
             yield _items_kept(module._forward_pre_hooks)
             _keep_only(module._forward_pre_hooks, other_hooks(module))
-        if next(module.parameters(), None) is None:
+        if not _has_own(module) and next(module.parameters(), None) is None:
             yield _items_kept(module._parameters)
             module._parameters[TYPE] = nn.Parameter(torch.empty(0), requires_grad=False)
         for above in _above(model, path):
-            yield _set(above, ways_around(above))
+            if id(above) not in led:
+                led.add(id(above))
+                yield _set(above, ways_around(above))
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(one is not None for one in module._parameters.values())
 
 
 def _keep_only(held: dict[int, Any], wanted: Mapping[int, Any]) -> None:
@@ -241,10 +248,10 @@ def _host(model: nn.Module, path: str) -> tuple[nn.Module, list[str]]:
 
 def _above(model: nn.Module, path: str) -> Iterator[nn.Module]:
     """Yield the module at ``path`` and all around it."""
-    yield model.get_submodule(path)
-    while path:
-        path = path.rpartition(".")[0]
-        yield model.get_submodule(path)
+    above = [model]
+    for name in path.split(".") if path else ():
+        above.append(above[-1].get_submodule(name))
+    yield from reversed(above)
 
 
 def _set(module: nn.Module, attributes: Mapping[str, Any]) -> Undo:

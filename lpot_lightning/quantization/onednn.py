@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,12 @@ from lpot_lightning.quantization.floats import in_floats
 from lpot_lightning.quantization.functions.forward import owner_of
 from lpot_lightning.quantization.functions.owners import may_own, own_ids
 from lpot_lightning.quantization.functions.rebuilt import rebuilt
-from lpot_lightning.quantization.functions.stored import restored, stored_weights
+from lpot_lightning.quantization.functions.stored import (
+    know_restored,
+    owners_in,
+    restored,
+    stored_weights,
+)
 from lpot_lightning.quantization.graph.capture import Captured
 from lpot_lightning.quantization.kernels.bounds import PAIRED, SEVEN_BITS, WHOLE, Bounds
 from lpot_lightning.quantization.kernels.grid import Grid
@@ -188,9 +193,8 @@ class OnednnBackend:
 
     def to_plain(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state, but for weights that their int8 forms stand for."""
-        state, left = nn.Module.state_dict(model), set(stored_weights(model))
-        tensors = {name: one for name, one in state.items() if isinstance(one, Tensor)}
-        return {name: one for name, one in tensors.items() if name not in left}
+        owners = owners_in(dict(model.named_modules()))
+        return _without(nn.Module.state_dict(model), stored_weights(owners))
 
     def fill(self, model: nn.Module, plain: Mapping[str, Tensor], engine: str) -> None:
         """Put such a state into a model of the same structure.
@@ -199,18 +203,21 @@ class OnednnBackend:
             ArtifactError: naming the first tensor that does not fit.
         """
         del engine
-        for name, module in model.named_modules():
-            bias = f"{name}.bias"
-            ours = HELD in name.split(".") and name.endswith(".kernel")
-            if ours and bias in plain and module.bias is None:
+        modules = dict(model.named_modules())
+        for name, module in modules.items():
+            ours = name.endswith(".kernel") and HELD in name.split(".")
+            if ours and (bias := f"{name}.bias") in plain and module.bias is None:
                 module.bias = torch.empty_like(plain[bias])  # a correction gave it one
-        check_names_and_shapes(plain, self.to_plain(model))
+        state, owners = nn.Module.state_dict(model), owners_in(modules)
+        check_names_and_shapes(plain, _without(state, stored_weights(owners)))
         check_scales(plain, {name for name in plain if _is_scale(name)})
-        _give_weights(model, plain)
-        own = nn.Module.state_dict(model)
-        extra = {name: one for name, one in own.items() if not isinstance(one, Tensor)}
-        nn.Module.load_state_dict(model, {**restored(model, plain), **plain, **extra})
-        _prove(model)
+        kernels = {path: one for path, one in modules.items() if isinstance(one, Int8Layer)}
+        _give_weights(kernels, plain)
+        weights = restored(model, owners, plain)
+        extra = {name: one for name, one in state.items() if not isinstance(one, Tensor)}
+        nn.Module.load_state_dict(model, {**weights, **plain, **extra})
+        know_restored(model, owners, weights)
+        _prove(kernels)
 
     def join(self, model: nn.Module, described: Mapping[str, Any]) -> None:
         """Let graphs compute over the int8 layers of ``model``."""
@@ -225,30 +232,33 @@ def _roots(described: Mapping[str, Any]) -> Iterator[str]:
         yield str(part["path"])
 
 
-def _give_weights(model: nn.Module, plain: Mapping[str, Tensor]) -> None:
+def _without(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Tensor]:
+    """Return the tensors of a state, but for some of them."""
+    left = set(names)
+    return {
+        name: one for name, one in state.items() if isinstance(one, Tensor) and name not in left
+    }
+
+
+def _give_weights(kernels: Mapping[str, Int8Layer], plain: Mapping[str, Tensor]) -> None:
     """Let kernels have their integers as they were read, without a copy, if nobody else has."""
     places = Counter(one.untyped_storage().data_ptr() for one in plain.values())
-    for path, layer in model.named_modules():
-        if isinstance(layer, Int8Layer):
-            weight = plain[f"{path}.weight"]
-            storage = weight.untyped_storage()
-            if (
-                places[storage.data_ptr()] == 1
-                and weight.is_contiguous()
-                and storage.nbytes() == weight.nbytes
-            ):
-                layer.weight = weight
+    for path, layer in kernels.items():
+        weight = plain[f"{path}.weight"]
+        storage = weight.untyped_storage()
+        is_alone = places[storage.data_ptr()] == 1 and storage.nbytes() == weight.nbytes
+        if is_alone and weight.is_contiguous():
+            layer._buffers["weight"] = weight
 
 
-def _prove(model: nn.Module) -> None:
+def _prove(kernels: Mapping[str, Int8Layer]) -> None:
     """Leave kernels that are wrong here, where the files have come to, to plain arithmetic."""
-    for path, layer in model.named_modules():
-        if isinstance(layer, Int8Layer):
-            reason = wrong_kernel(layer, usual_shapes(layer))
-            layer.exact = reason is not None
-            if layer.exact:
-                op = path.partition(f".{HELD}.kernel")[0]
-                _LOG.warning("`%s` is int8 by plain arithmetic, which is slow: %s", op, reason)
+    for path, layer in kernels.items():
+        reason = wrong_kernel(layer, usual_shapes(layer))
+        layer.exact = reason is not None
+        if layer.exact:
+            op = path.partition(f".{HELD}.kernel")[0]
+            _LOG.warning("`%s` is int8 by plain arithmetic, which is slow: %s", op, reason)
 
 
 def _python_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -75,6 +75,11 @@ class QuantizedFunction(OneLine):
             bias is None or self._biases.are(bias, self._is_bias)
         )
 
+    def know(self, weight: nn.Parameter) -> None:
+        """Take ``weight``, which was made of the integers that compute, for what was rounded."""
+        if weight.shape == self.layer.kernel.weight.shape:
+            self._weights.know(weight)
+
     def _is_weight(self, weight: Tensor) -> bool:
         if weight.shape != self.layer.kernel.weight.shape:
             return False
@@ -119,11 +124,15 @@ class _LookedAt:
             return True
         if not looked(tensor):
             return False
+        self.know(tensor)
+        return True
+
+    def know(self, tensor: Tensor) -> None:
+        """Take ``tensor`` for one that was looked at."""
         if isinstance(tensor, nn.Parameter) and not tensor.is_inference():
             self._itself = weakref.ref(tensor), _state(tensor)
         else:
             self._copy = tensor.detach().clone()
-        return True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _LookedAt:
         """Return an empty one."""
