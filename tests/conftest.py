@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, also by children
+# read when torch is imported, also by children
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")
 
 import gc
 import signal
@@ -66,6 +68,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if "needs a GPU" not in str(getattr(one, "longrepr", "")):
             said.write_line(f"left out: {one.nodeid}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _spared() -> None:
+    """Let torch do nothing for those who look after its compiler."""
+    from spared import spare
+
+    spare()
 
 
 @pytest.fixture(autouse=True, scope="session")

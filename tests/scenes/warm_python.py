@@ -121,8 +121,11 @@ def _die_by(number: int) -> NoReturn:
 
 def serve(folder: str) -> None:
     """Import everything, and fork for each that asks, until nobody is there that might."""
+    from spared import spare
+
     sys.path.remove(str(Path(__file__).parent))
     import_everything()
+    spare()
     held = os.open(f"{folder}/held", os.O_RDONLY | os.O_NONBLOCK)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/socket")
