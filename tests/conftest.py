@@ -19,6 +19,17 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+WITHOUT_GRAPHS = {
+    *("callbacks", "commands", "judging", "lpot", "runs", "trainer", "wrong_inputs"),
+    *("test_ddp", "test_failing_trials", "test_hopeless_trials", "test_kill", "test_lightning_cli"),
+    *("test_loader_zoo", "test_profilers", "test_pruning_averaging", "test_pruning_ddp"),
+    *("test_pruning_old_failures", "test_pruning_resume", "test_pruning_steps"),
+    *("test_pruning_trainer_zoo", "test_pruning_untrained", "test_qat_averaging", "test_qat_ddp"),
+    *("test_qat_exchanged", "test_qat_frozen", "test_qat_kill", "test_qat_old_failures"),
+    *("test_qat_watched_ddp", "test_stopped"),
+}
+"""Rooms and files whose tests are of files, processes, Trainers and the search: `layer_by_layer`.
+Not so those of exports, which are made of a graph."""
 LONGEST = ("test_pages", "test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
 
 
@@ -113,6 +124,34 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield
     # Lightning ignores SIGINT for good once it has seen a KeyboardInterrupt.
     signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def layer_by_layer(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> Iterator[None]:
+    """Capture no graphs, where a test is of files, processes or the search: they take half of it.
+
+    Results have the same bits. `make soak`, which leaves no test out, captures here, too.
+    """
+    import torch._dynamo
+
+    quick = bool(pytestconfig.getoption("markexpr"))
+    if quick:
+        monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    with torch._dynamo.config.patch(disable=quick):
+        yield
+
+
+@pytest.fixture
+def with_graphs() -> None:
+    """Capture graphs, in a room whose other tests have none."""
+
+
+@pytest.fixture(autouse=True)
+def _graphs_or_none(request: pytest.FixtureRequest) -> None:
+    path = request.path.relative_to(Path(__file__).parent)
+    is_there = not WITHOUT_GRAPHS.isdisjoint((path.parts[0], path.stem))
+    if is_there and "export" not in path.stem and "with_graphs" not in request.fixturenames:
+        request.getfixturevalue("layer_by_layer")
 
 
 @pytest.fixture
