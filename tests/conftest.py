@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, also by children
+# read when torch is imported, also by children
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")
 
 import gc
 import signal
@@ -17,6 +19,17 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+WITHOUT_GRAPHS = {
+    *("callbacks", "commands", "judging", "lpot", "runs", "trainer", "wrong_inputs"),
+    *("test_ddp", "test_failing_trials", "test_hopeless_trials", "test_kill", "test_lightning_cli"),
+    *("test_loader_zoo", "test_profilers", "test_pruning_averaging", "test_pruning_ddp"),
+    *("test_pruning_old_failures", "test_pruning_resume", "test_pruning_steps"),
+    *("test_pruning_trainer_zoo", "test_pruning_untrained", "test_qat_averaging", "test_qat_ddp"),
+    *("test_qat_exchanged", "test_qat_frozen", "test_qat_kill", "test_qat_old_failures"),
+    *("test_qat_watched_ddp", "test_stopped"),
+}
+"""Rooms and files whose tests are of files, processes, Trainers and the search: `layer_by_layer`.
+Not so those of exports, which are made of a graph."""
 LONGEST = ("test_pages", "test_demos", "test_ddp", "test_interrupt", "test_blendcnn", "test_kill")
 
 
@@ -32,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("numprocesses", None):
         return
+    gc.disable()  # a fifth of the time that the imports of all tests take, which leave no garbage
     import torch
 
     torch.set_num_threads(1)  # two threads a process only wait for each other on small layers
@@ -53,6 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from going through torch again and again, and from going often."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 20)
 
 
@@ -66,6 +81,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if "needs a GPU" not in str(getattr(one, "longrepr", "")):
             said.write_line(f"left out: {one.nodeid}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _spared() -> None:
+    """Let torch do nothing for those who look after its compiler."""
+    from spared import spare
+
+    spare()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -103,6 +126,34 @@ def _the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield
     # Lightning ignores SIGINT for good once it has seen a KeyboardInterrupt.
     signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def layer_by_layer(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> Iterator[None]:
+    """Capture no graphs, where a test is of files, processes or the search: they take half of it.
+
+    Results have the same bits. `make soak`, which leaves no test out, captures here, too.
+    """
+    import torch._dynamo
+
+    quick = bool(pytestconfig.getoption("markexpr"))
+    if quick:
+        monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    with torch._dynamo.config.patch(disable=quick):
+        yield
+
+
+@pytest.fixture
+def with_graphs() -> None:
+    """Capture graphs, in a room whose other tests have none."""
+
+
+@pytest.fixture(autouse=True)
+def _graphs_or_none(request: pytest.FixtureRequest) -> None:
+    path = request.path.relative_to(Path(__file__).parent)
+    is_there = not WITHOUT_GRAPHS.isdisjoint((path.parts[0], path.stem))
+    if is_there and "export" not in path.stem and "with_graphs" not in request.fixturenames:
+        request.getfixturevalue("layer_by_layer")
 
 
 @pytest.fixture

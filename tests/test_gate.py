@@ -59,16 +59,22 @@ def places(found: Callable[[ast.AST], str | None]) -> set[str]:
     """Return ``file: what`` for each node of which ``found`` tells something."""
     return {
         f"{here}: {what}"
-        for here, tree in trees().items()
-        for node in ast.walk(tree)
+        for here, nodes in nodes_of_trees().items()
+        for node in nodes
         if (what := found(node))
     }
+
+
+@functools.cache
+def nodes_of_trees() -> dict[str, list[ast.AST]]:
+    return {here: list(ast.walk(tree)) for here, tree in trees().items()}
 
 
 def files_of(found: set[str]) -> set[str]:
     return {one.partition(":")[0] for one in found}
 
 
+@functools.cache
 def name_called(node: ast.AST) -> str | None:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else None
 
@@ -126,9 +132,8 @@ def test_nobody_talks_to_the_network() -> None:
 
 
 def attribute_of(node: ast.AST, owner: str) -> str | None:
-    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == owner:
-        return node.attr
-    return None
+    is_of = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    return node.attr if is_of and node.value.id == owner else None
 
 
 def test_yaml_is_parsed_and_never_constructed() -> None:

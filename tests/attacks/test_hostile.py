@@ -16,21 +16,22 @@ import pytest
 from attack import Attack, written
 from hostile import GROUPS, all_attacks, chosen
 from pickles import CALLS, CONTAINERS, LIES, WAYS, called, text, whole, zipped
+from warm_python import python
 
 KIT = Path(__file__).parent / "hostile.py"
 KEPT = Path(__file__).parents[1] / "museum/format_2"
 
 
-def run(*given: str) -> subprocess.CompletedProcess[str]:
+def run(start: str, *given: str) -> subprocess.CompletedProcess[str]:
     world = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(KIT), *given]
+    command = [start, str(KIT), *given]
     return subprocess.run(command, capture_output=True, text=True, env=world, check=False)
 
 
 def test_no_hostile_file_does_anything(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
     given = ("--files", "36", "--seed", "0", "--ledger", str(ledger), "--kept", str(KEPT))
-    done = run(*given, "--quiet")
+    done = run(python(), *given, "--quiet")
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = map(json.loads, ledger.read_text().splitlines())
     counts = line["counts"]
@@ -41,7 +42,7 @@ def test_no_hostile_file_does_anything(tmp_path):
 
 @pytest.mark.soak  # `make soak` runs the kit as well; the short form takes some of every kind
 def test_no_hostile_file_of_all_does_anything():
-    done = run("--quiet")
+    done = run(sys.executable, "--quiet")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
 
 

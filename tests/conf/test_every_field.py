@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,8 +49,13 @@ def places(value: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(item, (*keys, key))
 
 
+def section_of(keys: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the section of a key; the others would only take time."""
+    return {part: value for part, value in everything().items() if part in ("model", keys[0])}
+
+
 def with_value(keys: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    conf = everything()
+    conf = section_of(keys)
     parent: Any = conf
     for key in keys[:-1]:
         parent = parent[key]
@@ -58,8 +64,7 @@ def with_value(keys: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 
 def renamed(keys: tuple[Any, ...], name: str) -> dict[str, Any]:
-    """Return the section of a key, with the key renamed; the others would only take time."""
-    conf = {part: value for part, value in everything().items() if part in ("model", keys[0])}
+    conf = section_of(keys)
     parent: Any = conf
     for key in keys[:-1]:
         parent = parent[key]
@@ -143,10 +148,13 @@ def test_a_value_of_no_kind_is_refused_with_its_key(section):
     assert wrong == []
 
 
-def test_a_slip_of_the_finger_is_refused_and_understood():
-    right, wrong = 0, []
+@pytest.mark.parametrize("most", [3, pytest.param(1000, marks=pytest.mark.soak)])
+def test_a_slip_of_the_finger_is_refused_and_understood(most):
+    """Some slips of each key, by chance, and all of them in `make soak`."""
+    right, wrong, draw = 0, [], random.Random(0)
     for keys in NAMED:
-        for slip in sorted(slips(keys[-1])):
+        every = sorted(slips(keys[-1]))
+        for slip in draw.sample(every, min(most, len(every))):
             with pytest.raises(ConfError) as caught:
                 read_conf(renamed(keys, slip))
             if f"Did you mean `{keys[-1]}`?" in str(caught.value):

@@ -1,10 +1,12 @@
 """The examples as a user runs them: in a process of their own, in an empty folder.
 
-Their `python` is a warm one; the demo of `make demo` has one that has just started, too.
+Their `python` is a warm one, and the demo of `make demo` trains for four epochs of ten; in
+`make soak` it has a `python` that has just started, and all ten.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -29,13 +31,31 @@ def output_of(folder: Path, *command: str, cold: bool = False) -> str:
     return done.stdout + done.stderr
 
 
+HURRIED = """
+import json, runpy, sys
+import lightning.pytorch as pl
+whole, few = pl.Trainer, json.loads(sys.argv[1])
+pl.Trainer = lambda **given: whole(**{**given, **few})
+sys.argv = sys.argv[2:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def hurried(program: Path, **few: int) -> tuple[str, ...]:
+    """Return how to run a program whose Trainers are given something else."""
+    return "-c", HURRIED, json.dumps(few), str(program)
+
+
 @pytest.mark.parametrize(
     "cold", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "cold"]
 )
 def test_the_demo_trains_quantizes_and_restores_in_a_new_process(
     tmp_path: Path, cold: bool
 ) -> None:
-    said = output_of(tmp_path, str(DIGITS / "demo.py"), cold=cold)
+    demo = DIGITS / "demo.py"
+    run = (str(demo),) if cold else hurried(demo, max_epochs=4)
+    said = output_of(tmp_path, *run, cold=cold)
     for line in (
         r"fp32 val_acc +0\.9\d+",
         r"int8 val_acc +0\.9\d+",
@@ -95,17 +115,6 @@ QAT = ROOT / "examples" / "qat"
 PRUNING = ROOT / "examples" / "pruning"
 
 
-HURRIED = """
-import runpy, sys
-import lightning.pytorch as pl
-whole, few = pl.Trainer, dict.fromkeys(("limit_train_batches", "limit_val_batches"), 2)
-pl.Trainer = lambda **given: whole(**given, **few)
-sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.parametrize(
     ("demo", "given", "rows"),
     [
@@ -117,7 +126,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_the_long_demos_come_to_their_tables_with_two_batches_an_epoch(
     tmp_path: Path, demo: Path, given: tuple[str, ...], rows: tuple[str, ...]
 ) -> None:
-    said = output_of(tmp_path, "-c", HURRIED, str(demo / "demo.py"), *given)
+    run = hurried(demo / "demo.py", limit_train_batches=2, limit_val_batches=2)
+    said = output_of(tmp_path, *run, *given)
     for name in rows:
         assert re.search(rf"^{re.escape(name)}.* [01]\.\d{{4}}", said, re.MULTILINE), said
 

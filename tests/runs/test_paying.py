@@ -186,6 +186,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_auto_has_it_in_fp32_from_the_first_trial_on(heard: list[Any]) -> None:
     said: list[str] = []
     result = run(net(), said=said)

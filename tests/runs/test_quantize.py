@@ -105,11 +105,13 @@ def test_lpots_strategies_meet_the_goal_in_their_own_order(name: str) -> None:
     assert set(result.fp32_ops) >= FRAGILE
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_the_graphs_of_trials_do_not_pile_up() -> None:
     nodes: list[int] = []
 
-    def count(_: Trial) -> None:
-        nodes.append(sum(type(one) is Node for one in gc.get_objects()))
+    def count(trial: Trial) -> None:
+        if trial.number in (6, 24):  # to look at all objects takes as long as a trial
+            nodes.append(sum(type(one) is Node for one in gc.get_objects()))
 
     gc.disable()
     try:
@@ -121,7 +123,7 @@ def test_the_graphs_of_trials_do_not_pile_up() -> None:
         )
     finally:
         gc.enable()
-    assert nodes[-1] < nodes[5]
+    assert nodes[1] < nodes[0]
 
 
 @pytest.mark.parametrize("name", ["random", "exhaustive"])

@@ -121,8 +121,11 @@ def _die_by(number: int) -> NoReturn:
 
 def serve(folder: str) -> None:
     """Import everything, and fork for each that asks, until nobody is there that might."""
+    from spared import spare
+
     sys.path.remove(str(Path(__file__).parent))
     import_everything()
+    spare(ahead=True)
     held = os.open(f"{folder}/held", os.O_RDONLY | os.O_NONBLOCK)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/socket")
@@ -150,11 +153,12 @@ def import_everything() -> None:
     own = [one.name for one in pkgutil.walk_packages(lpot_lightning.__path__, "lpot_lightning.")]
     others = (
         "lightning.pytorch.cli",
+        "onnxscript.function_libs.torch_lib.ops",
         "PIL.Image",
         "scipy.optimize",
         "sklearn.datasets",
-        "torch._dynamo",
-        "torch.distributed",
+        "torch._dynamo.repro.after_dynamo",  # the first capture imports it, with networkx: 0.3 s
+        "torch.distributed.tensor.experimental",
         "torch.multiprocessing.spawn",
         "torch_pruning",
     )
@@ -164,6 +168,7 @@ def import_everything() -> None:
     lpot_lightning.timing.ratio.WARM_UP, lpot_lightning.timing.ratio.MOST = 0, 1
     lpot_lightning.runs.paying.applies = lambda job: False
     os.fsync = os.fstat
+    gc.set_threshold(50_000, 20, 20)
     gc.freeze()  # a child that collects garbage would write to all of it
 
 
@@ -209,6 +214,10 @@ def _run(asked: dict[str, Any], files: list[int], program: str) -> NoReturn:
     import numpy as np
 
     np.random.seed(None)  # that of `random` is renewed by itself
+    import torch._dynamo
+
+    # what an interpreter reads when it imports that
+    torch._dynamo.config.disable = os.environ.get("TORCHDYNAMO_DISABLE") == "1"
     code = _exit_code(asked["arguments"])
     with contextlib.suppress(Exception):
         threading._shutdown()

@@ -303,6 +303,7 @@ def test_11047_masks_that_a_callback_keeps_in_place(workspace):
     assert int8_zeros(workspace)[mask == 0].all()
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_12890_a_norm_learns_while_it_trains_and_is_fused_in_the_end(workspace):
     """It was folded into the convolution before the training, as for inference."""
 

@@ -194,6 +194,7 @@ def test_what_is_said_puts_it_right(give, kind, words):
     assert [word for word in words if word not in str(told.value)] == []
 
 
+@pytest.mark.usefixtures("with_graphs")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(("give", "kind", "words"), AFTER.values(), ids=AFTER)
 def test_what_is_said_of_a_result_puts_it_right(give, kind, words, result):
