@@ -25,6 +25,9 @@ MIXED = Space(
 
 FALL_BACK = ("auto", "basic", "mse")
 each_strategy = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+some_seeds = pytest.mark.parametrize(
+    "seeds", [range(5), pytest.param(range(5, 20), marks=pytest.mark.soak)], ids=["few", "more"]
+)
 
 
 def random_judge(seed):
@@ -38,17 +41,19 @@ def test_it_begins_with_all_int8(strategy):
 
 
 @each_strategy
-def test_it_proposes_for_every_op_what_the_op_can_be(strategy):
-    for seed in range(20):
+@some_seeds
+def test_it_proposes_for_every_op_what_the_op_can_be(strategy, seeds):
+    for seed in seeds:
         for recipe in proposals(strategy.search, MIXED, search_for(), random_judge(seed)):
             assert [name for name, _ in recipe.ops] == [op.name for op in MIXED.ops]
             assert all(recipe.as_mapping()[op.name] in op.configs for op in MIXED.ops)
 
 
 @each_strategy
-def test_it_always_leaves_something_int8(strategy):
+@some_seeds
+def test_it_always_leaves_something_int8(strategy, seeds):
     space = space_of("abcde")
-    for seed in range(20):
+    for seed in seeds:
         for recipe in proposals(strategy.search, space, search_for(), random_judge(seed)):
             assert recipe.int8_ops
 
