@@ -26,6 +26,8 @@ from pairs import paired
 from torch import nn
 from users_world import watched
 
+from lpot_lightning.quantization.quantized_layer import QuantizedLayer
+
 
 class Fresh(Lit):
     """Learns from the beginning, so that each epoch's weights are others."""
@@ -45,6 +47,16 @@ class Normed(Fresh):
     def __init__(self, lr=0.05):
         super().__init__(lr)
         self.net = nn.Sequential(small_net(), nn.BatchNorm1d(KINDS))
+
+
+class Apart(Fresh):
+    """Keeps a weight elsewhere in its checkpoints, and puts it back when one is loaded."""
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["apart"] = checkpoint["state_dict"].pop("net.0.weight")
+
+    def on_load_checkpoint(self, checkpoint):
+        checkpoint["state_dict"]["net.0.weight"] = checkpoint["apart"]
 
 
 AVERAGES = {
@@ -95,6 +107,21 @@ def test_with_a_monitor_the_best_checkpoint_wins(callback, tmp_path, average, ki
     module, best, quantized = drifted(callback, average(), kind, saver)
     assert same(quantized, best)
     assert not same(quantized, module)
+
+
+def test_the_best_checkpoint_is_loaded_by_the_hook_of_the_module(callback, tmp_path):
+    saver = ModelCheckpoint(tmp_path / "kept", monitor="epoch", mode="min")
+    quantization = callback(monitor="val_acc", ckpt="best", **LOOSE)
+    one = trainer(saver, quantization, max_epochs=2, enable_checkpointing=True)
+    one.fit(module := Apart(), train_loader(), val_loader())
+    kept = torch.load(saver.best_model_path, weights_only=True)
+    (weight,) = (
+        part.kernel.rounded
+        for name, part in quantization.result.model.named_modules()
+        if isinstance(part, QuantizedLayer) and name.startswith("net.0.")
+    )
+    assert weight.stands_for(kept["apart"])
+    assert not weight.stands_for(module.net[0].weight)
 
 
 @each_average
