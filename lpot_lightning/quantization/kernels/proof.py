@@ -31,7 +31,7 @@ ROWS = 16
 """Outputs of a layer that are compared."""
 MOST_SAMPLES, MOST_VALUES = 64, 1 << 21
 """Samples of one input that is drawn, and values in it."""
-CUT = "this CPU, which has no VNNI, cuts off what two products of its integers may come to"
+CUT = "without VNNI, as here, sums of two products of its integers may be cut off"
 _SEED = 1978
 
 

@@ -20,8 +20,16 @@ _ONEDNN = torch.ops.onednn
 def saturates() -> bool:
     """Whether sums of two products of 8 bits are cut off here, as on CPUs without VNNI.
 
-    It is tried and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN to less.
+    It is tried and not read off the CPU: ``ONEDNN_MAX_CPU_ISA`` may keep oneDNN to less. A kernel
+    that fails cuts nothing off: its proof says how it fails, and arithmetic takes its place.
     """
+    try:
+        return _cuts_off()
+    except RuntimeError:
+        return False
+
+
+def _cuts_off() -> bool:
     with paused(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
         x = torch.full((4, 64), 255, dtype=torch.uint8)
         weight = _ONEDNN.qlinear_prepack(torch.full((16, 64), 127, dtype=torch.int8), None)

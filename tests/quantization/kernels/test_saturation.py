@@ -9,8 +9,10 @@ import sys
 import pytest
 import torch
 
+from lpot_lightning.quantization.kernels import saturation
 from lpot_lightning.quantization.kernels.arithmetic import Int8Weight
 from lpot_lightning.quantization.kernels.bounds import PAIRED, SEVEN_BITS, WHOLE
+from lpot_lightning.quantization.kernels.proof import CUT
 from lpot_lightning.quantization.kernels.saturation import may_saturate
 
 
@@ -61,6 +63,14 @@ def test_two_products_fit_in_sixteen_bits(bounds):
     assert bounds.high * bounds.pair < 2**15 < WHOLE.high * WHOLE.pair
 
 
+def test_a_kernel_that_fails_cuts_nothing_off(monkeypatch):
+    def fails():
+        raise RuntimeError("no such kernel on this CPU")
+
+    monkeypatch.setattr(saturation, "_cuts_off", fails)
+    assert saturation.saturates.__wrapped__() is False
+
+
 def test_without_vnni_only_what_may_be_cut_off_is_left_to_arithmetic():
     program = """
 import torch
@@ -81,5 +91,5 @@ for bounds in (WHOLE, PAIRED, SEVEN_BITS):
     )
     does, whole, *others = done.stdout.splitlines()
     assert does == "True"
-    assert whole.startswith("this CPU, which has no VNNI, cuts off")
+    assert whole == CUT
     assert others == ["None", "None"]
