@@ -326,10 +326,10 @@ def second_model(model: Model, *, values: bool = True, kept: Iterable[nn.Module]
     is_there = _is_of_torch(modules, ("cpu", "_apply")) and all(
         one.is_cpu for one in _state(modules)
     )
-    return in_eval_mode(_in_float32(copied if is_there else copied.cpu()))
+    return _in_eval_mode(_in_float32(copied if is_there else copied.cpu()))
 
 
-def in_eval_mode(model: Model) -> Model:
+def _in_eval_mode(model: Model) -> Model:
     """Do what ``eval`` does, without the way that torch goes to set an attribute of a module."""
     modules = list(model.modules())
     is_kept = any(hasattr(type(module), "training") for module in modules)  # by somebody's class
